@@ -1,0 +1,54 @@
+"""FaRL for Hugging Face Transformers: face detection, parsing, landmarks, attributes and face-text embeddings.
+
+Importing this package makes its models, processors and pipelines known to Transformers. Names load on first use.
+"""
+
+import importlib
+
+from .auto import register_with_transformers
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "modeling": (
+        "FaRLBackbone",
+        "FaRLConfig",
+        "FaRLForAttributes",
+        "FaRLForFaceParsing",
+        "FaRLForLandmarks",
+        "FaRLModel",
+        "FaRLTextConfig",
+        "FaRLTextModel",
+        "FaRLVisionConfig",
+        "FaRLVisionModel",
+        "RetinaFaceConfig",
+        "RetinaFaceForFaceDetection",
+    ),
+    "processing": ("FaRLImageProcessor", "RetinaFaceImageProcessor"),
+    "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
+    "checkpoints": ("checkpoint_path",),
+    "errors": (
+        "FaRLError",
+        "InvalidFaceInputError",
+        "MissingExtraError",
+        "NotACheckpointError",
+        "UnknownNameError",
+        "UnreadablePhotoError",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'farl_hf' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"farl_hf.{_MODULE_OF[name]}"), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])
+
+
+register_with_transformers()

@@ -1,0 +1,151 @@
+"""Makes the models, processors and pipelines known to Transformers' Auto classes and `pipeline`.
+
+Registration needs the classes, and the classes need `transformers.PreTrainedModel`, whose import takes seconds. So
+each part is registered once Transformers itself has loaded the module that holds the matching Auto classes: at once if
+that has happened already, else when the import that loads it is over. `import farl_hf` stays quick either way.
+"""
+
+import importlib.abc
+import importlib.machinery
+import sys
+import threading
+
+__all__ = ["register_with_transformers"]
+
+
+def _register_configs():
+    from transformers import AutoConfig
+
+    from .modeling import configuration_farl as farl
+    from .modeling.configuration_retinaface import RetinaFaceConfig
+
+    for config in (farl.FaRLConfig, farl.FaRLTextConfig, farl.FaRLVisionConfig, RetinaFaceConfig):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+
+
+def _register_models():
+    import transformers
+    from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+    from transformers.core_model_loading import PrefixChange
+
+    from . import modeling
+
+    for auto_name, config_name, model_name in _MODELS:
+        auto_class = getattr(transformers, auto_name)
+        auto_class.register(getattr(modeling, config_name), getattr(modeling, model_name), exist_ok=True)
+    # A tower loads from a two-tower checkpoint only if its prefix is known; otherwise every weight would be random.
+    for tower, prefix in (("FaRLVisionModel", "vision_model"), ("FaRLTextModel", "text_model")):
+        changes = [PrefixChange(prefix_to_remove=prefix)]
+        register_checkpoint_conversion_mapping(tower, changes, overwrite=True)
+
+
+def _register_image_processors():
+    from transformers import AutoImageProcessor
+
+    from . import modeling, processing
+
+    for config_name, processor_name in _IMAGE_PROCESSORS:
+        classes = {"torchvision": getattr(processing, processor_name)}
+        AutoImageProcessor.register(getattr(modeling, config_name), image_processor_classes=classes, exist_ok=True)
+
+
+def _register_pipelines():
+    import transformers
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .checkpoints import checkpoint_path
+    from .pipelines import PIPELINES
+
+    for task, (pipeline_class, auto_name, default_checkpoint) in PIPELINES.items():
+        PIPELINE_REGISTRY.register_pipeline(
+            task,
+            pipeline_class=pipeline_class,
+            pt_model=getattr(transformers, auto_name),
+            default={"model": (str(checkpoint_path(default_checkpoint)), "main")},
+            type="image",
+        )
+
+
+# Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
+_MODELS = (
+    ("AutoModel", "FaRLConfig", "FaRLModel"),
+    ("AutoModel", "FaRLVisionConfig", "FaRLVisionModel"),
+    ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
+    ("AutoModel", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
+    ("AutoBackbone", "FaRLVisionConfig", "FaRLBackbone"),
+    ("AutoModelForSemanticSegmentation", "FaRLConfig", "FaRLForFaceParsing"),
+    ("AutoModelForKeypointDetection", "FaRLConfig", "FaRLForLandmarks"),
+    ("AutoModelForImageClassification", "FaRLConfig", "FaRLForAttributes"),
+    ("AutoModelForZeroShotImageClassification", "FaRLConfig", "FaRLModel"),
+    ("AutoModelForObjectDetection", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
+)
+
+_IMAGE_PROCESSORS = (
+    ("FaRLConfig", "FaRLImageProcessor"),
+    ("RetinaFaceConfig", "RetinaFaceImageProcessor"),
+)
+
+# Module of Transformers that must be loaded before a part can be, and is worth being, registered.
+_REGISTRATIONS = {
+    "transformers.models.auto.configuration_auto": _register_configs,
+    "transformers.models.auto.modeling_auto": _register_models,
+    "transformers.models.auto.image_processing_auto": _register_image_processors,
+    "transformers.pipelines": _register_pipelines,
+}
+
+
+class _Registrar(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Runs the waiting registrations whenever an outermost import from Transformers is over.
+
+    Not earlier: our classes import Transformers modules that would still be half-initialised.
+    """
+
+    def __init__(self):
+        self.waiting = dict(_REGISTRATIONS)
+        self.imports = threading.local()
+        self.loaders = {}
+
+    def find_spec(self, name, path=None, target=None):
+        if not self.waiting or not name.startswith(("transformers.", "farl_hf.")):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            self.loaders[name], spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec):
+        return self.loaders[spec.name].create_module(spec)
+
+    def exec_module(self, module):
+        spec = module.__spec__
+        # The module keeps its own loader: tools read its source and data through it.
+        spec.loader = module.__loader__ = self.loaders.pop(spec.name)
+        depth = getattr(self.imports, "depth", 0)
+        self.imports.depth = depth + 1
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            self.imports.depth = depth
+        if depth == 0:
+            self.register_loaded()
+
+    def register_loaded(self):
+        """Run each waiting registration whose Transformers module is loaded, in the order of the table."""
+        for name in list(self.waiting):
+            if name in sys.modules and name in self.waiting:
+                register = self.waiting.pop(name)
+                self.imports.depth = 1
+                try:
+                    register()
+                finally:
+                    self.imports.depth = 0
+
+
+_registrar = _Registrar()
+
+
+def register_with_transformers():
+    """Register everything, now where Transformers is loaded and on its import where it is not. Idempotent."""
+    if _registrar not in sys.meta_path:
+        sys.meta_path.insert(0, _registrar)
+    _registrar.register_loaded()

@@ -1,0 +1,1 @@
+"""Published weights into checkpoint folders of this library."""

@@ -1,0 +1,210 @@
+"""Hair as a shell of vertices around the scalp, masked by how far each meridian of hair reaches."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .camera import Camera
+from .head_shape import B_ROWS, THETA_COLUMNS
+from .layer import Layer
+from .lighting import Lights, grid_normals
+from .mesh_splatting import splat_grid
+from .noise_bank import noise_picture
+
+__all__ = ["HairStyle", "make_hair_shell", "put_back_hair", "put_front_hair", "sample_hair"]
+
+_HAIR_LABEL = 10
+_COLUMNS = slice(0, None, 2)
+_FALL_B = 1.5
+# azimuth (degrees): surface row where short hair ends.
+_SHORT_END = np.array([(0, -6.9), (25, -6.9), (42, -6.3), (52, -5.0), (60, -3.8), (68, -3.0), (74, -0.2), (80, 0.6),
+                       (85, -1.0), (100, -1.4), (112, 1.5), (125, 6.3), (180, 7.6)])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """Shape of the hair. Lengths in cm; `length` is measured below the ear's level, 0 = short."""
+
+    bald: bool
+    length: float
+    recede: float
+    fringe: str
+    part: float
+    volume_top: float
+    volume_side: float
+    flare: float
+    curl: float
+    wave: float
+    open_deg: float
+    jag: float
+    seed: int
+    hairline: float
+
+
+def sample_hair(rng: np.random.Generator, male: bool, age: float) -> HairStyle:
+    """Draw a hair style."""
+    bald = bool(rng.random() < (0.02 + 0.16 * age if male else 0.005))
+    long = rng.random() < (0.1 if male else 0.78)
+    length = float(rng.choice([rng.uniform(2, 8), rng.uniform(8, 16), rng.uniform(16, 32)])) if long else 0.0
+    recede = float(rng.uniform(0.5, 1.0)) if male and rng.random() < 0.1 + 0.3 * age else 0.0
+    fringe = "none" if recede > 0 else str(rng.choice(["none", "full", "swept"], p=[0.5, 0.2, 0.3]))
+    curl = float(rng.choice([0, rng.uniform(0.5, 1)], p=[0.82, 0.18]))
+    wave = float(rng.choice([0, rng.uniform(0.4, 1)], p=[0.55, 0.45]))
+    shaved = male and not long and rng.random() < 0.3
+    top = rng.uniform(0.15, 0.4) if shaved else rng.uniform(0.7, 2.4)
+    return HairStyle(
+        bald=bald, length=length, recede=recede, fringe=fringe, part=float(rng.uniform(-35, 35)),
+        volume_top=float(top + 0.8 * curl), volume_side=float(top * rng.uniform(0.25, 0.6) + (0.9 if long else 0) + curl * 0.6),
+        flare=float(rng.normal(0.5, 1.0) + 1.5 * curl), curl=curl, wave=wave, open_deg=float(rng.uniform(56, 82)),
+        jag=float(rng.uniform(0.25, 0.9)), seed=int(rng.integers(0, 2**31)), hairline=float(rng.normal(0, 0.45)),
+    )  # fmt: skip
+
+
+def _end_rows(style: HairStyle, theta_deg: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Where the hair of each meridian ends: b on the scalp, b + drop below it."""
+    angle = np.abs(theta_deg)
+    end = np.interp(angle, _SHORT_END[:, 0], _SHORT_END[:, 1]) + style.hairline * (angle < 60)
+    if style.recede > 0:
+        end -= style.recede * np.interp(angle, [0, 20, 38, 58, 75], [1.5, 2.2, 4.5, 2.5, 0])
+    if style.length > 0:
+        curtain = np.clip((angle - style.open_deg) / 6, 0, 1)
+        end = end + curtain * (_FALL_B + style.length + 1.2 * np.sin(theta_deg * 0.05 + rng.uniform(0, 6)) - end)
+    if style.fringe == "full":
+        low = -2.4 + rng.normal(0, 0.5)
+        end = np.where(angle < 50, np.maximum(end, low - 0.6 * np.cos(theta_deg * 0.09)), end)
+    if style.fringe == "swept":
+        away = np.abs(theta_deg - style.part)
+        swept = np.interp(away, [0, 12, 45, 75, 95], [-7.2, -6.4, -4.2, -2.0, -0.5])
+        end = np.where(angle < 62, np.maximum(end, swept), end)
+    return end
+
+
+def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Vertices in the head frame with per-vertex strand coordinates.
+
+    Returns:
+        `dict` with `vertices` (r, c, 3) and `strand` (r, c, 3): across the strands (cm), along them (cm) and the
+        distance (cm) to where they end; `None` for a bald head.
+    """
+    if style.bald:
+        return None
+    rng = np.random.default_rng(style.seed)
+    theta = THETA_COLUMNS[_COLUMNS]
+    degrees = np.degrees(theta)
+    last_b = _FALL_B if style.length > 0 else 8.2
+    rows = np.flatnonzero(last_b >= B_ROWS)
+    rows = np.unique(np.concatenate([rows[:26], rows[26::3], rows[-1:]]))
+    scalp = head[rows][:, _COLUMNS]
+    path = B_ROWS[rows]
+    vertices, path = (scalp, path) if style.length == 0 else _with_curtain(style, scalp, path)
+    end = _end_rows(style, degrees, rng)
+    left = end[None] - path[:, None]
+    lift = _thickness(style, path, degrees, left, rng)
+    outward = vertices * (1.0, 0.0, 1.0) if style.length > 0 else vertices - (0, -2.0, 0)
+    outward = np.where((path > -2)[:, None, None], vertices * (1, 0, 1), vertices + (0, 3.5, 0)) if style.length else outward
+    outward = outward / (np.linalg.norm(outward, axis=-1, keepdims=True) + 1e-6)
+    vertices = (vertices + outward * lift[..., None]).astype(np.float32)
+    across = theta[None] * 8.0 + np.zeros_like(left)
+    across = across + style.wave * 0.55 * np.sin(path[:, None] * 0.75 + 2 * np.sin(theta * 3)[None])
+    if style.fringe == "swept":
+        across = across + 0.35 * np.sign(degrees - style.part)[None] * np.clip(path + 12, 0, 12)[:, None]
+    along = np.broadcast_to(path[:, None], left.shape)
+    return {"vertices": vertices, "strand": np.stack([across, along, left], -1).astype(np.float32)}
+
+
+def _with_curtain(style: HairStyle, scalp: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Append rows that hang from the ear's level."""
+    steps = np.linspace(0, 1, 16)[1:] * (style.length + 2.5)
+    ring = scalp[-1].copy()
+    back = np.clip(-ring[:, 2:3] / 9.0, 0, 1)
+    ring[:, 0] = np.where(np.abs(ring[:, 0]) > 5.5, np.sign(ring[:, 0]) * np.maximum(np.abs(ring[:, 0]), 7.0), ring[:, 0])
+    curtain = np.repeat(ring[None], len(steps), 0)
+    curtain[..., 1] = ring[None, :, 1] + steps[:, None]
+    shape = np.sin(np.clip(steps / (style.length + 2), 0, 1) * np.pi * 0.8)
+    spread = 1 + 0.07 * style.flare * shape
+    curtain[..., 0] *= spread[:, None]
+    curtain[..., 2] *= (1 - 0.15 * back[None, :, 0] * np.clip(steps / 8, 0, 1)[:, None])
+    return np.concatenate([scalp, curtain]), np.concatenate([path, path[-1] + steps])
+
+
+def _thickness(style: HairStyle, path: np.ndarray, degrees: np.ndarray, left: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    top = np.clip((-2.5 - path) / 6, 0, 1)[:, None]
+    lift = style.volume_side + (style.volume_top - style.volume_side) * top
+    lift = lift * (1 - 0.3 * np.exp(-(((degrees - style.part) / 9) ** 2))[None] * top * (style.fringe != "full"))
+    taper = np.sqrt(np.clip(left / 2.2, 0.02, 1))
+    if style.fringe != "none" or style.length > 0:
+        taper = np.maximum(taper, 0.4)
+    bumps = noise_picture("cloud")[:512:4, :512:4][: left.shape[0], : left.shape[1]]
+    if style.curl > 0:
+        grain = noise_picture("mottle")[:512:3, :512:3][: left.shape[0], : left.shape[1]]
+        lift = lift + 0.4 * style.curl * grain
+    return np.clip(lift * taper * (1 + 0.12 * bumps), 0.06, 6.0) + 0.05 * rng.random(left.shape)
+
+
+def _strand_light(camera_vertices: np.ndarray, lights: Lights, lit: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Diffuse (r, c, 3) and highlight (r, c) of strands that run down the grid (Kajiya-Kay)."""
+    normals = grid_normals(camera_vertices)
+    tangent = np.gradient(camera_vertices, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True) + 1e-6
+    height = (0.5 - 0.5 * normals[..., 1])[..., None]
+    diffuse = lights.ambient_down + height * (lights.ambient_up - lights.ambient_down)
+    shine = np.zeros(normals.shape[:2], np.float32)
+    for direction, colour in zip(lights.directions, lights.colours, strict=True):
+        facing = np.clip((normals @ direction + 0.3) / 1.3, 0, 1) * lit
+        diffuse = diffuse + facing[..., None] * colour
+        half = direction + np.array([0, 0, 1], np.float32)
+        half /= np.linalg.norm(half) + 1e-6
+        along = tangent @ half
+        shine += np.clip(1 - along**2, 0, 1) ** 14 * facing * float(colour.mean())
+    return diffuse.astype(np.float32), shine.astype(np.float32)
+
+
+def _strand_noise(strand: np.ndarray, style: HairStyle, pixels_per_cm: float) -> np.ndarray:
+    """Brightness of the strands at each pixel, about -2..2."""
+    density = min(26.0, 2.6 * pixels_per_cm + 4)
+    if style.curl > 0:
+        picture, x, y = noise_picture("mottle"), strand[..., 0] * density * 0.8, strand[..., 1] * density * 0.8
+    else:
+        picture, x, y = noise_picture("strand"), strand[..., 0] * density, strand[..., 1] * density * 0.5
+    x, y = (x + style.seed % 509) % 512, (y + style.seed % 487) % 512
+    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+
+def put_front_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
+    """Draw the hair that faces the viewer, hidden by whatever is nearer."""
+    turned = camera.turn(shell["vertices"])
+    patch = splat_grid(camera.project(turned), layer.size_hw)
+    if patch is None:
+        return
+    rgb, left = _hair_colour(patch, shell, style, hair_rgb, turned, lights, camera.pixels_per_cm)
+    layer.put(patch, rgb, _HAIR_LABEL, left > 0)
+
+
+def _hair_colour(patch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, turned: np.ndarray, lights: Lights, scale: float):  # noqa: ANN001
+    diffuse, shine = _strand_light(turned, lights, 1.0)
+    strand = patch.sample(shell["strand"])
+    noise = _strand_noise(strand, style, scale)
+    left = strand[..., 2] + style.jag * noise * np.float32(0.7)
+    shade = np.clip(1 + 0.3 * noise, 0.25, 2)[..., None]
+    depth_in = np.clip(0.45 + left / 2.0, 0.45, 1)[..., None]
+    albedo = (hair_rgb**2)[None, None] * shade * depth_in
+    light = patch.sample(diffuse)
+    gleam = patch.sample(shine) * np.clip(0.6 + 0.5 * noise, 0, 2)
+    gleam_rgb = 0.05 + 0.6 * hair_rgb**2
+    return albedo * light + (gleam[..., None] * gleam_rgb * 0.35), left
+
+
+def put_back_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
+    """Draw the inside of long hair behind the neck, in shadow."""
+    if style.length <= 0:
+        return
+    half = shell["vertices"].shape[1] // 2
+    behind = {name: np.concatenate([grid[:, half + 8 :], grid[:, : half - 7]], 1)[10:] for name, grid in shell.items()}
+    turned = camera.turn(behind["vertices"])
+    patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True)
+    if patch is None:
+        return
+    rgb, left = _hair_colour(patch, behind, style, hair_rgb, turned, lights, camera.pixels_per_cm)
+    layer.put(patch, rgb * 0.45, _HAIR_LABEL, left > 0)
+    layer.depth[:] = np.where(layer.depth > -1e3, -900.0, layer.depth)

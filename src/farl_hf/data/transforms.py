@@ -1,0 +1,250 @@
+"""From a photo's row to training samples: one item per face, one resampling per item.
+
+A row has the common shape of every farl_hf dataset: `image`, and as far as the task needs them `label_map`, `instance_map`,
+`boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from farl_hf.data.augmentation import (
+    AugmentationRecipe,
+    augment_colors,
+    get_augmentation_recipe,
+    random_alignment_noise,
+    random_crop_motion,
+)
+from farl_hf.data.decoding import decode_map, decode_photo, without_decoding
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
+
+__all__ = ["ALIGNMENTS", "FACE_TASKS", "FaceSamples", "mirror_order"]
+
+FACE_TASKS = ("parsing", "landmarks", "attributes")
+ALIGNMENTS = ("points", "box", "whole")
+ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes")
+PICTURE_COLUMNS = {"parsing": ("image", "label_map", "instance_map"), "landmarks": ("image",), "attributes": ("image",)}
+PARSING_MIRROR_PAIRS = {11: LAPA_MIRROR_PAIRS, 19: CELEBAMASK_MIRROR_PAIRS}
+
+
+def mirror_order(pairs: Sequence[tuple[int, int]], num_labels: int) -> np.ndarray:
+    """Permutation (num_labels,) int64 that exchanges the members of each left-right pair."""
+    order = np.arange(num_labels)
+    for left, right in pairs:
+        order[[left, right]] = right, left
+    return order
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """What is known about one face before its photo is opened. Missing annotations are None."""
+
+    row: int
+    face: int
+    box_xyxy: np.ndarray | None
+    points5_xy: np.ndarray | None
+    landmarks_xy: np.ndarray | None
+    attributes: np.ndarray | None
+
+
+class FaceSamples(Dataset):
+    """One training or evaluation sample per face of a dataset of photos.
+
+    The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.
+
+    Args:
+        rows (`datasets.Dataset` or sequence of dicts): Photos in the common row shape.
+        processor ([`FaRLImageProcessor`]): Owns the crop geometry and the normalisation.
+        task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        recipe (`str` or [`AugmentationRecipe`], *optional*, defaults to `"none"`): Augmentation.
+        alignment (`str`, *optional*, defaults to `"points"`): What places the crop: the five `"points"`, the `"box"`, or the
+            `"whole"` photo.
+        num_labels (`int`, *optional*, defaults to 11): Number of parsing classes; chooses the pairs that a mirror swaps.
+        min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose box is narrower
+            than twice this) are left out.
+        seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
+        with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame needs.
+
+    Items are dicts: `pixel_values` (3, H, W) float32 and `labels` — parsing (H, W) int64; landmarks (N, 2) float32 in [0, 1] of
+    the crop; attributes (L,) float32. With `with_photo_labels` also `crop_from_photo` (3, 3) float32 and `photo_labels` —
+    parsing (H0, W0) uint8; landmarks (N, 2) float32 photo pixels; attributes (L,) float32 — and `box_xyxy` (4,) when annotated.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        processor: Any,
+        task: str,
+        recipe: str | AugmentationRecipe = "none",
+        *,
+        alignment: str = "points",
+        num_labels: int = 11,
+        min_face_px: float = 12.0,
+        seed: int = 0,
+        with_photo_labels: bool = False,
+    ):
+        check_name("task", task, FACE_TASKS)
+        check_name("alignment", alignment, ALIGNMENTS)
+        self.processor, self.task, self.alignment = processor, task, alignment
+        self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
+        self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
+        self.size_hw = processor.size_hw
+        self.records = [
+            record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)
+        ]
+        if not self.records:
+            raise InvalidFaceInputError(
+                f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
+                f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
+            )
+        self.photos = without_decoding(rows, PICTURE_COLUMNS[task])
+        # Shared memory, so that loader workers that outlive an epoch see the new number.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
+        self._epoch[0] = epoch
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
+        rng = np.random.default_rng((self.seed, int(self._epoch[0]), item))
+        record = self.records[item]
+        photo = self.photos[record.row]
+        image_rgb = decode_photo(photo["image"])
+        crop_from_photo, mirrored = self.crop_matrix(record, image_rgb.shape[:2], rng)
+        sample = {"pixel_values": self.pixel_values(image_rgb, crop_from_photo, rng)}
+        photo_labels = self.photo_labels(record, photo)
+        sample["labels"] = self.crop_labels(photo_labels, crop_from_photo, mirrored)
+        if self.with_photo_labels:
+            sample["crop_from_photo"] = crop_from_photo
+            sample["photo_labels"] = photo_labels
+            if record.box_xyxy is not None:
+                sample["box_xyxy"] = torch.from_numpy(record.box_xyxy)
+        return sample
+
+    def crop_matrix(
+        self, record: FaceRecord, photo_size_hw: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, bool]:
+        """`crop_from_photo` (3, 3) float32 with the random motion composed in, and whether it mirrors."""
+        base = self.base_crop_matrix(record, photo_size_hw, rng)
+        changed_from_crop, mirrored = random_crop_motion(self.recipe, rng, self.size_hw)
+        return torch.from_numpy(changed_from_crop).to(base.dtype) @ base, mirrored
+
+    def base_crop_matrix(
+        self, record: FaceRecord, photo_size_hw: tuple[int, int], rng: np.random.Generator
+    ) -> torch.Tensor:
+        """The crop that the processor itself would take, up to noise on the alignment points."""
+        if self.alignment == "points":
+            points_photo_xy = random_alignment_noise(self.recipe, rng, record.points5_xy).astype(np.float32)
+            return self.processor.crop_matrix(torch.from_numpy(points_photo_xy)[None])[0]
+        if self.alignment == "box":
+            return self.processor.crop_matrix_from_boxes(torch.from_numpy(record.box_xyxy)[None])[0]
+        return self.processor.crop_matrix_whole(photo_size_hw)[0]
+
+    def pixel_values(
+        self, image_rgb: np.ndarray, crop_from_photo: torch.Tensor, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Warps once, changes colours on the crop, normalises: (3, H, W) float32."""
+        photo_CHW = torch.from_numpy(image_rgb).permute(2, 0, 1)
+        crop_CHW = self.processor.warp(photo_CHW, crop_from_photo[None], interpolation="bilinear")[0]
+        crop_CHW = crop_CHW.float() / 255.0
+        if self.recipe.source != get_augmentation_recipe("none").source:
+            colored = augment_colors(crop_CHW.permute(1, 2, 0).contiguous().numpy(), self.recipe, rng)
+            crop_CHW = torch.from_numpy(np.ascontiguousarray(colored)).permute(2, 0, 1).contiguous()
+        return self.processor.normalize(crop_CHW[None])[0]
+
+    def photo_labels(self, record: FaceRecord, photo: dict[str, Any]) -> torch.Tensor:
+        """The labels of this face in the photo frame."""
+        if self.task == "parsing":
+            label_map = decode_map(photo["label_map"])
+            if photo.get("instance_map") is not None:
+                label_map = np.where(decode_map(photo["instance_map"]) == record.face + 1, label_map, 0)
+            return torch.from_numpy(label_map.astype(np.uint8))
+        if self.task == "landmarks":
+            return torch.from_numpy(record.landmarks_xy)
+        return torch.from_numpy(record.attributes)
+
+    def crop_labels(
+        self, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool
+    ) -> torch.Tensor:
+        """Takes the labels of the photo frame to the (warped) crop; a mirror exchanges left and right."""
+        if self.task == "parsing":
+            crop = self.processor.warp(photo_labels[None], crop_from_photo[None], interpolation="nearest")[0, 0].long()
+            return torch.from_numpy(mirror_order(PARSING_MIRROR_PAIRS[self.num_labels], 256))[crop] if mirrored else crop
+        if self.task == "landmarks":
+            points = self.processor.warp_points(photo_labels[None], crop_from_photo[None])[0]
+            points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])
+            num_points = points.shape[0]
+            return points[mirror_order(LANDMARK_MIRROR_PAIRS[num_points], num_points)] if mirrored else points
+        return photo_labels
+
+
+def check_name(kind: str, name: str, known: Sequence[str]) -> None:
+    """Raises [`UnknownNameError`] unless the name is one of the known ones."""
+    if name not in known:
+        raise UnknownNameError(f"{name!r} is not a known {kind}. Known: {', '.join(known)}.")
+
+
+def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
+    """Reads the annotations of all photos, without opening a picture."""
+    columns = [name for name in ANNOTATION_COLUMNS if name in column_names(rows)]
+    annotations = without_decoding(rows, columns)
+    return [record for row in range(len(rows)) for record in photo_records(row, annotations[row])]
+
+
+def column_names(rows: Sequence[dict[str, Any]]) -> Sequence[str]:
+    """Names of the columns of a `datasets.Dataset` or of a list of dicts."""
+    return rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+
+
+def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
+    """One record per annotated face of a photo (one without annotations when there are none: the whole photo)."""
+    shapes = {"boxes_xyxy": (-1, 4), "points5_xy": (-1, 5, 2)}
+    arrays = {}
+    for name, values in annotations.items():
+        array = np.asarray(values, dtype=np.float32)
+        if name == "landmarks_xy" and array.size:
+            array = array.reshape(array.shape[0], -1, 2)
+        arrays[name] = array.reshape(shapes[name]) if name in shapes else array
+    num_faces = max((len(array) for array in arrays.values()), default=1)
+    return [
+        FaceRecord(
+            row=row,
+            face=face,
+            box_xyxy=face_entry(arrays, "boxes_xyxy", face),
+            points5_xy=face_entry(arrays, "points5_xy", face),
+            landmarks_xy=face_entry(arrays, "landmarks_xy", face),
+            attributes=face_entry(arrays, "attributes", face),
+        )
+        for face in range(num_faces)
+    ]
+
+
+def face_entry(arrays: dict[str, np.ndarray], name: str, face: int) -> np.ndarray | None:
+    """The annotation of one face, or None."""
+    return arrays[name][face] if name in arrays and face < len(arrays[name]) else None
+
+
+def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float) -> bool:
+    """Whether a face has the annotations that task and alignment need, and is large enough."""
+    if task == "landmarks" and record.landmarks_xy is None:
+        return False
+    if task == "attributes" and record.attributes is None:
+        return False
+    if alignment == "points":
+        points = record.points5_xy
+        return points is not None and float(np.linalg.norm(points[1] - points[0])) >= min_face_px
+    if alignment == "box":
+        box = record.box_xyxy
+        return box is not None and float(min(box[2] - box[0], box[3] - box[1])) >= 2 * min_face_px
+    return True

@@ -1,0 +1,34 @@
+"""Errors a user can cause. Each also inherits the builtin it refines, so existing handlers keep working."""
+
+__all__ = [
+    "FaRLError",
+    "InvalidFaceInputError",
+    "MissingExtraError",
+    "NotACheckpointError",
+    "UnknownNameError",
+    "UnreadablePhotoError",
+]
+
+
+class FaRLError(Exception):
+    """Base of every error that farl_hf raises for something the caller can mend."""
+
+
+class InvalidFaceInputError(FaRLError, ValueError):
+    """Face boxes, points or pictures whose shape or values cannot be used."""
+
+
+class UnreadablePhotoError(FaRLError, OSError):
+    """A photo that is missing, empty or cannot be decoded."""
+
+
+class UnknownNameError(FaRLError, ValueError):
+    """A task, checkpoint, dataset or option name that does not exist; the message lists those that do."""
+
+
+class NotACheckpointError(FaRLError, OSError):
+    """A folder that holds no loadable checkpoint."""
+
+
+class MissingExtraError(FaRLError, ImportError):
+    """A feature whose optional packages are not installed; the message names the extra to install."""

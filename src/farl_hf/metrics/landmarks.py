@@ -1,0 +1,98 @@
+"""Normalised mean error of face landmarks, area under its cumulative curve, and failure rate.
+
+Definitions as in FaRL's scorers (FacePerceiver/FaRL, `farl/experiments/face_alignment`): mean over the points of a face, then over faces.
+"""
+
+import numpy as np
+
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.labels import BOX_NORMALISERS, NORMALISERS
+
+__all__ = ["area_under_curve_and_failure_rate", "landmark_scores", "nme_per_face", "normaliser_px"]
+
+CURVE_STEP = 1e-4
+
+
+def normaliser_px(
+    landmarks_xy: np.ndarray, name: str = "inter_ocular", boxes_xyxy: np.ndarray | None = None
+) -> np.ndarray:
+    """Length that errors are divided by, measured on the true landmarks (or boxes).
+
+    Args:
+        landmarks_xy (`numpy.ndarray`): (F, N, 2) true landmarks.
+        name (`str`, *optional*, defaults to `"inter_ocular"`): `"inter_ocular"`, `"inter_pupil"`, or from the box: `"box"` = sqrt(w h),
+            `"diag"` = sqrt(w² + h²).
+        boxes_xyxy (`numpy.ndarray`, *optional*): (F, 4), for the latter two.
+
+    Returns:
+        `numpy.ndarray`: (F,) float64, pixels.
+
+    Raises:
+        UnknownNameError: No such normaliser for this number of landmarks, or the boxes are missing.
+    """
+    landmarks_xy = np.asarray(landmarks_xy, dtype=np.float64)
+    if name in BOX_NORMALISERS and boxes_xyxy is not None:
+        width, height = (np.asarray(boxes_xyxy, dtype=np.float64)[:, 2:] - np.asarray(boxes_xyxy)[:, :2]).T
+        return np.sqrt(width * height) if name == "box" else np.hypot(width, height)
+    known = NORMALISERS.get(landmarks_xy.shape[1], {})
+    if name not in known:
+        raise UnknownNameError(
+            f"No normaliser {name!r} for {landmarks_xy.shape[1]} landmarks; known: {', '.join([*known, *BOX_NORMALISERS])}"
+            " (the last two need boxes)."
+        )
+    one_end, other_end = (landmarks_xy[:, list(indices)].mean(axis=1) for indices in known[name])
+    return np.linalg.norm(one_end - other_end, axis=1)
+
+
+def nme_per_face(predictions_xy: np.ndarray, landmarks_xy: np.ndarray, lengths_px: np.ndarray) -> np.ndarray:
+    """Mean distance over the points of each face, divided by the face's length.
+
+    Args:
+        predictions_xy (`numpy.ndarray`): (F, N, 2).
+        landmarks_xy (`numpy.ndarray`): (F, N, 2) truth; points with NaN are left out.
+        lengths_px (`numpy.ndarray`): (F,) from [`normaliser_px`].
+
+    Returns:
+        `numpy.ndarray`: (F,) float64, a fraction (0.04 is 4 %); NaN for a face without a labelled point.
+    """
+    predictions_xy, landmarks_xy = np.asarray(predictions_xy, np.float64), np.asarray(landmarks_xy, np.float64)
+    if predictions_xy.shape != landmarks_xy.shape or landmarks_xy.ndim != 3:
+        raise InvalidFaceInputError(
+            f"Expected predictions and landmarks (F, N, 2), but got {predictions_xy.shape} and {landmarks_xy.shape}."
+        )
+    distances = np.linalg.norm(predictions_xy - landmarks_xy, axis=2)
+    labelled = np.isfinite(landmarks_xy).all(axis=2)
+    sums = np.where(labelled, distances, 0.0).sum(axis=1)
+    counts = labelled.sum(axis=1)
+    means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return means / np.asarray(lengths_px, np.float64)
+
+
+def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float) -> tuple[float, float]:
+    """Area under the cumulative error curve up to a threshold, and the share of faces beyond it.
+
+    The curve is sampled at 0, 1e-4, …, threshold and integrated by Simpson's rule, as in the official scorer.
+
+    Args:
+        nme (`numpy.ndarray`): (F,) errors as fractions.
+        threshold (`float`): For example 0.1; a multiple of 2e-4.
+
+    Returns:
+        `tuple[float, float]`: Area divided by the threshold, and failure rate, both in [0, 1].
+    """
+    nme = np.sort(np.asarray(nme, dtype=np.float64))
+    num_intervals = round(threshold / CURVE_STEP)
+    if num_intervals < 2 or num_intervals % 2:
+        raise InvalidFaceInputError(f"Expected a threshold that is a positive multiple of {2 * CURVE_STEP}, but got {threshold}.")
+    errors = np.linspace(0.0, threshold, num_intervals + 1)
+    curve = np.searchsorted(nme, errors, side="right") / len(nme)
+    simpson = curve[0] + curve[-1] + 4 * curve[1:-1:2].sum() + 2 * curve[2:-1:2].sum()
+    return float(simpson / (3 * num_intervals)), float(1.0 - curve[-1])
+
+
+def landmark_scores(nme: np.ndarray, threshold: float = 0.1) -> dict[str, float]:
+    """`nme`, `auc` and `failure_rate` of faces (F,), as fractions."""
+    nme = np.asarray(nme, dtype=np.float64)
+    nme = nme[np.isfinite(nme)]
+    area, failure_rate = area_under_curve_and_failure_rate(nme, threshold)
+    return {"nme": float(nme.mean()), "auc": area, "failure_rate": failure_rate}

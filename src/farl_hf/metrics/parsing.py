@@ -1,0 +1,72 @@
+"""Face parsing F1 from one confusion matrix over the whole data set.
+
+This is the figure of FaRL's tables (FacePerceiver/FaRL, `farl/experiments/face_parsing/scorer.py`): pixels of all faces are counted
+together, then F1 per class, then the unweighted mean over the classes except background. Averaging per-picture scores gives
+other numbers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from farl_hf.errors import InvalidFaceInputError
+
+__all__ = ["IGNORED_LABELS", "confusion_matrix", "f1_per_class", "parsing_f1"]
+
+IGNORED_LABELS = (255, -100)
+
+
+def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts pixels by true and predicted class.
+
+    Args:
+        predictions (`numpy.ndarray`): Class ids, any shape.
+        labels (`numpy.ndarray`): Class ids of the same shape; 255 and -100 are not counted.
+        num_classes (`int`): Number of classes K, background included.
+
+    Returns:
+        `numpy.ndarray`: (K, K) int64, rows are the truth, columns the prediction. Add matrices to merge data.
+
+    Raises:
+        InvalidFaceInputError: Shapes differ, or an id outside [0, K).
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.shape != labels.shape:
+        raise InvalidFaceInputError(
+            f"Expected predictions and labels of one shape, but got {predictions.shape} and {labels.shape}."
+        )
+    counted = ~np.isin(labels, IGNORED_LABELS)
+    truth, predicted = labels[counted].astype(np.int64), predictions[counted].astype(np.int64)
+    for name, ids in (("labels", truth), ("predictions", predicted)):
+        if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
+            raise InvalidFaceInputError(
+                f"Expected {name} in [0, {num_classes}), but got ids from {ids.min()} to {ids.max()}."
+            )
+    return np.bincount(truth * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def f1_per_class(confusion: np.ndarray) -> np.ndarray:
+    """2 TP / (predicted + true) per class, (K,) float64; NaN for a class that neither occurs nor is predicted."""
+    confusion = np.asarray(confusion, dtype=np.float64)
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return np.divide(2 * np.diag(confusion), total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def parsing_f1(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """Named scores of a confusion matrix.
+
+    Args:
+        confusion (`numpy.ndarray`): (K, K), rows are the truth.
+        class_names (`Sequence[str]`): K names, background first.
+
+    Returns:
+        `dict[str, float]`: `f1_mean` (over the classes that occur, without background), `pixel_accuracy`, and `f1_<class>` for each class
+        that occurs.
+    """
+    f1 = f1_per_class(confusion)
+    scores = {
+        "f1_mean": float(np.nanmean(f1[1:])) if np.isfinite(f1[1:]).any() else float("nan"),
+        "pixel_accuracy": float(np.trace(confusion) / max(np.sum(confusion), 1)),
+    }
+    named = zip(class_names, f1, strict=True)
+    return scores | {f"f1_{name}": float(value) for name, value in named if np.isfinite(value)}

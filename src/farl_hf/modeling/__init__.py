@@ -1,0 +1,27 @@
+"""The networks. Files here are shipped flat into Hub repositories and import nothing of farl_hf but siblings."""
+
+from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
+from .configuration_retinaface import RetinaFaceConfig
+from .modeling_farl import FaRLBackbone, FaRLModel, FaRLOutput, FaRLPreTrainedModel, FaRLTextModel, FaRLVisionModel
+from .modeling_farl_attributes import FaRLForAttributes
+from .modeling_farl_landmarks import FaRLForLandmarks, FaRLLandmarksOutput
+from .modeling_farl_parsing import FaRLForFaceParsing
+from .modeling_retinaface import RetinaFaceForFaceDetection
+
+__all__ = [
+    "FaRLBackbone",
+    "FaRLConfig",
+    "FaRLForAttributes",
+    "FaRLForFaceParsing",
+    "FaRLForLandmarks",
+    "FaRLLandmarksOutput",
+    "FaRLModel",
+    "FaRLOutput",
+    "FaRLPreTrainedModel",
+    "FaRLTextConfig",
+    "FaRLTextModel",
+    "FaRLVisionConfig",
+    "FaRLVisionModel",
+    "RetinaFaceConfig",
+    "RetinaFaceForFaceDetection",
+]

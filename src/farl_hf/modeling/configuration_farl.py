@@ -1,0 +1,234 @@
+"""Configuration of FaRL: two CLIP-shaped towers and the settings of the three task heads.
+
+Sizes follow FacePerceiver/FaRL `farl/network/farl/model.py` (vision) and openai/CLIP ViT-B/16 (text). Explicit
+constructors instead of annotated class fields: those break silently on older Transformers when shipped as remote code.
+"""
+
+from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
+
+__all__ = ["FaRLConfig", "FaRLTextConfig", "FaRLVisionConfig"]
+
+# Block outputs used downstream, by depth (FaRL farl/network/transformers.py, get_default_output_indices).
+_OFFICIAL_LEVELS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23), 32: (8, 14, 20, 31)}
+
+
+def _default_levels(num_layers):
+    if num_layers in _OFFICIAL_LEVELS:
+        return list(_OFFICIAL_LEVELS[num_layers])
+    thirds = (num_layers // 3 - 1, num_layers // 2 - 1, 2 * num_layers // 3 - 1, num_layers - 1)
+    return sorted({max(level, 0) for level in thirds})
+
+
+def _check_heads(hidden_size, num_attention_heads):
+    if hidden_size % num_attention_heads:
+        raise ValueError(
+            f"hidden_size={hidden_size} is not a multiple of num_attention_heads={num_attention_heads}; "
+            "choose a number of heads that divides the width."
+        )
+
+
+class FaRLTextConfig(PreTrainedConfig):
+    """Configuration of the text tower (openai/CLIP ViT-B/16's by default).
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 49408): Entries of CLIP's byte-pair vocabulary.
+        hidden_size (`int`, *optional*, defaults to 512): Width of the tower.
+        intermediate_size (`int`, *optional*, defaults to 2048): Width of the MLPs.
+        num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
+        num_attention_heads (`int`, *optional*, defaults to 8): Heads per block.
+        max_position_embeddings (`int`, *optional*, defaults to 77): Longest text in tokens.
+        hidden_act (`str`, *optional*, defaults to `"quick_gelu"`): Activation of the MLPs.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-5): Epsilon of the layer norms.
+        attention_dropout (`float`, *optional*, defaults to 0.0): Dropout on attention weights.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
+        pad_token_id (`int`, *optional*, defaults to 49407): Padding id; CLIP pads with the end token.
+        bos_token_id (`int`, *optional*, defaults to 49406): Start token.
+        eos_token_id (`int`, *optional*, defaults to 49407): End token, whose feature represents the text.
+    """
+
+    model_type = "farl_text_model"
+    base_config_key = "text_config"
+
+    def __init__(
+        self,
+        vocab_size=49408,
+        hidden_size=512,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=8,
+        max_position_embeddings=77,
+        hidden_act="quick_gelu",
+        layer_norm_eps=1e-5,
+        attention_dropout=0.0,
+        initializer_factor=1.0,
+        pad_token_id=49407,
+        bos_token_id=49406,
+        eos_token_id=49407,
+        **kwargs,
+    ):
+        _check_heads(hidden_size, num_attention_heads)
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.max_position_embeddings = max_position_embeddings
+        self.hidden_act = hidden_act
+        self.layer_norm_eps = layer_norm_eps
+        self.attention_dropout = attention_dropout
+        self.initializer_factor = initializer_factor
+        self.pad_token_id = pad_token_id
+        self.bos_token_id = bos_token_id
+        self.eos_token_id = eos_token_id
+        super().__init__(**kwargs)
+
+
+class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
+    """Configuration of the vision tower, and of [`FaRLBackbone`].
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 768): Width of the tower.
+        intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLPs.
+        num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
+        num_attention_heads (`int`, *optional*, defaults to 12): Heads per block.
+        num_channels (`int`, *optional*, defaults to 3): Channels of the image.
+        image_size (`int`, *optional*, defaults to 224): Side, in pixels, for which positions are stored; other sizes
+            interpolate them.
+        patch_size (`int`, *optional*, defaults to 16): Side of a patch in pixels.
+        hidden_act (`str`, *optional*, defaults to `"quick_gelu"`): Activation of the MLPs.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-5): Epsilon of the layer norms.
+        attention_dropout (`float`, *optional*, defaults to 0.0): Dropout on attention weights.
+        drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth, growing linearly from 0.
+        initializer_range (`float`, *optional*, defaults to 0.02): Truncated-normal deviation of linear and convolution
+            weights.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
+        out_indices (`list[int]`, *optional*): Blocks (0-based) whose outputs the backbone returns; the paper's levels
+            by default, {3, 5, 7, 11} for 12 blocks.
+        out_features (`list[str]`, *optional*): The same by name, `"block3"`.
+    """
+
+    model_type = "farl_vision_model"
+    base_config_key = "vision_config"
+
+    def __init__(
+        self,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_channels=3,
+        image_size=224,
+        patch_size=16,
+        hidden_act="quick_gelu",
+        layer_norm_eps=1e-5,
+        attention_dropout=0.0,
+        drop_path_rate=0.0,
+        initializer_range=0.02,
+        initializer_factor=1.0,
+        out_indices=None,
+        out_features=None,
+        **kwargs,
+    ):
+        _check_heads(hidden_size, num_attention_heads)
+        if image_size % patch_size:
+            raise ValueError(f"image_size={image_size} is not a multiple of patch_size={patch_size}.")
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.num_channels = num_channels
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.hidden_act = hidden_act
+        self.layer_norm_eps = layer_norm_eps
+        self.attention_dropout = attention_dropout
+        self.drop_path_rate = drop_path_rate
+        self.initializer_range = initializer_range
+        self.initializer_factor = initializer_factor
+        kwargs.pop("stage_names", None)
+        super().__init__(**kwargs)
+        self.stage_names = [f"block{index}" for index in range(num_hidden_layers)]
+        if out_indices is None and out_features is None:
+            out_indices = _default_levels(num_hidden_layers)
+        self.set_output_features_output_indices(out_features=out_features, out_indices=out_indices)
+
+
+class FaRLConfig(PreTrainedConfig):
+    """Configuration of [`FaRLModel`] and of the heads [`FaRLForFaceParsing`], [`FaRLForLandmarks`] and
+    [`FaRLForAttributes`], which use the vision tower only.
+
+    Args:
+        text_config (`dict` or [`FaRLTextConfig`], *optional*): Text tower.
+        vision_config (`dict` or [`FaRLVisionConfig`], *optional*): Vision tower.
+        projection_dim (`int`, *optional*, defaults to 512): Size of the shared image-text space.
+        logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial log of the inverse temperature,
+            ln(1 / 0.07) as in openai/CLIP.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
+        feature_levels (`list[int]`, *optional*): Blocks (0-based) that feed a head; `vision_config.out_indices` by
+            default. A block may be repeated (supplement section 3 repeats one level four times).
+        head_channels (`int`, *optional*, defaults to 768): Width of the UperNet head.
+        head_pool_scales (`list[int]`, *optional*, defaults to `[1, 2, 3, 6]`): Grid sizes of its pyramid pooling.
+        head_dropout (`float`, *optional*, defaults to 0.1): Channel dropout before its classifier.
+        heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
+        heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4.
+        heatmap_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the heat-map loss.
+        point_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the point distance loss.
+        attribute_dropout (`float`, *optional*, defaults to 0.0): Dropout before the attribute classifier.
+    """
+
+    model_type = "farl"
+    sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # noqa: RUF012
+    keys_to_ignore_at_inference = ("text_model_output", "vision_model_output", "hidden_states", "attentions")
+
+    def __init__(
+        self,
+        text_config=None,
+        vision_config=None,
+        projection_dim=512,
+        logit_scale_init_value=2.6592,
+        initializer_factor=1.0,
+        feature_levels=None,
+        head_channels=768,
+        head_pool_scales=(1, 2, 3, 6),
+        head_dropout=0.1,
+        heatmap_size=128,
+        heatmap_radius=5.0,
+        heatmap_loss_weight=1.0,
+        point_loss_weight=1.0,
+        attribute_dropout=0.0,
+        **kwargs,
+    ):
+        self.text_config = _as_config(text_config, FaRLTextConfig)
+        self.vision_config = _as_config(vision_config, FaRLVisionConfig)
+        self.projection_dim = projection_dim
+        self.logit_scale_init_value = logit_scale_init_value
+        self.initializer_factor = initializer_factor
+        self.feature_levels = self._checked_levels(feature_levels)
+        self.head_channels = head_channels
+        self.head_pool_scales = list(head_pool_scales)
+        self.head_dropout = head_dropout
+        self.heatmap_size = heatmap_size
+        self.heatmap_radius = heatmap_radius
+        self.heatmap_loss_weight = heatmap_loss_weight
+        self.point_loss_weight = point_loss_weight
+        self.attribute_dropout = attribute_dropout
+        super().__init__(**kwargs)
+
+    def _checked_levels(self, levels):
+        depth = self.vision_config.num_hidden_layers
+        if levels is None:
+            levels = list(self.vision_config.out_indices)
+            # The pyramid wants four maps; a tower of fewer than four blocks repeats its last one.
+            levels += [levels[-1]] * (4 - len(levels))
+        if any(not 0 <= level < depth for level in levels):
+            raise ValueError(
+                f"feature_levels={list(levels)} must lie in 0..{depth - 1}, the blocks of the vision tower."
+            )
+        return list(levels)
+
+
+def _as_config(value, config_class):
+    if value is None:
+        return config_class()
+    return config_class(**value) if isinstance(value, dict) else value

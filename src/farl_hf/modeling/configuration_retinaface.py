@@ -1,0 +1,104 @@
+"""Configuration of the RetinaFace face detector (Deng et al., CVPR 2020), as built by biubug6/Pytorch_Retinaface."""
+
+from transformers import PretrainedConfig
+
+# Per body: default width multiplier and default channels of the feature pyramid, as in the published weights.
+BODY_DEFAULTS = {"mobilenet_v1": (0.25, 64), "resnet": (1.0, 256)}
+
+
+class RetinaFaceConfig(PretrainedConfig):
+    r"""
+    Everything that defines a RetinaFace network, its anchors and its loss.
+
+    The defaults describe the published MobileNetV1-0.25 detector (0.43 million parameters); `body="resnet"` alone
+    describes the published ResNet-50 one.
+
+    Args:
+        body (`str`, defaults to `"mobilenet_v1"`): `"mobilenet_v1"` or `"resnet"` (bottleneck blocks).
+        width_multiplier (`float`, *optional*): Factor on the channels of the full-width body (MobileNetV1: 32 in the
+            stem, ResNet: 64). Channels are rounded to multiples of 8, at least 8. `None` is 0.25 for MobileNetV1 and
+            1.0 for ResNet.
+        resnet_depths (`tuple[int, int, int, int]`): Bottleneck blocks per stage; the default is ResNet-50.
+        pyramid_channels (`int`, *optional*): Channels of feature pyramid and context modules, a multiple of 4. `None`
+            is 64 for MobileNetV1 and 256 for ResNet. Up to 64 channels use LeakyReLU with slope 0.1, more use ReLU.
+        steps (`tuple[int, int, int]`): Input pixels between neighbouring anchors on each pyramid level. The bodies
+            have these strides, so only the default fits them.
+        min_sizes (`tuple[tuple[int, ...], ...]`): Sides of the square anchors of every level, input pixels.
+        variances (`tuple[float, float]`): Divisors of the coded offsets of centres and of log sizes.
+        match_threshold (`float`): An anchor that overlaps a face by this intersection over union is positive.
+        claim_threshold (`float`): A face whose best anchor overlaps at least this much claims that anchor.
+        negative_ratio (`int`): Hardest background anchors used per positive anchor of a picture.
+        box_loss_weight, class_loss_weight, keypoint_loss_weight (`float`): Weights of the three losses.
+        batch_norm_eps (`float`): Epsilon of every batch normalisation.
+
+    Raises:
+        ValueError: An unknown body, or numbers that do not describe a network.
+
+    Example:
+        ```python
+        >>> from farl_hf.modeling.configuration_retinaface import RetinaFaceConfig
+
+        >>> RetinaFaceConfig().pyramid_channels, RetinaFaceConfig(body="resnet").pyramid_channels
+        (64, 256)
+
+        ```
+    """
+
+    model_type = "retinaface"
+    # Anchors are constants: gathering them over an evaluation would only cost memory.
+    keys_to_ignore_at_inference = ("anchors", "loss_dict")
+
+    def __init__(
+        self,
+        body="mobilenet_v1",
+        width_multiplier=None,
+        resnet_depths=(3, 4, 6, 3),
+        pyramid_channels=None,
+        steps=(8, 16, 32),
+        min_sizes=((16, 32), (64, 128), (256, 512)),
+        variances=(0.1, 0.2),
+        match_threshold=0.35,
+        claim_threshold=0.2,
+        negative_ratio=7,
+        box_loss_weight=2.0,
+        class_loss_weight=1.0,
+        keypoint_loss_weight=1.0,
+        batch_norm_eps=1e-5,
+        **kwargs,
+    ):
+        if body not in BODY_DEFAULTS:
+            raise ValueError(f"body is {body!r}; expected one of {', '.join(map(repr, BODY_DEFAULTS))}.")
+        default_width, default_channels = BODY_DEFAULTS[body]
+        self.body = body
+        self.width_multiplier = default_width if width_multiplier is None else float(width_multiplier)
+        self.resnet_depths = list(resnet_depths)
+        self.pyramid_channels = default_channels if pyramid_channels is None else pyramid_channels
+        self.steps = list(steps)
+        self.min_sizes = [list(sizes) for sizes in min_sizes]
+        self.variances = list(variances)
+        self.match_threshold = match_threshold
+        self.claim_threshold = claim_threshold
+        self.negative_ratio = negative_ratio
+        self.box_loss_weight = box_loss_weight
+        self.class_loss_weight = class_loss_weight
+        self.keypoint_loss_weight = keypoint_loss_weight
+        self.batch_norm_eps = batch_norm_eps
+        self._check_numbers()
+        kwargs.setdefault("id2label", {0: "background", 1: "face"})
+        kwargs.setdefault("label2id", {name: index for index, name in kwargs["id2label"].items()})
+        super().__init__(**kwargs)
+
+    def _check_numbers(self):
+        if self.width_multiplier <= 0:
+            raise ValueError(f"width_multiplier is {self.width_multiplier}; expected a number above 0.")
+        if self.pyramid_channels <= 0 or self.pyramid_channels % 4:
+            raise ValueError(f"pyramid_channels is {self.pyramid_channels}; expected a positive multiple of 4.")
+        if self.steps != [8, 16, 32]:
+            raise ValueError(f"steps is {self.steps}; both bodies have strides [8, 16, 32].")
+        if len(self.min_sizes) != 3 or not all(self.min_sizes):
+            raise ValueError(f"min_sizes is {self.min_sizes}; expected three non-empty groups of anchor sides.")
+        if len(self.resnet_depths) != 4:
+            raise ValueError(f"resnet_depths is {self.resnet_depths}; expected four numbers of blocks.")
+
+
+__all__ = ["RetinaFaceConfig"]

@@ -1,0 +1,63 @@
+"""Losses of the three heads, in float32, with entries that are not labelled left out.
+
+Source: FacePerceiver/FaRL `farl/experiments` (parsing, alignment); paper supplement section 6 (attributes).
+"""
+
+import torch
+from torch.nn import functional
+
+from .heatmap_farl import draw_heatmaps
+
+__all__ = ["attribute_loss", "landmark_losses", "parsing_loss"]
+
+
+def parsing_loss(logits, labels):
+    """Mean cross-entropy per pixel, logits bilinearly upsampled to the labels.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, K, h, w)`): Class scores.
+        labels (`torch.LongTensor` of shape `(B, H, W)`): Class ids; 255 and -100 are ignored.
+    """
+    logits = functional.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    ignored = (labels == 255) | (labels == -100)
+    total = functional.cross_entropy(logits, labels.masked_fill(ignored, -100).long(), reduction="sum")
+    return total / (~ignored).sum().clamp(min=1)
+
+
+def landmark_losses(logits, points, labels, heatmap_size, heatmap_radius):
+    """The official pair of losses.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, N, h, w)`): Heat-map scores before the sigmoid.
+        points (`torch.Tensor` of shape `(B, N, 2)`): Decoded points in [0, 1].
+        labels (`torch.Tensor` of shape `(B, N, 2)`): True points in [0, 1]; NaN where a point is not labelled.
+        heatmap_size (`int`): Side of the target maps.
+        heatmap_radius (`float`): Radius of a target in cells.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: Mean Euclidean distance ("coord_l1_loss" in the original, though it is no
+        L1 norm) and mean binary cross-entropy of the maps.
+    """
+    labelled = torch.isfinite(labels).all(dim=-1)
+    count = labelled.sum().clamp(min=1)
+    targets = torch.where(labelled[..., None], labels, torch.zeros_like(labels)).float()
+    distances = (points.float() - targets + 1e-12).norm(dim=-1)
+    maps = functional.interpolate(
+        logits.float(), size=(heatmap_size, heatmap_size), mode="bilinear", align_corners=False
+    )
+    drawn = draw_heatmaps(targets, heatmap_size, heatmap_radius)
+    entropies = functional.binary_cross_entropy_with_logits(maps, drawn, reduction="none").mean(dim=(-2, -1))
+    return (distances * labelled).sum() / count, (entropies * labelled).sum() / count
+
+
+def attribute_loss(logits, labels):
+    """Mean binary cross-entropy over the entries that are labelled.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, L)`): Scores before the sigmoid.
+        labels (`torch.Tensor` of shape `(B, L)`): 0 or 1; -100 where an attribute is not labelled.
+    """
+    labelled = labels != -100
+    targets = labels.float().masked_fill(~labelled, 0.0)
+    entropies = functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
+    return (entropies * labelled).sum() / labelled.sum().clamp(min=1)

@@ -1,0 +1,419 @@
+"""FaRL: General Facial Representation Learning in a Visual-Linguistic Manner (CVPR 2022), the two towers.
+
+Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT) and openai/CLIP `clip/model.py` (MIT). Changed: module
+names and separate q, k, v as in Transformers' CLIP; positions are interpolated for any input size that the patch
+divides; the temperature has shape (1,), because DeepSpeed cannot broadcast 0-dimensional parameters.
+
+Shapes: B batch, T tokens, C width, H and W pixels, P projection size, N classes or points.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.backbone_utils import BackboneMixin
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
+from .transformer_farl import FaRLAttention, FaRLEncoder, FaRLEncoderLayer
+
+__all__ = ["FaRLBackbone", "FaRLModel", "FaRLOutput", "FaRLPreTrainedModel", "FaRLTextModel", "FaRLVisionModel"]
+
+# Parts of a checkpoint that a model may leave out on purpose; without this, loading one tower would report the other.
+TEXT_PARTS = (r"text_model\.", r"text_projection\.")
+JOINT_PARTS = (r"visual_projection\.", r"logit_scale")
+PRETRAINING_PARTS = (r"mim_", r"mask_token")
+HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
+
+
+@dataclass
+class FaRLOutput(ModelOutput):
+    """Output of [`FaRLModel`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Symmetric contrastive loss, with `return_loss=True`.
+        logits_per_image (`torch.FloatTensor` of shape `(num_images, num_texts)`): Scaled cosine similarities.
+        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_images)`): Their transpose.
+        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-length text features.
+        image_embeds (`torch.FloatTensor` of shape `(num_images, projection_dim)`): Unit-length image features.
+        text_model_output (`BaseModelOutputWithPooling`): Output of the text tower.
+        vision_model_output (`BaseModelOutputWithPooling`): Output of the vision tower.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    vision_model_output: BaseModelOutputWithPooling | None = None
+
+    def to_tuple(self):
+        """Return the fields that are set, nested outputs as tuples."""
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
+
+
+class FaRLVisionEmbeddings(nn.Module):
+    """Patches, class token and positions."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.patch_size = config.patch_size
+        self.grid_size = config.image_size // config.patch_size
+        self.class_embedding = nn.Parameter(torch.zeros(config.hidden_size))
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels,
+            config.hidden_size,
+            kernel_size=config.patch_size,
+            stride=config.patch_size,
+            bias=False,
+        )
+        self.position_embedding = nn.Embedding(self.grid_size**2 + 1, config.hidden_size)
+
+    def init_farl_weights(self, factor):
+        """Class token and positions are normal, scaled by width^-0.5 (FaRL `farl/network/farl/model.py`)."""
+        std = self.config.hidden_size**-0.5 * factor
+        init.normal_(self.class_embedding, std=std)
+        init.normal_(self.position_embedding.weight, std=std)
+
+    def positions(self, grid_hw):
+        """Return positions (1, 1 + h * w, C) for a token grid, bicubically resized; the class row is untouched."""
+        stored_TC = self.position_embedding.weight
+        if grid_hw == (self.grid_size, self.grid_size):
+            return stored_TC[None]
+        grid_1CHW = stored_TC[1:].reshape(1, self.grid_size, self.grid_size, -1).permute(0, 3, 1, 2)
+        resized_1CHW = nn.functional.interpolate(grid_1CHW.float(), size=grid_hw, mode="bicubic", align_corners=False)
+        return torch.cat([stored_TC[None, :1], resized_1CHW.flatten(2).transpose(1, 2).to(stored_TC.dtype)], dim=1)
+
+    def forward(self, pixel_values_BCHW):
+        """Return tokens (B, 1 + patches, C), class token first."""
+        grid_hw = _token_grid(pixel_values_BCHW, self.patch_size)
+        patches_BCHW = self.patch_embedding(pixel_values_BCHW.to(self.patch_embedding.weight.dtype))
+        class_B1C = self.class_embedding.expand(patches_BCHW.shape[0], 1, -1)
+        return torch.cat([class_B1C, patches_BCHW.flatten(2).transpose(1, 2)], dim=1) + self.positions(grid_hw)
+
+
+def _token_grid(pixel_values_BCHW, patch_size):
+    height, width = pixel_values_BCHW.shape[-2:]
+    if height % patch_size or width % patch_size:
+        fitting = tuple(max(patch_size, round(side / patch_size) * patch_size) for side in (height, width))
+        raise ValueError(
+            f"pixel_values are {height} x {width}, but both sides must be multiples of the patch size {patch_size}; "
+            f"resize to {fitting[0]} x {fitting[1]}, for example."
+        )
+    return height // patch_size, width // patch_size
+
+
+class FaRLTextEmbeddings(nn.Module):
+    """Token and position embeddings."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+
+    def init_farl_weights(self, factor):
+        """openai/CLIP: 0.02 for tokens, 0.01 for positions."""
+        init.normal_(self.token_embedding.weight, std=0.02 * factor)
+        init.normal_(self.position_embedding.weight, std=0.01 * factor)
+
+    def forward(self, input_ids_BT):
+        """Return (B, T, C)."""
+        length, longest = input_ids_BT.shape[-1], self.position_embedding.num_embeddings
+        if length > longest:
+            raise ValueError(
+                f"The text has {length} tokens, the model takes {longest}; truncate it."
+            )
+        return self.token_embedding(input_ids_BT) + self.position_embedding.weight[:length]
+
+
+class FaRLPreTrainedModel(PreTrainedModel):
+    """Initialisation, loading and saving shared by every FaRL model."""
+
+    config_class = FaRLConfig
+    base_model_prefix = "farl"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    # Trainer takes a forward with **kwargs for one that divides by num_items_in_batch and then scales gradients wrongly.
+    accepts_loss_kwargs = False
+    _no_split_modules = ("FaRLEncoderLayer", "FaRLVisionEmbeddings", "FaRLTextEmbeddings")
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": FaRLEncoderLayer, "attentions": FaRLAttention}  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        factor = self.config.initializer_factor
+        if hasattr(module, "init_farl_weights"):
+            module.init_farl_weights(factor)
+        elif isinstance(module, (nn.Linear, nn.Conv2d)):
+            init.trunc_normal_(module.weight, std=0.02 * factor)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.ConvTranspose2d):
+            # PyTorch's own initialisation, which the official pyramid keeps.
+            bound = (module.weight.shape[1] * module.weight[0, 0].numel()) ** -0.5
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        else:
+            super()._init_weights(module)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Save in this library's own layout, whatever layout the weights were loaded from."""
+        kwargs.setdefault("save_original_format", False)
+        super().save_pretrained(save_directory, **kwargs)
+
+
+class FaRLVisionModel(FaRLPreTrainedModel):
+    """The vision tower: CLIP's ViT.
+
+    Args:
+        config ([`FaRLVisionConfig`]): Its sizes.
+        add_post_layernorm (`bool`, *optional*, defaults to `True`): Whether the class token is normalised at the end.
+            The task heads read raw block outputs and go without.
+    """
+
+    config_class = FaRLVisionConfig
+    input_modalities = ("image",)
+    _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS)
+
+    def __init__(self, config, add_post_layernorm=True):
+        super().__init__(config)
+        self.embeddings = FaRLVisionEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)  # the spelling of HF's CLIP
+        self.encoder = FaRLEncoder(config)
+        self.post_layernorm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if add_post_layernorm else nn.Identity()
+        )
+        self.post_init()
+
+    def get_input_embeddings(self):
+        """Return the patch convolution."""
+        return self.embeddings.patch_embedding
+
+    def embed(self, pixel_values):
+        """Return the tokens (B, T, C) that enter the first block."""
+        return self.pre_layrnorm(self.embeddings(pixel_values))
+
+    def block_outputs(self, pixel_values, block_indices):
+        """Return the raw outputs of chosen blocks.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
+            block_indices (`list[int]`): 0-based blocks; a block may be repeated.
+
+        Returns:
+            `list[torch.Tensor]`: One (B, 1 + patches, C) per index, class token first, no final norm.
+        """
+        return self.encoder.block_outputs(self.embed(pixel_values), block_indices)
+
+    def feature_maps(self, pixel_values, block_indices):
+        """Return the patch tokens of chosen blocks as maps (B, C, H / patch, W / patch); see `block_outputs`."""
+        grid_hw = _token_grid(pixel_values, self.config.patch_size)
+        outputs = self.block_outputs(pixel_values, block_indices)
+        return [output_BTC[:, 1:].transpose(1, 2).unflatten(2, grid_hw) for output_BTC in outputs]
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(self, pixel_values, interpolate_pos_encoding=True, **kwargs):
+        """Encode images.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
+            interpolate_pos_encoding (`bool`, *optional*, defaults to `True`): Allow sizes other than
+                `config.image_size`. With `False` such a size is an error.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` (B, 1 + patches, C) and `pooler_output` (B, C), the
+            normalised class token.
+        """
+        size = self.config.image_size
+        if not interpolate_pos_encoding and tuple(pixel_values.shape[-2:]) != (size, size):
+            raise ValueError(
+                f"pixel_values are {tuple(pixel_values.shape[-2:])}, expected {(size, size)}; "
+                "resize them or pass interpolate_pos_encoding=True."
+            )
+        hidden_BTC = self.encoder(self.embed(pixel_values), **kwargs)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_BTC, pooler_output=self.post_layernorm(hidden_BTC[:, 0])
+        )
+
+
+class FaRLTextModel(FaRLPreTrainedModel):
+    """The text tower: CLIP's causal transformer; the end token's feature stands for the text."""
+
+    config_class = FaRLTextConfig
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+    _keys_to_ignore_on_load_unexpected = (r"vision_model\.", r"text_projection\.", *JOINT_PARTS, *PRETRAINING_PARTS)
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embeddings = FaRLTextEmbeddings(config)
+        self.encoder = FaRLEncoder(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        """Return the token table."""
+        return self.embeddings.token_embedding
+
+    def set_input_embeddings(self, value):
+        """Replace the token table."""
+        self.embeddings.token_embedding = value
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(self, input_ids, attention_mask=None, **kwargs):
+        """Encode texts.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids with start and end tokens, T <= 77.
+            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 1 for tokens, 0 for padding. Without
+                effect on the pooled feature, which no padding token can reach.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` (B, T, C) and `pooler_output` (B, C), at the first end
+            token.
+        """
+        hidden_BTC = self.embeddings(input_ids)
+        mask = create_causal_mask(
+            config=self.config, inputs_embeds=hidden_BTC, attention_mask=attention_mask, past_key_values=None
+        )
+        kwargs.pop("is_causal", None)
+        hidden_BTC = self.final_layer_norm(self.encoder(hidden_BTC, mask, is_causal=True, **kwargs))
+        end_B = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
+        rows_B = torch.arange(hidden_BTC.shape[0], device=hidden_BTC.device)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden_BTC, pooler_output=hidden_BTC[rows_B, end_B])
+
+
+def _unit(features_BP):
+    return features_BP / features_BP.norm(dim=-1, keepdim=True)
+
+
+class FaRLModel(FaRLPreTrainedModel):
+    """Both towers and their projections into the shared image-text space (paper section 3.1)."""
+
+    _keys_to_ignore_on_load_unexpected = PRETRAINING_PARTS
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.text_model = FaRLTextModel._from_config(config.text_config)
+        self.vision_model = FaRLVisionModel._from_config(config.vision_config)
+        self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.full((1,), float(config.logit_scale_init_value)))
+        self.post_init()
+
+    def init_farl_weights(self, factor):
+        """Projections are normal with width^-0.5; the temperature starts at its configured value."""
+        init.normal_(self.visual_projection.weight, std=self.config.vision_config.hidden_size**-0.5 * factor)
+        init.normal_(self.text_projection.weight, std=self.config.text_config.hidden_size**-0.5 * factor)
+        init.constant_(self.logit_scale, float(self.config.logit_scale_init_value))
+
+    def get_input_embeddings(self):
+        """Return the token table of the text tower."""
+        return self.text_model.get_input_embeddings()
+
+    @can_return_tuple
+    def get_image_features(self, pixel_values, **kwargs):
+        """Encode and project images; `pooler_output` is (B, P), not normalised. See [`FaRLVisionModel`]."""
+        outputs = self.vision_model(pixel_values=pixel_values, return_dict=True, **kwargs)
+        outputs.pooler_output = self.visual_projection(outputs.pooler_output)
+        return outputs
+
+    @can_return_tuple
+    def get_text_features(self, input_ids, attention_mask=None, **kwargs):
+        """Encode and project texts; `pooler_output` is (B, P), not normalised. See [`FaRLTextModel`]."""
+        outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        outputs.pooler_output = self.text_projection(outputs.pooler_output)
+        return outputs
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids=None,
+        pixel_values=None,
+        attention_mask=None,
+        return_loss=None,
+        interpolate_pos_encoding=True,
+        **kwargs,
+    ):
+        """Compare every image with every text.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(num_texts, T)`): Token ids.
+            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, H, W)`): Normalised images.
+            attention_mask (`torch.LongTensor` of shape `(num_texts, T)`, *optional*): 1 for tokens, 0 for padding.
+            return_loss (`bool`, *optional*): Also return the symmetric contrastive loss; pair i is image i, text i.
+            interpolate_pos_encoding (`bool`, *optional*, defaults to `True`): Allow any size the patch divides.
+
+        Returns:
+            [`FaRLOutput`]: Similarities, features and tower outputs.
+        """
+        vision = self.get_image_features(
+            pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, return_dict=True, **kwargs
+        )
+        text = self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs)
+        image_embeds, text_embeds = _unit(vision.pooler_output), _unit(text.pooler_output)
+        # In float32: products with the temperature (up to 100) lose whole digits in bfloat16.
+        logits_per_image = image_embeds.float() @ text_embeds.float().t() * self.logit_scale.float().exp()
+        return FaRLOutput(
+            loss=_contrastive_loss(logits_per_image) if return_loss else None,
+            logits_per_image=logits_per_image,
+            logits_per_text=logits_per_image.t(),
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+            text_model_output=text,
+            vision_model_output=vision,
+        )
+
+
+def _contrastive_loss(logits_per_image):
+    """Mean of the cross-entropies image to text and text to image (paper section 3.1)."""
+    targets = torch.arange(logits_per_image.shape[0], device=logits_per_image.device)
+    loss = nn.functional.cross_entropy
+    return (loss(logits_per_image, targets) + loss(logits_per_image.t(), targets)) / 2
+
+
+class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):
+    """The vision tower as a backbone: patch tokens of chosen blocks as feature maps of stride `patch_size`.
+
+    `out_indices` counts blocks from 0; {3, 5, 7, 11} by default for 12 blocks (FaRL farl/network/transformers.py).
+    """
+
+    config_class = FaRLVisionConfig
+    input_modalities = ("image",)
+    _keys_to_ignore_on_load_unexpected = (
+        *TEXT_PARTS,
+        *JOINT_PARTS,
+        *PRETRAINING_PARTS,
+        *HEAD_PARTS,
+        r"post_layernorm\.",
+    )
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.vision_model = FaRLVisionModel(config, add_post_layernorm=False)
+        self.num_features = [config.hidden_size] * config.num_hidden_layers
+        self.post_init()
+
+    def get_input_embeddings(self):
+        """Return the patch convolution."""
+        return self.vision_model.get_input_embeddings()
+
+    @can_return_tuple
+    def forward(self, pixel_values, **kwargs):
+        """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per out index."""
+        maps = self.vision_model.feature_maps(pixel_values, list(self.out_indices))
+        return BackboneOutput(feature_maps=tuple(maps))

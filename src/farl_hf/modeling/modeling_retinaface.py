@@ -1,0 +1,388 @@
+"""RetinaFace: single-stage face detection with five keypoints per face.
+
+Paper: Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020. The architecture
+follows biubug6/Pytorch_Retinaface (MIT), so its published weights fit one-to-one after renaming. What differs: names,
+anchors computed at once, and channels-last memory, which changes no value and makes convolutions faster on CPU.
+
+Letters in shapes: B pictures, A anchors, H W height and width of the input, C channels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_retinaface import RetinaFaceConfig
+from .losses_retinaface import retinaface_loss
+
+# (output channels at full width, stride) of the depthwise-separable blocks of MobileNetV1, by stage; the stem comes
+# first in stage one.
+MOBILENET_V1_STEM = 32
+MOBILENET_V1_STAGES = (
+    ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)),
+    ((512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1)),
+    ((1024, 2), (1024, 1)),
+)
+RESNET_WIDTHS = (64, 128, 256, 512)
+RESNET_EXPANSION = 4
+MOBILENET_SLOPE = 0.1
+
+
+def scale_channels(channels: int, width_multiplier: float) -> int:
+    """Channels of a thinner or wider body: a multiple of 8, at least 8."""
+    return max(8, int(channels * width_multiplier / 8 + 0.5) * 8)
+
+
+def make_anchors(size_hw, steps, min_sizes, device=None) -> torch.Tensor:
+    """
+    The square anchors of all pyramid levels, ordered by level, row, column, size.
+
+    Convention: continuous pixels of the network input (centre of the first pixel at 0.5, 0.5).
+
+    Args:
+        size_hw (`tuple[int, int]`): Height and width of the network input.
+        steps (`Sequence[int]`): Pixels between neighbouring anchors on each level.
+        min_sizes (`Sequence[Sequence[int]]`): Anchor sides of each level, pixels.
+        device (`torch.device`, *optional*): Where to build them.
+
+    Returns:
+        `torch.Tensor` of shape (A, 4): centre x, centre y, width, height.
+    """
+    levels = []
+    for step, sizes in zip(steps, min_sizes, strict=True):
+        rows, columns = math.ceil(size_hw[0] / step), math.ceil(size_hw[1] / step)
+        anchors = torch.empty(rows, columns, len(sizes), 4, device=device)
+        anchors[..., 0] = ((torch.arange(columns, device=device) + 0.5) * step)[None, :, None]
+        anchors[..., 1] = ((torch.arange(rows, device=device) + 0.5) * step)[:, None, None]
+        anchors[..., 2:] = torch.tensor(sizes, dtype=anchors.dtype, device=device)[:, None]
+        levels.append(anchors.flatten(0, 2))
+    return torch.cat(levels)
+
+
+@dataclass
+class RetinaFaceModelOutput(ModelOutput):
+    """
+    Features of the three pyramid levels.
+
+    Args:
+        feature_maps (`tuple` of three `torch.Tensor` of shape (B, C, ceil(H/s), ceil(W/s)), s = 8, 16, 32).
+    """
+
+    feature_maps: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class RetinaFaceFaceDetectionOutput(ModelOutput):
+    """
+    Raw predictions of every anchor; `RetinaFaceImageProcessor.post_process_face_detection` turns them into faces.
+
+    Args:
+        loss (`torch.Tensor` of shape (), *optional*): Weighted sum of the losses, when `labels` were given.
+        class_logits (`torch.Tensor` of shape (B, A, 2)): Background and face.
+        box_offsets (`torch.Tensor` of shape (B, A, 4)): Coded centre x, centre y, log width, log height.
+        keypoint_offsets (`torch.Tensor` of shape (B, A, 10)): Coded x, y of the five points.
+        anchors (`torch.Tensor` of shape (B, A, 4)): Centre x, centre y, width, height in input pixels, the same for
+            every picture (a view: it takes no memory).
+        loss_dict (`dict[str, torch.Tensor]`, *optional*): `class_loss`, `box_loss`, `keypoint_loss`, unweighted.
+    """
+
+    loss: torch.Tensor | None = None
+    class_logits: torch.Tensor | None = None
+    box_offsets: torch.Tensor | None = None
+    keypoint_offsets: torch.Tensor | None = None
+    anchors: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+
+
+class RetinaFaceConvNorm(nn.Module):
+    """Convolution without bias, batch normalisation and, unless `slope` is `None`, LeakyReLU (slope 0 is ReLU)."""
+
+    def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, groups=1, slope=None, eps=1e-5):
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
+        )
+        self.normalization = nn.BatchNorm2d(out_channels, eps=eps)
+        self.slope = slope
+
+    def forward(self, hidden_state):
+        hidden_state = self.normalization(self.convolution(hidden_state))
+        if self.slope is None:
+            return hidden_state
+        if self.slope == 0:
+            return F.relu(hidden_state, inplace=True)
+        return F.leaky_relu(hidden_state, self.slope, inplace=True)
+
+
+class RetinaFaceSeparableConv(nn.Module):
+    """Depthwise 3x3 and pointwise convolution of MobileNetV1."""
+
+    def __init__(self, in_channels, out_channels, stride, eps):
+        super().__init__()
+        self.depthwise = RetinaFaceConvNorm(
+            in_channels, in_channels, 3, stride, groups=in_channels, slope=MOBILENET_SLOPE, eps=eps
+        )
+        self.pointwise = RetinaFaceConvNorm(in_channels, out_channels, 1, slope=MOBILENET_SLOPE, eps=eps)
+
+    def forward(self, hidden_state):
+        return self.pointwise(self.depthwise(hidden_state))
+
+
+class RetinaFaceMobileNetV1Body(nn.Module):
+    """MobileNetV1 without classifier: features at strides 8, 16 and 32."""
+
+    def __init__(self, config):
+        super().__init__()
+        channels = scale_channels(MOBILENET_V1_STEM, config.width_multiplier)
+        eps = config.batch_norm_eps
+        self.stem = RetinaFaceConvNorm(3, channels, 3, 2, slope=MOBILENET_SLOPE, eps=eps)
+        self.stages = nn.ModuleList()
+        self.channels = []
+        for blocks in MOBILENET_V1_STAGES:
+            stage = nn.Sequential()
+            for full_width, stride in blocks:
+                out_channels = scale_channels(full_width, config.width_multiplier)
+                stage.append(RetinaFaceSeparableConv(channels, out_channels, stride, eps))
+                channels = out_channels
+            self.stages.append(stage)
+            self.channels.append(channels)
+
+    def forward(self, pixel_values):
+        hidden_state = self.stem(pixel_values)
+        features = []
+        for stage in self.stages:
+            hidden_state = stage(hidden_state)
+            features.append(hidden_state)
+        return features
+
+
+class RetinaFaceBottleneck(nn.Module):
+    """Bottleneck block of ResNet v1.5 (the stride sits on the 3x3 convolution)."""
+
+    def __init__(self, in_channels, width, stride, eps):
+        super().__init__()
+        out_channels = width * RESNET_EXPANSION
+        self.reduce = RetinaFaceConvNorm(in_channels, width, 1, slope=0, eps=eps)
+        self.spatial = RetinaFaceConvNorm(width, width, 3, stride, slope=0, eps=eps)
+        self.expand = RetinaFaceConvNorm(width, out_channels, 1, eps=eps)
+        self.shortcut = None
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = RetinaFaceConvNorm(in_channels, out_channels, 1, stride, eps=eps)
+
+    def forward(self, hidden_state):
+        residual = hidden_state if self.shortcut is None else self.shortcut(hidden_state)
+        return F.relu(self.expand(self.spatial(self.reduce(hidden_state))) + residual, inplace=True)
+
+
+class RetinaFaceResNetBody(nn.Module):
+    """ResNet without classifier: features at strides 8, 16 and 32."""
+
+    def __init__(self, config):
+        super().__init__()
+        eps = config.batch_norm_eps
+        widths = [scale_channels(width, config.width_multiplier) for width in RESNET_WIDTHS]
+        channels = widths[0]
+        self.stem = RetinaFaceConvNorm(3, channels, 7, 2, slope=0, eps=eps)
+        self.stages = nn.ModuleList()
+        for index, (width, depth) in enumerate(zip(widths, config.resnet_depths, strict=True)):
+            stage = nn.Sequential()
+            for block in range(depth):
+                stride = 2 if index > 0 and block == 0 else 1
+                stage.append(RetinaFaceBottleneck(channels, width, stride, eps))
+                channels = width * RESNET_EXPANSION
+            self.stages.append(stage)
+        self.channels = [width * RESNET_EXPANSION for width in widths[1:]]
+
+    def forward(self, pixel_values):
+        hidden_state = F.max_pool2d(self.stem(pixel_values), kernel_size=3, stride=2, padding=1)
+        features = []
+        for stage in self.stages:
+            hidden_state = stage(hidden_state)
+            features.append(hidden_state)
+        return features[1:]
+
+
+BODY_CLASSES = {"mobilenet_v1": RetinaFaceMobileNetV1Body, "resnet": RetinaFaceResNetBody}
+
+
+class RetinaFaceFeaturePyramid(nn.Module):
+    """Feature pyramid: 1x1 laterals, nearest upsampling, 3x3 merging on the two finer levels."""
+
+    def __init__(self, in_channels, channels, slope, eps):
+        super().__init__()
+        self.laterals = nn.ModuleList([RetinaFaceConvNorm(c, channels, 1, slope=slope, eps=eps) for c in in_channels])
+        self.merges = nn.ModuleList([RetinaFaceConvNorm(channels, channels, slope=slope, eps=eps) for _ in range(2)])
+
+    def forward(self, features):
+        fine, middle, coarse = (lateral(x) for lateral, x in zip(self.laterals, features, strict=True))
+        middle = self.merges[1](middle + F.interpolate(coarse, size=middle.shape[-2:], mode="nearest"))
+        fine = self.merges[0](fine + F.interpolate(middle, size=fine.shape[-2:], mode="nearest"))
+        return [fine, middle, coarse]
+
+
+class RetinaFaceContextModule(nn.Module):
+    """SSH context module: 3x3, 5x5 and 7x7 receptive fields, the larger ones as stacked 3x3 convolutions."""
+
+    def __init__(self, channels, slope, eps):
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.context_3x3 = RetinaFaceConvNorm(channels, half, eps=eps)
+        self.reduce = RetinaFaceConvNorm(channels, quarter, slope=slope, eps=eps)
+        self.context_5x5 = RetinaFaceConvNorm(quarter, quarter, eps=eps)
+        self.widen = RetinaFaceConvNorm(quarter, quarter, slope=slope, eps=eps)
+        self.context_7x7 = RetinaFaceConvNorm(quarter, quarter, eps=eps)
+
+    def forward(self, features):
+        reduced = self.reduce(features)
+        branches = [self.context_3x3(features), self.context_5x5(reduced), self.context_7x7(self.widen(reduced))]
+        return F.relu(torch.cat(branches, dim=1), inplace=True)
+
+
+class RetinaFaceAnchorHead(nn.Module):
+    """One 1x1 convolution per pyramid level that predicts `values` numbers for each anchor."""
+
+    def __init__(self, channels, anchors_per_cell, values):
+        super().__init__()
+        self.values = values
+        self.convolutions = nn.ModuleList([nn.Conv2d(channels, count * values, 1) for count in anchors_per_cell])
+
+    def forward(self, feature_maps):
+        levels = [
+            convolution(features).permute(0, 2, 3, 1).reshape(features.shape[0], -1, self.values)
+            for convolution, features in zip(self.convolutions, feature_maps, strict=True)
+        ]
+        return torch.cat(levels, dim=1)
+
+
+class RetinaFacePreTrainedModel(PreTrainedModel):
+    """Weight initialisation and loading, shared by the RetinaFace models."""
+
+    config_class = RetinaFaceConfig
+    base_model_prefix = "model"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _no_split_modules = ("RetinaFaceSeparableConv", "RetinaFaceBottleneck")
+    # `forward` takes **kwargs; without this line the Trainer believes that the loss is already divided by the number
+    # of items and scales gradients wrongly under gradient accumulation.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        if not isinstance(module, nn.Conv2d):
+            super()._init_weights(module)
+        elif module.bias is None:
+            # fan_in: in a depthwise convolution fan_out counts channels that it does not connect.
+            init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        else:  # the heads, whose first predictions should be near "background or face, both as likely"
+            init.normal_(module.weight, std=0.01)
+            init.zeros_(module.bias)
+
+
+class RetinaFaceModel(RetinaFacePreTrainedModel):
+    """
+    Body, feature pyramid and context modules, without heads.
+
+    Args:
+        config (`RetinaFaceConfig`): What to build.
+    """
+
+    def __init__(self, config: RetinaFaceConfig):
+        super().__init__(config)
+        channels, eps = config.pyramid_channels, config.batch_norm_eps
+        slope = 0.1 if channels <= 64 else 0
+        self.body = BODY_CLASSES[config.body](config)
+        self.feature_pyramid = RetinaFaceFeaturePyramid(self.body.channels, channels, slope, eps)
+        self.context_modules = nn.ModuleList([RetinaFaceContextModule(channels, slope, eps) for _ in range(3)])
+        self.post_init()
+
+    @can_return_tuple
+    def forward(self, pixel_values: torch.Tensor, **kwargs) -> RetinaFaceModelOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape (B, 3, H, W)): Output of `RetinaFaceImageProcessor`.
+
+        Returns:
+            `RetinaFaceModelOutput`
+
+        Raises:
+            ValueError: `pixel_values` has another shape.
+        """
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, 3, height, width)."
+            )
+        pyramid = self.feature_pyramid(self.body(pixel_values.contiguous(memory_format=torch.channels_last)))
+        maps = tuple(module(features) for module, features in zip(self.context_modules, pyramid, strict=True))
+        return RetinaFaceModelOutput(feature_maps=maps)
+
+
+class RetinaFaceForFaceDetection(RetinaFacePreTrainedModel):
+    """
+    RetinaFace with its three heads: face or not, box, five keypoints.
+
+    Args:
+        config (`RetinaFaceConfig`): What to build.
+    """
+
+    def __init__(self, config: RetinaFaceConfig):
+        super().__init__(config)
+        anchors_per_cell = [len(sizes) for sizes in config.min_sizes]
+        self.model = RetinaFaceModel(config)
+        self.class_head = RetinaFaceAnchorHead(config.pyramid_channels, anchors_per_cell, 2)
+        self.box_head = RetinaFaceAnchorHead(config.pyramid_channels, anchors_per_cell, 4)
+        self.keypoint_head = RetinaFaceAnchorHead(config.pyramid_channels, anchors_per_cell, 10)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, labels: list[dict[str, torch.Tensor]] | None = None, **kwargs
+    ) -> RetinaFaceFaceDetectionOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape (B, 3, H, W)): Output of `RetinaFaceImageProcessor`.
+            labels (`list` of B dictionaries, *optional*): The faces of each picture, none allowed: `boxes_xyxy` of
+                shape (n, 4) and `keypoints_xy` of shape (n, 5, 2), both divided by the width and the height of the
+                input (so 0 to 1 inside the picture). NaN among the points of a face means that its points are not
+                labelled: it teaches class and box only.
+
+        Returns:
+            `RetinaFaceFaceDetectionOutput`
+
+        Raises:
+            ValueError: `pixel_values` or `labels` have another form.
+        """
+        feature_maps = self.model(pixel_values).feature_maps
+        class_logits = self.class_head(feature_maps)
+        box_offsets = self.box_head(feature_maps)
+        keypoint_offsets = self.keypoint_head(feature_maps)
+        config, size_hw = self.config, pixel_values.shape[-2:]
+        anchors = make_anchors(size_hw, config.steps, config.min_sizes, pixel_values.device)
+
+        loss = loss_dict = None
+        if labels is not None:
+            loss, loss_dict = retinaface_loss(
+                class_logits, box_offsets, keypoint_offsets, anchors, size_hw, labels, config
+            )
+        return RetinaFaceFaceDetectionOutput(
+            loss=loss,
+            class_logits=class_logits,
+            box_offsets=box_offsets,
+            keypoint_offsets=keypoint_offsets,
+            anchors=anchors.expand(pixel_values.shape[0], -1, -1),
+            loss_dict=loss_dict,
+        )
+
+
+__all__ = [
+    "RetinaFaceFaceDetectionOutput",
+    "RetinaFaceForFaceDetection",
+    "RetinaFaceModel",
+    "RetinaFaceModelOutput",
+    "RetinaFacePreTrainedModel",
+    "make_anchors",
+]

@@ -1,0 +1,45 @@
+"""The four pipelines: from photos to plain descriptions of their faces."""
+
+from typing import NamedTuple
+
+from transformers import Pipeline
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
+from farl_hf.pipelines.face_attributes import FaceAttributesPipeline
+from farl_hf.pipelines.face_detection import FaceDetectionPipeline
+from farl_hf.pipelines.face_landmarks import FaceLandmarksPipeline
+from farl_hf.pipelines.face_parsing import FaceParsingPipeline
+
+__all__ = [
+    "PIPELINES",
+    "FaceAttributesPipeline",
+    "FaceDetectionPipeline",
+    "FaceLandmarksPipeline",
+    "FaceParsingPipeline",
+    "FacePipelineEntry",
+]
+
+
+class FacePipelineEntry(NamedTuple):
+    """How a task is served.
+
+    Args:
+        pipeline_class (`type`): The pipeline.
+        auto_model_name (`str`): Name of the Transformers auto class that loads its models.
+        default_checkpoint (`str`): Name of the model used unless another is given.
+    """
+
+    pipeline_class: type[Pipeline]
+    auto_model_name: str
+    default_checkpoint: str
+
+
+PIPELINES = {
+    task: FacePipelineEntry(pipeline_class, auto_model_name, DEFAULT_CHECKPOINTS[task])
+    for task, pipeline_class, auto_model_name in (
+        ("face-detection", FaceDetectionPipeline, "AutoModelForObjectDetection"),
+        ("face-parsing", FaceParsingPipeline, "AutoModelForSemanticSegmentation"),
+        ("face-landmarks", FaceLandmarksPipeline, "AutoModelForKeypointDetection"),
+        ("face-attributes", FaceAttributesPipeline, "AutoModelForImageClassification"),
+    )
+}

@@ -1,0 +1,86 @@
+"""`pipeline("face-detection")`: where the faces of a photo are."""
+
+from typing import Any
+
+import torch
+from transformers import Pipeline
+
+from farl_hf.pipelines.photo_inputs import as_pipeline_inputs, photo_of
+from farl_hf.pipelines.photo_loading import load_photo
+from farl_hf.pipelines.plain_results import plain_faces
+from farl_hf.pipelines.saving import save_without_code
+from farl_hf.results import Faces
+
+__all__ = ["FaceDetectionPipeline"]
+
+
+class FaceDetectionPipeline(Pipeline):
+    """Finds faces with a RetinaFace model.
+
+    Each photo gives a list with one dict per face, best score first: `score`, `box` {xmin, ymin, xmax, ymax} and
+    `keypoints`, five [x, y] in the order of `farl_hf.labels.FIVE_POINTS`. All coordinates are pixels of the upright
+    photo. A photo without a face gives an empty list.
+
+    Args:
+        threshold (`float`, *optional*): Lowest score of a face, in [0, 1]; the image processor's default if not given.
+        nms_threshold (`float`, *optional*): Overlap (IoU) above which the weaker of two boxes is dropped.
+
+    Example:
+        >>> from transformers import pipeline
+        >>> import farl_hf
+        >>> find_faces = pipeline("face-detection")  # doctest: +SKIP
+        >>> faces = find_faces("photo.jpg", threshold=0.6)  # doctest: +SKIP
+    """
+
+    _load_image_processor = True
+    _load_processor = False
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_video_processor = False
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Find the faces of a photo, or of a list, generator or dataset of photos."""
+        inputs = as_pipeline_inputs(inputs)
+        if isinstance(inputs, list) and not inputs:
+            return []
+        return super().__call__(inputs, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Write the model and its image processor; the folder is a checkpoint of this task."""
+        save_without_code(self, save_directory, **kwargs)
+
+    def _sanitize_parameters(self, threshold: float | None = None, nms_threshold: float | None = None):
+        given = {"threshold": threshold, "nms_threshold": nms_threshold}
+        return {}, {name: value for name, value in given.items() if value is not None}, {}
+
+    def preprocess(self, photo_input: Any) -> dict[str, Any]:
+        """One photo, resized for the network."""
+        inputs = self.image_processor(load_photo(photo_of(photo_input)), return_tensors="pt")
+        # Inside a list, the tensors of a batch are kept apart instead of being concatenated: photos differ in size.
+        return {"inputs": [dict(inputs)]}
+
+    def _forward(self, model_inputs: dict[str, Any], **post_processing: float) -> dict[str, list]:
+        batch = model_inputs["inputs"]
+        if not isinstance(batch[0], list):
+            return {"faces": self._find_faces(batch, post_processing)[0]}
+        return {"faces": self._find_faces([photo[0] for photo in batch], post_processing)}
+
+    def _find_faces(self, photos: list[dict[str, Any]], post_processing: dict[str, float]) -> list[dict[str, Any]]:
+        """Faces per photo. Only photos of one input size share a forward pass, so that none sees another's padding."""
+        rows_of_size: dict[torch.Size, list[int]] = {}
+        for row, photo in enumerate(photos):
+            rows_of_size.setdefault(photo["pixel_values"].shape, []).append(row)
+        found: list[dict[str, Any]] = [{} for _ in photos]
+        for rows in rows_of_size.values():
+            batch = {name: torch.cat([photos[row][name] for row in rows]) for name in photos[rows[0]]}
+            outputs = self.model(pixel_values=batch.pop("pixel_values").to(self.dtype))
+            faces = self.image_processor.post_process_face_detection(outputs, **batch, **post_processing)
+            for row, faces_of_photo in zip(rows, faces, strict=True):
+                found[row] = faces_of_photo
+        return found
+
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
+        """The faces of one photo as plain dicts."""
+        found = model_outputs["faces"]
+        faces = Faces(found["boxes_xyxy"].numpy(), found["scores"].numpy(), found["keypoints_xy"].numpy())
+        return plain_faces(faces)

@@ -1,0 +1,242 @@
+"""Image processor of FaRL: from photos and face positions to aligned, warped crops, and results back to the photo.
+
+Every setting is serialised with the weights, because it is part of them: template, face scale, tanh_alpha, size, mean
+and deviation, and the pixel grid on which the weights were trained. Zero padding happens before normalisation.
+"""
+
+from typing import Any
+
+import torch
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.processing_utils import ImagesKwargs
+
+from .alignment_farl import box_matrix, checked_boxes, checked_points, similarity_matrix, whole_matrix
+from .face_templates_farl import LAPA_TEMPLATE
+from .post_processing_farl import unwarp_label_map
+from .resampling_farl import WarpGeometry, sample_crops
+
+__all__ = ["FaRLImageProcessor"]
+
+_GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
+_TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
+
+
+class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
+    """Settings of [`FaRLImageProcessor`]; see there. `landmarks` and `boxes` are per-image data."""
+
+    face_template: list | tuple
+    face_scale: float | int
+    box_scale: float | int
+    warp_factor: float | int
+    pixel_grid: str
+    template_span: str
+    landmarks: Any
+    boxes: Any
+
+
+class FaRLImageProcessor(TorchvisionBackend):
+    r"""Cuts one aligned, warped and normalised crop per face, and brings results back to the photo.
+
+    Args:
+        size (`dict[str, int]`, *optional*, defaults to `{"height": 448, "width": 448}`): Crop size.
+        face_template (`list`, *optional*): Five (x, y) in fractions of the half crop; LaPa's by default.
+        face_scale (`float`, *optional*, defaults to 1.0): Scales the template; below 1 the crop is looser.
+        box_scale (`float`, *optional*, defaults to 0.55): Share of the crop that the longer side of a box fills, when
+            faces are given by boxes. 0.55 frames a tight face box about as LaPa's template does.
+        warp_factor (`float`, *optional*, defaults to 0.0): alpha of the tanh warp; 0.8 for LaPa, 0 elsewhere.
+        pixel_grid (`str`, *optional*, defaults to `"half_pixel"`): `"half_pixel"` (facer's weights) or `"integer"`
+            (the official training code).
+        template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
+            `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid.
+        image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].
+        image_std (`list[float]`, *optional*): CLIP's by default.
+
+    Raises:
+        ValueError: For points or boxes that cannot be used, and for unknown settings; the message says why.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from farl_hf import FaRLImageProcessor
+
+    >>> photo = np.zeros((300, 200, 3), dtype=np.uint8)
+    >>> points = [[[80, 100], [120, 100], [100, 125], [85, 145], [115, 145]]]
+    >>> inputs = FaRLImageProcessor()(photo, landmarks=[points], return_tensors="pt")
+    >>> inputs["pixel_values"].shape
+    torch.Size([1, 3, 448, 448])
+
+    ```
+    """
+
+    valid_kwargs = FaRLImageProcessorKwargs
+    model_input_names = ["pixel_values"]  # noqa: RUF012
+    size = {"height": 448, "width": 448}  # noqa: RUF012
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    do_convert_rgb = True
+    face_template = LAPA_TEMPLATE
+    face_scale = 1.0
+    box_scale = 0.55
+    warp_factor = 0.0
+    pixel_grid = "half_pixel"
+    template_span = "size_minus_one"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.face_template = [[float(x), float(y)] for x, y in self.face_template]
+        self._check_settings()
+
+    def _check_settings(self):
+        if self.pixel_grid not in _GRID_OFFSETS:
+            raise ValueError(f"pixel_grid={self.pixel_grid!r}; expected one of {sorted(_GRID_OFFSETS)}.")
+        if self.template_span not in _TEMPLATE_MARGINS:
+            raise ValueError(f"template_span={self.template_span!r}; expected one of {sorted(_TEMPLATE_MARGINS)}.")
+        if not 0 <= self.warp_factor <= 1:
+            raise ValueError(f"warp_factor={self.warp_factor}; alpha of the tanh warp lies in [0, 1].")
+        if len(self.face_template) != 5:
+            raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
+
+    @property
+    def size_hw(self):
+        """Crop size in pixels, (height, width)."""
+        size = self.size if isinstance(self.size, dict) else vars(self.size)
+        return size["height"], size["width"]
+
+    @property
+    def geometry(self):
+        """The [`WarpGeometry`] of the crops."""
+        return WarpGeometry(self.size_hw, float(self.warp_factor), _GRID_OFFSETS[self.pixel_grid])
+
+    # ---------------------------------------------------------------- photo to crop
+
+    def crop_matrix(self, points_photo_xy):
+        """Similarities that bring five points to the template.
+
+        Args:
+            points_photo_xy (`torch.Tensor` of shape `(F, 5, 2)`): (x, y) in photo pixels, continuous.
+
+        Returns:
+            `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
+        """
+        points = checked_points(points_photo_xy)
+        height, width = self.size_hw
+        margin = _TEMPLATE_MARGINS[self.template_span]
+        half_xy = torch.tensor([width - margin, height - margin]) / 2
+        template = torch.tensor(self.face_template, dtype=torch.float32)
+        target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid]
+        return similarity_matrix(points, target)
+
+    def crop_matrix_from_boxes(self, boxes_xyxy, photo_size_hw=(float("inf"), float("inf"))):
+        """Matrices (F, 3, 3) of square crops around boxes (F, 4), see `box_scale`."""
+        return box_matrix(checked_boxes(boxes_xyxy, photo_size_hw), self.size_hw, self.box_scale)
+
+    def crop_matrix_whole(self, photo_size_hw):
+        """Matrix (1, 3, 3) for a photo that is a face crop already: stretched to the crop size."""
+        return whole_matrix(photo_size_hw, self.size_hw)
+
+    def warp(self, image, crop_from_photo, interpolation="bilinear"):
+        """Cut crops out of one image (C, H, W); (F, C, h, w) in the same value range, zero outside the image."""
+        return sample_crops(image, crop_from_photo, self.geometry, mode=interpolation)
+
+    def warp_points(self, points_photo_xy, crop_from_photo):
+        """Map points (F, N, 2) from photo pixels to warped-crop pixels."""
+        return self.geometry.warped_from_photo(points_photo_xy, crop_from_photo)
+
+    def normalize(self, images, mean=None, std=None, **kwargs):
+        """Subtract the mean and divide by the deviation; (..., 3, H, W) in [0, 1]."""
+        mean = torch.as_tensor(self.image_mean if mean is None else mean, dtype=images.dtype, device=images.device)
+        std = torch.as_tensor(self.image_std if std is None else std, dtype=images.dtype, device=images.device)
+        return (images - mean[:, None, None]) / std[:, None, None]
+
+    def _preprocess_image_like_inputs(
+        self, images, landmarks=None, boxes=None, *, do_convert_rgb=None, input_data_format=None, return_tensors=None,
+        device=None, **settings,
+    ):  # fmt: skip
+        configured = self._with(settings)
+        photos = self._prepare_image_like_inputs(
+            images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
+        )
+        matrices = configured._matrices(photos, landmarks, boxes)
+        crops = [configured._crops(photo, matrix) for photo, matrix in zip(photos, matrices, strict=True)]
+        counts = torch.tensor([len(matrix) for matrix in matrices])
+        data = {
+            "pixel_values": torch.cat(crops),
+            "crop_from_photo": torch.cat(matrices),
+            "image_index": torch.repeat_interleave(torch.arange(len(photos)), counts),
+            "original_sizes": torch.tensor([tuple(photo.shape[-2:]) for photo in photos]),
+        }
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _with(self, settings):
+        """Return a processor with the call's settings, or this one if they are its own."""
+        names = ("face_template", "face_scale", "box_scale", "warp_factor", "pixel_grid", "template_span", "size")
+        names += ("image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize")
+        changed = {name: settings[name] for name in names if settings.get(name) is not None}
+        if all(changed[name] == getattr(self, name) for name in changed):
+            return self
+        return type(self)(**{name: getattr(self, name) for name in names} | changed)
+
+    def _matrices(self, photos, landmarks, boxes):
+        if landmarks is not None and boxes is not None:
+            raise ValueError("Both landmarks and boxes were given; pass one of them.")
+        given = landmarks if landmarks is not None else boxes
+        if given is None:
+            return [self.crop_matrix_whole(photo.shape[-2:]) for photo in photos]
+        if len(photos) == 1 and torch.as_tensor(given[0]).ndim == (1 if boxes is not None else 2):
+            given = [given]  # one photo: its faces may come without the outer list
+        if len(given) != len(photos):
+            raise ValueError(f"{len(photos)} images but {len(given)} sets of landmarks or boxes; give one per image.")
+        if landmarks is not None:
+            return [self.crop_matrix(points) for points in given]
+        return [self.crop_matrix_from_boxes(sets, photo.shape[-2:]) for sets, photo in zip(given, photos, strict=True)]
+
+    def _crops(self, photo, crop_from_photo):
+        crops = self.warp(photo, crop_from_photo)
+        # A floating-point image is in [0, 1] already: generators and decoders that work on floats deliver that.
+        if self.do_rescale and not photo.is_floating_point():
+            crops = crops * self.rescale_factor
+        return self.normalize(crops) if self.do_normalize else crops
+
+    # ---------------------------------------------------------------- crop to photo
+
+    def post_process_face_parsing(self, outputs, crop_from_photo, target_sizes):
+        """Label maps in the photo frame.
+
+        Args:
+            outputs: The model's output, or its logits (F, K, h, w).
+            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
+
+        Returns:
+            `list[torch.Tensor]`: One (H, W) uint8 map of class ids per face.
+        """
+        logits = getattr(outputs, "logits", outputs)
+        geometry = self.geometry
+        return [
+            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry)
+            for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
+        ]
+
+    def post_process_landmarks(self, outputs, crop_from_photo):
+        """Landmarks in photo pixels.
+
+        Args:
+            outputs: The model's output, or its landmarks (F, N, 2) in [0, 1] of the crop.
+            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+
+        Returns:
+            `torch.Tensor` of shape `(F, N, 2)`: (x, y) in continuous photo pixels.
+        """
+        landmarks = getattr(outputs, "landmarks", outputs).float()
+        size_xy = landmarks.new_tensor([self.size_hw[1], self.size_hw[0]])
+        return self.geometry.photo_from_warped(landmarks * size_xy, crop_from_photo.to(landmarks))
+
+    def post_process_attributes(self, outputs):
+        """Probabilities (F, L) in [0, 1] from the model's output or its logits."""
+        return getattr(outputs, "logits", outputs).float().sigmoid()

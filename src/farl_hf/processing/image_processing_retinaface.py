@@ -1,0 +1,324 @@
+"""Photos to RetinaFace inputs, and RetinaFace outputs to faces in the photo.
+
+The arithmetic follows biubug6/Pytorch_Retinaface (MIT). Convention everywhere: continuous pixels, the centre of the
+first pixel is (0.5, 0.5); points are x, y; boxes x_min, y_min, x_max, y_max; sizes height, width.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchvision.ops import box_convert, nms
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_processing_base import BatchFeature
+from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.processing_utils import ImagesKwargs
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+
+class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
+    r"""
+    Settings of `RetinaFaceImageProcessor` beyond those of every image processor; all are saved with the weights.
+
+    Args:
+        do_flip_channel_order (`bool`): Give the network blue, green, red instead of red, green, blue.
+        max_long_side (`int`): Photos with a longer side are shrunk to it; 0 keeps every size.
+        min_long_side (`int`): Photos whose longer side is shorter are enlarged to it; 0 keeps every size.
+        pad_size_divisor (`int`): Inputs are padded at the right and bottom to multiples of it; 1 does not pad.
+        variances (`list[float]`): Multipliers of the coded offsets of centres and of log sizes.
+        score_threshold (`float`): Faces with a lower score are dropped.
+        nms_threshold (`float`): Of two boxes that overlap more, the one with the lower score is dropped.
+        top_k (`int`): Candidates, best first, that take part in non-maximum suppression.
+        max_faces (`int`): Faces of one photo at most.
+    """
+
+    do_flip_channel_order: bool
+    max_long_side: int
+    min_long_side: int
+    pad_size_divisor: int
+    variances: Any
+    score_threshold: float | int
+    nms_threshold: float | int
+    top_k: int
+    max_faces: int
+
+
+class RetinaFaceImageProcessor(TorchvisionBackend):
+    r"""
+    Turn photos into network inputs (blue, green, red; 0 to 255; minus a mean) and raw outputs into faces.
+
+    Pixel values are 0 to 255, whatever their type; `do_rescale=True` multiplies by 255 first, for values 0 to 1.
+
+    Every photo is padded to its own multiple of `pad_size_divisor`. The border of a convolution sees padding, so a
+    photo gives the same faces in every batch only if it shares the batch with photos of the same input size:
+    `group_by_input_size` sorts them. Photos of different input sizes in one call are padded to the largest, which
+    changes faces near the right and bottom borders slightly. Anchors in the padding are never reported.
+
+    facer feeds red, green, blue to the published weights and does not pad: `do_flip_channel_order=False`,
+    `pad_size_divisor=1`, `max_long_side=0` reproduce its results.
+
+    Example:
+        ```python
+        >>> import numpy as np
+        >>> from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+
+        >>> inputs = RetinaFaceImageProcessor()(np.zeros((1200, 2160, 3), dtype=np.uint8))
+        >>> inputs["pixel_values"].shape, inputs["original_sizes"].tolist(), inputs["input_scales"].tolist()
+        (torch.Size([1, 3, 608, 1088]), [[1200, 2160]], [[0.5, 0.5]])
+
+        ```
+    """
+
+    valid_kwargs = RetinaFaceImageProcessorKwargs
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+    do_convert_rgb = True
+    do_rescale = False
+    rescale_factor = 255.0
+    do_normalize = True
+    do_flip_channel_order = True
+    image_mean = (104.0, 117.0, 123.0)
+    image_std = (1.0, 1.0, 1.0)
+    resample = PILImageResampling.BILINEAR
+    max_long_side = 1080
+    min_long_side = 0
+    pad_size_divisor = 32
+    variances = (0.1, 0.2)
+    score_threshold = 0.5
+    nms_threshold = 0.4
+    top_k = 5000
+    max_faces = 750
+
+    # --- photos to inputs -----------------------------------------------------------------------------------------
+
+    def resized_size(self, size_hw, max_long_side: int | None = None, min_long_side: int | None = None):
+        """
+        Height and width of a photo after shrinking or enlarging, before padding.
+
+        Args:
+            size_hw (`tuple[int, int]`): Height and width of the photo.
+            max_long_side, min_long_side (`int`, *optional*): In place of the attributes.
+
+        Returns:
+            `tuple[int, int]`: at least one pixel each.
+        """
+        longest = self.max_long_side if max_long_side is None else max_long_side
+        shortest = self.min_long_side if min_long_side is None else min_long_side
+        long_side, scale = max(size_hw), 1.0
+        if longest and long_side > longest:
+            scale = longest / long_side
+        elif shortest and long_side < shortest:
+            scale = shortest / long_side
+        return tuple(max(1, round(side * scale)) for side in size_hw)
+
+    def input_size(self, size_hw) -> tuple[int, int]:
+        """Height and width of the network input made of a photo of that height and width, padding included."""
+        divisor = max(1, self.pad_size_divisor)
+        return tuple(math.ceil(side / divisor) * divisor for side in self.resized_size(size_hw))
+
+    def group_by_input_size(self, sizes_hw) -> dict[tuple[int, int], list[int]]:
+        """
+        Sort photos into batches in which they cannot influence one another.
+
+        Args:
+            sizes_hw (`Iterable[tuple[int, int]]`): Height and width of every photo.
+
+        Returns:
+            `dict`: input size -> indices of its photos, both in order of appearance.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, size_hw in enumerate(sizes_hw):
+            groups.setdefault(self.input_size(size_hw), []).append(index)
+        return groups
+
+    def _prepare_images_structure(self, images, expected_ndims=3):
+        # Grey pictures without a channel axis: the base class takes a bare one for a list of rows.
+        if isinstance(images, list | tuple):
+            images = [add_channel_axis(image) for image in images]
+        else:
+            images = add_channel_axis(images)
+        return super()._prepare_images_structure(images, expected_ndims=expected_ndims)
+
+    def process_image(self, image, do_convert_rgb=None, input_data_format=None, device=None, **kwargs):
+        """One photo of any accepted type as a tensor (3, H, W)."""
+        if input_data_format is None and isinstance(image, np.ndarray) and image.shape[-1] in (1, 3, 4):
+            # NumPy pictures are height, width, channels: the base class reads tiny ones the other way round.
+            input_data_format = "channels_last"
+        image = super().process_image(
+            image, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
+        )
+        if 0 in image.shape:
+            raise ValueError(f"A photo has shape {tuple(image.shape)}; expected at least one pixel.")
+        if image.shape[0] != 3:
+            raise ValueError(f"A photo has {image.shape[0]} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA).")
+        if image.dtype in (torch.bool, torch.uint16):
+            raise ValueError(f"A photo has values of type {image.dtype}; expected 0 to 255, convert to uint8 first.")
+        return image
+
+    def _preprocess(
+        self,
+        images,
+        do_rescale,
+        rescale_factor,
+        do_normalize,
+        image_mean,
+        image_std,
+        do_flip_channel_order,
+        resample,
+        max_long_side,
+        min_long_side,
+        pad_size_divisor,
+        return_tensors=None,
+        **kwargs,
+    ):
+        original_sizes = [tuple(image.shape[-2:]) for image in images]
+        inputs = []
+        for image, size_hw in zip(images, original_sizes, strict=True):
+            if image.is_floating_point() and not do_rescale and float(image.max()) <= 1.0:
+                logger.warning_once("Pixel values lie within 0 to 1; expected 0 to 255. Pass do_rescale=True.")
+            new_hw = self.resized_size(size_hw, max_long_side, min_long_side)
+            if new_hw != size_hw:
+                image = self.resize(image, SizeDict(height=new_hw[0], width=new_hw[1]), resample=resample)
+            image = image.flip(0) if do_flip_channel_order else image
+            image = image.to(torch.float32)
+            if do_rescale:
+                image = image * rescale_factor
+            if do_normalize:
+                image = self.normalize(image, image_mean, image_std)
+            inputs.append(image)
+        input_scales = [
+            [image.shape[-2] / height, image.shape[-1] / width]
+            for image, (height, width) in zip(inputs, original_sizes, strict=True)
+        ]
+        data = {
+            "pixel_values": pad_and_stack(inputs, max(1, pad_size_divisor)),
+            "original_sizes": torch.tensor(original_sizes, dtype=torch.int64),
+            "input_scales": torch.tensor(input_scales, dtype=torch.float32),
+        }
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _validate_preprocess_kwargs(self, max_long_side=0, min_long_side=0, pad_size_divisor=1, **kwargs):
+        for name, value in (("max_long_side", max_long_side), ("min_long_side", min_long_side)):
+            if value < 0:
+                raise ValueError(f"{name} is {value}; expected a number of pixels, or 0 for no limit.")
+        if pad_size_divisor < 1:
+            raise ValueError(f"pad_size_divisor is {pad_size_divisor}; expected 1 (no padding) or more.")
+        super()._validate_preprocess_kwargs(**kwargs)
+
+    # --- outputs to faces -----------------------------------------------------------------------------------------
+
+    def post_process_face_detection(
+        self,
+        outputs,
+        original_sizes,
+        input_scales,
+        threshold: float | None = None,
+        nms_threshold: float | None = None,
+        top_k: int | None = None,
+        max_faces: int | None = None,
+    ) -> list[dict[str, torch.Tensor]]:
+        """
+        Faces of every photo, in continuous pixels of the photo, best first.
+
+        Boxes and points may reach beyond the photo where a face does.
+
+        Args:
+            outputs (`RetinaFaceFaceDetectionOutput`): `class_logits` (B, A, 2), `box_offsets` (B, A, 4),
+                `keypoint_offsets` (B, A, 10) and `anchors` (B, A, 4).
+            original_sizes (`torch.Tensor` of shape (B, 2)): Height and width of the photos.
+            input_scales (`torch.Tensor` of shape (B, 2)): Input pixels per photo pixel along height and width.
+            threshold, nms_threshold, top_k, max_faces (*optional*): In place of the attributes.
+
+        Returns:
+            `list[dict]`: `scores` (n,), `boxes_xyxy` (n, 4), `keypoints_xy` (n, 5, 2), float32, on the device of the
+            outputs. Order of the points: image-left eye, image-right eye, nose tip, image-left and image-right
+            corner of the mouth.
+
+        Raises:
+            ValueError: Sizes or scales do not fit the number of pictures.
+        """
+        threshold = self.score_threshold if threshold is None else threshold
+        nms_threshold = self.nms_threshold if nms_threshold is None else nms_threshold
+        top_k = self.top_k if top_k is None else top_k
+        max_faces = self.max_faces if max_faces is None else max_faces
+        scores = outputs["class_logits"].detach().float().softmax(-1)[..., 1]
+        sizes_hw = torch.as_tensor(original_sizes, dtype=torch.float32, device=scores.device)
+        scales_hw = torch.as_tensor(input_scales, dtype=torch.float32, device=scores.device)
+        if sizes_hw.shape != (scores.shape[0], 2) or scales_hw.shape != sizes_hw.shape:
+            raise ValueError(
+                f"original_sizes has shape {tuple(sizes_hw.shape)} and input_scales {tuple(scales_hw.shape)}; "
+                f"expected ({scores.shape[0]}, 2) twice, as returned by the processor."
+            )
+        limits_xy = (sizes_hw * scales_hw).round().flip(1) if self.pad_size_divisor > 1 else [None] * len(scores)
+        faces = []
+        for index, limit_xy in enumerate(limits_xy):
+            anchors = outputs["anchors"][index].to(scores.device)
+            keep = best_anchors(scores[index], anchors, limit_xy, threshold, top_k)
+            boxes, keypoints = decode_faces(
+                outputs["box_offsets"][index, keep].detach().float(),
+                outputs["keypoint_offsets"][index, keep].detach().float(),
+                anchors[keep],
+                self.variances,
+            )
+            chosen = nms_inclusive(boxes, scores[index, keep], nms_threshold)[:max_faces]
+            scale_xy = scales_hw[index].flip(0)
+            faces.append(
+                {
+                    "scores": scores[index, keep][chosen],
+                    "boxes_xyxy": boxes[chosen] / scale_xy.repeat(2),
+                    "keypoints_xy": keypoints[chosen] / scale_xy,
+                }
+            )
+        return faces
+
+
+def add_channel_axis(image):
+    """A grey NumPy array or tensor (H, W) as (H, W, 1) or (1, H, W); anything else unchanged."""
+    if isinstance(image, np.ndarray) and image.ndim == 2:
+        return image[:, :, None]
+    if isinstance(image, torch.Tensor) and image.ndim == 2:
+        return image[None]
+    return image
+
+
+def pad_and_stack(inputs: list[torch.Tensor], divisor: int) -> torch.Tensor:
+    """Stack pictures (3, H, W), zeros at the right and bottom up to the largest height and width, made divisible."""
+    height = math.ceil(max(image.shape[-2] for image in inputs) / divisor) * divisor
+    width = math.ceil(max(image.shape[-1] for image in inputs) / divisor) * divisor
+    if divisor == 1 and any(tuple(image.shape[-2:]) != (height, width) for image in inputs):
+        sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
+        raise ValueError(
+            f"Inputs have different sizes {sizes} and pad_size_divisor is 1; pass photos of one size at a time."
+        )
+    return torch.stack([F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in inputs])
+
+
+def best_anchors(scores, anchors, limit_xy, threshold: float, top_k: int) -> torch.Tensor:
+    """Indices of the anchors (A,) above the threshold with their centre inside `limit_xy`, best first."""
+    wanted = scores > threshold
+    if limit_xy is not None:
+        wanted &= (anchors[:, :2] < limit_xy).all(dim=1)
+    candidates = wanted.nonzero().squeeze(1)
+    order = scores[candidates].argsort(descending=True, stable=True)[:top_k]
+    return candidates[order]
+
+
+def decode_faces(box_offsets, keypoint_offsets, anchors_cxcywh, variances) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes (n, 4) and five points (n, 5, 2) in input pixels from coded offsets (n, 4), (n, 10) and anchors (n, 4)."""
+    centers, sizes = anchors_cxcywh[:, :2], anchors_cxcywh[:, 2:]
+    box_centers = centers + box_offsets[:, :2] * variances[0] * sizes
+    box_sizes = sizes * torch.exp(box_offsets[:, 2:] * variances[1])
+    boxes_xyxy = box_convert(torch.cat([box_centers, box_sizes], dim=1), "cxcywh", "xyxy")
+    keypoints_xy = centers[:, None] + keypoint_offsets.view(-1, 5, 2) * variances[0] * sizes[:, None]
+    return boxes_xyxy, keypoints_xy
+
+
+def nms_inclusive(boxes_xyxy, scores, threshold: float) -> torch.Tensor:
+    """Non-maximum suppression with the original's pixel count, in which a box from 3 to 5 is three pixels wide."""
+    return nms(boxes_xyxy + boxes_xyxy.new_tensor([0.0, 0.0, 1.0, 1.0]), scores, threshold)
+
+
+__all__ = ["RetinaFaceImageProcessor", "RetinaFaceImageProcessorKwargs"]

@@ -1,0 +1,201 @@
+"""What was found in one photo: frozen groups of parallel arrays, one row per face, all in photo pixels.
+
+Frame: continuous photo pixels, the centre of the top-left pixel is (0.5, 0.5). Points are (x, y), boxes are
+(x_min, y_min, x_max, y_max). Every result knows its length, gives one face at a time when iterated, and can be
+sliced or masked like an array.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from farl_hf.errors import InvalidFaceInputError
+
+__all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"]
+
+# Fields that describe the whole group instead of holding one row per face.
+_SHARED_FIELDS = ("label_names",)
+
+
+@dataclass(frozen=True, eq=False)
+class _FaceRows:
+    """Length, iteration and slicing over the fields of a dataclass whose arrays hold one row per face."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def __getitem__(self, rows):
+        """The same kind of result with only the faces chosen by an index, a slice, a mask or a list of indices."""
+        rows = _as_rows(rows, len(self))
+        chosen = {name: None if value is None else value[rows] for name, value in self._row_arrays().items()}
+        return replace(self, **chosen)
+
+    def __iter__(self) -> Iterator:
+        return (self[row] for row in range(len(self)))
+
+    def _row_arrays(self) -> dict[str, np.ndarray | None]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _SHARED_FIELDS}
+
+    def _set_array(self, name: str, dtype: type, shape: tuple[int | None, ...], num_rows: int | None = None) -> None:
+        array = np.asarray(getattr(self, name), dtype=dtype)
+        if array.size == 0 and array.ndim < len(shape):  # an empty list has no shape to speak of
+            array = array.reshape([0 if size is None else size for size in shape])
+        if num_rows is not None:
+            shape = (num_rows, *shape[1:])
+        _require_shape(type(self).__name__, name, array, shape)
+        object.__setattr__(self, name, array)
+
+
+@dataclass(frozen=True, eq=False)
+class Faces(_FaceRows):
+    """The faces of one photo.
+
+    Args:
+        boxes_xyxy (`np.ndarray` of shape `(num_faces, 4)`): Boxes in photo pixels, float32.
+        scores (`np.ndarray` of shape `(num_faces,)`): Confidence in [0, 1], float32.
+        keypoints_xy (`np.ndarray` of shape `(num_faces, 5, 2)`, *optional*):
+            Image-left eye, image-right eye, nose tip, image-left and image-right mouth corner, in photo pixels.
+
+    Raises:
+        InvalidFaceInputError: If a shape does not fit, a value is not finite or a box has no area.
+    """
+
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+    keypoints_xy: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self._set_array("boxes_xyxy", np.float32, (None, 4))
+        self._set_array("scores", np.float32, (None,), len(self.boxes_xyxy))
+        if self.keypoints_xy is not None:
+            self._set_array("keypoints_xy", np.float32, (None, 5, 2), len(self.boxes_xyxy))
+            _require_finite("keypoints_xy", self.keypoints_xy)
+        _require_finite("boxes_xyxy", self.boxes_xyxy)
+        _require_area(self.boxes_xyxy)
+
+    @classmethod
+    def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "Faces":
+        """The faces that any of the pipelines returned for one photo."""
+        boxes_xyxy = [[face["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")] for face in faces]
+        keypoints_xy = [face.get("keypoints") for face in faces]
+        has_points = all(points is not None for points in keypoints_xy)
+        return cls(boxes_xyxy, [face["score"] for face in faces], keypoints_xy if has_points else None)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceParsing(_FaceRows):
+    """One label map per face of a photo, each as large as the photo.
+
+    Args:
+        label_maps (`np.ndarray` of shape `(num_faces, height, width)`): Class ids, uint8.
+        label_names (`tuple[str, ...]`): Class names in id order; id 0 is the background.
+
+    Raises:
+        InvalidFaceInputError: If the maps are not three-dimensional or hold an id that has no name.
+    """
+
+    label_maps: np.ndarray
+    label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self._set_array("label_maps", np.uint8, (None, None, None))
+        object.__setattr__(self, "label_names", tuple(self.label_names))
+        if self.label_maps.size and self.label_maps.max() >= len(self.label_names):
+            raise InvalidFaceInputError(
+                f"FaceParsing.label_maps holds class id {self.label_maps.max()}, but label_names names only the ids "
+                f"0 to {len(self.label_names) - 1}."
+            )
+
+    @classmethod
+    def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceParsing":
+        """The label maps that the face-parsing pipeline returned for one photo."""
+        names = tuple(faces[0]["labels"].values()) if faces else ()
+        return cls([np.asarray(face["segmentation"]) for face in faces], names)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceLandmarks(_FaceRows):
+    """Landmarks of the faces of one photo.
+
+    Args:
+        points_xy (`np.ndarray` of shape `(num_faces, num_points, 2)`): Points in photo pixels, float32.
+
+    Raises:
+        InvalidFaceInputError: If the shape does not fit or a value is not finite.
+    """
+
+    points_xy: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._set_array("points_xy", np.float32, (None, None, 2))
+        _require_finite("points_xy", self.points_xy)
+
+    @classmethod
+    def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceLandmarks":
+        """The landmarks that the face-landmarks pipeline returned for one photo."""
+        return cls([face["landmarks"] for face in faces])
+
+
+@dataclass(frozen=True, eq=False)
+class FaceAttributes(_FaceRows):
+    """Attribute probabilities of the faces of one photo.
+
+    Args:
+        probabilities (`np.ndarray` of shape `(num_faces, num_attributes)`): Values in [0, 1], float32.
+        label_names (`tuple[str, ...]`): Attribute names, one per column.
+
+    Raises:
+        InvalidFaceInputError: If the shape does not fit or a value lies outside [0, 1].
+    """
+
+    probabilities: np.ndarray
+    label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label_names", tuple(self.label_names))
+        self._set_array("probabilities", np.float32, (None, len(self.label_names)))
+        if not ((self.probabilities >= 0) & (self.probabilities <= 1)).all():
+            raise InvalidFaceInputError("FaceAttributes.probabilities must lie between 0 and 1.")
+
+    @classmethod
+    def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceAttributes":
+        """The attributes that the face-attributes pipeline returned for one photo, columns in alphabetical order."""
+        names = sorted(attribute["label"] for attribute in faces[0]["attributes"]) if faces else []
+        scores = [{attribute["label"]: attribute["score"] for attribute in face["attributes"]} for face in faces]
+        return cls([[of_face[name] for name in names] for of_face in scores], tuple(names))
+
+
+def _as_rows(rows, num_rows: int):
+    """An index becomes a slice of one row, so that every array keeps its number of dimensions."""
+    if not isinstance(rows, (int, np.integer)):
+        return rows if isinstance(rows, slice) else np.asarray(rows)
+    if not -num_rows <= rows < num_rows:
+        raise IndexError(f"Face {rows} was asked for, but there are only {num_rows}.")
+    start = int(rows) % num_rows
+    return slice(start, start + 1)
+
+
+def _require_shape(owner: str, name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    fits = array.ndim == len(shape) and all(
+        wanted is None or wanted == size for wanted, size in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InvalidFaceInputError(f"{owner}.{name} has shape {array.shape}; expected ({wanted}).")
+
+
+def _require_finite(name: str, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        raise InvalidFaceInputError(f"{name} holds NaN or infinite values; give finite photo pixels.")
+
+
+def _require_area(boxes_xyxy: np.ndarray) -> None:
+    empty = (boxes_xyxy[:, 2] <= boxes_xyxy[:, 0]) | (boxes_xyxy[:, 3] <= boxes_xyxy[:, 1])
+    if empty.any():
+        row = int(empty.argmax())
+        raise InvalidFaceInputError(
+            f"Box {row} is {boxes_xyxy[row].tolist()} and has no area; give x_min, y_min, x_max, y_max with "
+            "x_max > x_min and y_max > y_min."
+        )

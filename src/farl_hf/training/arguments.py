@@ -1,0 +1,71 @@
+"""Training arguments of the FaRL task heads."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+__all__ = ["FaRLTrainingArguments"]
+
+
+@dataclass
+class FaRLTrainingArguments(TrainingArguments):
+    """[`~transformers.TrainingArguments`] with the official FaRL recipe as defaults.
+
+    Changed defaults (FacePerceiver/FaRL, `farl/experiments/face_parsing`):
+
+    | argument | here | there |
+    |---|---|---|
+    | `weight_decay` | 1e-5, on all parameters | 0.0, not on norms and biases |
+    | `lr_scheduler_type` | `"constant"` (use `milestone_epochs` for the official steps) | `"linear"` |
+    | `max_grad_norm` | 0.0 (no clipping) | 1.0 |
+    | `per_device_train_batch_size` | 5 (officially on 8 devices) | 8 |
+    | `num_train_epochs` | 300 | 3 |
+    | `remove_unused_columns` | `False` (samples are built by our own dataset) | `True` |
+    | `label_names` | `["labels"]` | found from the model |
+    | `dataloader_num_workers` | 2 | 0 |
+    | `logging_steps` | 50 | 500 |
+    | `report_to` | `"none"` | |
+
+    Args:
+        backbone_learning_rate (`float`, *optional*, defaults to 1e-4): Rate of the vision tower.
+        head_learning_rate (`float`, *optional*, defaults to 1e-3): Rate of pyramid and head (official alignment recipe: 1e-2).
+            `learning_rate` itself is not used.
+        pyramid_learning_rate (`float`, *optional*): Rate of the pyramid when it differs from the head's.
+        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Weight decay on norms and biases too, as officially.
+        milestone_epochs (`list[float]`, *optional*): Epochs at which every rate is multiplied by `milestone_factor` (officially 200).
+        milestone_factor (`float`, *optional*, defaults to 0.1): See above.
+        ema_decay (`float`, *optional*, defaults to 0.999): Decay per step of the averaged weights that are evaluated and saved; 0 turns
+            averaging off.
+        ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n, for short runs.
+        freeze_backbone (`bool`, *optional*, defaults to `False`): The vision tower does not learn.
+    """
+
+    weight_decay: float = field(default=1e-5, metadata={"help": "AdamW weight decay."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of all learning rates."})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 is off."})
+    per_device_train_batch_size: int = field(default=5, metadata={"help": "Faces per device and step."})
+    num_train_epochs: float = field(default=300, metadata={"help": "Epochs."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Names of label inputs."})
+    dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
+    report_to: str = field(default="none", metadata={"help": "Where to report; none by default."})
+
+    backbone_learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the vision tower."})
+    head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of pyramid and head."})
+    pyramid_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the pyramid when it differs from the head's."}
+    )
+    decay_norm_and_bias: bool = field(default=True, metadata={"help": "Weight decay on norms and biases too."})
+    milestone_epochs: list[float] | None = field(
+        default=None, metadata={"help": "Epochs at which the learning rates drop by milestone_factor."}
+    )
+    milestone_factor: float = field(default=0.1, metadata={"help": "Factor at each milestone."})
+    ema_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights; 0 is off."})
+    ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
+    freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
+
+    def part_learning_rates(self) -> dict[str, float]:
+        """Learning rate of each part of the model."""
+        pyramid = self.head_learning_rate if self.pyramid_learning_rate is None else self.pyramid_learning_rate
+        return {"backbone": self.backbone_learning_rate, "pyramid": pyramid, "head": self.head_learning_rate}

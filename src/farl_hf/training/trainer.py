@@ -1,0 +1,154 @@
+"""The Transformers Trainer with FaRL's parameter groups, averaged weights, and evaluation in the photo frame."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import get_last_checkpoint
+
+from farl_hf.data.collate import collate_face_samples
+from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.ema import EMACallback, restore_training_weights
+from farl_hf.training.evaluation import FaceEvaluation
+from farl_hf.training.parameter_groups import freeze_backbone, make_parameter_groups
+
+__all__ = ["FaRLTrainer"]
+
+# Entries of a batch that only evaluation uses.
+PHOTO_KEYS = ("crop_from_photo", "photo_labels", "box_xyxy")
+
+
+class FaRLTrainer(Trainer):
+    """Trains a FaRL task model on [`FaceSamples`].
+
+    Args:
+        model (`PreTrainedModel`): [`FaRLForFaceParsing`], [`FaRLForLandmarks`] or [`FaRLForAttributes`].
+        args ([`FaRLTrainingArguments`]): Recipe.
+        evaluation ([`FaceEvaluation`], *optional*): Scores of the evaluation samples, which must be made `with_photo_labels`.
+        **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`, so that every checkpoint
+            folder holds it and loads as a pipeline.
+
+    While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved use their moving
+    average.
+    """
+
+    def __init__(
+        self, model: nn.Module, args: FaRLTrainingArguments, evaluation: FaceEvaluation | None = None, **kwargs: Any
+    ):
+        if args.freeze_backbone:
+            freeze_backbone(model)
+        self.evaluation = evaluation
+        if evaluation is not None:
+            kwargs.setdefault("compute_metrics", self.scores_of_predictions)
+        kwargs.setdefault("data_collator", collate_face_samples)
+        super().__init__(model=model, args=args, **kwargs)
+        self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
+        if self.ema is not None:
+            self.add_callback(self.ema)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Optimizer with one group per part of the model."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            args = self.args
+            groups = make_parameter_groups(
+                model, args.part_learning_rates(), args.weight_decay, args.decay_norm_and_bias
+            )
+            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, model)
+            self.optimizer = optimizer_class(groups, **settings)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of the arguments, or the official steps when milestones are given."""
+        if self.lr_scheduler is None and self.args.milestone_epochs:
+            steps_per_epoch = num_training_steps / self.args.num_train_epochs
+            milestones = [round(epoch * steps_per_epoch) for epoch in self.args.milestone_epochs]
+            optimizer = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(
+                optimizer, milestones, gamma=self.args.milestone_factor
+            )
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Trains; see [`~transformers.Trainer.train`]. Resuming restores weights, average and optimizer exactly."""
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(self.args.output_dir)
+        if self.ema is not None:
+            self.ema.resume_folder = folder or None
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluates the averaged weights."""
+        return self.with_averaged_weights(super().evaluate, eval_dataset, ignore_keys, metric_key_prefix)
+
+    def predict(
+        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> Any:
+        """Predicts with the averaged weights."""
+        return self.with_averaged_weights(super().predict, test_dataset, ignore_keys, metric_key_prefix)
+
+    def with_averaged_weights(self, function: Any, *arguments: Any) -> Any:
+        """Calls the function while the model holds the averaged weights."""
+        if self.ema is None or self.ema.average is None:
+            return function(*arguments)
+        with self.ema.average.applied_to(self.accelerator.unwrap_model(self.model)):
+            return function(*arguments)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Loss in the crop frame, and one row of statistics per face from the photo frame."""
+        if self.evaluation is None:
+            return super().prediction_step(model, without_photo_keys(inputs), prediction_loss_only, ignore_keys)
+        batch = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, without_photo_keys(batch), return_outputs=True)
+        loss = loss.detach().mean()
+        if prediction_loss_only:
+            return loss, None, None
+        statistics = self.evaluation.statistics(outputs, batch).to(loss.device)
+        # The loop scores only when there are labels; the statistics already hold what is needed of them.
+        return loss, statistics, torch.zeros(len(statistics), dtype=torch.int64, device=loss.device)
+
+    def scores_of_predictions(self, predictions: EvalPrediction) -> dict[str, float]:
+        """`compute_metrics` of the Trainer."""
+        return self.evaluation.scores(np.asarray(predictions.predictions))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if self.ema is not None and self.ema.average is not None:
+            if state_dict is None:
+                state_dict = self.accelerator.unwrap_model(self.model).state_dict()
+            state_dict = self.ema.average.merged_into(state_dict)
+        super()._save(output_dir, state_dict=state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.ema is not None:
+            restore_training_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.ema is not None and self.ema.average is not None:
+            self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+def without_photo_keys(batch: dict[str, Any]) -> dict[str, Any]:
+    """The part of a batch that the model takes."""
+    return {key: values for key, values in batch.items() if key not in PHOTO_KEYS}
