@@ -1,6 +1,6 @@
 """From a photo's row to a training sample of the face detector.
 
-The augmentation is that of biubug6/Pytorch_Retinaface (`data/data_augment.py`, MIT): a random square crop, padding with
+The augmentation is that of biubug6/Pytorch_Retinaface (`data/data_augment.py`, MIT): random square crop, padding with
 the mean colour, colour distortion, mirror, resizing with a random interpolation. A row has the common shape of every
 farl_hf dataset: `image`, `boxes_xyxy` (n, 4) and, where known, `points5_xy` (n, 5, 2), in photo pixels.
 """

@@ -68,6 +68,7 @@ class FaceSamples(Dataset):
         num_labels (`int`, *optional*, defaults to 11): Number of parsing classes; chooses the pairs that a mirror swaps.
         min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose box is narrower
             than twice this) are left out.
+        attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by default.
         seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
         with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame needs.
 
@@ -86,6 +87,7 @@ class FaceSamples(Dataset):
         alignment: str = "points",
         num_labels: int = 11,
         min_face_px: float = 12.0,
+        attribute_columns: Sequence[int] | None = None,
         seed: int = 0,
         with_photo_labels: bool = False,
     ):
@@ -94,6 +96,7 @@ class FaceSamples(Dataset):
         self.processor, self.task, self.alignment = processor, task, alignment
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
         self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
+        self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
         self.size_hw = processor.size_hw
         self.records = [
             record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)
@@ -172,7 +175,8 @@ class FaceSamples(Dataset):
             return torch.from_numpy(label_map.astype(np.uint8))
         if self.task == "landmarks":
             return torch.from_numpy(record.landmarks_xy)
-        return torch.from_numpy(record.attributes)
+        attributes = record.attributes if self.attribute_columns is None else record.attributes[self.attribute_columns]
+        return torch.from_numpy(attributes)
 
     def crop_labels(
         self, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from farl_hf.errors import InvalidFaceInputError
+
 __all__ = ["average_precision", "box_overlaps", "match_detections"]
 
 
@@ -80,7 +82,7 @@ def average_precision(
         (num_detections,), best score first). Without faces the average precision is NaN.
 
     Raises:
-        ValueError: The numbers of photos differ.
+        InvalidFaceInputError: The numbers of photos differ.
 
     Example:
         ```python
@@ -93,7 +95,7 @@ def average_precision(
         ```
     """
     if len(detections) != len(ground_truths):
-        raise ValueError(
+        raise InvalidFaceInputError(
             f"There are detections of {len(detections)} photos and faces of {len(ground_truths)}; expected as many."
         )
     scores, correct, num_faces = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0

@@ -128,9 +128,7 @@ class FaRLTextEmbeddings(nn.Module):
         """Return (B, T, C)."""
         length, longest = input_ids_BT.shape[-1], self.position_embedding.num_embeddings
         if length > longest:
-            raise ValueError(
-                f"The text has {length} tokens, the model takes {longest}; truncate it."
-            )
+            raise ValueError(f"The text has {length} tokens, the model takes {longest}; truncate it.")
         return self.token_embedding(input_ids_BT) + self.position_embedding.weight[:length]
 
 
@@ -142,7 +140,7 @@ class FaRLPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    # Trainer takes a forward with **kwargs for one that divides by num_items_in_batch and then scales gradients wrongly.
+    # Trainer takes a forward with **kwargs for one that divides by num_items_in_batch, and scales gradients wrongly.
     accepts_loss_kwargs = False
     _no_split_modules = ("FaRLEncoderLayer", "FaRLVisionEmbeddings", "FaRLTextEmbeddings")
     _supports_sdpa = True

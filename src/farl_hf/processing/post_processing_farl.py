@@ -3,16 +3,14 @@
 The full way (FacePerceiver/facer) un-warps every class of every face to the size of the photo: faces x classes x
 pixels. Three facts give the same labels without it:
 
-- Outside the region that the crop reaches, a bilinear read mixes border cells of the class maps with zero padding. If
-  one class wins on the whole border, it wins there too. If not, the whole photo is computed.
+- Far from the face, a bilinear read mixes border cells of the class maps with zero padding. If one class wins on the
+  whole border, it wins there too, and only the window around all other cells is computed. If not, the whole photo is.
 - Where the four cells around a read have the same winner, that class wins the mixture. Only other pixels need scores.
 - Rows are independent, so memory is bounded by working in stripes.
 """
 
 import torch
 from torch.nn.functional import grid_sample, interpolate
-
-from .tanh_warp_farl import tanh_reach
 
 __all__ = ["unwarp_label_map"]
 
@@ -33,18 +31,21 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
         `torch.Tensor` of shape `(H, W)`, uint8: Class ids. Pixels that the crop does not reach get class 0 for a plain
         crop, the class of the crop's border for a tanh warp (which squeezes the whole plane into the crop).
     """
+    if logits_KHW.shape[0] >= _MIXED:
+        raise ValueError(f"{logits_KHW.shape[0]} classes; label maps are uint8 and hold fewer than {_MIXED}.")
     scores_KHW = interpolate(logits_KHW[None].float(), size=geometry.size_hw, mode="bilinear", align_corners=False)[0]
     winners_HW = scores_KHW.max(dim=0).indices
     outside = 0 if geometry.warp_factor == 0 else _border_class(winners_HW)
     height, width = photo_size_hw
     labels_HW = torch.full((height, width), outside or 0, dtype=torch.uint8, device=logits_KHW.device)
-    window = (0, 0, width, height) if outside is None else _reached_window(crop_from_photo, photo_size_hw, geometry)
-    x0, y0, x1, y1 = window
     cells = _cell_classes(winners_HW)
+    whole = (0, 0, width, height)
+    x0, y0, x1, y1 = whole if outside is None else _busy_window(cells, outside, crop_from_photo, whole, geometry)
     rows = max(1, _STRIPE_PIXELS // max(x1 - x0, 1))
     for top in range(y0, y1, rows):
-        stripe = (x0, top, x1, min(top + rows, y1))
-        labels_HW[stripe[1] : stripe[3], x0:x1] = _label_window(scores_KHW, cells, crop_from_photo, stripe, geometry)
+        bottom = min(top + rows, y1)
+        stripe = (x0, top, x1, bottom)
+        labels_HW[top:bottom, x0:x1] = _label_window(scores_KHW, cells, crop_from_photo, stripe, geometry)
     return labels_HW
 
 
@@ -53,19 +54,22 @@ def _border_class(winners_HW):
     return int(border[0]) if bool((border == border[0]).all()) else None
 
 
-def _reached_window(crop_from_photo, photo_size_hw, geometry):
-    """Return the photo window x0, y0, x1, y1 that encloses what the crop's cells look at."""
-    (crop_height, crop_width), (height, width) = geometry.size_hw, photo_size_hw
-    matrix = torch.linalg.inv(crop_from_photo.double().cpu())
-    reach_x, reach_y = tanh_reach(geometry.warp_factor, crop_width), tanh_reach(geometry.warp_factor, crop_height)
-    corners = torch.tensor([[-reach_x, -reach_y], [reach_x, -reach_y], [reach_x, reach_y], [-reach_x, reach_y]])
-    half = torch.tensor([crop_width / 2, crop_height / 2], dtype=torch.float64)
-    corners_crop_xy = (corners.double() + 1) * half + geometry.grid_offset
-    corners_photo_xy = corners_crop_xy @ matrix[:2, :2].T + matrix[:2, 2]
-    low = (corners_photo_xy.amin(dim=0) - 1).floor().int().tolist()
-    high = (corners_photo_xy.amax(dim=0) + 1).ceil().int().tolist()
-    x0, y0 = min(max(low[0], 0), width), min(max(low[1], 0), height)
-    return x0, y0, max(min(high[0], width), x0), max(min(high[1], height), y0)
+def _busy_window(cells, outside, crop_from_photo, whole, geometry):
+    """Return the photo window x0, y0, x1, y1 around all that is not simply of the outside's class."""
+    busy = (cells != outside).nonzero()
+    if not len(busy):
+        return 0, 0, 0, 0
+    (low_y, low_x), (high_y, high_x) = busy.amin(dim=0).tolist(), busy.amax(dim=0).tolist()
+    # Cell (i, j) lies between the centres of pixels i - 2 and i - 1.
+    left, top, right, bottom = low_x - 1.5, low_y - 1.5, high_x - 0.5, high_y - 0.5
+    corners_warped_xy = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
+    matrix = crop_from_photo.double().cpu()
+    corners_xy = geometry.photo_from_warped(corners_warped_xy[None], matrix[None], clamp=1 - 1e-9)[0]
+    x0, y0 = (corners_xy.amin(dim=0) - 1).floor().int().tolist()
+    x1, y1 = (corners_xy.amax(dim=0) + 1).ceil().int().tolist()
+    clip_x, clip_y = (min(max(x, 0), whole[2]) for x in (x0, x1)), (min(max(y, 0), whole[3]) for y in (y0, y1))
+    (x0, x1), (y0, y1) = clip_x, clip_y
+    return x0, y0, x1, y1
 
 
 def _cell_classes(winners_HW):
@@ -82,25 +86,27 @@ def _cell_classes(winners_HW):
 
 
 def _window_points(window, like):
+    """Return the pixel centres of a window, (H * W, 2) in photo pixels."""
     x0, y0, x1, y1 = window
     x = torch.arange(x0, x1, device=like.device, dtype=torch.float32) + 0.5
     y = torch.arange(y0, y1, device=like.device, dtype=torch.float32) + 0.5
-    return torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)
+    return torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))], dim=-1)
 
 
 def _label_window(scores_KHW, cells, crop_from_photo, window, geometry):
     """Label one window of the photo; see the module's text for why this equals scoring every pixel."""
+    x0, y0, x1, y1 = window
     points_photo_xy = _window_points(window, scores_KHW)
     matrix = crop_from_photo.to(points_photo_xy)
-    size_xy = points_photo_xy.new_tensor([geometry.size_hw[1], geometry.size_hw[0]])
-    warped_xy = geometry.warped_from_photo(points_photo_xy.flatten(0, 1)[None], matrix[None])[0]
-    index_xy = (warped_xy - 0.5).floor().long() + 2
-    limit_xy = torch.tensor([cells.shape[1] - 1, cells.shape[0] - 1], device=cells.device)
-    index_xy = torch.minimum(index_xy.clamp(min=0), limit_xy)
-    labels = cells[index_xy[:, 1], index_xy[:, 0]]
+    warped_xy = geometry.warped_from_photo(points_photo_xy[None], matrix[None])[0]
+    last_x, last_y = cells.shape[1] - 1, cells.shape[0] - 1
+    index_x = (warped_xy[:, 0] + 1.5).floor().clamp(0, last_x).int()
+    index_y = (warped_xy[:, 1] + 1.5).floor().clamp(0, last_y).int()
+    labels = cells.flatten()[index_y * cells.shape[1] + index_x]
     mixed = (labels == _MIXED).nonzero()[:, 0]
     if mixed.numel():
+        size_xy = warped_xy.new_tensor([geometry.size_hw[1], geometry.size_hw[0]])
         grid = (warped_xy[mixed] * 2 / size_xy - 1)[None, None]
         scores = grid_sample(scores_KHW[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         labels[mixed] = scores[0, :, 0].max(dim=0).indices.to(torch.uint8)
-    return labels.reshape(points_photo_xy.shape[:2])
+    return labels.reshape(y1 - y0, x1 - x0)

@@ -31,20 +31,20 @@ class WarpGeometry:
     def _size_xy(self, like):
         return torch.tensor([self.size_hw[1], self.size_hw[0]], dtype=like.dtype, device=like.device)
 
-    def _along_tanh(self, points_xy, function):
+    def _along_tanh(self, points_xy, function, **options):
         if self.warp_factor == 0:
             return points_xy
         half_xy = self._size_xy(points_xy) / 2
         fractions = (points_xy - self.grid_offset) / half_xy - 1
-        return (function(fractions, self.warp_factor) + 1) * half_xy + self.grid_offset
+        return (function(fractions, self.warp_factor, **options) + 1) * half_xy + self.grid_offset
 
     def warped_from_photo(self, points_photo_xy, crop_from_photo):
         """Map points (F, N, 2) from photo pixels to warped-crop pixels."""
         return self._along_tanh(transform_points(points_photo_xy, crop_from_photo), tanh_warp)
 
-    def photo_from_warped(self, points_warped_xy, crop_from_photo):
-        """Map points (F, N, 2) from warped-crop pixels to photo pixels; inexact at the rim, see `tanh_warp_farl`."""
-        points_crop_xy = self._along_tanh(points_warped_xy, tanh_unwarp)
+    def photo_from_warped(self, points_warped_xy, crop_from_photo, **options):
+        """Map points (F, N, 2) from warped-crop pixels to photo pixels; inexact at the rim, see `tanh_unwarp`."""
+        points_crop_xy = self._along_tanh(points_warped_xy, tanh_unwarp, **options)
         return transform_points(points_crop_xy, torch.linalg.inv(crop_from_photo))
 
     def sampling_points(self, crop_from_photo):

@@ -24,7 +24,7 @@ class FaRLTrainingArguments(TrainingArguments):
     | `label_names` | `["labels"]` | found from the model |
     | `dataloader_num_workers` | 2 | 0 |
     | `logging_steps` | 50 | 500 |
-    | `report_to` | `"none"` | |
+    | `dataloader_pin_memory` | `False` on a CPU | `True` |
 
     Args:
         backbone_learning_rate (`float`, *optional*, defaults to 1e-4): Rate of the vision tower.
@@ -49,7 +49,6 @@ class FaRLTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Names of label inputs."})
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
-    report_to: str = field(default="none", metadata={"help": "Where to report; none by default."})
 
     backbone_learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the vision tower."})
     head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of pyramid and head."})
@@ -64,6 +63,11 @@ class FaRLTrainingArguments(TrainingArguments):
     ema_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
     freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.device.type == "cpu":  # nothing to pin memory for; PyTorch warns at every loader
+            self.dataloader_pin_memory = False
 
     def part_learning_rates(self) -> dict[str, float]:
         """Learning rate of each part of the model."""

@@ -1,0 +1,173 @@
+"""Train RetinaFace on photos with face boxes and five points.
+
+A tiny detector on synthetic scenes, from nothing, on a CPU (the result loads with `pipeline("face-detection")`):
+
+    python examples/train_face_detection.py --dataset_name synthetic_faces --dataset_config scenes \
+        --num_train_samples 4000 --num_validation_samples 400 --image_size 256 --num_train_epochs 10 \
+        --do_train --do_eval --output_dir retinaface-tiny
+
+The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd_steps --image_size 640
+--num_train_epochs 250`. Evaluation is average precision at overlap 0.5, in the frame of the photos.
+"""
+
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import HfArgumentParser, Trainer, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from farl_hf.data.detection_transforms import (
+    ORIGINAL_CROP_SCALES,
+    WIDE_CROP_SCALES,
+    FaceDetectionSamples,
+    collate_face_detection_samples,
+)
+from farl_hf.data.loading import load_face_dataset
+from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
+from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+from farl_hf.training.detection_arguments import FaceDetectionTrainingArguments
+from farl_hf.training.detection_evaluation import evaluate_face_detection
+
+CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
+# Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.
+SGD_MILESTONES = (190 / 250, 220 / 250)
+
+
+@dataclass
+class ModelArguments:
+    """Which network to train."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint folder or Hub name to start from; otherwise random weights."}
+    )
+    body: str = field(default="mobilenet_v1", metadata={"help": "mobilenet_v1 or resnet, without a checkpoint."})
+    width: float | None = field(
+        default=None,
+        metadata={"help": "Width multiplier of the body; 0.25 (mobilenet_v1) or 1.0 (resnet) by default."},
+    )
+    pyramid_channels: int | None = field(
+        default=None, metadata={"help": "Channels of the pyramid; 64 (mobilenet_v1) or 256 (resnet) by default."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """Which photos to train on."""
+
+    dataset_name: str = field(
+        default="synthetic_faces",
+        metadata={"help": "synthetic_faces, a folder written by save_to_disk, or a data set on the Hub."},
+    )
+    dataset_config: str | None = field(default="scenes", metadata={"help": "Configuration of the data set."})
+    num_train_samples: int | None = field(default=None, metadata={"help": "Photos to train on; all by default."})
+    num_validation_samples: int | None = field(
+        default=None, metadata={"help": "Photos to evaluate on; all by default."}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data is kept."})
+    num_proc: int | None = field(default=None, metadata={"help": "Processes that prepare the data."})
+    image_size: int = field(default=320, metadata={"help": "Side of the square training samples, pixels."})
+    crop_scales: str = field(
+        default="original",
+        metadata={"help": "original (0.3 to 1 of the short side), or wide: also beyond the photo, for smaller faces."},
+    )
+    min_face_px: float = field(default=7.2, metadata={"help": "Smaller faces of a sample are left out."})
+    max_long_side: int = field(
+        default=1080, metadata={"help": "Photos with a longer side are shrunk to it at inference; 0 keeps every size."}
+    )
+
+
+def make_model(args: ModelArguments, data_args: DataArguments):
+    """The network and its image processor, from a checkpoint or from a configuration."""
+    if args.model_name_or_path:
+        model = RetinaFaceForFaceDetection.from_pretrained(args.model_name_or_path)
+        return model, RetinaFaceImageProcessor.from_pretrained(args.model_name_or_path)
+    config = RetinaFaceConfig(body=args.body, width_multiplier=args.width, pyramid_channels=args.pyramid_channels)
+    processor = RetinaFaceImageProcessor(max_long_side=data_args.max_long_side, variances=tuple(config.variances))
+    return RetinaFaceForFaceDetection(config), processor
+
+
+def make_sgd(model, args: FaceDetectionTrainingArguments, num_samples: int):
+    """Optimiser and schedule of the original."""
+    per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+    num_steps = args.max_steps if args.max_steps > 0 else math.ceil(num_samples / per_step) * args.num_train_epochs
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=args.learning_rate, momentum=0.9, weight_decay=args.weight_decay
+    )
+    milestones = [int(part * num_steps) for part in SGD_MILESTONES]
+    return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+
+
+def make_trainer(model, processor, splits, data_args: DataArguments, args: FaceDetectionTrainingArguments) -> Trainer:
+    """A plain `Trainer` over random squares of the photos; its evaluation loss is that of whole photos."""
+    samples = {"processor": processor, "image_size": data_args.image_size, "min_face_px": data_args.min_face_px}
+    train = FaceDetectionSamples(
+        splits["train"], crop_scales=CROP_SCALES[data_args.crop_scales], seed=args.seed, **samples
+    )
+    validation = FaceDetectionSamples(splits["validation"], augment=False, **samples) if args.do_eval else None
+    optimizers = make_sgd(model, args, len(train)) if args.recipe == "sgd_steps" else (None, None)
+    return Trainer(
+        model=model,
+        args=args,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=collate_face_detection_samples,
+        processing_class=processor,
+        optimizers=optimizers,
+    )
+
+
+def checkpoint_to_resume(args: FaceDetectionTrainingArguments) -> str | None:
+    """`--resume_from_checkpoint` as a folder; `last` is the newest checkpoint of the output folder, if any."""
+    if args.resume_from_checkpoint in ("last", "true", "True"):
+        return get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    return args.resume_from_checkpoint
+
+
+def check_choices(data_args: DataArguments, args: FaceDetectionTrainingArguments) -> None:
+    """Stop with one sentence if an option has an unknown value."""
+    choices = {
+        "--crop_scales": (data_args.crop_scales, CROP_SCALES),
+        "--recipe": (args.recipe, ("adamw_cosine", "sgd_steps")),
+    }
+    for option, (value, known) in choices.items():
+        if value not in known:
+            sys.exit(f"{option} is {value!r}; expected one of {', '.join(known)}.")
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    parser = HfArgumentParser((ModelArguments, DataArguments, FaceDetectionTrainingArguments))
+    model_args, data_args, args = parser.parse_args_into_dataclasses(args=arguments)
+    check_choices(data_args, args)
+    set_seed(args.seed)
+    num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}
+    splits = load_face_dataset(
+        data_args.dataset_name,
+        data_args.dataset_config,
+        num_photos={split: count for split, count in num_photos.items() if count is not None},
+        cache_dir=data_args.cache_dir,
+        num_proc=data_args.num_proc,
+    )
+    model, processor = make_model(model_args, data_args)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+
+    if args.do_train:
+        trainer = make_trainer(model, processor, splits, data_args, args)
+        trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
+        trainer.save_model()  # the image processor with it: the folder is a whole pipeline
+        trainer.save_state()
+    scores = {}
+    if args.do_eval and args.process_index == 0:
+        model = model.to(args.device)
+        scores = evaluate_face_detection(model, processor, splits["validation"], args.per_device_eval_batch_size)
+        print(json.dumps(scores, indent=2))
+        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+        Path(args.output_dir, "eval_results.json").write_text(json.dumps(scores, indent=2) + "\n")
+    return scores
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The whole training of one task model, from parsed arguments to a checkpoint folder that loads as a pipeline.
+
+The scripts of `examples/` are a few lines around [`run_face_training`].
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import transformers
+from transformers import PreTrainedModel, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
+
+from farl_hf.data.loading import load_face_dataset
+from farl_hf.data.transforms import FaceSamples
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
+from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.evaluation import make_evaluation
+from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
+from farl_hf.training.script_arguments import DataArguments, ModelArguments
+from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
+from farl_hf.training.trainer import FaRLTrainer
+
+__all__ = ["run_face_training"]
+
+logger = logging.get_logger(__name__)
+
+LABEL_SETS = {"lapa": LAPA_LABELS, "celebamask": CELEBAMASK_LABELS}
+SCRATCH_IMAGE_SIZE = 128
+
+
+def run_face_training(
+    task_name: str, model_args: ModelArguments, data_args: DataArguments, training_args: FaRLTrainingArguments
+) -> dict[str, float]:
+    """Trains and evaluates as the arguments say; an unfinished run in the output folder goes on where it stopped.
+
+    Args:
+        task_name (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        model_args ([`ModelArguments`]): Model and image processor.
+        data_args ([`DataArguments`]): Data and samples.
+        training_args ([`FaRLTrainingArguments`]): Recipe.
+
+    Returns:
+        `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
+    """
+    transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
+    set_seed(training_args.seed)
+    task = FACE_TASK_SETTINGS[task_name]
+    with training_args.main_process_first(desc="preparing the data set"):
+        splits = load_splits(data_args, training_args)
+    label_columns = columns_of_labels(task, splits)
+    label_names = names_of_labels(task, data_args, label_columns)
+    processor = make_processor(task, model_args)
+    model = make_model(task, model_args, processor, label_names)
+    train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_columns)
+    evaluation = make_evaluation(task.name, processor, label_names)
+    choose_best_checkpoint_by(training_args, evaluation)
+    trainer = FaRLTrainer(
+        model=model,
+        args=training_args,
+        evaluation=evaluation,
+        train_dataset=train_samples,
+        eval_dataset=eval_samples,
+        processing_class=processor,
+    )
+    if training_args.do_train:
+        train(trainer, training_args)
+    return evaluate(trainer, training_args) if training_args.do_eval else {}
+
+
+def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
+    """The data set's splits, no larger than asked for."""
+    limits = {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
+    splits = load_face_dataset(
+        data_args.dataset_name,
+        data_args.dataset_config_name,
+        num_photos={split: count for split, count in limits.items() if count is not None},
+        cache_dir=data_args.cache_dir,
+        num_proc=data_args.preprocessing_num_workers,
+    )
+    needed = [*(["train"] if training_args.do_train else []), *([data_args.eval_split] if training_args.do_eval else [])]
+    missing = [split for split in needed if split not in splits]
+    if missing:
+        raise UnknownNameError(
+            f"The data set {data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(splits)}."
+        )
+    return splits
+
+
+def columns_of_labels(task: FaceTask, splits: dict[str, Any]) -> list[int] | None:
+    """Attributes that are labelled at all in the data, so that no output of the model stays untrained; None for other tasks."""
+    if task.name != "attributes":
+        return None
+    rows = splits.get("train") or next(iter(splits.values()))
+    attributes = np.concatenate([np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]])
+    return [int(column) for column in np.flatnonzero((attributes != -100).any(axis=0))]
+
+
+def names_of_labels(task: FaceTask, data_args: DataArguments, label_columns: list[int] | None) -> list[str]:
+    """Names of the model's outputs, in order."""
+    if task.name == "attributes":
+        return [CELEBA_ATTRIBUTES[column] for column in label_columns]
+    if task.name == "landmarks":
+        return [f"point_{index}" for index in range(68)]
+    if data_args.label_set not in LABEL_SETS:
+        raise UnknownNameError(f"{data_args.label_set!r} is not a label set. Known: {', '.join(LABEL_SETS)}.")
+    return list(LABEL_SETS[data_args.label_set])
+
+
+def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProcessor:
+    """The checkpoint's image processor if it has one, else the task's; flags replace single settings."""
+    settings: dict[str, Any] = {
+        "warp_factor": model_args.warp_factor,
+        "face_scale": model_args.face_scale,
+        "size": square(model_args.image_size) if model_args.image_size else None,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    folder = Path(model_args.model_name_or_path or "")
+    if model_args.model_name_or_path and (not folder.is_dir() or (folder / "preprocessor_config.json").is_file()):
+        return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
+    defaults = {
+        "size": square(SCRATCH_IMAGE_SIZE),
+        "warp_factor": task.warp_factor,
+        "face_scale": task.face_scale,
+        "face_template": [list(point) for point in task.face_template],
+    }
+    return FaRLImageProcessor(**(defaults | given))
+
+
+def square(side: int) -> dict[str, int]:
+    """Size of a square crop."""
+    return {"height": side, "width": side}
+
+
+def make_model(
+    task: FaceTask, model_args: ModelArguments, processor: FaRLImageProcessor, label_names: list[str]
+) -> PreTrainedModel:
+    """A pretrained model with a head for these labels, or a new one."""
+    if model_args.model_name_or_path:
+        channels = {"head_channels": model_args.head_channels} if model_args.head_channels else {}
+        return task.model_class.from_pretrained(
+            model_args.model_name_or_path,
+            ignore_mismatched_sizes=True,
+            dtype="float32",
+            **label_settings(label_names),
+            **channels,
+        )
+    if not model_args.config_name:
+        raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
+    config = make_scratch_config(
+        model_args.config_name, processor.size_hw[0], label_names, model_args.config_overrides()
+    )
+    return task.model_class(config)
+
+
+def make_samples(
+    task: FaceTask,
+    processor: FaRLImageProcessor,
+    data_args: DataArguments,
+    training_args: FaRLTrainingArguments,
+    splits: dict[str, Any],
+    label_columns: list[int] | None,
+) -> tuple[FaceSamples | None, FaceSamples | None]:
+    """Training and evaluation samples, as far as they are needed."""
+    settings = {
+        "alignment": data_args.alignment,
+        "num_labels": len(LABEL_SETS.get(data_args.label_set, ())),
+        "min_face_px": data_args.min_face_px,
+        "attribute_columns": label_columns,
+        "seed": training_args.seed,
+    }
+    synthetic = data_args.dataset_name == "synthetic_faces"
+    recipe = data_args.augmentation or (task.synthetic_augmentation if synthetic else task.official_augmentation)
+    train_samples = eval_samples = None
+    if training_args.do_train:
+        train_samples = FaceSamples(splits["train"], processor, task.name, recipe, **settings)
+    if training_args.do_eval:
+        rows = splits[data_args.eval_split]
+        eval_samples = FaceSamples(rows, processor, task.name, with_photo_labels=True, **settings)
+    return train_samples, eval_samples
+
+
+def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: Any) -> None:
+    """Fills in what `load_best_model_at_end` compares, unless the user has chosen."""
+    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss"):
+        training_args.metric_for_best_model = evaluation.main_score
+        training_args.greater_is_better = evaluation.greater_is_better
+
+
+def train(trainer: FaRLTrainer, training_args: FaRLTrainingArguments) -> None:
+    """Trains to the end and leaves the checkpoint folder in `output_dir`."""
+    resume_from = training_args.resume_from_checkpoint
+    if resume_from is None and Path(training_args.output_dir).is_dir():
+        resume_from = get_last_checkpoint(training_args.output_dir)
+        if resume_from:
+            logger.warning(f"Going on from {resume_from}; choose another --output_dir to start anew.")
+    result = trainer.train(resume_from_checkpoint=resume_from)
+    trainer.save_model()
+    trainer.save_state()
+    trainer.log_metrics("train", result.metrics)
+    trainer.save_metrics("train", result.metrics)
+
+
+def evaluate(trainer: FaRLTrainer, training_args: FaRLTrainingArguments) -> dict[str, float]:
+    """Scores of the evaluation split, also written to `eval_results.json`."""
+    scores = trainer.evaluate()
+    trainer.log_metrics("eval", scores)
+    trainer.save_metrics("eval", scores)
+    return scores

@@ -1,0 +1,120 @@
+"""The detection training script learns a toy task, resumes, and writes a folder that loads."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from farl_hf.data.detection_transforms import FaceDetectionSamples
+from farl_hf.modeling import RetinaFaceForFaceDetection
+from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+
+datasets = pytest.importorskip("datasets")
+SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_detection.py"
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("train_face_detection", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def photo_row(index):
+    """A grey photo with one bright square 'face' of 16 to 32 pixels and five points in it."""
+    rng = np.random.default_rng(index)
+    image = rng.integers(90, 130, (64, 64, 3), dtype=np.uint8)
+    side = int(rng.integers(16, 33))
+    x, y = rng.integers(0, 64 - side, 2)
+    image[y : y + side, x : x + side] = (250, 60, 60)
+    places = np.array([[0.3, 0.3], [0.7, 0.3], [0.5, 0.5], [0.3, 0.7], [0.7, 0.7]])
+    return {
+        "image": Image.fromarray(image),
+        "boxes_xyxy": [[float(x), float(y), float(x + side), float(y + side)]],
+        "points5_xy": [(places * side + [x, y]).tolist()],
+    }
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("squares")
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "boxes_xyxy": datasets.List(datasets.List(datasets.Value("float32"))),
+            "points5_xy": datasets.List(datasets.List(datasets.List(datasets.Value("float32")))),
+        }
+    )
+    splits = {
+        "train": datasets.Dataset.from_list([photo_row(i) for i in range(48)], features=features),
+        "validation": datasets.Dataset.from_list([photo_row(1000 + i) for i in range(8)], features=features),
+    }
+    datasets.DatasetDict(splits).save_to_disk(str(folder))
+    return folder
+
+
+def arguments(data_folder, output_dir, **changes):
+    options = {
+        "dataset_name": data_folder,
+        "output_dir": output_dir,
+        "image_size": 64,
+        "width": 0.125,
+        "pyramid_channels": 16,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 5e-3,
+        "warmup_steps": 0,
+        "dataloader_num_workers": 0,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        **changes,
+    }
+    return [part for name, value in options.items() for part in (f"--{name}", str(value))]
+
+
+def test_learns_toy_squares_and_writes_a_whole_checkpoint(data_folder, tmp_path):
+    flags = ["--do_train", "--do_eval"]
+    scores = load_script().main(arguments(data_folder, tmp_path, num_train_epochs=25, save_strategy="no") + flags)
+    assert scores["num_photos"] == scores["num_faces"] == 8
+    assert scores["average_precision"] > 0.8
+    assert json.loads((tmp_path / "eval_results.json").read_text()) == scores
+    model = RetinaFaceForFaceDetection.from_pretrained(tmp_path).eval()
+    processor = RetinaFaceImageProcessor.from_pretrained(tmp_path)
+    row = photo_row(2000)
+    inputs = processor(row["image"], return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(inputs["pixel_values"])
+    faces = processor.post_process_face_detection(
+        outputs, inputs["original_sizes"], inputs["input_scales"], threshold=0.1
+    )[0]
+    assert (faces["boxes_xyxy"][0] - torch.tensor(row["boxes_xyxy"][0])).abs().max() < 8
+    assert (faces["keypoints_xy"][0] - torch.tensor(row["points5_xy"][0])).abs().max() < 8
+
+
+def test_resumes_and_follows_the_original_recipe(data_folder, tmp_path):
+    script = load_script()
+    common = {"recipe": "sgd_steps", "max_steps": 4, "save_steps": 2, "save_strategy": "steps"}
+    script.main([*arguments(data_folder, tmp_path, **common), "--do_train"])
+    straight = RetinaFaceForFaceDetection.from_pretrained(tmp_path).state_dict()
+    state = json.loads((tmp_path / "checkpoint-4" / "trainer_state.json").read_text())
+    assert state["global_step"] == 4
+    resumed = arguments(data_folder, tmp_path, **common, resume_from_checkpoint=tmp_path / "checkpoint-2")
+    script.main([*resumed, "--do_train"])
+    again = RetinaFaceForFaceDetection.from_pretrained(tmp_path).state_dict()
+    for name, value in straight.items():
+        torch.testing.assert_close(again[name], value)
+
+
+def test_unknown_choices_are_refused(data_folder, tmp_path):
+    with pytest.raises(SystemExit, match="--recipe is 'adam'"):
+        load_script().main([*arguments(data_folder, tmp_path, recipe="adam"), "--do_train"])
+
+
+def test_samples_read_rows_of_a_dataset(data_folder):
+    rows = datasets.load_from_disk(str(data_folder))["train"]
+    samples = FaceDetectionSamples(rows, RetinaFaceImageProcessor(), 64, augment=False)
+    expected = torch.tensor(photo_row(3)["boxes_xyxy"]) / 64
+    torch.testing.assert_close(samples[3]["labels"]["boxes_xyxy"], expected)
