@@ -1,0 +1,54 @@
+"""Toy models that the tests share: two blocks, 32 channels, 32 pixels."""
+
+import pytest
+import torch
+
+from farl_hf import FaRLConfig
+
+TOY_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 16,
+}
+TOY_TEXT = {
+    "vocab_size": 99,
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "max_position_embeddings": 12,
+    "pad_token_id": 98,
+    "bos_token_id": 97,
+    "eos_token_id": 98,
+}
+
+
+def make_toy_config(vision=None, text=None, **settings):
+    """A configuration small enough for a forward pass in milliseconds; arguments change single settings."""
+    settings = {"projection_dim": 16, "head_channels": 16, "num_labels": 5, **settings}
+    return FaRLConfig(text_config=TOY_TEXT | (text or {}), vision_config=TOY_VISION | (vision or {}), **settings)
+
+
+@pytest.fixture
+def toy_config():
+    """The function that makes toy configurations."""
+    return make_toy_config
+
+
+@pytest.fixture
+def toy_model(toy_config):
+    """A function that builds a seeded toy model of a class, in evaluation mode."""
+
+    def build(model_class, config=None, seed=0, **settings):
+        torch.manual_seed(seed)
+        return model_class(config or toy_config(**settings)).eval()
+
+    return build
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)

@@ -1,0 +1,85 @@
+"""Configurations: defaults of the paper, round trips, and refusal of what cannot work."""
+
+import pytest
+
+from farl_hf import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
+
+
+def test_default_sizes_are_those_of_vit_b_16():
+    config = FaRLConfig()
+    assert (config.vision_config.hidden_size, config.vision_config.num_hidden_layers) == (768, 12)
+    assert (config.text_config.hidden_size, config.text_config.num_attention_heads) == (512, 8)
+    assert config.projection_dim == 512
+
+
+@pytest.mark.parametrize(
+    ("depth", "levels"),
+    [(12, [3, 5, 7, 11]), (24, [7, 11, 15, 23]), (32, [8, 14, 20, 31]), (6, [1, 2, 3, 5]), (2, [0, 1]), (1, [0])],
+)
+def test_default_levels_follow_the_depth(depth, levels):
+    assert list(FaRLVisionConfig(num_hidden_layers=depth).out_indices) == levels
+
+
+def test_feature_levels_default_to_four_levels_of_the_tower(toy_config):
+    assert FaRLConfig().feature_levels == [3, 5, 7, 11]
+    assert toy_config(vision={"num_hidden_layers": 2}).feature_levels == [0, 1, 1, 1]
+    assert toy_config(feature_levels=[3, 3, 3, 3]).feature_levels == [3, 3, 3, 3]
+
+
+def test_out_features_and_out_indices_agree():
+    config = FaRLVisionConfig(out_features=["block2", "block4"])
+    assert list(config.out_indices) == [2, 4]
+    assert list(FaRLVisionConfig(out_indices=[2, 4]).out_features) == ["block2", "block4"]
+
+
+def test_every_setting_survives_a_round_trip(tmp_path):
+    settings = {
+        "projection_dim": 8,
+        "logit_scale_init_value": 1.5,
+        "initializer_factor": 0.5,
+        "feature_levels": [0, 1, 1, 2],
+        "head_channels": 24,
+        "head_pool_scales": [1, 2],
+        "head_dropout": 0.3,
+        "heatmap_size": 64,
+        "heatmap_radius": 3.0,
+        "heatmap_loss_weight": 0.25,
+        "point_loss_weight": 4.0,
+        "attribute_dropout": 0.2,
+        "id2label": {0: "background", 1: "face"},
+    }
+    vision = {"num_hidden_layers": 3, "drop_path_rate": 0.1, "out_indices": [0, 2], "patch_size": 8, "image_size": 64}
+    FaRLConfig(vision_config=vision, text_config={"vocab_size": 50}, **settings).save_pretrained(tmp_path)
+    loaded = FaRLConfig.from_pretrained(tmp_path)
+    assert {name: getattr(loaded, name) for name in settings} == settings
+    assert {name: getattr(loaded.vision_config, name) for name in vision} == vision
+    assert loaded.text_config.vocab_size == 50
+    assert loaded.label2id == {"background": 0, "face": 1}
+
+
+def test_a_tower_configuration_loads_from_a_two_tower_folder(tmp_path):
+    FaRLConfig(vision_config={"hidden_size": 96}, text_config={"hidden_size": 64}).save_pretrained(tmp_path)
+    assert FaRLVisionConfig.from_pretrained(tmp_path).hidden_size == 96
+    assert FaRLTextConfig.from_pretrained(tmp_path).hidden_size == 64
+
+
+def test_sub_configurations_may_be_objects():
+    vision = FaRLVisionConfig(hidden_size=96)
+    assert FaRLConfig(vision_config=vision).vision_config is vision
+
+
+@pytest.mark.parametrize("config_class", [FaRLVisionConfig, FaRLTextConfig])
+def test_heads_must_divide_the_width(config_class):
+    with pytest.raises(ValueError, match=r"hidden_size=100 is not a multiple of num_attention_heads=12"):
+        config_class(hidden_size=100, num_attention_heads=12)
+
+
+def test_the_patch_must_divide_the_image():
+    with pytest.raises(ValueError, match=r"image_size=225 is not a multiple of patch_size=16"):
+        FaRLVisionConfig(image_size=225)
+
+
+@pytest.mark.parametrize("levels", [[0, 1, 2, 12], [-1, 0, 1, 2]])
+def test_feature_levels_must_exist(levels):
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.11"):
+        FaRLConfig(feature_levels=levels)
