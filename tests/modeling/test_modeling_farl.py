@@ -285,7 +285,10 @@ def test_save_and_load_give_equal_results(toy_model, toy_config, tmp_path, model
     model.save_pretrained(tmp_path)
     loaded, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values()), info
-    assert torch.equal(main_output(loaded(**inputs)), expected)
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    # Not bit for bit: weights mapped from a file are aligned differently, and convolutions choose kernels by that.
+    torch.testing.assert_close(main_output(loaded(**inputs)), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("model_class", [FaRLVisionModel, FaRLTextModel, FaRLBackbone, *HEADS])

@@ -117,6 +117,17 @@ def test_pictures_of_a_batch_do_not_influence_one_another():
     assert (together.box_offsets[1:2] - alone.box_offsets).abs().max() < 1e-5 * alone.box_offsets.abs().max()
 
 
+@pytest.mark.parametrize("changes", [{}, {"body": "resnet", "resnet_depths": (1, 1, 1, 1)}])
+def test_outputs_are_the_same_with_and_without_gradients(changes):
+    model, pixels = tiny_model(**changes), torch.randn(1, 3, 64, 96) * 60
+    model.train()
+    model(pixels)  # statistics other than the initial ones
+    model.eval()
+    with torch.no_grad():
+        folded = model(pixels).box_offsets
+    assert (model(pixels).box_offsets - folded).abs().max() < 1e-5 * folded.abs().max()
+
+
 def test_pixel_values_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="pixel_values has shape"):
         tiny_model()(torch.zeros(3, 64, 64))

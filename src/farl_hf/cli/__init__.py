@@ -1,1 +1,28 @@
-"""To be described."""
+"""The command line: `farl-hf demo`, `farl-hf annotate`, `farl-hf env`. One command per file."""
+
+import typer
+
+from farl_hf.cli.annotate import annotate
+from farl_hf.cli.demo import demo
+from farl_hf.cli.environment import environment
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="farl-hf",
+    help="Faces in photos: where they are, their parts, their landmarks, their attributes.\n\n"
+    "Start with [bold]farl-hf demo[/bold]: it needs no photo and no network. "
+    "Then [bold]farl-hf annotate my_photo.jpg[/bold].",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.command("demo")(demo)
+app.command("annotate")(annotate)
+app.command("env")(environment)
+
+
+def main() -> None:
+    """Run the command line; the entry point of `farl-hf`."""
+    app()

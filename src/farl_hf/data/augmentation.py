@@ -19,6 +19,7 @@ __all__ = [
     "AUGMENTATION_RECIPES",
     "AugmentationRecipe",
     "augment_colors",
+    "fill_padding",
     "get_augmentation_recipe",
     "random_alignment_noise",
     "random_crop_motion",
@@ -54,6 +55,7 @@ class AugmentationRecipe:
         gaussian_blur_max_px (`float`): Half of the samples are blurred, sigma uniform up to this, in crop pixels.
         downscale_max (`float`): A quarter of the samples loses resolution, by a factor up to this.
         jpeg_probability (`float`), jpeg_quality (`tuple[int, int]`): Chance and range of quality of a JPEG round trip.
+        padding_fill_probability (`float`): Chance that what lies outside the photo shows a random texture instead of black.
     """
 
     source: str
@@ -83,6 +85,7 @@ class AugmentationRecipe:
     downscale_max: float = 1.0
     jpeg_probability: float = 0.0
     jpeg_quality: tuple[int, int] = (95, 95)
+    padding_fill_probability: float = 0.0
 
 
 OFFICIAL_COLORS = {"grayscale_probability": 0.1, "gamma_exponents": (0.5, 1.0, 2.0), "box_blur_fraction": 0.01}
@@ -129,6 +132,8 @@ SYNTHETIC_COLORS = {
     "downscale_max": 2.5,
     "jpeg_probability": 0.3,
     "jpeg_quality": (25, 90),
+    # Crops of rendered portraits reach far beyond the picture; those of photographs seldom do.
+    "padding_fill_probability": 0.6,
 }
 SYNTHETIC_GEOMETRY = {
     "shift_fraction": 0.03,
@@ -251,6 +256,29 @@ def augment_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.ra
     image_rgb = add_noise(image_rgb, recipe, rng)
     image_rgb = compress(image_rgb, recipe, rng)
     return occlude(image_rgb, rng) if recipe.occlusion else image_rgb
+
+
+def fill_padding(
+    image_rgb: np.ndarray, inside: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator
+) -> np.ndarray:
+    """Shows a smooth random texture outside the photo, with the recipe's chance.
+
+    Args:
+        image_rgb (`numpy.ndarray`): (H, W, 3) float32 in [0, 1], black outside the photo. Not changed.
+        inside (`numpy.ndarray`): (H, W) float32, share of each pixel that the photo covers.
+        recipe ([`AugmentationRecipe`]): Amounts.
+        rng (`numpy.random.Generator`): Source of chance.
+
+    Returns:
+        `numpy.ndarray`: (H, W, 3) float32 in [0, 1].
+    """
+    if rng.random() >= recipe.padding_fill_probability:
+        return image_rgb
+    height, width = image_rgb.shape[:2]
+    cells = int(rng.integers(1, 12))
+    coarse = rng.random(3, dtype=np.float32) + rng.uniform(0.0, 0.5) * rng.standard_normal((cells, cells, 3))
+    texture = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return image_rgb + (1.0 - inside[..., None]) * np.clip(texture, 0.0, 1.0)
 
 
 def lower_resolution(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:

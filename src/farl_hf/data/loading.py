@@ -24,7 +24,8 @@ def load_face_dataset(
         name (`str`): `"synthetic_faces"`, a folder written by `save_to_disk`, or any name that `datasets.load_dataset` takes, with
             columns in the common row shape.
         config_name (`str`, *optional*): Configuration; `"portraits"` or `"scenes"` for the synthetic faces.
-        num_photos (`dict[str, int]`, *optional*): At most so many photos of a split. The synthetic faces render no more than that.
+        num_photos (`dict[str, int]`, *optional*): At most so many photos of a split; 0 leaves the split out. The synthetic faces
+            render no more than that.
         cache_dir (`str`, *optional*): Where prepared data is kept.
         num_proc (`int`, *optional*): Processes that prepare it.
 
@@ -47,7 +48,9 @@ def load_face_dataset(
             raise UnknownNameError(
                 f"There is no data set {name!r}: expected synthetic_faces, a folder or a data set on the Hub. ({error})"
             ) from error
-    return {split: limited(rows, num_photos.get(split)) for split, rows in splits.items()}
+    return {
+        split: limited(rows, num_photos.get(split)) for split, rows in splits.items() if num_photos.get(split) != 0
+    }
 
 
 def load_synthetic_faces(
@@ -59,7 +62,7 @@ def load_synthetic_faces(
     sizes = {f"num_{split}": count for split, count in num_photos.items()}
     builder = SyntheticFaces(config_name=config_name, cache_dir=cache_dir, **sizes)
     builder.download_and_prepare(num_proc=num_proc)
-    return {split: builder.as_dataset(split=split) for split in SPLITS}
+    return {split: builder.as_dataset(split=split) for split in SPLITS if num_photos.get(split) != 0}
 
 
 def limited(rows: Any, count: int | None) -> Any:

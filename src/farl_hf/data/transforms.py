@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 from farl_hf.data.augmentation import (
     AugmentationRecipe,
     augment_colors,
+    fill_padding,
     get_augmentation_recipe,
     random_alignment_noise,
     random_crop_motion,
@@ -158,12 +159,16 @@ class FaceSamples(Dataset):
         self, image_rgb: np.ndarray, crop_from_photo: torch.Tensor, rng: np.random.Generator
     ) -> torch.Tensor:
         """Warps once, changes colours on the crop, normalises: (3, H, W) float32."""
+        if self.recipe.padding_fill_probability:  # a fourth channel says where the photo is
+            image_rgb = np.dstack([image_rgb, np.full(image_rgb.shape[:2], 255, np.uint8)])
         photo_CHW = torch.from_numpy(image_rgb).permute(2, 0, 1)
-        crop_CHW = self.processor.warp(photo_CHW, crop_from_photo[None], interpolation="bilinear")[0]
-        crop_CHW = crop_CHW.float() / 255.0
-        if self.recipe.source != get_augmentation_recipe("none").source:
-            colored = augment_colors(crop_CHW.permute(1, 2, 0).contiguous().numpy(), self.recipe, rng)
-            crop_CHW = torch.from_numpy(np.ascontiguousarray(colored)).permute(2, 0, 1).contiguous()
+        crop_CHW = self.processor.warp(photo_CHW, crop_from_photo[None], interpolation="bilinear")[0] / 255.0
+        if self.recipe != get_augmentation_recipe("none"):
+            crop_HWC = crop_CHW.permute(1, 2, 0).contiguous().numpy()
+            if self.recipe.padding_fill_probability:
+                crop_HWC = fill_padding(crop_HWC[..., :3], crop_HWC[..., 3], self.recipe, rng)
+            crop_HWC = np.ascontiguousarray(augment_colors(crop_HWC, self.recipe, rng))
+            crop_CHW = torch.from_numpy(crop_HWC).permute(2, 0, 1).contiguous()
         return self.processor.normalize(crop_CHW[None])[0]
 
     def photo_labels(self, record: FaceRecord, photo: dict[str, Any]) -> torch.Tensor:
@@ -215,8 +220,10 @@ def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
     """One record per annotated face of a photo (one without annotations when there are none: the whole photo)."""
     shapes = {"boxes_xyxy": (-1, 4), "points5_xy": (-1, 5, 2)}
     arrays = {}
-    for name, values in annotations.items():
-        array = np.asarray(values, dtype=np.float32)
+    for name in ANNOTATION_COLUMNS:
+        if annotations.get(name) is None:
+            continue
+        array = np.asarray(annotations[name], dtype=np.float32)
         if name == "landmarks_xy" and array.size:
             array = array.reshape(array.shape[0], -1, 2)
         arrays[name] = array.reshape(shapes[name]) if name in shapes else array

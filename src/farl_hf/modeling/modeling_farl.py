@@ -37,7 +37,7 @@ class FaRLOutput(ModelOutput):
     """Output of [`FaRLModel`].
 
     Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Symmetric contrastive loss, with `return_loss=True`.
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss, with `return_loss=True`.
         logits_per_image (`torch.FloatTensor` of shape `(num_images, num_texts)`): Scaled cosine similarities.
         logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_images)`): Their transpose.
         text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-length text features.
@@ -155,7 +155,7 @@ class FaRLPreTrainedModel(PreTrainedModel):
         if hasattr(module, "init_farl_weights"):
             module.init_farl_weights(factor)
         elif isinstance(module, (nn.Linear, nn.Conv2d)):
-            init.trunc_normal_(module.weight, std=0.02 * factor)
+            init.trunc_normal_(module.weight, std=getattr(self.config, "initializer_range", 0.02) * factor)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.ConvTranspose2d):
@@ -165,6 +165,11 @@ class FaRLPreTrainedModel(PreTrainedModel):
             init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
+
+    def _initialize_weights(self, module, *_):
+        # Transformers tells classes of other packages apart (second argument) and never initialises their modules that
+        # have no parameters of their own, which would skip most `init_farl_weights`.
+        super()._initialize_weights(module)
 
     def save_pretrained(self, save_directory, **kwargs):
         """Save in this library's own layout, whatever layout the weights were loaded from."""

@@ -9,9 +9,19 @@ import torch
 __all__ = ["box_matrix", "checked_boxes", "checked_points", "similarity_matrix", "transform_points", "whole_matrix"]
 
 
+def _float_tensor(values, what):
+    """Return nested lists, arrays, a tensor or a list of these as one float32 tensor."""
+    try:
+        if isinstance(values, (list, tuple)) and any(hasattr(value, "shape") for value in values):
+            return torch.stack([torch.as_tensor(value, dtype=torch.float32) for value in values])
+        return torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{what} are not an array of numbers: {error}.") from error
+
+
 def checked_points(points, photo_name="the photo"):
     """Return five-point sets as float tensor (F, 5, 2), or raise `ValueError` saying what is wrong with them."""
-    points = torch.as_tensor(points, dtype=torch.float32)
+    points = _float_tensor(points, f"landmarks of {photo_name}")
     points = points[None] if points.ndim == 2 else points
     if points.numel() == 0:
         return points.reshape(0, 5, 2)
@@ -32,7 +42,7 @@ def checked_points(points, photo_name="the photo"):
 
 def checked_boxes(boxes, size_hw, photo_name="the photo"):
     """Return boxes as float tensor (F, 4), or raise `ValueError` saying what is wrong with them."""
-    boxes = torch.as_tensor(boxes, dtype=torch.float32)
+    boxes = _float_tensor(boxes, f"boxes of {photo_name}")
     boxes = boxes[None] if boxes.ndim == 1 and boxes.numel() else boxes
     if boxes.numel() == 0:
         return boxes.reshape(0, 4)

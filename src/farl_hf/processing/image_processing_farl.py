@@ -23,6 +23,23 @@ _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
 _TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
 
 
+def _check_photos(photos):
+    if not photos:
+        raise ValueError("No images were given; pass at least one.")
+    for index, photo in enumerate(photos):
+        if 0 in photo.shape:
+            raise ValueError(f"image {index} is empty: {photo.shape[-1]} pixels wide and {photo.shape[-2]} high.")
+
+
+def _depth(nested):
+    """Return how many levels of lists or axes lead to a number; an empty list counts as its last level."""
+    if hasattr(nested, "ndim"):
+        return nested.ndim
+    if not isinstance(nested, (list, tuple)):
+        return 0
+    return 1 + max((_depth(item) for item in nested), default=0)
+
+
 class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
     """Settings of [`FaRLImageProcessor`]; see there. `landmarks` and `boxes` are per-image data."""
 
@@ -99,6 +116,8 @@ class FaRLImageProcessor(TorchvisionBackend):
             raise ValueError(f"template_span={self.template_span!r}; expected one of {sorted(_TEMPLATE_MARGINS)}.")
         if not 0 <= self.warp_factor <= 1:
             raise ValueError(f"warp_factor={self.warp_factor}; alpha of the tanh warp lies in [0, 1].")
+        if None in self.size_hw:
+            raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
         if len(self.face_template) != 5:
             raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
 
@@ -115,26 +134,27 @@ class FaRLImageProcessor(TorchvisionBackend):
 
     # ---------------------------------------------------------------- photo to crop
 
-    def crop_matrix(self, points_photo_xy):
+    def crop_matrix(self, points_photo_xy, photo_name="the photo"):
         """Similarities that bring five points to the template.
 
         Args:
             points_photo_xy (`torch.Tensor` of shape `(F, 5, 2)`): (x, y) in photo pixels, continuous.
+            photo_name (`str`, *optional*): How errors call the photo.
 
         Returns:
             `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
         """
-        points = checked_points(points_photo_xy)
+        points = checked_points(points_photo_xy, photo_name)
         height, width = self.size_hw
         margin = _TEMPLATE_MARGINS[self.template_span]
         half_xy = torch.tensor([width - margin, height - margin]) / 2
         template = torch.tensor(self.face_template, dtype=torch.float32)
         target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid]
-        return similarity_matrix(points, target)
+        return similarity_matrix(points, target.to(points.device))
 
-    def crop_matrix_from_boxes(self, boxes_xyxy, photo_size_hw=(float("inf"), float("inf"))):
+    def crop_matrix_from_boxes(self, boxes_xyxy, photo_size_hw=(float("inf"), float("inf")), photo_name="the photo"):
         """Matrices (F, 3, 3) of square crops around boxes (F, 4), see `box_scale`."""
-        return box_matrix(checked_boxes(boxes_xyxy, photo_size_hw), self.size_hw, self.box_scale)
+        return box_matrix(checked_boxes(boxes_xyxy, photo_size_hw, photo_name), self.size_hw, self.box_scale)
 
     def crop_matrix_whole(self, photo_size_hw):
         """Matrix (1, 3, 3) for a photo that is a face crop already: stretched to the crop size."""
@@ -162,6 +182,7 @@ class FaRLImageProcessor(TorchvisionBackend):
         photos = self._prepare_image_like_inputs(
             images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
         )
+        _check_photos(photos)
         matrices = configured._matrices(photos, landmarks, boxes)
         crops = [configured._crops(photo, matrix) for photo, matrix in zip(photos, matrices, strict=True)]
         counts = torch.tensor([len(matrix) for matrix in matrices])
@@ -188,13 +209,15 @@ class FaRLImageProcessor(TorchvisionBackend):
         given = landmarks if landmarks is not None else boxes
         if given is None:
             return [self.crop_matrix_whole(photo.shape[-2:]) for photo in photos]
-        if len(photos) == 1 and torch.as_tensor(given[0]).ndim == (1 if boxes is not None else 2):
+        if len(photos) == 1 and _depth(given) < (3 if boxes is not None else 4):
             given = [given]  # one photo: its faces may come without the outer list
         if len(given) != len(photos):
             raise ValueError(f"{len(photos)} images but {len(given)} sets of landmarks or boxes; give one per image.")
+        names = [f"image {index}" for index in range(len(photos))]
         if landmarks is not None:
-            return [self.crop_matrix(points) for points in given]
-        return [self.crop_matrix_from_boxes(sets, photo.shape[-2:]) for sets, photo in zip(given, photos, strict=True)]
+            return [self.crop_matrix(points, name) for points, name in zip(given, names, strict=True)]
+        sizes = [photo.shape[-2:] for photo in photos]
+        return [self.crop_matrix_from_boxes(*faces) for faces in zip(given, sizes, names, strict=True)]
 
     def _crops(self, photo, crop_from_photo):
         crops = self.warp(photo, crop_from_photo)

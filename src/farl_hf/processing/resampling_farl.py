@@ -84,10 +84,11 @@ def sample_crops(photo_CHW, crop_from_photo, geometry, mode="bilinear"):
         mode (`str`, *optional*, defaults to `"bilinear"`): `"nearest"` for label maps.
 
     Returns:
-        `torch.Tensor` of shape `(F, C, h, w)`: Floating point, same value range, zero outside the photo.
+        `torch.Tensor` of shape `(F, C, h, w)`: float32 (float64 for such a photo), same value range, zero outside.
     """
     faces, (height, width) = crop_from_photo.shape[0], geometry.size_hw
-    dtype = photo_CHW.dtype if photo_CHW.is_floating_point() else torch.float32
+    # At least float32: half precision cannot tell neighbouring pixels of a photo apart.
+    dtype = torch.promote_types(photo_CHW.dtype, torch.float32)
     if faces == 0:
         return photo_CHW.new_zeros((0, photo_CHW.shape[0], height, width), dtype=dtype)
     points_photo_xy = geometry.sampling_points(crop_from_photo.to(photo_CHW.device))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 __all__ = ["FaRLTrainingArguments"]
@@ -24,7 +25,8 @@ class FaRLTrainingArguments(TrainingArguments):
     | `label_names` | `["labels"]` | found from the model |
     | `dataloader_num_workers` | 2 | 0 |
     | `logging_steps` | 50 | 500 |
-    | `dataloader_pin_memory` | `False` on a CPU | `True` |
+    | `use_cpu` | `True` where there is no accelerator | `False` |
+    | `dataloader_pin_memory` | `False` where there is no accelerator | `True` |
 
     Args:
         backbone_learning_rate (`float`, *optional*, defaults to 1e-4): Rate of the vision tower.
@@ -65,9 +67,10 @@ class FaRLTrainingArguments(TrainingArguments):
     freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
 
     def __post_init__(self):
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # without it, `bf16` is refused although processors have it
+            self.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
         super().__post_init__()
-        if self.device.type == "cpu":  # nothing to pin memory for; PyTorch warns at every loader
-            self.dataloader_pin_memory = False
 
     def part_learning_rates(self) -> dict[str, float]:
         """Learning rate of each part of the model."""

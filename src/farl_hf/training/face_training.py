@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from farl_hf.data.loading import load_face_dataset
+from farl_hf.data.loading import SPLITS, load_face_dataset
 from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
@@ -54,7 +54,7 @@ def run_face_training(
     label_columns = columns_of_labels(task, splits)
     label_names = names_of_labels(task, data_args, label_columns)
     processor = make_processor(task, model_args)
-    model = make_model(task, model_args, processor, label_names)
+    model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_columns)
     evaluation = make_evaluation(task.name, processor, label_names)
     choose_best_checkpoint_by(training_args, evaluation)
@@ -73,7 +73,8 @@ def run_face_training(
 
 def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
     """The data set's splits, no larger than asked for."""
-    limits = {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
+    limits = {split: 0 for split in SPLITS}  # what is neither trained nor evaluated on need not be rendered
+    limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
     splits = load_face_dataset(
         data_args.dataset_name,
         data_args.dataset_config_name,
@@ -136,15 +137,22 @@ def square(side: int) -> dict[str, int]:
 
 
 def make_model(
-    task: FaceTask, model_args: ModelArguments, processor: FaRLImageProcessor, label_names: list[str]
+    task: FaceTask,
+    model_args: ModelArguments,
+    training_args: FaRLTrainingArguments,
+    processor: FaRLImageProcessor,
+    label_names: list[str],
 ) -> PreTrainedModel:
     """A pretrained model with a head for these labels, or a new one."""
+    # The backward pass of PyTorch's fused attention takes half of a training step on a CPU.
+    attention = model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
     if model_args.model_name_or_path:
         channels = {"head_channels": model_args.head_channels} if model_args.head_channels else {}
         return task.model_class.from_pretrained(
             model_args.model_name_or_path,
             ignore_mismatched_sizes=True,
             dtype="float32",
+            attn_implementation=attention,
             **label_settings(label_names),
             **channels,
         )
@@ -153,7 +161,7 @@ def make_model(
     config = make_scratch_config(
         model_args.config_name, processor.size_hw[0], label_names, model_args.config_overrides()
     )
-    return task.model_class(config)
+    return task.model_class._from_config(config, attn_implementation=attention)
 
 
 def make_samples(

@@ -148,7 +148,7 @@ def put_hat(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, l
         knit = 1 + 0.1 * np.sin(patch.column * 2.2)[..., None] * (worn.hat == "beanie")
         edge = np.where(over < 0.7, 0.72, 1.0)[..., None]
         rgb = (worn.hat_rgb.astype(np.float32) ** 2) * knit * edge * patch.sample(diffuse) + patch.sample(specular)[..., None]
-        layer.put(patch, rgb, 0, over > 0)
+        layer.put(patch, rgb, 0, (over > 0).astype(np.float32))
     if worn.hat in ("cap", "brimmed"):
         _put_brim(layer, worn, head, camera, lights, rim)
 

@@ -84,7 +84,8 @@ def attributes_of(person: Person, pose: Pose, blur: float, body_visible: bool) -
     facts["Wearing_Necktie"] = int(clothes.tie) if body_visible else UNKNOWN
     facts["Wearing_Necklace"] = int(clothes.necklace) if body_visible and hair.length < 12 else UNKNOWN
     facts["Male"] = _male(person)
-    return np.array([facts.get(name, UNKNOWN) for name in CELEBA_ATTRIBUTES], np.int64)
+    by_name = {name.lower(): value for name, value in facts.items()}
+    return np.array([by_name.get(name, UNKNOWN) for name in CELEBA_ATTRIBUTES], np.int64)
 
 
 def _male(person: Person) -> int:

@@ -57,12 +57,12 @@ def _ear_grid(sign: int, out_rad: float) -> np.ndarray:
     v = np.linspace(-1, 1, 17)[:, None]
     u = np.linspace(0, 1, 13)[None]
     half = np.sqrt(np.clip(1 - v**2, 0.0, 1)) * np.interp(v, [-1, -0.4, 0.4, 1], [1.1, 1.05, 0.8, 0.55])
-    across = u * 3.1 * half
+    across = u * 2.8 * half
     rim = np.exp(-(((u - 0.88) / 0.13) ** 2)) * 0.35 - np.exp(-(((u - 0.55) / 0.22) ** 2)) * 0.3 * (np.abs(v) < 0.8)
     out, back = np.sin(out_rad), np.cos(out_rad)
     x = 6.75 + across * out + rim * back
     z = -0.6 - across * back + rim * out
-    y = 1.7 + v * 3.1 - 0.25 * u * v
+    y = 1.6 + v * 2.95 - 0.25 * u * v
     return np.stack(np.broadcast_arrays(sign * x, y, z), -1).astype(np.float32)[:, ::sign]
 
 
@@ -98,17 +98,17 @@ def put_neck(layer: Layer, camera: Camera, body: Camera, lights: Lights, skin_rg
     patch = splat_grid(camera.project(turned), layer.size_hw)
     if patch is None:
         return
-    shade = np.broadcast_to(np.interp(t, [0, 0.35, 0.75, 1], [0.3, 0.42, 0.8, 0.95]), turned.shape[:2]).astype(np.float32)
+    shade = np.broadcast_to(np.interp(t, [0, 0.35, 0.75, 1], [0.4, 0.6, 0.9, 1.0]), turned.shape[:2]).astype(np.float32)
     cords = 1 + 0.08 * np.cos(theta * 5) * np.cos(theta)
     diffuse, specular = shade_grid(turned, grid_normals(turned), lights, shade, (shade * cords).astype(np.float32), gloss=0.1)
     layer.put(patch, (skin_rgb * 0.97) ** 2 * patch.sample(diffuse) + patch.sample(specular)[..., None] * 0.1, _BACKGROUND)
 
 
 def _torso_grid(clothes: Clothes) -> np.ndarray:
-    theta = np.radians(np.linspace(-110, 110, 41))[None]
-    t = np.linspace(0, 1, 26)[:, None]
+    theta = np.radians(np.linspace(-110, 110, 61))[None]
+    y = np.concatenate([np.linspace(13.2, 22, 26, endpoint=False), np.linspace(22, 52, 30, endpoint=False), np.linspace(52, 95, 16)])[:, None]
+    t = np.interp(y, [13.2, 14.6, 16.2, 17.8, 21.5, 52], [0, 0.08, 0.2, 0.34, 0.5, 1])
     half = np.interp(t, [0, 0.08, 0.2, 0.34, 0.5, 1], [6.4, 7.4, 0.55 * clothes.shoulder, 0.85 * clothes.shoulder, clothes.shoulder, clothes.shoulder * 1.12])
-    y = np.interp(t, [0, 0.08, 0.2, 0.34, 0.5, 1], [13.2, 14.6, 16.2, 17.8, 21.5, 52])
     depth = np.interp(t, [0, 0.2, 0.5, 1], [5.8, 8.0, 11.0, 12.5])
     x = half * np.sign(np.sin(theta)) * np.abs(np.sin(theta)) ** 0.9
     z = depth * np.cos(theta) - 4.0
@@ -119,12 +119,12 @@ def put_torso(layer: Layer, body: Camera, lights: Lights, clothes: Clothes, skin
     """Draw shoulders with clothes, collar, tie and necklace."""
     grid = _torso_grid(clothes)
     turned = body.turn(grid)
-    patch = splat_grid(body.project(turned), layer.size_hw)
+    patch = splat_grid(body.project(turned), layer.size_hw, closing=7)
     if patch is None:
         return
     rng = np.random.default_rng(clothes.seed)
     start = rng.integers(0, 400, 2)
-    folds = noise_picture("cloud")[start[0] : start[0] + 104 : 4, start[1] : start[1] + 123 : 3]
+    folds = noise_picture("cloud")[start[0] : start[0] + 144 : 2, start[1] : start[1] + 122 : 2]
     normals = grid_normals(turned + normal_bump(folds))
     diffuse, specular = shade_grid(turned, normals, lights, None, None, gloss=0.05, skin=False)
     place = patch.sample(grid)

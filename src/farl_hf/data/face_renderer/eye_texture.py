@@ -63,10 +63,11 @@ def _lashes(painter: Painter, layout: FaceLayout, side: int, person: Identity) -
     painter.shape(lower[4:], dark, 0.25 + 0.4 * heavy, blur_cm=0.03, thickness_cm=0.06)
     if heavy < 0.3 or painter.scale < 8:
         return
+    lines = []
     for k in range(6, len(upper), 2):
         reach = (0.18 + 0.28 * heavy) * (0.6 + 0.5 * k / len(upper))
-        tip = upper[k] + (sign * reach * (0.2 + 0.7 * k / len(upper)), -reach * 0.8)
-        painter.shape(np.stack([upper[k], tip]), dark, 0.4 + 0.4 * heavy, thickness_cm=0.06)
+        lines.append(np.stack([upper[k], upper[k] + (sign * reach * (0.2 + 0.7 * k / len(upper)), -reach * 0.8)]))
+    painter.strokes(lines, dark, 0.4 + 0.4 * heavy, 0.06)
 
 
 def paint_eyes(painter: Painter, layout: FaceLayout, person: Identity, mood: Expression, light_x: float) -> np.ndarray:
@@ -100,7 +101,4 @@ def _brow_hairs(painter: Painter, centre: np.ndarray, sign: int, person: Identit
     start = np.stack([x, y + half * rng.uniform(0.2, 1.0, count)], -1)
     lean = np.interp(t, [0, 0.3, 1], [0.1, 0.45, 0.75]) + rng.normal(0, 0.06, count)
     end = start + np.stack([sign * lean, -half * np.interp(t, [0, 0.5, 1], [2.0, 1.2, 0.2])], -1)
-    for k in range(0, count, 2):
-        zigzag = np.stack([start[k], end[k], (start[k + 1] + end[k + 1]) / 2, start[k + 1]])
-        painter.shape(zigzag[:2], person.brow_rgb * 0.8, 0.6 * person.brow_density, thickness_cm=0.07)
-        painter.shape(zigzag[2:], person.brow_rgb * 0.8, 0.6 * person.brow_density, thickness_cm=0.07)
+    painter.strokes(list(np.stack([start, end], 1)), person.brow_rgb * 0.8, 0.6 * person.brow_density, 0.07)

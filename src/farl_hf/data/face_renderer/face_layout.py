@@ -69,14 +69,14 @@ def _brow(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np
 def _mouth(person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Four lip curves from the image-left to the image-right corner."""
     t = np.linspace(-1, 1, 25)
-    half = person.mouth_width * (1 + 0.2 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
+    half = person.mouth_width * (1 + 0.33 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
     x = t * half
-    corner = -0.5 * mood.smile + 0.45 * mood.mouth_frown
+    corner = -0.42 * mood.smile + 0.45 * mood.mouth_frown
     line = 7.08 + corner * np.abs(t) ** 1.8 + 0.12 * mood.smile
     arc = np.clip(1 - t**2, 0, None)
     gap = mood.gap
-    upper_low = line - gap * 0.3 * arc**0.8 + 0.06 * np.cos(3 * np.pi * t) * arc
-    lower_top = line + gap * 0.7 * arc**0.7 + 0.06 * np.cos(3 * np.pi * t) * arc * (gap < 0.1)
+    upper_low = line - gap * 0.3 * arc**0.6 + 0.06 * np.cos(3 * np.pi * t) * arc
+    lower_top = line + gap * 0.7 * arc**0.55 + 0.06 * np.cos(3 * np.pi * t) * arc * (gap < 0.1)
     lower_top = np.maximum(lower_top, upper_low)
     bow = np.interp(np.abs(t), [0, 0.19, 0.6, 1], [0.8, 1.0, 0.62, 0.0])
     thin = 1 - 0.28 * mood.smile - 0.15 * mood.jaw

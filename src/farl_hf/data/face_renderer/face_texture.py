@@ -26,11 +26,25 @@ _GOATEE_OUTLINE = np.array([(-2.9, 7.2), (-2.4, 8.7), (0, 8.8), (2.4, 8.7), (2.9
 
 def _paint_skin(painter: Painter, person: Identity, rng: np.random.Generator) -> None:
     """Blotches, pores, redness of cheeks and nose, freckles and moles."""
-    mottle = crop_noise("mottle", painter.size_hw, rng, painter.scale / 9)
+    coarse = Painter(painter.scale / 4, person.skin_rgb)
+    _paint_flush(coarse, person)
+    mottle = crop_noise("mottle", coarse.size_hw, rng)
+    coarse.albedo *= 1 + mottle[..., None] * np.array([0.018, 0.028, 0.03], np.float32)
+    size = painter.size_hw[::-1]
+    cv2.resize(coarse.albedo, size, dst=painter.albedo, interpolation=cv2.INTER_LINEAR)
     pore = crop_noise("pore", painter.size_hw, rng)
-    tint = np.array([0.018, 0.028, 0.03], np.float32)
-    rough = np.float32(0.012 + 0.02 * person.age)
-    painter.albedo *= 1 + mottle[..., None] * tint + (pore * rough)[..., None]
+    painter.albedo *= (1 + pore * np.float32(0.012 + 0.02 * person.age))[..., None]
+    if person.freckles > 0.1:
+        spots = crop_noise("pore", painter.size_hw, rng, max(painter.scale * 0.11, 1))
+        weight = np.clip((spots - 1.5) * 1.5, 0, 0.45 * min(person.freckles, 1.0)).astype(np.float32)
+        weight *= np.clip(1.5 - np.abs(np.linspace(-1, 1.3, len(weight)))[:, None] * 2.2, 0, 1).astype(np.float32)
+        painter.blend((slice(None), slice(None)), weight, person.skin_rgb * np.array([0.68, 0.52, 0.42], np.float32))
+    for _ in range(rng.poisson(0.6)):
+        radius = rng.uniform(0.05, 0.1)
+        painter.blob(rng.uniform((-6, -5), (6, 10)), (radius, radius), person.skin_rgb * 0.5, strength=0.7, blur_cm=0.04)
+
+
+def _paint_flush(painter: Painter, person: Identity) -> None:
     flush = person.skin_rgb * np.array([1.06, 0.86, 0.84])
     for sign in (-1, 1):
         painter.blob((sign * 4.2, 3.2), (1.6, 1.3), flush, strength=0.25 + 0.4 * person.redness, blur_cm=0.8)
@@ -38,14 +52,6 @@ def _paint_skin(painter: Painter, person: Identity, rng: np.random.Generator) ->
             rouge = person.skin_rgb * np.array([1.02, 0.66, 0.68])
             painter.blob((sign * 4.7, 2.9), (1.5, 0.9), rouge, strength=person.rouge, blur_cm=0.6)
     painter.blob((0, 3.9), (1.2, 0.8), flush, strength=0.2 + 0.5 * person.redness, blur_cm=0.5)
-    if person.freckles > 0.1:
-        spots = crop_noise("pore", painter.size_hw, rng, max(painter.scale * 0.11, 1))
-        weight = np.clip((spots - 1.5) * 1.5, 0, 0.45 * min(person.freckles, 1.0)).astype(np.float32)
-        weight *= np.clip(1.5 - np.abs(np.linspace(-1, 1.3, len(weight)))[:, None] * 2.2, 0, 1).astype(np.float32)
-        painter.blend((slice(None), slice(None)), weight, person.skin_rgb * np.array([0.68, 0.52, 0.42], np.float32))
-    for _ in range(rng.poisson(0.6)):
-        spot = rng.uniform((-6, -5), (6, 10))
-        painter.blob(spot, (0.11, 0.11), person.skin_rgb * 0.35, strength=0.8, blur_cm=0.03)
 
 
 def _paint_creases(painter: Painter, person: Identity, mood: Expression, rng: np.random.Generator) -> None:
@@ -57,18 +63,16 @@ def _paint_creases(painter: Painter, person: Identity, mood: Expression, rng: np
         painter.shape(curve + (sign * 0.35, 0), (1.06, 1.06, 1.05), fold * 0.7, blur_cm=0.2, thickness_cm=0.3, multiply=True)
         feet = person.wrinkles * 0.7 + 0.35 * mood.squint * (person.age > 0.3)
         if feet > 0.15:
-            for rise in (-0.35, 0.1, 0.5):
-                line = np.array([(4.95, rise * 0.6), (5.9, rise * 1.6)]) * (sign, 1)
-                painter.shape(line, _CREASE, feet * 0.6, blur_cm=0.06, thickness_cm=0.06, multiply=True)
+            lines = [np.array([(4.95, rise * 0.6), (5.9, rise * 1.6)]) * (sign, 1) for rise in (-0.35, 0.1, 0.5)]
+            painter.strokes(lines, _CREASE, feet * 0.6, 0.06, 0.06, multiply=True)
         if mood.frown > 0.3:
             line = np.array([(0.5, -1.3), (0.45, -2.6)]) * (sign, 1)
             painter.shape(line, _CREASE, 0.6 * mood.frown, blur_cm=0.08, thickness_cm=0.1, multiply=True)
     lines = person.wrinkles * 0.8 + 0.5 * max(mood.brow_raise, 0) * (person.age > 0.2)
     if lines > 0.15:
         x = np.linspace(-4, 4, 15)
-        for b in (-3.6, -4.6, -5.6):
-            y = b + 0.15 * np.cos(x * 0.8) + 0.08 * np.sin(x * 2 + rng.uniform(0, 6))
-            painter.shape(np.stack([x, y], -1), _CREASE, lines * 0.55, blur_cm=0.09, thickness_cm=0.07, multiply=True)
+        waves = [b + 0.15 * np.cos(x * 0.8) + 0.08 * np.sin(x * 2 + rng.uniform(0, 6)) for b in (-3.6, -4.6, -5.6)]
+        painter.strokes([np.stack([x, y], -1) for y in waves], _CREASE, lines * 0.55, 0.07, 0.09, multiply=True)
 
 
 def _paint_nose(painter: Painter, layout: FaceLayout, person: Identity) -> None:
@@ -102,7 +106,7 @@ def _paint_facial_hair(painter: Painter, layout: FaceLayout, person: Identity, r
         outline = _BEARD_OUTLINE if person.beard > 0 else _GOATEE_OUTLINE
         area = _hair_area(painter, outline, 0.22)
         strand = crop_noise("strand", painter.size_hw, rng, 1.2)
-        colour = np.clip(rgb * 1.1 * (1 + 0.4 * strand[..., None]), 0, 1)
+        colour = np.clip(rgb * 1.1 * (1 + 0.28 * strand[..., None]), 0.02, 1)
         weight = np.clip(area * 1.5 + 0.25 * area * strand, 0, 1) * max(person.beard, 0.85)
         painter.blend(everywhere, weight.astype(np.float32), colour)
         painter.gloss *= 1 - 0.8 * area

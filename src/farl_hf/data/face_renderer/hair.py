@@ -17,6 +17,10 @@ __all__ = ["HairStyle", "make_hair_shell", "put_back_hair", "put_front_hair", "s
 _HAIR_LABEL = 10
 _COLUMNS = slice(0, None, 2)
 _FALL_B = 1.5
+# Columns from the front to the first that counts as the back of the hair, at about 85 degrees.
+_BEHIND = 17
+# Pixels; the folded shell leaves gaps that strands may bridge.
+_CLOSING = 9
 # azimuth (degrees): surface row where short hair ends.
 _SHORT_END = np.array([(0, -6.9), (25, -6.9), (42, -6.3), (52, -5.0), (60, -3.8), (68, -3.0), (74, -0.2), (80, 0.6),
                        (85, -1.0), (100, -1.4), (112, 1.5), (125, 6.3), (180, 7.6)])  # fmt: skip
@@ -55,8 +59,8 @@ def sample_hair(rng: np.random.Generator, male: bool, age: float) -> HairStyle:
     top = rng.uniform(0.15, 0.4) if shaved else rng.uniform(0.7, 2.4)
     return HairStyle(
         bald=bald, length=length, recede=recede, fringe=fringe, part=float(rng.uniform(-35, 35)),
-        volume_top=float(top + 0.8 * curl), volume_side=float(top * rng.uniform(0.25, 0.6) + (0.9 if long else 0) + curl * 0.6),
-        flare=float(rng.normal(0.5, 1.0) + 1.5 * curl), curl=curl, wave=wave, open_deg=float(rng.uniform(56, 82)),
+        volume_top=float(top + 0.8 * curl), volume_side=float(top * rng.uniform(0.25, 0.6) + (1.2 if long else 0) + curl * 0.6),
+        flare=float(rng.normal(1.0, 1.1) + 1.5 * curl), curl=curl, wave=wave, open_deg=float(rng.uniform(48, 74)),
         jag=float(rng.uniform(0.25, 0.9)), seed=int(rng.integers(0, 2**31)), hairline=float(rng.normal(0, 0.45)),
     )  # fmt: skip
 
@@ -94,16 +98,16 @@ def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray]
     degrees = np.degrees(theta)
     last_b = _FALL_B if style.length > 0 else 8.2
     rows = np.flatnonzero(last_b >= B_ROWS)
-    rows = np.unique(np.concatenate([rows[:26], rows[26::3], rows[-1:]]))
+    rows = np.unique(np.concatenate([rows[:26], rows[26::2], rows[-1:]]))
     scalp = head[rows][:, _COLUMNS]
     path = B_ROWS[rows]
     vertices, path = (scalp, path) if style.length == 0 else _with_curtain(style, scalp, path)
     end = _end_rows(style, degrees, rng)
     left = end[None] - path[:, None]
-    lift = _thickness(style, path, degrees, left, rng)
+    lift = _thickness(style, path, degrees, left)
     outward = vertices * (1.0, 0.0, 1.0) if style.length > 0 else vertices - (0, -2.0, 0)
     outward = np.where((path > -2)[:, None, None], vertices * (1, 0, 1), vertices + (0, 3.5, 0)) if style.length else outward
-    outward = outward / (np.linalg.norm(outward, axis=-1, keepdims=True) + 1e-6)
+    outward = outward / (np.sqrt((outward * outward) @ np.ones((3, 1))) + 1e-6)
     vertices = (vertices + outward * lift[..., None]).astype(np.float32)
     across = theta[None] * 8.0 + np.zeros_like(left)
     across = across + style.wave * 0.55 * np.sin(path[:, None] * 0.75 + 2 * np.sin(theta * 3)[None])
@@ -115,20 +119,20 @@ def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray]
 
 def _with_curtain(style: HairStyle, scalp: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Append rows that hang from the ear's level."""
-    steps = np.linspace(0, 1, 16)[1:] * (style.length + 2.5)
+    steps = np.linspace(0, 1, 12 + int(style.length * 1.3))[1:] * (style.length + 2.5)
     ring = scalp[-1].copy()
     back = np.clip(-ring[:, 2:3] / 9.0, 0, 1)
-    ring[:, 0] = np.where(np.abs(ring[:, 0]) > 5.5, np.sign(ring[:, 0]) * np.maximum(np.abs(ring[:, 0]), 7.0), ring[:, 0])
+    ring[:, 0] *= 1.03
     curtain = np.repeat(ring[None], len(steps), 0)
     curtain[..., 1] = ring[None, :, 1] + steps[:, None]
     shape = np.sin(np.clip(steps / (style.length + 2), 0, 1) * np.pi * 0.8)
-    spread = 1 + 0.07 * style.flare * shape
+    spread = 1 + 0.1 * style.flare * shape
     curtain[..., 0] *= spread[:, None]
     curtain[..., 2] *= (1 - 0.15 * back[None, :, 0] * np.clip(steps / 8, 0, 1)[:, None])
     return np.concatenate([scalp, curtain]), np.concatenate([path, path[-1] + steps])
 
 
-def _thickness(style: HairStyle, path: np.ndarray, degrees: np.ndarray, left: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _thickness(style: HairStyle, path: np.ndarray, degrees: np.ndarray, left: np.ndarray) -> np.ndarray:
     top = np.clip((-2.5 - path) / 6, 0, 1)[:, None]
     lift = style.volume_side + (style.volume_top - style.volume_side) * top
     lift = lift * (1 - 0.3 * np.exp(-(((degrees - style.part) / 9) ** 2))[None] * top * (style.fringe != "full"))
@@ -139,14 +143,16 @@ def _thickness(style: HairStyle, path: np.ndarray, degrees: np.ndarray, left: np
     if style.curl > 0:
         grain = noise_picture("mottle")[:512:3, :512:3][: left.shape[0], : left.shape[1]]
         lift = lift + 0.4 * style.curl * grain
-    return np.clip(lift * taper * (1 + 0.12 * bumps), 0.06, 6.0) + 0.05 * rng.random(left.shape)
+    lift = np.clip(lift * taper * (1 + 0.15 * bumps), 0.06, 6.0).astype(np.float32)
+    # A rough shell would defeat the Newton steps of the rasteriser.
+    return cv2.GaussianBlur(lift, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
 
 
 def _strand_light(camera_vertices: np.ndarray, lights: Lights, lit: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Diffuse (r, c, 3) and highlight (r, c) of strands that run down the grid (Kajiya-Kay)."""
     normals = grid_normals(camera_vertices)
     tangent = np.gradient(camera_vertices, axis=0)
-    tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True) + 1e-6
+    tangent /= np.sqrt((tangent * tangent) @ np.ones((3, 1), np.float32)) + 1e-6
     height = (0.5 - 0.5 * normals[..., 1])[..., None]
     diffuse = lights.ambient_down + height * (lights.ambient_up - lights.ambient_down)
     shine = np.zeros(normals.shape[:2], np.float32)
@@ -174,25 +180,26 @@ def _strand_noise(strand: np.ndarray, style: HairStyle, pixels_per_cm: float) ->
 def put_front_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
     """Draw the hair that faces the viewer, hidden by whatever is nearer."""
     turned = camera.turn(shell["vertices"])
-    patch = splat_grid(camera.project(turned), layer.size_hw)
+    patch = splat_grid(camera.project(turned), layer.size_hw, closing=_CLOSING)
     if patch is None:
         return
     rgb, left = _hair_colour(patch, shell, style, hair_rgb, turned, lights, camera.pixels_per_cm)
-    layer.put(patch, rgb, _HAIR_LABEL, left > 0)
+    layer.put(patch, rgb, _HAIR_LABEL, left)
 
 
 def _hair_colour(patch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, turned: np.ndarray, lights: Lights, scale: float):  # noqa: ANN001
     diffuse, shine = _strand_light(turned, lights, 1.0)
     strand = patch.sample(shell["strand"])
     noise = _strand_noise(strand, style, scale)
-    left = strand[..., 2] + style.jag * noise * np.float32(0.7)
+    left = strand[..., 2] + style.jag * noise * np.float32(0.45)
+    alpha = np.minimum(np.maximum(left * np.float32(1.1) + np.float32(0.25), 0), 1)
     shade = np.clip(1 + 0.3 * noise, 0.25, 2)[..., None]
     depth_in = np.clip(0.45 + left / 2.0, 0.45, 1)[..., None]
     albedo = (hair_rgb**2)[None, None] * shade * depth_in
     light = patch.sample(diffuse)
     gleam = patch.sample(shine) * np.clip(0.6 + 0.5 * noise, 0, 2)
     gleam_rgb = 0.05 + 0.6 * hair_rgb**2
-    return albedo * light + (gleam[..., None] * gleam_rgb * 0.35), left
+    return albedo * light + (gleam[..., None] * gleam_rgb * 0.35), alpha
 
 
 def put_back_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
@@ -200,11 +207,11 @@ def put_back_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndar
     if style.length <= 0:
         return
     half = shell["vertices"].shape[1] // 2
-    behind = {name: np.concatenate([grid[:, half + 8 :], grid[:, : half - 7]], 1)[10:] for name, grid in shell.items()}
+    behind = {name: np.concatenate([grid[:, half + _BEHIND :], grid[:, : half - _BEHIND + 1]], 1)[10:] for name, grid in shell.items()}
     turned = camera.turn(behind["vertices"])
-    patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True)
+    patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True, closing=_CLOSING)
     if patch is None:
         return
     rgb, left = _hair_colour(patch, behind, style, hair_rgb, turned, lights, camera.pixels_per_cm)
-    layer.put(patch, rgb * 0.45, _HAIR_LABEL, left > 0)
+    layer.put(patch, rgb * np.float32(0.5), _HAIR_LABEL, left)
     layer.depth[:] = np.where(layer.depth > -1e3, -900.0, layer.depth)

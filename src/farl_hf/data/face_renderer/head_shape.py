@@ -118,7 +118,7 @@ def _mean_head() -> np.ndarray:
 
 def _nose_field(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Height of the nose's ridge over the face, 1 at the tip."""
-    profile = np.interp(b, [-1.6, -0.6, 0.6, 2.4, 3.5, 4.0, 4.4, 4.75, 5.1], [0, 0.1, 0.27, 0.66, 0.97, 1.0, 0.72, 0.22, 0])
+    profile = np.interp(b, [-1.6, -0.6, 0.6, 2.4, 3.4, 3.9, 4.3, 4.65, 5.0, 5.5], [0, 0.1, 0.27, 0.66, 0.95, 1.0, 0.86, 0.5, 0.16, 0])
     width = np.interp(b, [-0.6, 1.0, 3.0, 4.0], [0.55, 0.62, 0.8, 0.92])
     return profile * np.exp(-((np.abs(a) / width) ** 2.2) / 1.6)
 

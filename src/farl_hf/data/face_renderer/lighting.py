@@ -65,7 +65,7 @@ def sample_lights(rng: np.random.Generator) -> Lights:
         directions,
         colours,
         ambient * 1.1 * _tint(rng, 0.05),
-        ambient * rng.uniform(0.5, 0.9) * _tint(rng, 0.07),
+        ambient * rng.uniform(0.6, 1.0) * _tint(rng, 0.07),
         float(rng.uniform(0.25, 0.85) * (1 - 0.6 * softness)),
     )
 
@@ -96,8 +96,8 @@ def shadow_of(points: np.ndarray, occluders: list[np.ndarray], direction: np.nda
     for occluder in occluders:
         local = occluder.reshape(-1, 3) @ frame
         cell = ((local[:, :2] + reach) / cm_per_cell).astype(np.int32)
-        inside = ((cell >= 0) & (cell < size)).all(-1)
-        np.maximum.at(depth_map, cell[inside, 1] * size + cell[inside, 0], local[inside, 2])
+        column, row = np.minimum(np.maximum(cell[:, 0], 0), size - 1), np.minimum(np.maximum(cell[:, 1], 0), size - 1)
+        np.maximum.at(depth_map, row * size + column, local[:, 2])
     depth_map = cv2.dilate(depth_map.reshape(size, size), np.ones((2, 2), np.uint8))
     local = points @ frame
     map_xy = ((local[..., :2] + reach) / cm_per_cell - 0.5).astype(np.float32)
@@ -127,9 +127,14 @@ def shade_grid(
         diffuse = diffuse + lambert * colour
         half = direction + np.array([0, 0, 1], np.float32)
         half /= np.linalg.norm(half) + 1e-6
-        shine = np.clip(normals @ half, 0, 1)
-        lobe = 0.25 * shine**8 + shine**32 if gloss > 0 else 0
-        part = lobe * (facing > 0) * float(colour.mean()) * gloss
+        if gloss <= 0:
+            continue
+        eighth = np.maximum(normals @ half, 0)
+        for _ in range(3):
+            eighth = eighth * eighth
+        squared = eighth * eighth
+        lobe = np.float32(0.25) * eighth + squared * squared
+        part = lobe * (facing > 0) * np.float32(colour.mean() * gloss)
         specular += part * (lit if number == 0 and lit is not None else 1)
     if occlusion is not None:
         diffuse = diffuse * (0.5 + 0.5 * occlusion[..., None])

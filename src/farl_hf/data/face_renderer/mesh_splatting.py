@@ -6,6 +6,7 @@ converge is off the surface, so silhouettes are exact to a fraction of a pixel.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 __all__ = ["SurfacePatch", "splat_grid"]
 
 _EMPTY_DEPTH = -1e3
+# cv2.remap refuses pictures of 32767 columns.
+_MAX_RETRIES = 20000
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
@@ -58,10 +61,9 @@ def _derivatives(xy: np.ndarray) -> np.ndarray:
 
 
 def _window_of(projected: np.ndarray, size_hw: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    low = np.floor(projected[..., :2].min((0, 1))).astype(int)
-    high = np.ceil(projected[..., :2].max((0, 1))).astype(int)
-    x_low, y_low = max(int(low[0]), 0), max(int(low[1]), 0)
-    x_high, y_high = min(int(high[0]), size_hw[1]), min(int(high[1]), size_hw[0])
+    x, y = cv2.split(np.ascontiguousarray(projected[..., :2]))
+    x_low, y_low = max(int(np.floor(x.min())), 0), max(int(np.floor(y.min())), 0)
+    x_high, y_high = min(int(np.ceil(x.max())), size_hw[1]), min(int(np.ceil(y.max())), size_hw[0])
     return (x_low, y_low, x_high, y_high) if x_high > x_low and y_high > y_low else None
 
 
@@ -79,14 +81,19 @@ def _coarse_hits(points: np.ndarray, facing: np.ndarray, cell: float, cells_hw: 
         key = ((depth - low) * (65535.0 / max(high - low, 1e-3))).astype(np.uint16)
         chosen = chosen[np.argsort(key, kind="stable")]
         buffer.ravel()[cy[chosen] * cells_hw[1] + cx[chosen]] = chosen
-        _spread(buffer, 3)
+        found = (buffer >= 0).astype(np.uint8)
+        solid = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+        near = cv2.dilate(solid, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
+        _spread(buffer, near, 3)
     return buffer
 
 
-def _spread(buffer: np.ndarray, times: int) -> None:
-    """Give empty cells the hit of a neighbour (the buffer is private to the caller)."""
+def _spread(buffer: np.ndarray, near: np.ndarray, times: int) -> None:
+    """Give empty cells of `near` the hit of a neighbour (the buffer is private to the caller)."""
     for _ in range(times):
-        empty_y, empty_x = np.nonzero(buffer < 0)
+        empty_y, empty_x = np.nonzero(near & (buffer < 0))
+        if empty_y.size == 0:
+            return
         value = np.full(empty_y.size, -1, np.int32)
         for shift_y, shift_x in _NEIGHBOURS:
             near_y = np.clip(empty_y + shift_y, 0, buffer.shape[0] - 1)
@@ -95,37 +102,73 @@ def _spread(buffer: np.ndarray, times: int) -> None:
         buffer[empty_y, empty_x] = value
 
 
-class _Inverse:
-    """Newton solver of projection(column, row) = pixel centre."""
+def _spacing(jacobian: np.ndarray) -> float:
+    """Upper quartile of the distance between neighbouring vertices, in pixels."""
+    x_c, y_c, x_r, y_r = (np.abs(jacobian[..., k]).ravel() for k in range(4))
+    longest = np.maximum(np.maximum(x_c, y_c), np.maximum(x_r, y_r))
+    place = longest.size * 3 // 4
+    return float(np.partition(longest, place)[place])
 
-    def __init__(self, points: np.ndarray) -> None:
+
+def _refined(grid: "_Grid", guess: "_Guess", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two Newton steps towards pixel centres x, y: column, row and whether the second step started close by."""
+    dx, dy = x - guess.x, y - guess.y
+    column = _limited(guess.column + (guess.y_r * dx - guess.x_r * dy), grid.last_column)
+    row = _limited(guess.row + (guess.x_c * dy - guess.y_c * dx), grid.last_row)
+    at = cv2.remap(grid.xy, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    dx, dy = x - at[..., 0], y - at[..., 1]
+    solved = np.maximum(np.abs(dx), np.abs(dy)) < grid.tolerance
+    column = _limited(column + (guess.y_r * dx - guess.x_r * dy), grid.last_column)
+    row = _limited(row + (guess.x_c * dy - guess.y_c * dx), grid.last_row)
+    return column, row, solved
+
+
+def _limited(values: np.ndarray, last: float) -> np.ndarray:
+    return np.minimum(np.maximum(values, np.float32(0)), np.float32(last))
+
+
+class _Grid:
+    """A projected grid with the inverse Jacobian of each vertex."""
+
+    def __init__(self, points: np.ndarray, tolerance: float) -> None:
+        self.tolerance = tolerance
         self.xy = np.ascontiguousarray(points[..., :2])
         self.jacobian = _derivatives(self.xy)
-        self.limits = points.shape[1] - 1, points.shape[0] - 1
+        self.last_row, self.last_column = points.shape[0] - 1, points.shape[1] - 1
+        j = self.jacobian
+        self.determinant = j[..., 0] * j[..., 3] - j[..., 1] * j[..., 2]
 
-    def solve(self, column: np.ndarray, row: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Refined column and row, whether each converged; all (h, w)."""
-        jac = cv2.remap(self.jacobian, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        x_c, y_c, x_r, y_r = (np.ascontiguousarray(jac[..., k]) for k in range(4))
-        det = x_c * y_r - y_c * x_r
-        inverse = 1.0 / np.where(np.abs(det) < 1e-3, np.float32(1e-3), det)
-        for step in (4.0, 2.0):
-            at = cv2.remap(self.xy, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            dx, dy = x - at[..., 0], y - at[..., 1]
-            column = np.clip(column + np.clip((y_r * dx - x_r * dy) * inverse, -step, step), 0, self.limits[0])
-            row = np.clip(row + np.clip((x_c * dy - y_c * dx) * inverse, -step, step), 0, self.limits[1])
-        at = cv2.remap(self.xy, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        error = np.abs(x - at[..., 0]) + np.abs(y - at[..., 1])
-        return column, row, error < 0.8
+    def guesses(self, hits: np.ndarray) -> np.ndarray:
+        """Per hit (n,): column, row, x, y and the inverse Jacobian's four entries, (n, 8)."""
+        row, column = np.divmod(hits, self.last_column + 1)
+        determinant = self.determinant.ravel()[hits]
+        determinant = np.where(np.abs(determinant) < 0.02, np.float32(0.02), determinant)[:, None]
+        inverse = self.jacobian.reshape(-1, 4)[hits] / determinant
+        place = np.stack([column, row], -1).astype(np.float32)
+        return np.concatenate([place, self.xy.reshape(-1, 2)[hits], np.clip(inverse, -8, 8)], -1)
 
 
-def splat_grid(projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool = False) -> SurfacePatch | None:
+class _Guess(NamedTuple):
+    """Start of the Newton steps, each field broadcast to the pixels."""
+
+    column: np.ndarray
+    row: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    x_c: np.ndarray
+    y_c: np.ndarray
+    x_r: np.ndarray
+    y_r: np.ndarray
+
+
+def splat_grid(projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool = False, closing: int = 3) -> SurfacePatch | None:
     """Visible surface of a projected vertex grid.
 
     Args:
         projected (`np.ndarray`): (rows, columns, 3) float32 x, y in pixels and depth towards the viewer.
         size_hw (`tuple`): window to draw into.
         two_sided (`bool`): keep points that face away from the viewer.
+        closing (`int`): gaps up to this many pixels are bridged; rough grids need more.
 
     Returns:
         `SurfacePatch` or `None` when nothing falls into the window.
@@ -136,44 +179,51 @@ def splat_grid(projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool 
     x_low, y_low, x_high, y_high = window
     height, width = y_high - y_low, x_high - x_low
     points = projected - np.array([x_low, y_low, 0], np.float32)
-    inverse = _Inverse(points)
-    jac = inverse.jacobian
-    facing = (jac[..., 0] * jac[..., 3] - jac[..., 1] * jac[..., 2]).ravel()
-    facing = np.abs(facing) > 0 if two_sided else facing > 0
-    spacing = float(np.percentile(np.abs(jac[::3, ::3]).max(-1), 75))
-    cell = int(np.clip(round(spacing * 1.1), 1, 12))
+    grid = _Grid(points, 1.3 if closing <= 3 else 2.5)
+    facing = (np.abs(grid.determinant) > 0 if two_sided else grid.determinant > 0).ravel()
+    spacing = _spacing(grid.jacobian[::3, ::3])
+    cell = min(max(round(spacing * 1.2), 1), 14)
     cells_hw = -(-height // cell), -(-width // cell)
     hits = _coarse_hits(points, facing, cell, cells_hw)
-    guess_row, guess_column = np.divmod(np.maximum(hits, 0), points.shape[1])
+    known = hits.ravel() >= 0
+    fields = np.zeros((*cells_hw, 8), np.float32)
+    fields.reshape(-1, 8)[known] = grid.guesses(hits.ravel()[known])
     full = (cells_hw[1] * cell, cells_hw[0] * cell)
-
-    def enlarge(cells: np.ndarray, kind: type) -> np.ndarray:
-        return cv2.resize(cells.astype(kind), full, interpolation=cv2.INTER_NEAREST)[:height, :width]
-
-    column, row = enlarge(guess_column, np.float32), enlarge(guess_row, np.float32)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
-    column, row, mask = inverse.solve(column, row, x, y)
-    mask &= enlarge(hits >= 0, np.uint8) > 0
-    _retry_from_neighbours(inverse, column, row, mask, cell, enlarge(hits >= 0, np.uint8) > 0)
-    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+    near = cv2.resize((hits >= 0).astype(np.uint8), full, interpolation=cv2.INTER_NEAREST)[:height, :width] > 0
+    halves = (cv2.resize(np.ascontiguousarray(fields[..., k : k + 4]), full, interpolation=cv2.INTER_NEAREST) for k in (0, 4))
+    guess = _Guess(*(plane[:height, :width] for half in halves for plane in cv2.split(half)))
+    x = np.arange(width, dtype=np.float32)[None] + np.float32(0.5)
+    y = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
+    column, row, mask = _refined(grid, guess, x, y)
+    mask &= near
+    _retry_from_neighbours(grid, hits, column, row, mask, near, cell)
+    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (closing, closing))) > 0
     depth = cv2.remap(np.ascontiguousarray(points[..., 2]), column, row, cv2.INTER_LINEAR)
     depth[~mask] = _EMPTY_DEPTH
     return SurfacePatch((x_low, y_low), mask, depth, column, row)
 
 
 def _retry_from_neighbours(
-    inverse: _Inverse, column: np.ndarray, row: np.ndarray, mask: np.ndarray, cell: int, near: np.ndarray
+    grid: _Grid, hits: np.ndarray, column: np.ndarray, row: np.ndarray, mask: np.ndarray, near: np.ndarray, cell: int
 ) -> None:
-    """Restart pixels that failed from solved pixels nearby (writes into the caller's private maps)."""
-    height, width = mask.shape
-    for shift_y, shift_x in ((0, cell), (0, -cell), (cell, 0), (-cell, 0)):
-        y, x = np.nonzero(near & ~mask)
-        from_y, from_x = np.clip(y + shift_y, 0, height - 1), np.clip(x + shift_x, 0, width - 1)
-        usable = mask[from_y, from_x]
-        y, x, from_y, from_x = y[usable], x[usable], from_y[usable], from_x[usable]
+    """Restart pixels that failed from the hits of the four cells around (writes into the caller's private maps)."""
+    y, x = np.nonzero(near & ~mask)
+    for shift_y, shift_x in _NEIGHBOURS:
         if y.size == 0:
+            return
+        cell_y = np.minimum(np.maximum(y // cell + shift_y, 0), hits.shape[0] - 1)
+        cell_x = np.minimum(np.maximum(x // cell + shift_x, 0), hits.shape[1] - 1)
+        hit = hits[cell_y, cell_x]
+        usable = np.flatnonzero(hit >= 0)[:_MAX_RETRIES]
+        if usable.size == 0:
             continue
-        centre = (grid[None].astype(np.float32) + np.float32(0.5) for grid in (x, y))
-        new_column, new_row, solved = inverse.solve(column[from_y, from_x][None], row[from_y, from_x][None], *centre)
-        y, x = y[solved[0]], x[solved[0]]
-        column[y, x], row[y, x], mask[y, x] = new_column[solved], new_row[solved], True
+        guess = _Guess(*np.ascontiguousarray(grid.guesses(hit[usable]).T)[:, None])
+        py, px = y[usable], x[usable]
+        centre_x, centre_y = px[None] + np.float32(0.5), py[None] + np.float32(0.5)
+        new_column, new_row, solved = _refined(grid, guess, centre_x.astype(np.float32), centre_y.astype(np.float32))
+        good = solved[0]
+        column[py[good], px[good]], row[py[good], px[good]] = new_column[0, good], new_row[0, good]
+        mask[py[good], px[good]] = True
+        left = np.ones(y.size, bool)
+        left[usable[good]] = False
+        y, x = y[left], x[left]

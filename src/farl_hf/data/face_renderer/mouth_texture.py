@@ -32,9 +32,8 @@ def _inside(painter: Painter, layout: FaceLayout, mood: Expression) -> None:
         low = top + 0.1 + 0.72 / stretch * np.sqrt(np.clip(1 - (x / half) ** 2, 0, 1))
         teeth = np.concatenate([np.stack([x, top], -1), np.stack([x, low], -1)[::-1]])
         painter.shape(teeth, (0.93, 0.9, 0.84), blur_cm=0.03, clip=outline, gloss=1.6)
-        for tooth in np.arange(-4, 5) * 0.43:
-            line = np.array([(tooth, top.min()), (tooth * 0.98, low.max())])
-            painter.shape(line, (0.55, 0.42, 0.36), 0.35, blur_cm=0.02, thickness_cm=0.05, clip=teeth)
+        gaps = [np.array([(tooth, top.min()), (tooth * 0.98, low.max())]) for tooth in np.arange(-4, 5) * 0.43]
+        painter.strokes(gaps, (0.55, 0.42, 0.36), 0.35, 0.05, clip=teeth)
         painter.shape(np.stack([x, low], -1), (0.3, 0.15, 0.14), 0.4, blur_cm=0.04, thickness_cm=0.06, clip=outline)
     sides = np.array([0.3, 0.16, 0.15])
     for end in (0, -1):

@@ -10,6 +10,8 @@ __all__ = ["TEXTURE_HEIGHT_CM", "TEXTURE_LEFT_A", "TEXTURE_TOP_B", "TEXTURE_WIDT
 TEXTURE_LEFT_A, TEXTURE_TOP_B = -10.5, -9.0
 TEXTURE_WIDTH_CM, TEXTURE_HEIGHT_CM = 21.0, 21.5
 _SHIFT = 4
+_ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
 _Colour = Sequence[float] | np.ndarray
 
 
@@ -86,11 +88,29 @@ class Painter:
         target = area * rgb if multiply else rgb
         area += weight[..., None] * (target - area)
 
+    def strokes(self, lines_ab: Sequence[np.ndarray], rgb: _Colour, strength: float, thickness_cm: float, blur_cm: float = 0.0,
+                multiply: bool = False, clip: np.ndarray | None = None) -> None:  # fmt: skip
+        """Blend many thin polylines at once."""
+        lines = [self.to_texture(line) for line in lines_ab]
+        every = np.concatenate(lines)
+        window = self._window(every.min(0), every.max(0), (2.2 * blur_cm + thickness_cm) * self.scale + 1)
+        if window is None:
+            return
+        mask = np.zeros((window[3] - window[1], window[2] - window[0]), np.uint8)
+        offset = (window[0] + 0.5, window[1] + 0.5)
+        width = thickness_cm * self.scale
+        fixed = [np.round((line - offset) * (1 << _SHIFT)).astype(np.int32) for line in lines]
+        cv2.polylines(mask, fixed, False, 255 if width >= 1 else int(255 * width), max(1, round(width)), cv2.LINE_AA, _SHIFT)
+        if blur_cm * self.scale > 0.35:
+            mask = cv2.GaussianBlur(mask, (0, 0), blur_cm * self.scale)
+        if clip is not None:
+            mask = cv2.min(mask, self._mask(self.to_texture(clip), window, None, True))
+        part = (slice(window[1], window[3]), slice(window[0], window[2]))
+        self.blend(part, mask.astype(np.float32) * np.float32(strength / 255.0), np.asarray(rgb, np.float32), multiply)
+
     def blob(self, centre_ab: Sequence[float], radius_ab: Sequence[float], rgb: _Colour, **keywords: object) -> None:
         """`shape` of an axis-aligned ellipse."""
-        angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-        ring = np.stack([np.cos(angle) * radius_ab[0] + centre_ab[0], np.sin(angle) * radius_ab[1] + centre_ab[1]], -1)
-        self.shape(ring, rgb, **keywords)
+        self.shape(_CIRCLE * np.asarray(radius_ab) + np.asarray(centre_ab), rgb, **keywords)
 
     def set_label(self, points_ab: np.ndarray, label: int) -> None:
         """Write a label id into a polygon."""

@@ -94,7 +94,7 @@ def _occlusion(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     side = np.abs(a)
     sockets = 0.3 * np.exp(-0.5 * (((side - 2.3) / 1.2) ** 2 + ((b + 0.3) / 0.9) ** 2))
     nose = 0.32 * np.exp(-0.5 * (((side - 1.75) / 0.4) ** 2 + ((b - 3.8) / 1.1) ** 2))
-    under = 0.4 * np.exp(-0.5 * ((a / 1.2) ** 2 + ((b - 4.95) / 0.3) ** 2))
+    under = 0.2 * np.exp(-0.5 * ((a / 1.2) ** 2 + ((b - 4.95) / 0.3) ** 2))
     lip = 0.22 * np.exp(-0.5 * ((a / 1.7) ** 2 + ((b - 8.8) / 0.4) ** 2))
     jaw = 0.6 * np.clip((b - 11.3) / 1.2, 0, 1)
     return np.clip(1 - sockets - nose - under - lip - jaw, 0.1, 1).astype(np.float32)
@@ -109,9 +109,14 @@ def _window(pose: Pose, scale: float, photo_hw: tuple[int, int]) -> tuple[int, i
     """Even-sized pixel window x0, y0, x1, y1 of the photo that holds the person."""
     x, y = pose.centre_xy
     x0, x1 = max(0, int(x - 27 * scale)), min(photo_hw[1], int(x + 27 * scale) + 2)
-    y0, y1 = max(0, int(y - 19 * scale)), min(photo_hw[0], int(y + 48 * scale) + 2)
+    y0, y1 = max(0, int(y - 19 * scale)), min(photo_hw[0], int(y + 90 * scale) + 2)
     x1, y1 = x1 - (x1 - x0) % 2, y1 - (y1 - y0) % 2
     return (x0, y0, x1, y1) if x1 - x0 >= 4 and y1 - y0 >= 4 else None
+
+
+def _sampling(eye_distance_px: float) -> float:
+    """Supersampling: small faces need it for their parts, large ones cost too much."""
+    return 1.0 if eye_distance_px > 34 else (1.5 if eye_distance_px > 20 else 2.0)
 
 
 def _shape_of(person: Person) -> dict[str, float]:
@@ -132,7 +137,7 @@ def draw_person(person: Person, pose: Pose, lights: Lights, photo_hw: tuple[int,
     if window is None:
         return None
     rng = np.random.default_rng(person.seed)
-    sampling = 1.5 if pose.eye_distance_px > 30 else 2.0
+    sampling = _sampling(pose.eye_distance_px)
     x0, y0, x1, y1 = window
     photo_camera = Camera(make_rotation(pose.yaw, pose.pitch, pose.roll), pose.centre_xy, scale)
     camera = photo_camera.rescaled(sampling, (x0, y0))
@@ -157,8 +162,8 @@ def _draw_all(
     if shell is not None:
         put_back_hair(layer, shell, hair, identity.hair_rgb, camera, lights)
     put_torso(layer, body, lights, person.clothes, identity.skin_rgb)
-    put_neck(layer, camera, body, lights, identity.skin_rgb, 5.9 if identity.male else 5.1)
-    lobes = put_ears(layer, camera, lights, identity.skin_rgb, identity.shape["width"], float(rng.uniform(0.3, 0.75)))
+    put_neck(layer, camera, body, lights, identity.skin_rgb, 5.7 if identity.male else 4.8)
+    lobes = put_ears(layer, camera, lights, identity.skin_rgb, identity.shape["width"], float(rng.uniform(0.22, 0.6)))
     pupils = _put_head(layer, person, layout, head, shell, camera, lights, rng)
     if shell is not None:
         put_front_hair(layer, shell, hair, identity.hair_rgb, camera, lights)
@@ -212,15 +217,25 @@ def _put_head(
     return pupils
 
 
+def _tone_mapped(linear: np.ndarray) -> np.ndarray:
+    """Display RGB with a soft shoulder that keeps the hue of bright skin."""
+    strongest = np.maximum(np.maximum(linear[..., 0], linear[..., 1]), np.maximum(linear[..., 2], np.float32(1e-3)))
+    return np.sqrt(np.maximum(linear, 0) * ((1 - np.exp(np.float32(-1.3) * strongest)) / strongest)[..., None])
+
+
 def _finish(
     layer: Layer, window: tuple[int, int, int, int], camera: Camera, head: np.ndarray, layout: FaceLayout, pupils_ab: np.ndarray
 ) -> DrawnPerson:  # fmt: skip
     x0, y0, x1, y1 = window
     size = (x1 - x0, y1 - y0)
     layer.label[(layer.cover > 0.5) & (layer.label == NO_LABEL)] = 0
-    display = np.sqrt(np.clip(layer.rgb, 0, 1)) * layer.cover[..., None]
-    rgb = cv2.resize(display, size, interpolation=cv2.INTER_AREA)
-    cover = cv2.resize(layer.cover, size, interpolation=cv2.INTER_AREA)
+    display = _tone_mapped(layer.rgb) * layer.cover[..., None]
+    cover = layer.cover
+    if cover.shape == size[::-1]:
+        rgb, cover = cv2.GaussianBlur(display, (3, 3), 0.6), cv2.GaussianBlur(cover, (3, 3), 0.6)
+    else:
+        rgb = cv2.resize(display, size, interpolation=cv2.INTER_AREA)
+        cover = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
     label = cv2.resize(layer.label, size, interpolation=cv2.INTER_NEAREST)
 
     def project(points: np.ndarray) -> np.ndarray:

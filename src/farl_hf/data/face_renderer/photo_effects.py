@@ -31,7 +31,7 @@ def sample_effects(rng: np.random.Generator) -> PhotoEffects:
     return PhotoEffects(
         blur=float(rng.choice([0.0, rng.uniform(0.3, 0.9), rng.uniform(0.9, 2.6)], p=[0.55, 0.35, 0.1])),
         motion=float(rng.uniform(2, 7)) if rng.random() < 0.05 else 0.0, motion_angle=float(rng.uniform(0, np.pi)),
-        gain=np.clip(1 + rng.normal(0, [0.06, 0.02, 0.08]), 0.75, 1.3).astype(np.float32),
+        gain=np.clip(1 + rng.normal(0, [0.05, 0.015, 0.07]), 0.75, 1.3).astype(np.float32),
         gamma=float(np.exp(rng.normal(0, 0.16))), contrast=float(np.clip(rng.normal(1.03, 0.12), 0.7, 1.35)),
         grey=bool(rng.random() < 0.05), noise=float(rng.choice([rng.uniform(0, 0.012), rng.uniform(0.01, 0.05)], p=[0.75, 0.25])),
         jpeg=int(rng.integers(30, 96)) if rng.random() < 0.6 else 0, vignette=float(max(rng.normal(-0.1, 0.2), 0)),

@@ -59,7 +59,7 @@ def _portrait_poses(size_hw: tuple[int, int], rng: np.random.Generator) -> list[
     """Poses back to front, and whether each must be annotated."""
     height, width = size_hw
     side = min(size_hw)
-    eye = rng.uniform(35, 75) / 224 * side
+    eye = np.exp(rng.uniform(np.log(33), np.log(74))) / 224 * side
     centre = (width * (0.5 + rng.normal(0, 0.06)), height * (0.44 + rng.normal(0, 0.05)))
     poses = [(sample_pose(rng, centre, eye), True)]
     if rng.random() < 0.15:

@@ -1,0 +1,79 @@
+"""`farl-hf demo`: everything at work on a real photograph and on a rendered group scene, without network."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farl_hf.cli.plain_errors import plain_errors
+from farl_hf.cli.task_names import TASKS
+
+__all__ = ["demo"]
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and faces.json.")] = Path(
+        "farl_demo"
+    ),
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
+    ] = None,
+) -> None:
+    """Show all four tasks on two pictures: a photograph of an astronaut and a rendered group of people.
+
+    Writes a picture per task, an overview of each photo, the label maps and [bold]faces.json[/bold], and lists them.
+    """
+    with plain_errors():
+        _show(_run(output, device), output)
+
+
+def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[str, Path]]]:
+    """Annotate the demo photos; per photo its record and its pictures."""
+    from PIL import Image
+    from rich.console import Console
+
+    from farl_hf.cli.annotate import make_folder
+    from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_json
+    from farl_hf.drawing import contact_sheet
+
+    make_folder(output)
+    with Console().status("Loading the models …"):
+        annotator = FaceAnnotator(load_pipelines(dict.fromkeys(TASKS), device), TASKS, output)
+    done = []
+    for stem, photo in _demo_photos():
+        photo_path = output / f"{stem}.png"
+        photo.save(photo_path)
+        with Console().status(f"Looking at {stem} …"):
+            record, pictures = annotator.annotate(photo, photo_path.name, stem)
+        captioned = [(task.replace("-", " "), Image.open(path)) for task, path in pictures.items()]
+        pictures = {"overview": output / f"{stem}.overview.jpg", **pictures}
+        contact_sheet(captioned).save(pictures["overview"], quality=92)
+        done.append((record, pictures))
+    write_json(output / "faces.json", [record for record, _ in done])
+    return done
+
+
+def _demo_photos():
+    """The photograph that scikit-image carries, and a scene of the renderer; as (name, PIL image)."""
+    from PIL import Image
+    from skimage import data
+
+    from farl_hf.data.face_renderer import render_group_photo
+
+    yield "astronaut", Image.fromarray(data.astronaut())
+    yield "group", Image.fromarray(render_group_photo().image)
+
+
+def _show(done: list[tuple[dict[str, Any], dict[str, Path]]], output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("photo", "faces", "shows", "file", title=f"Written to {output}")
+    for record, pictures in done:
+        for task, path in pictures.items():
+            table.add_row(record["photo"], str(len(record["faces"])), task, path.name)
+        table.add_section()
+    maps = sum("segmentation" in face for record, _ in done for face in record["faces"])
+    table.add_row("all", "", f"{maps} label maps", "*.segmentation.png")
+    table.add_row("all", "", "everything found", "faces.json")
+    Console().print(table)

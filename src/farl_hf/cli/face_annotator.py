@@ -1,0 +1,135 @@
+"""Runs the tasks on one photo after the other, and writes what they say."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import Pipeline, pipeline
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint_path
+from farl_hf.cli.task_names import DETECTION
+from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
+from farl_hf.errors import NotACheckpointError
+from farl_hf.pipelines.photo_loading import load_photo
+from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
+
+__all__ = ["FaceAnnotator", "load_pipelines", "write_json"]
+
+_JPEG = {"quality": 92, "subsampling": 0}
+
+
+class FaceAnnotator:
+    """Finds the faces of a photo once, runs every task on them, and writes pictures.
+
+    Args:
+        pipelines (`Mapping[str, Pipeline]`): By task; without face-detection, each photo is one face as it is.
+        tasks (`Sequence[str]`): The tasks that get a picture.
+        output_folder (`Path`): Where files are written; it must exist.
+        batch_size (`int`): Faces that share a forward pass.
+        threshold (`float`, *optional*): Lowest score of a face.
+    """
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        tasks: Sequence[str],
+        output_folder: Path,
+        batch_size: int = 8,
+        threshold: float | None = None,
+    ) -> None:
+        self.pipelines = pipelines
+        self.tasks = tasks
+        self.output_folder = output_folder
+        self.batch_size = batch_size
+        self.detection = {} if threshold is None else {"threshold": threshold}
+
+    def annotate(self, photo_source: Any, name: str, stem: str) -> tuple[dict[str, Any], dict[str, Path]]:
+        """Annotate one photo.
+
+        Args:
+            photo_source: Anything that `load_photo` reads.
+            name (`str`): What the photo is called in the record.
+            stem (`str`): What the names of the written files begin with.
+
+        Returns:
+            `tuple`: The record `{"photo", "faces"}`, fit for JSON, and the picture of each task.
+
+        Raises:
+            UnreadablePhotoError: If the photo cannot be read.
+        """
+        photo = load_photo(photo_source)
+        faces = self._find_faces(photo)
+        pictures = {task: self._draw(task, photo, faces, stem) for task in self.tasks}
+        record = [self._for_json(face, f"{stem}.face-{row + 1}") for row, face in enumerate(faces)]
+        return {"photo": name, "faces": record}, pictures
+
+    def _find_faces(self, photo: Image.Image) -> list[dict[str, Any]]:
+        """One dict per face with the answers of all tasks."""
+        aligned = DETECTION not in self.pipelines
+        faces = [] if aligned else self.pipelines[DETECTION](photo, **self.detection)
+        photo_input = {"image": photo, "keypoints": [face["keypoints"] for face in faces]}
+        for task, run_task in self.pipelines.items():
+            if task != DETECTION and (aligned or faces):
+                answers = run_task(photo_input, aligned=aligned, batch_size=self.batch_size)
+                faces = [answer | face for answer, face in zip(answers, faces or answers, strict=True)]
+        return faces
+
+    def _draw(self, task: str, photo: Image.Image, faces: list[dict[str, Any]], stem: str) -> Path:
+        path = self.output_folder / f"{stem}.{task}.jpg"
+        _PICTURES[task](photo, faces).save(path, **_JPEG)
+        return path
+
+    def _for_json(self, face: dict[str, Any], stem: str) -> dict[str, Any]:
+        """The face with its label map written to a file and named by it."""
+        if "segmentation" not in face:
+            return face
+        path = self.output_folder / f"{stem}.segmentation.png"
+        face["segmentation"].save(path)
+        return face | {"segmentation": path.name}
+
+
+def load_pipelines(checkpoints: Mapping[str, str | None], device: str | None) -> dict[str, Pipeline]:
+    """A pipeline for every task.
+
+    Args:
+        checkpoints (`Mapping`): Task -> name or folder of a checkpoint, or `None` for the default.
+        device (`str`, *optional*): Such as "cpu" or "cuda:1"; the first accelerator if there is one otherwise.
+
+    Raises:
+        UnknownNameError, NotACheckpointError: If a checkpoint does not exist or is not one of its task.
+    """
+    return {task: _load_pipeline(task, checkpoint, device) for task, checkpoint in checkpoints.items()}
+
+
+def _load_pipeline(task: str, checkpoint: str | None, device: str | None) -> Pipeline:
+    folder = checkpoint_path(checkpoint or DEFAULT_CHECKPOINTS[task])
+    try:
+        return pipeline(task, model=str(folder), device=device)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise NotACheckpointError(f"{folder} cannot be loaded as a {task} checkpoint: {first_line}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that readers see either the old one or the whole new one."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
+        file.write("\n")
+    Path(file.name).chmod(0o644)
+    os.replace(file.name, path)
+
+
+def _attributes_picture(photo: Image.Image, faces: list[dict[str, Any]]) -> Image.Image:
+    return draw_face_attributes(photo, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces))
+
+
+_PICTURES = {
+    DETECTION: lambda photo, faces: draw_faces(photo, Faces.from_pipeline(faces)),
+    "face-parsing": lambda photo, faces: draw_face_parsing(photo, FaceParsing.from_pipeline(faces)),
+    "face-landmarks": lambda photo, faces: draw_face_landmarks(photo, FaceLandmarks.from_pipeline(faces)),
+    "face-attributes": _attributes_picture,
+}

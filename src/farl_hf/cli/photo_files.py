@@ -1,0 +1,116 @@
+"""Which photos a command line names, and what the files made of them are called."""
+
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from farl_hf.errors import UnreadablePhotoError
+
+__all__ = ["find_photos", "output_stems"]
+
+_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+        ".tga",
+    ]
+)
+_URL_SCHEMES = ("http://", "https://")
+_GLOB_SIGNS = re.compile(r"[*?\[]")
+# Pictures that an earlier run wrote are not photos to annotate.
+_WRITTEN_BY_US = re.compile(r"\.face-(detection|parsing|landmarks|attributes|\d+\.segmentation)\.(png|jpg)$")
+
+
+def find_photos(arguments: Sequence[str]) -> tuple[list[str], dict[str, Exception]]:
+    """The photos that files, folders, glob patterns and URLs stand for.
+
+    Args:
+        arguments (`Sequence[str]`): What the user typed. Folders are searched with their subfolders.
+
+    Returns:
+        `tuple`: The photos in order, each once, and for each argument that leads nowhere the reason.
+    """
+    photos: dict[str, str] = {}
+    failures: dict[str, Exception] = {}
+    for argument in arguments:
+        found = _photos_of(argument)
+        if not found:
+            failures[argument] = UnreadablePhotoError(_why_nothing(argument))
+        for photo in found:
+            photos.setdefault(photo if photo.startswith(_URL_SCHEMES) else str(Path(photo).resolve()), photo)
+    return list(photos.values()), failures
+
+
+def output_stems(photos: Iterable[str], output_folder: Path) -> list[str]:
+    """A name for the outputs of every photo: its stem, numbered where two photos would share it.
+
+    Names differ in more than upper and lower case, and never lead to a file that is one of the photos.
+    """
+    photos = list(photos)
+    inputs = {Path(photo).name.lower() for photo in photos if _is_in(photo, output_folder)}
+    taken: set[str] = set()
+    stems = []
+    for photo in photos:
+        base = _stem(photo)
+        candidates = (
+            base if number == 1 else f"{base}-{number}" for number in range(1, len(photos) + len(inputs) + 2)
+        )
+        stem = next(name for name in candidates if _is_free(name.lower(), taken, inputs))
+        taken.add(stem.lower())
+        stems.append(stem)
+    return stems
+
+
+def _photos_of(argument: str) -> list[str]:
+    if argument.startswith(_URL_SCHEMES):
+        return [argument]
+    path = Path(argument)
+    if path.is_dir():
+        return _photos_in(path)
+    if path.exists() or not _GLOB_SIGNS.search(argument):
+        return [argument]  # a missing file is reported when it is read, like a damaged one
+    matches = sorted(glob.glob(argument, recursive=True))
+    in_folders = [photo for match in matches if Path(match).is_dir() for photo in _photos_in(Path(match))]
+    return [match for match in matches if Path(match).is_file() and not _WRITTEN_BY_US.search(match)] + in_folders
+
+
+def _photos_in(folder: Path) -> list[str]:
+    def is_photo(path: Path) -> bool:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return path.suffix.lower() in _SUFFIXES and not hidden and not _WRITTEN_BY_US.search(path.name)
+
+    return [str(path) for path in sorted(folder.rglob("*")) if is_photo(path) and path.is_file()]
+
+
+def _why_nothing(argument: str) -> str:
+    if Path(argument).is_dir():
+        return f"The folder {argument} holds no photo ({', '.join(sorted(_SUFFIXES))})."
+    return f"No file matches {argument}."
+
+
+def _stem(photo: str) -> str:
+    if not photo.startswith(_URL_SCHEMES):
+        return Path(photo).stem
+    name = Path(photo.split("?")[0].split("#")[0]).stem
+    return re.sub(r"[^\w.-]+", "_", name) or "photo"
+
+
+def _is_in(photo: str, folder: Path) -> bool:
+    return not photo.startswith(_URL_SCHEMES) and Path(photo).resolve().parent == folder.resolve()
+
+
+def _is_free(stem: str, taken: set[str], inputs: set[str]) -> bool:
+    return stem not in taken and not any(name.startswith(f"{stem}.face-") for name in inputs)

@@ -1,0 +1,94 @@
+"""Each training script as a user starts it: two steps, two more after an interruption, and the folder loads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from face_rows import make_face_dataset, make_face_row
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForKeypointDetection,
+    AutoModelForSemanticSegmentation,
+)
+
+import farl_hf  # noqa: F401 - registers the classes
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = {
+    "train_face_parsing.py": (AutoModelForSemanticSegmentation, "eval_f1_mean", 11),
+    "train_landmarks.py": (AutoModelForKeypointDetection, "eval_nme", 68),
+    "train_attributes.py": (AutoModelForImageClassification, "eval_mean_accuracy", 3),
+}
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(3, first_index=100))
+    splits.save_to_disk(str(folder))
+    return folder
+
+
+def run_script(script, *arguments):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    return finished.stderr + finished.stdout
+
+
+def settings(data_folder, output_dir, max_steps):
+    return {
+        "config_name": "toy",
+        "image_size": 32,
+        "dataset_name": str(data_folder),
+        "do_train": True,
+        "do_eval": True,
+        "output_dir": str(output_dir),
+        "max_steps": max_steps,
+        "save_steps": 2,
+        "per_device_train_batch_size": 4,
+        "dataloader_num_workers": 0,
+    }
+
+
+def as_flags(values):
+    return [str(part) for name, value in values.items() for part in (f"--{name}", value)]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_trains_resumes_and_leaves_a_loadable_folder(script, data_folder, tmp_path):
+    model_class, main_score, num_labels = SCRIPTS[script]
+    output_dir = tmp_path / "run"
+    run_script(script, *as_flags(settings(data_folder, output_dir, 2)))
+    arguments_file = tmp_path / "arguments.json"
+    arguments_file.write_text(json.dumps(settings(data_folder, output_dir, 4)))
+    assert "Going on from" in run_script(script, arguments_file)
+    assert json.loads((output_dir / "trainer_state.json").read_text())["global_step"] == 4
+    assert 0 <= json.loads((output_dir / "eval_results.json").read_text())[main_score] < float("inf")
+
+    for folder in (output_dir, output_dir / "checkpoint-4"):
+        model = model_class.from_pretrained(folder).eval()
+        processor = AutoImageProcessor.from_pretrained(folder)
+        row = make_face_row(5)
+        inputs = processor(row["image"], landmarks=[row["points5_xy"]], return_tensors="pt")
+        with torch.no_grad():
+            assert model(inputs["pixel_values"]).logits.shape[1] == num_labels == len(model.config.id2label)
+
+
+def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
+    parser, landmarks = tmp_path / "parser", tmp_path / "landmarks"
+    run_script("train_face_parsing.py", *as_flags(settings(data_folder, parser, 1)))
+    values = settings(data_folder, landmarks, 1) | {"model_name_or_path": str(parser)}
+    del values["config_name"]
+    frozen = {"freeze_backbone": True, "ema_decay": 0.0}
+    run_script("train_landmarks.py", *as_flags(values | frozen))
+    first = AutoModelForSemanticSegmentation.from_pretrained(parser).vision_model.state_dict()
+    second = AutoModelForKeypointDetection.from_pretrained(landmarks).vision_model.state_dict()
+    assert all(first[name].equal(second[name]) for name in first)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from scipy.integrate import simpson
+
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.metrics.landmarks import (
+    area_under_curve_and_failure_rate,
+    landmark_scores,
+    nme_per_face,
+    normaliser_px,
+)
+
+
+def test_error_of_a_constant_shift_is_its_length_over_the_eye_distance():
+    landmarks = np.random.default_rng(0).random((3, 68, 2)) * 100
+    landmarks[:, 36], landmarks[:, 45] = (10, 20), (70, 100)  # 100 px apart
+    lengths = normaliser_px(landmarks)
+    np.testing.assert_allclose(lengths, 100)
+    np.testing.assert_allclose(nme_per_face(landmarks + (3, 4), landmarks, lengths), 0.05)
+
+
+def test_error_equals_a_plain_loop():
+    rng = np.random.default_rng(1)
+    predictions, landmarks = rng.random((4, 98, 2)), rng.random((4, 98, 2))
+    expected = []
+    for ours, true in zip(predictions, landmarks, strict=True):
+        length = np.hypot(*(true[60] - true[72]))
+        expected.append(np.mean([np.hypot(*(a - b)) for a, b in zip(ours, true, strict=True)]) / length)
+    np.testing.assert_allclose(nme_per_face(predictions, landmarks, normaliser_px(landmarks)), expected, atol=1e-6)
+
+
+def test_unlabelled_points_are_left_out():
+    landmarks = np.zeros((2, 68, 2))
+    predictions = landmarks + (0, 1)
+    landmarks[0, 1:] = np.nan
+    landmarks[1] = np.nan
+    errors = nme_per_face(predictions, landmarks, np.array([2.0, 2.0]))
+    assert errors[0] == 0.5
+    assert np.isnan(errors[1])
+
+
+def test_box_normalisers():
+    boxes = np.array([[10.0, 10.0, 13.0, 14.0]])
+    landmarks = np.zeros((1, 19, 2))
+    assert normaliser_px(landmarks, "diag", boxes)[0] == 5
+    assert normaliser_px(landmarks, "box", boxes)[0] == pytest.approx(12**0.5)
+    with pytest.raises(UnknownNameError, match="need boxes"):
+        normaliser_px(landmarks, "diag")
+
+
+def test_area_equals_scipy_and_failures_are_counted():
+    errors = np.random.default_rng(2).gamma(2.0, 0.02, 500)
+    for threshold in (0.07, 0.1):
+        samples = np.linspace(0, threshold, round(threshold / 1e-4) + 1)
+        curve = np.array([(errors <= sample).mean() for sample in samples])
+        area, failure_rate = area_under_curve_and_failure_rate(errors, threshold)
+        assert area == pytest.approx(simpson(curve, x=samples) / threshold, abs=1e-6)
+        assert failure_rate == pytest.approx((errors > threshold).mean())
+
+
+def test_perfect_and_hopeless():
+    assert area_under_curve_and_failure_rate(np.zeros(3), 0.1) == pytest.approx((1.0, 0.0))
+    assert area_under_curve_and_failure_rate(np.ones(3), 0.1) == pytest.approx((0.0, 1.0))
+    with pytest.raises(InvalidFaceInputError, match="threshold"):
+        area_under_curve_and_failure_rate(np.ones(3), 0.0)
+
+
+def test_scores_leave_out_faces_without_labels():
+    assert landmark_scores(np.array([0.02, np.nan, 0.04]))["nme"] == pytest.approx(0.03)

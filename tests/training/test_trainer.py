@@ -1,0 +1,141 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from face_rows import make_face_dataset
+from safetensors.torch import load_file
+
+from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
+from farl_hf.data.transforms import FaceSamples
+from farl_hf.labels import LAPA_LABELS
+from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
+from farl_hf.training.evaluation import make_evaluation
+from farl_hf.training.trainer import FaRLTrainer
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return make_face_dataset(8)
+
+
+def make_trainer(photos, toy_config, output_dir, **arguments):
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32})
+    torch.manual_seed(0)
+    model = FaRLForFaceParsing(toy_config(num_labels=11))
+    settings = {
+        "max_steps": 4,
+        "save_steps": 2,
+        "logging_steps": 1,
+        "per_device_train_batch_size": 4,
+        "ema_decay": 0.5,
+        "dataloader_num_workers": 0,
+        "disable_tqdm": True,
+    }
+    return FaRLTrainer(
+        model=model,
+        args=FaRLTrainingArguments(output_dir=str(output_dir), **(settings | arguments)),
+        evaluation=make_evaluation("parsing", processor, LAPA_LABELS),
+        train_dataset=FaceSamples(photos, processor, "parsing", "synthetic_parsing", min_face_px=1),
+        eval_dataset=FaceSamples(photos, processor, "parsing", min_face_px=1, with_photo_labels=True),
+        processing_class=processor,
+    )
+
+
+def state_of(model):
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=0, rtol=0, msg=name)
+
+
+def test_learning_rates_and_decay_per_part(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, pyramid_learning_rate=5e-3)
+    rates = {group["name"]: (group["lr"], group["weight_decay"]) for group in trainer.create_optimizer().param_groups}
+    assert rates == {"backbone": (1e-4, 1e-5), "pyramid": (5e-3, 1e-5), "head": (1e-3, 1e-5)}
+
+
+def test_milestones_multiply_every_rate(photos, toy_config, tmp_path):
+    trainer = make_trainer(
+        photos, toy_config, tmp_path, max_steps=-1, num_train_epochs=4, milestone_epochs=[2.0], save_strategy="no"
+    )
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    np.testing.assert_allclose(rates, [1e-4] * 4 + [1e-5] * 4)
+
+
+def test_a_frozen_backbone_stays(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, freeze_backbone=True, save_strategy="no")
+    before = state_of(trainer.model)
+    trainer.train()
+    changed = {name.split(".")[0] for name, value in state_of(trainer.model).items() if not value.equal(before[name])}
+    assert changed == {"pyramid", "head"}
+
+
+def test_saved_weights_are_the_average_and_evaluation_uses_it(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path)
+    trainer.train()
+    raw = state_of(trainer.model)
+    scores = trainer.evaluate()
+    assert_same(raw, state_of(trainer.model))
+    trainer.save_model(str(tmp_path / "final"))
+    averaged = FaRLForFaceParsing.from_pretrained(tmp_path / "final")
+    assert any(not raw[name].equal(value) for name, value in state_of(averaged).items())
+    assert_same(trainer.ema.average.averages, {n: t for n, t in state_of(averaged).items() if t.is_floating_point()})
+    assert FaRLImageProcessor.from_pretrained(tmp_path / "final").size_hw == (32, 32)
+    assert not (tmp_path / "final" / TRAINING_WEIGHTS_NAME).exists()
+    trainer.ema = None
+    trainer.model.load_state_dict(averaged.state_dict())
+    assert trainer.evaluate()["eval_f1_mean"] == scores["eval_f1_mean"]
+
+
+def test_resuming_is_exact(photos, toy_config, tmp_path):
+    whole = make_trainer(photos, toy_config, tmp_path / "whole")
+    whole.train()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "resumed" / "checkpoint-2")
+    resumed = make_trainer(photos, toy_config, tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 4
+    assert_same(state_of(whole.model), state_of(resumed.model))
+    assert_same(whole.ema.average.averages, resumed.ema.average.averages)
+    assert resumed.ema.average.num_updates == 4
+
+
+def test_checkpoint_folders_hold_average_weights_processor_and_training_weights(photos, toy_config, tmp_path):
+    make_trainer(photos, toy_config, tmp_path, max_steps=2).train()
+    folder = Path(tmp_path, "checkpoint-2")
+    assert {"config.json", "preprocessor_config.json"} <= {file.name for file in folder.iterdir()}
+    averaged, stored = load_file(folder / "model.safetensors"), load_file(folder / TRAINING_WEIGHTS_NAME)
+    name = "head.classifier.weight"
+    assert stored[f"average.{name}"].equal(averaged[name])
+    assert not stored[f"raw.{name}"].equal(averaged[name])
+
+
+def test_best_checkpoint_is_what_is_kept_and_saved(photos, toy_config, tmp_path):
+    trainer = make_trainer(
+        photos,
+        toy_config,
+        tmp_path,
+        eval_strategy="steps",
+        eval_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="f1_mean",
+        greater_is_better=True,
+    )
+    trainer.train()
+    best = load_file(Path(trainer.state.best_model_checkpoint, "model.safetensors"))
+    trainer.save_model(str(tmp_path / "final"))
+    assert_same(best, load_file(tmp_path / "final" / "model.safetensors"))
+
+
+def test_training_without_averaging(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, ema_decay=0.0, max_steps=2)
+    trainer.train()
+    trainer.save_model()
+    assert_same(state_of(trainer.model), load_file(tmp_path / "model.safetensors"))
+    assert "eval_f1_mean" in trainer.evaluate()
