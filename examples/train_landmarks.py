@@ -10,9 +10,11 @@ From scratch on rendered faces, small enough for a processor:
 From a pretrained FaRL checkpoint (folder or name), with the official recipe:
 
     torchrun --nproc_per_node 8 examples/train_landmarks.py --model_name_or_path PATH --dataset_name DATA \
-        --do_train --do_eval --output_dir runs/farl-landmarks --image_size 448 --num_train_epochs 300 --milestone_epochs 200 --head_learning_rate 1e-2
+        --do_train --do_eval --output_dir runs/farl-landmarks --image_size 448 --num_train_epochs 300
+        --milestone_epochs 200 --head_learning_rate 1e-2
 
-All arguments: `--help`. A single JSON file with the same names is accepted too. A run that was stopped goes on where it stopped.
+All arguments: `--help`. A single JSON file with the same names is accepted too. A run that was stopped goes on where
+it stopped.
 """
 
 from farl_hf.training.face_training import run_face_training

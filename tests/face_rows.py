@@ -20,8 +20,8 @@ def draw_face(image, label_map, instance_map, face, center_xy, radius_px, rng):
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     landmarks_xy = np.asarray(center_xy) + radius_px * np.stack([np.cos(angle), 1.2 * np.sin(angle)], axis=1)
     landmarks_xy[36], landmarks_xy[45] = points5_xy[0], points5_xy[1]
-    low, high = np.array(center_xy) - (radius_px, 1.2 * radius_px), np.array(center_xy) + (radius_px, 1.2 * radius_px)
-    return np.concatenate([low, high]), points5_xy, landmarks_xy
+    extent_xy = np.array([radius_px, 1.2 * radius_px])
+    return np.concatenate([center_xy - extent_xy, center_xy + extent_xy]), points5_xy, landmarks_xy
 
 
 def make_face_row(index, num_faces=1, size_hw=(96, 96)):

@@ -92,7 +92,9 @@ def test_mirror_exchanges_sides_of_pictures_labels_and_points(photos):
 
 def test_landmarks_return_to_the_photo(photos):
     processor = make_processor(64, warp_factor=0.3)
-    sample = FaceSamples(photos, processor, "landmarks", "synthetic_landmarks", min_face_px=1, with_photo_labels=True)[0]
+    sample = FaceSamples(photos, processor, "landmarks", "synthetic_landmarks", min_face_px=1, with_photo_labels=True)[
+        0
+    ]
     points = sample["labels"].clone()
     inside = ((points > 0.05) & (points < 0.95)).all(dim=1)
     assert inside.sum() > 30
@@ -122,9 +124,7 @@ def test_randomness_depends_on_seed_epoch_and_item_only(photos):
 def test_worker_count_changes_nothing_and_workers_see_the_epoch(photos):
     samples = FaceSamples(photos, make_processor(), "parsing", "synthetic_parsing", min_face_px=1)
     alone = DataLoader(samples, batch_size=4, collate_fn=collate_face_samples)
-    helped = DataLoader(
-        samples, batch_size=4, collate_fn=collate_face_samples, num_workers=2, persistent_workers=True
-    )
+    helped = DataLoader(samples, batch_size=4, collate_fn=collate_face_samples, num_workers=2, persistent_workers=True)
     for epoch in range(2):
         samples.set_epoch(epoch)
         for here, there in zip(alone, helped, strict=True):

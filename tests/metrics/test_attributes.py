@@ -20,7 +20,9 @@ def test_accuracy_equals_torchmetrics_with_ignored_entries():
 
 def test_attributes_that_are_never_labelled_do_not_count():
     labels = np.array([[1, -100], [0, -100]])
-    scores = attribute_accuracy(*count_correct_attributes(np.array([[0.9, 0.9], [0.9, 0.9]]), labels), ["hat", "beard"])
+    scores = attribute_accuracy(
+        *count_correct_attributes(np.array([[0.9, 0.9], [0.9, 0.9]]), labels), ["hat", "beard"]
+    )
     assert scores == {"mean_accuracy": 0.5, "accuracy_hat": 0.5}
 
 

@@ -16,7 +16,7 @@ def test_error_of_a_constant_shift_is_its_length_over_the_eye_distance():
     landmarks[:, 36], landmarks[:, 45] = (10, 20), (70, 100)  # 100 px apart
     lengths = normaliser_px(landmarks)
     np.testing.assert_allclose(lengths, 100)
-    np.testing.assert_allclose(nme_per_face(landmarks + (3, 4), landmarks, lengths), 0.05)
+    np.testing.assert_allclose(nme_per_face(landmarks + np.array([3, 4]), landmarks, lengths), 0.05)
 
 
 def test_error_equals_a_plain_loop():
@@ -31,7 +31,7 @@ def test_error_equals_a_plain_loop():
 
 def test_unlabelled_points_are_left_out():
     landmarks = np.zeros((2, 68, 2))
-    predictions = landmarks + (0, 1)
+    predictions = landmarks + np.array([0, 1])
     landmarks[0, 1:] = np.nan
     landmarks[1] = np.nan
     errors = nme_per_face(predictions, landmarks, np.array([2.0, 2.0]))

@@ -164,7 +164,9 @@ def test_gradient_checkpointing_changes_no_gradient(toy_model, model_class):
 
     plain = gradients()
     model.gradient_checkpointing_enable()
-    assert any(module.gradient_checkpointing for module in model.modules() if hasattr(module, "gradient_checkpointing"))
+    assert any(
+        module.gradient_checkpointing for module in model.modules() if hasattr(module, "gradient_checkpointing")
+    )
     checkpointed = gradients()
     assert plain.keys() == checkpointed.keys()
     assert len(plain) > 20
@@ -347,7 +349,15 @@ def test_missing_weights_are_created_and_the_others_kept(toy_model, model_class)
         assert torch.equal(loaded.head.mixture.detach(), torch.ones(12))
 
 
-LOST = ("logit_scale", "class_embedding", "mixture", "head.classifier", "running_var", "text_projection", "layers.1.mlp")
+LOST = (
+    "logit_scale",
+    "class_embedding",
+    "mixture",
+    "head.classifier",
+    "running_var",
+    "text_projection",
+    "layers.1.mlp",
+)
 
 
 def test_new_heads_on_a_loaded_tower_are_initialised(toy_model, tmp_path):

@@ -23,7 +23,14 @@ def test_average_follows_the_closed_form_for_parameters_and_float_buffers():
     net.set(1.0)
     for _ in range(5):
         average.update(net)
-    assert set(average.averages) == {"linear.weight", "linear.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"}
+    assert set(average.averages) == {
+        "linear.weight",
+        "linear.bias",
+        "norm.weight",
+        "norm.bias",
+        "norm.running_mean",
+        "norm.running_var",
+    }
     for values in average.averages.values():
         torch.testing.assert_close(values, torch.full_like(values, 1 - 0.9**5))
 

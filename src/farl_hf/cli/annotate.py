@@ -26,9 +26,7 @@ def annotate(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face; the detector's own by default.")
     ] = None,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="Each photo is one face already; search nothing.")
-    ] = False,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo is one face; search nothing.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 8,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
@@ -61,9 +59,9 @@ def annotate(
     [dim]$[/dim] farl-hf annotate holiday/ 'scans/*.png' --tasks parsing,landmarks --output faces
     """
     with plain_errors():
-        chosen = parse_tasks(tasks)
+        chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
         models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
-        wanted = [task for task in TASKS if task in chosen or (task == DETECTION and not aligned)]
+        wanted = list(chosen) if aligned else list(dict.fromkeys([DETECTION, *chosen]))
         failures = _run(photos, {task: models[task] for task in wanted}, chosen, output, device, batch_size, threshold)
     if failures:
         raise typer.Exit(SOME_FAILED)

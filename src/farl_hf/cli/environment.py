@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["environment"]
 
-_PACKAGES = [
+_PACKAGES = (
     "farl-hf",
     "torch",
     "torchvision",
@@ -21,7 +21,7 @@ _PACKAGES = [
     "evaluate",
     "deepspeed",
     "timm",
-]
+)
 
 
 def environment() -> None:

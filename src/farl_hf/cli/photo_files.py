@@ -9,24 +9,22 @@ from farl_hf.errors import UnreadablePhotoError
 
 __all__ = ["find_photos", "output_stems"]
 
-_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-        ".tga",
-    ]
+_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pnm",
+    ".jp2",
+    ".avif",
+    ".tga",
 )
 _URL_SCHEMES = ("http://", "https://")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
@@ -97,7 +95,7 @@ def _photos_in(folder: Path) -> list[str]:
 
 def _why_nothing(argument: str) -> str:
     if Path(argument).is_dir():
-        return f"The folder {argument} holds no photo ({', '.join(sorted(_SUFFIXES))})."
+        return f"The folder {argument} holds no photo ({', '.join(_SUFFIXES)})."
     return f"No file matches {argument}."
 
 

@@ -11,21 +11,23 @@ TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
 
 
-def parse_tasks(words: Sequence[str]) -> tuple[str, ...]:
+def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:
     """Task names from command-line words, in the order of `TASKS` and each once.
 
     Args:
         words (`Sequence[str]`): Names with or without `face-`; one word may hold several, separated by commas.
+        without (`Sequence[str]`): Tasks to leave out, although they are known.
 
     Raises:
-        UnknownNameError: If a name is not a task; the message lists the tasks.
+        UnknownNameError: If a name is not a task, or none is left; the message lists the tasks.
     """
     names = [name.strip() for word in words for name in word.split(",") if name.strip()]
     chosen = {name if name.startswith("face-") else f"face-{name}" for name in names}
     unknown = sorted(chosen - set(TASKS))
-    if unknown or not chosen:
-        raise UnknownNameError(
-            f"There is no task {unknown[0] if unknown else ''!r}. Known tasks: {', '.join(TASKS)} "
-            "(the part before the hyphen may be left out)."
-        )
-    return tuple(task for task in TASKS if task in chosen)
+    known = ", ".join(task for task in TASKS if task not in without)
+    if unknown:
+        raise UnknownNameError(f"There is no task {unknown[0]!r}. Known tasks: {known}; 'face-' may be left out.")
+    tasks = tuple(task for task in TASKS if task in chosen and task not in without)
+    if not tasks:
+        raise UnknownNameError(f"No task is left to do; choose from {known}.")
+    return tasks

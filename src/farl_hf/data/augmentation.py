@@ -1,10 +1,12 @@
 """Random changes of a face crop: a geometric one that is a matrix, and photometric ones on the warped crop.
 
-The geometric part never touches pixels. `random_crop_motion` draws a matrix that is composed into `crop_from_photo`, so that the
-photo is resampled once. Every draw comes from the `numpy.random.Generator` that the caller passes: same generator state, same sample.
+The geometric part never touches pixels. `random_crop_motion` draws a matrix that is composed into `crop_from_photo`,
+so that the photo is resampled once. Every draw comes from the `numpy.random.Generator` that the caller passes: same
+generator state, same sample.
 
-Recipes are rows of `AUGMENTATION_RECIPES`. The official ones follow FaRL's released configurations and the supplement of the paper
-(FacePerceiver/FaRL, `farl/experiments/*/augmenters`; CVPR 2022 supplement, section 6); none of the official parsing and alignment recipes mirrors.
+Recipes are rows of `AUGMENTATION_RECIPES`. The official ones follow FaRL's released configurations and the supplement
+of the paper (FacePerceiver/FaRL, `farl/experiments/*/augmenters`; CVPR 2022 supplement, section 6); none of the
+official parsing and alignment recipes mirrors.
 """
 
 import math
@@ -55,7 +57,8 @@ class AugmentationRecipe:
         gaussian_blur_max_px (`float`): Half of the samples are blurred, sigma uniform up to this, in crop pixels.
         downscale_max (`float`): A quarter of the samples loses resolution, by a factor up to this.
         jpeg_probability (`float`), jpeg_quality (`tuple[int, int]`): Chance and range of quality of a JPEG round trip.
-        padding_fill_probability (`float`): Chance that what lies outside the photo shows a random texture instead of black.
+        padding_fill_probability (`float`): Chance that what lies outside the photo shows a random texture instead of
+            black.
     """
 
     source: str
@@ -194,7 +197,8 @@ def random_crop_motion(
     """Draws a random change of the crop.
 
     Convention:
-        The matrix maps crop pixels to changed crop pixels (`changed_from_crop`), first pixel centred at (0.5, 0.5), both before
+        The matrix maps crop pixels to changed crop pixels (`changed_from_crop`), first pixel centred at (0.5, 0.5),
+            both before
         the tanh warp. Compose as `changed_from_crop @ crop_from_photo`. Positive angles turn the picture clockwise.
 
     Args:

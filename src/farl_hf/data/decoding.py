@@ -16,8 +16,8 @@ __all__ = ["decode_map", "decode_photo", "without_decoding"]
 def without_decoding(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Sequence[dict[str, Any]]:
     """A view of the rows that keeps these columns and leaves pictures as encoded bytes.
 
-    `datasets.Dataset` decodes every picture of a row whether it is used or not, through PIL; skipping that is most of the speed
-    of a CPU training. A list of dicts is returned as it is.
+    `datasets.Dataset` decodes every picture of a row whether it is used or not, through PIL; skipping that is most of
+    the speed of a CPU training. A list of dicts is returned as it is.
     """
     if not hasattr(rows, "cast_column"):
         return rows

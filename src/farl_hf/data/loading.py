@@ -21,11 +21,11 @@ def load_face_dataset(
     """Splits of a data set.
 
     Args:
-        name (`str`): `"synthetic_faces"`, a folder written by `save_to_disk`, or any name that `datasets.load_dataset` takes, with
-            columns in the common row shape.
+        name (`str`): `"synthetic_faces"`, a folder written by `save_to_disk`, or any name that
+            `datasets.load_dataset` takes, with columns in the common row shape.
         config_name (`str`, *optional*): Configuration; `"portraits"` or `"scenes"` for the synthetic faces.
-        num_photos (`dict[str, int]`, *optional*): At most so many photos of a split; 0 leaves the split out. The synthetic faces
-            render no more than that.
+        num_photos (`dict[str, int]`, *optional*): At most so many photos of a split; 0 leaves the split out. The
+            synthetic faces render no more than that.
         cache_dir (`str`, *optional*): Where prepared data is kept.
         num_proc (`int`, *optional*): Processes that prepare it.
 
@@ -46,7 +46,7 @@ def load_face_dataset(
             splits = datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc)
         except FileNotFoundError as error:
             raise UnknownNameError(
-                f"There is no data set {name!r}: expected synthetic_faces, a folder or a data set on the Hub. ({error})"
+                f"There is no data set {name!r}; expected synthetic_faces, a folder or a name on the Hub ({error})."
             ) from error
     return {
         split: limited(rows, num_photos.get(split)) for split, rows in splits.items() if num_photos.get(split) != 0

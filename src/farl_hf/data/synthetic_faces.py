@@ -106,11 +106,17 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         names = ", ".join(CELEBA_ATTRIBUTES)
         return datasets.DatasetInfo(
-            description=f"Procedurally rendered faces. Attributes in order: {names}.", features=_features(), license="MIT"
+            description=f"Procedurally rendered faces. Attributes in order: {names}.",
+            features=_features(),
+            license="MIT",
         )
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
-        counts = {"train": self.config.num_train, "validation": self.config.num_validation, "test": self.config.num_test}
+        counts = {
+            "train": self.config.num_train,
+            "validation": self.config.num_validation,
+            "test": self.config.num_test,
+        }
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"shards": _shards(FIRST_INDEX[split], count)})
             for split, count in counts.items()

@@ -1,7 +1,7 @@
 """From a photo's row to training samples: one item per face, one resampling per item.
 
-A row has the common shape of every farl_hf dataset: `image`, and as far as the task needs them `label_map`, `instance_map`,
-`boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40).
+A row has the common shape of every farl_hf dataset: `image`, and as far as the task needs them `label_map`,
+`instance_map`, `boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40).
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,11 @@ __all__ = ["ALIGNMENTS", "FACE_TASKS", "FaceSamples", "mirror_order"]
 FACE_TASKS = ("parsing", "landmarks", "attributes")
 ALIGNMENTS = ("points", "box", "whole")
 ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes")
-PICTURE_COLUMNS = {"parsing": ("image", "label_map", "instance_map"), "landmarks": ("image",), "attributes": ("image",)}
+PICTURE_COLUMNS = {
+    "parsing": ("image", "label_map", "instance_map"),
+    "landmarks": ("image",),
+    "attributes": ("image",),
+}
 PARSING_MIRROR_PAIRS = {11: LAPA_MIRROR_PAIRS, 19: CELEBAMASK_MIRROR_PAIRS}
 
 
@@ -64,18 +68,22 @@ class FaceSamples(Dataset):
         processor ([`FaRLImageProcessor`]): Owns the crop geometry and the normalisation.
         task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
         recipe (`str` or [`AugmentationRecipe`], *optional*, defaults to `"none"`): Augmentation.
-        alignment (`str`, *optional*, defaults to `"points"`): What places the crop: the five `"points"`, the `"box"`, or the
-            `"whole"` photo.
-        num_labels (`int`, *optional*, defaults to 11): Number of parsing classes; chooses the pairs that a mirror swaps.
-        min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose box is narrower
-            than twice this) are left out.
-        attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by default.
+        alignment (`str`, *optional*, defaults to `"points"`): What places the crop: the five `"points"`, the `"box"`,
+            or the `"whole"` photo.
+        num_labels (`int`, *optional*, defaults to 11): Number of parsing classes; chooses the pairs that a mirror
+            swaps.
+        min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose
+            box is narrower than twice this) are left out.
+        attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
+            default.
         seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
-        with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame needs.
+        with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame
+            needs.
 
-    Items are dicts: `pixel_values` (3, H, W) float32 and `labels` — parsing (H, W) int64; landmarks (N, 2) float32 in [0, 1] of
-    the crop; attributes (L,) float32. With `with_photo_labels` also `crop_from_photo` (3, 3) float32 and `photo_labels` —
-    parsing (H0, W0) uint8; landmarks (N, 2) float32 photo pixels; attributes (L,) float32 — and `box_xyxy` (4,) when annotated.
+    Items are dicts: `pixel_values` (3, H, W) float32 and `labels` — parsing (H, W) int64; landmarks (N, 2) float32 in
+    [0, 1] of the crop; attributes (L,) float32. With `with_photo_labels` also `crop_from_photo` (3, 3) float32 and
+    `photo_labels` — parsing (H0, W0) uint8; landmarks (N, 2) float32 photo pixels; attributes (L,) float32 — and
+    `box_xyxy` (4,) when annotated.
     """
 
     def __init__(
@@ -99,9 +107,7 @@ class FaceSamples(Dataset):
         self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
         self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
         self.size_hw = processor.size_hw
-        self.records = [
-            record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)
-        ]
+        self.records = [record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)]
         if not self.records:
             raise InvalidFaceInputError(
                 f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
@@ -183,13 +189,13 @@ class FaceSamples(Dataset):
         attributes = record.attributes if self.attribute_columns is None else record.attributes[self.attribute_columns]
         return torch.from_numpy(attributes)
 
-    def crop_labels(
-        self, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool
-    ) -> torch.Tensor:
+    def crop_labels(self, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool) -> torch.Tensor:
         """Takes the labels of the photo frame to the (warped) crop; a mirror exchanges left and right."""
         if self.task == "parsing":
             crop = self.processor.warp(photo_labels[None], crop_from_photo[None], interpolation="nearest")[0, 0].long()
-            return torch.from_numpy(mirror_order(PARSING_MIRROR_PAIRS[self.num_labels], 256))[crop] if mirrored else crop
+            return (
+                torch.from_numpy(mirror_order(PARSING_MIRROR_PAIRS[self.num_labels], 256))[crop] if mirrored else crop
+            )
         if self.task == "landmarks":
             points = self.processor.warp_points(photo_labels[None], crop_from_photo[None])[0]
             points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])

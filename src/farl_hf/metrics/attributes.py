@@ -34,9 +34,7 @@ def count_correct_attributes(
     return correct.sum(axis=0), labelled.sum(axis=0)
 
 
-def attribute_accuracy(
-    correct: np.ndarray, labelled: np.ndarray, attribute_names: Sequence[str]
-) -> dict[str, float]:
+def attribute_accuracy(correct: np.ndarray, labelled: np.ndarray, attribute_names: Sequence[str]) -> dict[str, float]:
     """Named accuracies from counts.
 
     Args:
@@ -45,7 +43,8 @@ def attribute_accuracy(
         attribute_names (`Sequence[str]`): L names.
 
     Returns:
-        `dict[str, float]`: `mean_accuracy` over the attributes that are labelled at all, and `accuracy_<attribute>` for each of these.
+        `dict[str, float]`: `mean_accuracy` over the attributes that are labelled at all, and `accuracy_<attribute>`
+        for each of these.
     """
     triples = zip(attribute_names, correct, labelled, strict=True)
     accuracies = {f"accuracy_{name}": float(right / total) for name, right, total in triples if total > 0}

@@ -1,6 +1,7 @@
 """Normalised mean error of face landmarks, area under its cumulative curve, and failure rate.
 
-Definitions as in FaRL's scorers (FacePerceiver/FaRL, `farl/experiments/face_alignment`): mean over the points of a face, then over faces.
+Definitions as in FaRL's scorers (FacePerceiver/FaRL, `farl/experiments/face_alignment`): mean over the points of a
+face, then over faces.
 """
 
 import numpy as np
@@ -20,8 +21,8 @@ def normaliser_px(
 
     Args:
         landmarks_xy (`numpy.ndarray`): (F, N, 2) true landmarks.
-        name (`str`, *optional*, defaults to `"inter_ocular"`): `"inter_ocular"`, `"inter_pupil"`, or from the box: `"box"` = sqrt(w h),
-            `"diag"` = sqrt(w² + h²).
+        name (`str`, *optional*, defaults to `"inter_ocular"`): `"inter_ocular"`, `"inter_pupil"`, or from the box:
+            `"box"` = sqrt(w h), `"diag"` = sqrt(w² + h²).
         boxes_xyxy (`numpy.ndarray`, *optional*): (F, 4), for the latter two.
 
     Returns:
@@ -37,8 +38,8 @@ def normaliser_px(
     known = NORMALISERS.get(landmarks_xy.shape[1], {})
     if name not in known:
         raise UnknownNameError(
-            f"No normaliser {name!r} for {landmarks_xy.shape[1]} landmarks; known: {', '.join([*known, *BOX_NORMALISERS])}"
-            " (the last two need boxes)."
+            f"No normaliser {name!r} for {landmarks_xy.shape[1]} landmarks; known:"
+            f" {', '.join([*known, *BOX_NORMALISERS])} (the last two need boxes)."
         )
     one_end, other_end = (landmarks_xy[:, list(indices)].mean(axis=1) for indices in known[name])
     return np.linalg.norm(one_end - other_end, axis=1)
@@ -83,7 +84,9 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float) -> tupl
     nme = np.sort(np.asarray(nme, dtype=np.float64))
     num_intervals = round(threshold / CURVE_STEP)
     if num_intervals < 2 or num_intervals % 2:
-        raise InvalidFaceInputError(f"Expected a threshold that is a positive multiple of {2 * CURVE_STEP}, but got {threshold}.")
+        raise InvalidFaceInputError(
+            f"Expected a threshold that is a positive multiple of {2 * CURVE_STEP}, but got {threshold}."
+        )
     errors = np.linspace(0.0, threshold, num_intervals + 1)
     curve = np.searchsorted(nme, errors, side="right") / len(nme)
     simpson = curve[0] + curve[-1] + 4 * curve[1:-1:2].sum() + 2 * curve[2:-1:2].sum()

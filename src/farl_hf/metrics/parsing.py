@@ -1,8 +1,8 @@
 """Face parsing F1 from one confusion matrix over the whole data set.
 
-This is the figure of FaRL's tables (FacePerceiver/FaRL, `farl/experiments/face_parsing/scorer.py`): pixels of all faces are counted
-together, then F1 per class, then the unweighted mean over the classes except background. Averaging per-picture scores gives
-other numbers.
+This is the figure of FaRL's tables (FacePerceiver/FaRL, `farl/experiments/face_parsing/scorer.py`): pixels of all
+faces are counted together, then F1 per class, then the unweighted mean over the classes except background. Averaging
+per-picture scores gives other numbers.
 """
 
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ def parsing_f1(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, f
         class_names (`Sequence[str]`): K names, background first.
 
     Returns:
-        `dict[str, float]`: `f1_mean` (over the classes that occur, without background), `pixel_accuracy`, and `f1_<class>` for each class
-        that occurs.
+        `dict[str, float]`: `f1_mean` (over the classes that occur, without background), `pixel_accuracy`, and
+        `f1_<class>` for each class that occurs.
     """
     f1 = f1_per_class(confusion)
     scores = {

@@ -50,7 +50,7 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
 
 
 def _border_class(winners_HW, grid_offset):
-    """Return the one class of the border, or None. On the integer grid, far reads mix the first two rows or columns."""
+    """Return the one class of the border, or None. On the integer grid, far reads mix the first two rows, columns."""
     low = 2 if grid_offset else 1
     sides = (winners_HW[:low], winners_HW[-1], winners_HW[:, :low], winners_HW[:, -1])
     border = torch.cat([side.flatten() for side in sides])

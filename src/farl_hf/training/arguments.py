@@ -30,15 +30,18 @@ class FaRLTrainingArguments(TrainingArguments):
 
     Args:
         backbone_learning_rate (`float`, *optional*, defaults to 1e-4): Rate of the vision tower.
-        head_learning_rate (`float`, *optional*, defaults to 1e-3): Rate of pyramid and head (official alignment recipe: 1e-2).
-            `learning_rate` itself is not used.
+        head_learning_rate (`float`, *optional*, defaults to 1e-3): Rate of pyramid and head (official alignment
+            recipe: 1e-2). `learning_rate` itself is not used.
         pyramid_learning_rate (`float`, *optional*): Rate of the pyramid when it differs from the head's.
-        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Weight decay on norms and biases too, as officially.
-        milestone_epochs (`list[float]`, *optional*): Epochs at which every rate is multiplied by `milestone_factor` (officially 200).
+        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Weight decay on norms and biases too, as
+            officially.
+        milestone_epochs (`list[float]`, *optional*): Epochs at which every rate is multiplied by `milestone_factor`
+            (officially 200).
         milestone_factor (`float`, *optional*, defaults to 0.1): See above.
-        ema_decay (`float`, *optional*, defaults to 0.999): Decay per step of the averaged weights that are evaluated and saved; 0 turns
-            averaging off.
-        ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n, for short runs.
+        ema_decay (`float`, *optional*, defaults to 0.999): Decay per step of the averaged weights that are evaluated
+            and saved; 0 turns averaging off.
+        ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n,
+            for short runs.
         freeze_backbone (`bool`, *optional*, defaults to `False`): The vision tower does not learn.
     """
 
@@ -48,7 +51,9 @@ class FaRLTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = field(default=5, metadata={"help": "Faces per device and step."})
     num_train_epochs: float = field(default=300, metadata={"help": "Epochs."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
-    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Names of label inputs."})
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "Names of label inputs."}
+    )
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
 

@@ -1,8 +1,8 @@
 """Exponential moving average of the weights, for evaluation and saving.
 
 FaRL evaluates and publishes the average over steps of parameters and float buffers with decay 0.999
-(FacePerceiver/FaRL, `farl/experiments/face_parsing`). Checkpoint folders hold the average in `model.safetensors`, and, for exact
-resuming, the trained weights beside it in `training_weights.safetensors`.
+(FacePerceiver/FaRL, `farl/experiments/face_parsing`). Checkpoint folders hold the average in `model.safetensors`,
+and, for exact resuming, the trained weights beside it in `training_weights.safetensors`.
 """
 
 from collections.abc import Iterator
@@ -164,8 +164,10 @@ def restore_average(average: WeightAverage, folder: Path) -> None:
 
 
 def load_prefixed(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
-    """Tensors of the training weights whose names start with the prefix, without it; empty when there is no such file."""
+    """Stored tensors whose names start with the prefix, which is taken off; empty when there is no file."""
     saved_file = folder / TRAINING_WEIGHTS_NAME
     if not saved_file.is_file():
         return {}
-    return {name.removeprefix(prefix): values for name, values in load_file(saved_file).items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): values for name, values in load_file(saved_file).items() if name.startswith(prefix)
+    }

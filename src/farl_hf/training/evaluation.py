@@ -1,7 +1,7 @@
 """Evaluation in the photo frame, on the original labels, exact over any number of processes.
 
-Each face gives one row of sufficient statistics (confusion counts, an error, correct counts). The Trainer gathers rows, drops the
-duplicates that padded the last batch, and the scores are computed from what remains.
+Each face gives one row of sufficient statistics (confusion counts, an error, correct counts). The Trainer gathers
+rows, drops the duplicates that padded the last batch, and the scores are computed from what remains.
 """
 
 from collections.abc import Sequence

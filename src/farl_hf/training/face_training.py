@@ -73,7 +73,7 @@ def run_face_training(
 
 def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
     """The data set's splits, no larger than asked for."""
-    limits = {split: 0 for split in SPLITS}  # what is neither trained nor evaluated on need not be rendered
+    limits = dict.fromkeys(SPLITS, 0)  # what is neither trained nor evaluated on need not be rendered
     limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
     splits = load_face_dataset(
         data_args.dataset_name,
@@ -82,7 +82,10 @@ def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) 
         cache_dir=data_args.cache_dir,
         num_proc=data_args.preprocessing_num_workers,
     )
-    needed = [*(["train"] if training_args.do_train else []), *([data_args.eval_split] if training_args.do_eval else [])]
+    needed = [
+        *(["train"] if training_args.do_train else []),
+        *([data_args.eval_split] if training_args.do_eval else []),
+    ]
     missing = [split for split in needed if split not in splits]
     if missing:
         raise UnknownNameError(
@@ -92,11 +95,13 @@ def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) 
 
 
 def columns_of_labels(task: FaceTask, splits: dict[str, Any]) -> list[int] | None:
-    """Attributes that are labelled at all in the data, so that no output of the model stays untrained; None for other tasks."""
+    """Attributes that the data labels at all, so that no output stays untrained; None for other tasks."""
     if task.name != "attributes":
         return None
     rows = splits.get("train") or next(iter(splits.values()))
-    attributes = np.concatenate([np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]])
+    attributes = np.concatenate(
+        [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
+    )
     return [int(column) for column in np.flatnonzero((attributes != -100).any(axis=0))]
 
 

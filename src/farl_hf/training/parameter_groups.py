@@ -13,7 +13,7 @@ PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "he
 
 
 def part_of(parameter_name: str) -> str:
-    """`"backbone"`, `"pyramid"` or `"head"`; what has no known prefix was made for the task and learns like the head."""
+    """`"backbone"`, `"pyramid"` or `"head"`; a name without a known prefix learns like the head."""
     for part, prefix in PART_PREFIXES.items():
         if parameter_name.startswith(prefix):
             return part
@@ -34,8 +34,8 @@ def make_parameter_groups(
         model (`nn.Module`): A FaRL task model.
         learning_rates (`dict[str, float]`): Rate of `"backbone"`, `"pyramid"` and `"head"`.
         weight_decay (`float`): AdamW weight decay.
-        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Officially everything decays. `False` leaves out parameters with
-            one axis.
+        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Officially everything decays. `False` leaves out
+            parameters with one axis.
 
     Returns:
         `list[dict]`: Non-empty groups with `params`, `lr`, `weight_decay` and `name`, trainable parameters only.

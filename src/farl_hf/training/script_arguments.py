@@ -16,7 +16,8 @@ class ModelArguments:
     """Which model is trained, from where, and what its image processor does."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to start from: a folder or a name. Any FaRL checkpoint gives its vision tower."}
+        default=None,
+        metadata={"help": "Checkpoint to start from: a folder or a name. Any FaRL checkpoint gives its vision tower."},
     )
     config_name: str | None = field(
         default=None,

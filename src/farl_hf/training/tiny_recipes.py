@@ -57,8 +57,8 @@ def make_scratch_config(name: str, image_size: int, label_names: list[str], over
         name (`str`): A key of `MODEL_RECIPES`, or a JSON file with the arguments of [`FaRLConfig`].
         image_size (`int`): Side of the crop in pixels.
         label_names (`list[str]`): Names of the model's outputs.
-        overrides (`dict[str, Any]`): Settings that replace the recipe's; None leaves them alone. Those of the vision tower
-            (`hidden_size`, `num_hidden_layers`, …) go there.
+        overrides (`dict[str, Any]`): Settings that replace the recipe's; None leaves them alone. Those of the vision
+            tower (`hidden_size`, `num_hidden_layers`, …) go there.
     """
     settings = read_settings(name)
     given = {key: value for key, value in overrides.items() if value is not None}

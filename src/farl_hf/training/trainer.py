@@ -28,12 +28,13 @@ class FaRLTrainer(Trainer):
     Args:
         model (`PreTrainedModel`): [`FaRLForFaceParsing`], [`FaRLForLandmarks`] or [`FaRLForAttributes`].
         args ([`FaRLTrainingArguments`]): Recipe.
-        evaluation ([`FaceEvaluation`], *optional*): Scores of the evaluation samples, which must be made `with_photo_labels`.
-        **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`, so that every checkpoint
+        evaluation ([`FaceEvaluation`], *optional*): Scores of the evaluation samples, which must be made
+        `with_photo_labels`. **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`,
+        so that every checkpoint
             folder holds it and loads as a pipeline.
 
-    While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved use their moving
-    average.
+    While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved
+    use their moving average.
     """
 
     def __init__(

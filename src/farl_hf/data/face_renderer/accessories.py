@@ -14,9 +14,12 @@ from .noise_bank import crop_noise
 
 __all__ = ["Accessories", "put_earrings", "put_glasses", "put_hat", "put_occluder", "sample_accessories"]
 
-_FRAME_COLOURS = np.array([(20, 18, 18), (60, 38, 24), (120, 90, 50), (150, 150, 155), (130, 30, 40), (30, 40, 80)]) / 255
+_FRAME_COLOURS = (
+    np.array([(20, 18, 18), (60, 38, 24), (120, 90, 50), (150, 150, 155), (130, 30, 40), (30, 40, 80)]) / 255
+)
 _HAT_COLOURS = np.array(
-    [(25, 25, 28), (170, 35, 40), (40, 60, 110), (110, 110, 112), (225, 220, 210), (60, 80, 50), (190, 150, 60), (90, 60, 45), (235, 130, 40)]
+    [(25, 25, 28), (170, 35, 40), (40, 60, 110), (110, 110, 112), (225, 220, 210), (60, 80, 50),
+     (190, 150, 60), (90, 60, 45), (235, 130, 40)]
 ) / 255  # fmt: skip
 # name: how low the rim sits (surface b at front, side, back) and how thick the shell is, cm.
 _HATS: dict[str, tuple[tuple[float, float, float], float]] = {
@@ -63,7 +66,9 @@ def _fixed(points_xy: np.ndarray) -> np.ndarray:
     return np.round((points_xy - 0.5) * 16).astype(np.int32)
 
 
-def _stroke(layer: Layer, projected: np.ndarray, width_px: float, rgb: np.ndarray, closed: bool, test_depth: bool) -> None:
+def _stroke(
+    layer: Layer, projected: np.ndarray, width_px: float, rgb: np.ndarray, closed: bool, test_depth: bool
+) -> None:
     """Draw a 3-D polyline; with `test_depth` only where nothing nearer is in front."""
     mask = np.zeros(layer.size_hw, np.uint8)
     value = int(np.clip(width_px, 0.3, 1) * 255)
@@ -83,7 +88,9 @@ def _stroke(layer: Layer, projected: np.ndarray, width_px: float, rgb: np.ndarra
         layer.paint(mask[part].astype(np.float32) / 255, rgb.astype(np.float32), None, part)
 
 
-def put_glasses(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, spacing: float, light: float) -> None:
+def put_glasses(
+    layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, spacing: float, light: float
+) -> None:
     """Draw frames, lenses with a reflection, and the arms towards the ears."""
     if not worn.glasses:
         return
@@ -105,10 +112,27 @@ def put_glasses(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camer
     for sign in (-1, 1):
         ring = place(sign * (centre_x + x), 0.25 + y)
         _lens(layer, ring, worn, light, rng)
-        arm = np.stack([np.linspace(centre_x + worn.lens_half[0], 7.6, 14) * sign, np.full(14, -0.4), np.linspace(front - 0.8, -0.5, 14)], -1)
-        _stroke(layer, camera.project(camera.turn(arm.astype(np.float32))), max(worn.frame_cm, 0.22) * scale, rgb, False, True)
+        arm = np.stack(
+            [
+                np.linspace(centre_x + worn.lens_half[0], 7.6, 14) * sign,
+                np.full(14, -0.4),
+                np.linspace(front - 0.8, -0.5, 14),
+            ],
+            -1,
+        )
+        _stroke(
+            layer,
+            camera.project(camera.turn(arm.astype(np.float32))),
+            max(worn.frame_cm, 0.22) * scale,
+            rgb,
+            False,
+            True,
+        )
         _stroke(layer, ring, worn.frame_cm * scale, rgb, True, False)
-    bridge = place(np.linspace(-(centre_x - worn.lens_half[0]), centre_x - worn.lens_half[0], 7), -0.15 - 0.25 * np.cos(np.linspace(-1.5, 1.5, 7)))
+    bridge = place(
+        np.linspace(-(centre_x - worn.lens_half[0]), centre_x - worn.lens_half[0], 7),
+        -0.15 - 0.25 * np.cos(np.linspace(-1.5, 1.5, 7)),
+    )
     _stroke(layer, bridge, max(worn.frame_cm, 0.15) * scale, rgb, False, False)
 
 
@@ -133,27 +157,38 @@ def put_hat(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, l
     if not worn.hat:
         return
     (front, side, back), thick = _HATS[worn.hat]
-    rim = np.interp(np.abs(np.degrees(THETA_COLUMNS)), [0, 40, 75, 95, 140, 180], [front, front + 0.2, (front + side) / 2, side, back, back])
+    rim = np.interp(
+        np.abs(np.degrees(THETA_COLUMNS)),
+        [0, 40, 75, 95, 140, 180],
+        [front, front + 0.2, (front + side) / 2, side, back, back],
+    )
     rows = np.arange(0, len(B_ROWS), 3)
     scalp = head[rows]
-    outward = scalp * (1, 0, 1) + np.where(B_ROWS[rows] < -4, 1, 0)[:, None, None] * (scalp * (0, 1, 0) + (0, 3.5, 0))
+    above = np.where(B_ROWS[rows] < -4, 1, 0)[:, None, None]
+    outward = scalp * (1, 0, 1) + above * (scalp * (0, 1, 0) + np.array([0, 3.5, 0]))
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True) + 1e-6
     bumps = crop_noise("cloud", scalp.shape[:2], np.random.default_rng(worn.seed), 0.4)
     dome = (scalp + outward * (thick * (1 + 0.12 * bumps))[..., None]).astype(np.float32)
     turned = camera.turn(dome)
-    diffuse, specular = shade_grid(turned, grid_normals(turned), lights, None, None, gloss=0.6 if worn.hat == "helmet" else 0.05, skin=False)
+    diffuse, specular = shade_grid(
+        turned, grid_normals(turned), lights, None, None, gloss=0.6 if worn.hat == "helmet" else 0.05, skin=False
+    )
     patch = splat_grid(camera.project(turned), layer.size_hw)
     if patch is not None:
         over = patch.sample((rim[None] - B_ROWS[rows][:, None]).astype(np.float32))
         knit = 1 + 0.1 * np.sin(patch.column * 2.2)[..., None] * (worn.hat == "beanie")
         edge = np.where(over < 0.7, 0.72, 1.0)[..., None]
-        rgb = (worn.hat_rgb.astype(np.float32) ** 2) * knit * edge * patch.sample(diffuse) + patch.sample(specular)[..., None]
+        rgb = (worn.hat_rgb.astype(np.float32) ** 2) * knit * edge * patch.sample(diffuse) + patch.sample(specular)[
+            ..., None
+        ]
         layer.put(patch, rgb, 0, (over > 0).astype(np.float32))
     if worn.hat in ("cap", "brimmed"):
         _put_brim(layer, worn, head, camera, lights, rim)
 
 
-def _put_brim(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, lights: Lights, rim: np.ndarray) -> None:
+def _put_brim(
+    layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, lights: Lights, rim: np.ndarray
+) -> None:
     all_round = worn.hat == "brimmed"
     columns = np.arange(len(THETA_COLUMNS)) if all_round else np.flatnonzero(np.abs(THETA_COLUMNS) < 1.1)
     rows = np.searchsorted(B_ROWS, rim[columns])
@@ -166,13 +201,17 @@ def _put_brim(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera,
     brim[..., 1] += 0.9 * t[..., 0] * (1 if not all_round else 0.7) - 0.2
     turned = camera.turn(brim.astype(np.float32))
     normals = grid_normals(turned)
-    diffuse, _ = shade_grid(turned, normals * np.sign(-normals[..., 1:2] + 1e-6), lights, None, None, gloss=0, skin=False)
+    diffuse, _ = shade_grid(
+        turned, normals * np.sign(-normals[..., 1:2] + 1e-6), lights, None, None, gloss=0, skin=False
+    )
     patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True)
     if patch is not None:
         layer.put(patch, (worn.hat_rgb.astype(np.float32) * 0.8) ** 2 * patch.sample(diffuse), 0)
 
 
-def put_earrings(layer: Layer, lobes: list[np.ndarray], camera: Camera, light: float, rng: np.random.Generator) -> None:
+def put_earrings(
+    layer: Layer, lobes: list[np.ndarray], camera: Camera, light: float, rng: np.random.Generator
+) -> None:
     """Draw a stud, ring or drop at each visible lobe."""
     kind, metal = rng.integers(3), np.array([(0.85, 0.65, 0.3), (0.8, 0.8, 0.85), (0.9, 0.9, 0.95)])[rng.integers(3)]
     scale = camera.pixels_per_cm
@@ -184,7 +223,9 @@ def put_earrings(layer: Layer, lobes: list[np.ndarray], camera: Camera, light: f
         angle = np.linspace(0, 2 * np.pi, 14)
         size = (0.32, 0.9, 0.55)[kind] * scale
         offset = (0.0, 0.9, 1.2)[kind] * scale
-        ring = np.stack([spot[0] + size * np.cos(angle) * 0.7, spot[1] + offset + size * np.sin(angle) * (1, 1, 1.9)[kind]], -1)
+        ring = np.stack(
+            [spot[0] + size * np.cos(angle) * 0.7, spot[1] + offset + size * np.sin(angle) * (1, 1, 1.9)[kind]], -1
+        )
         mask = np.zeros(layer.size_hw, np.uint8)
         if kind == 1:
             cv2.polylines(mask, [_fixed(ring)], True, 255, max(1, round(0.16 * scale)), cv2.LINE_AA, 4)
@@ -199,7 +240,10 @@ def _occluder_shapes(kind: str, size: float, rng: np.random.Generator) -> list[n
     circle = np.stack([np.cos(angle), np.sin(angle)], -1)
     if kind == "hand":
         palm = circle * (0.3, 0.34) * size + (0, 0.35 * size)
-        fingers = [circle * (0.062, 0.24) * size + ((k - 1.5) * 0.135 * size, -0.08 * size - 0.05 * size * (k in (1, 2))) for k in range(4)]
+        fingers = [
+            circle * (0.062, 0.24) * size + ((k - 1.5) * 0.135 * size, -0.08 * size - 0.05 * size * (k in (1, 2)))
+            for k in range(4)
+        ]
         arm = np.array([(-0.2, 0.5), (0.2, 0.5), (0.3, 2.5), (-0.3, 2.5)]) * size
         return [palm, arm, *fingers]
     if kind == "microphone":
@@ -210,7 +254,15 @@ def _occluder_shapes(kind: str, size: float, rng: np.random.Generator) -> list[n
     return [circle * wobble[:, None] * rng.uniform(0.15, 0.35) * size]
 
 
-def put_occluder(layer: Layer, kind: str, centre_xy: np.ndarray, size: float, skin_rgb: np.ndarray, light: float, rng: np.random.Generator) -> None:
+def put_occluder(
+    layer: Layer,
+    kind: str,
+    centre_xy: np.ndarray,
+    size: float,
+    skin_rgb: np.ndarray,
+    light: float,
+    rng: np.random.Generator,
+) -> None:
     """Draw something in front of the face; it is labelled background."""
     shade = np.clip(0.8 + 0.12 * crop_noise("cloud", layer.size_hw, rng, 1.5), 0.3, 1.2)[..., None]
     rgb = skin_rgb if kind == "hand" else rng.uniform(0.05, 0.9, 3) * (0.3 if kind == "microphone" else 1)
@@ -225,4 +277,8 @@ def put_occluder(layer: Layer, kind: str, centre_xy: np.ndarray, size: float, sk
             inner = np.clip(soft * 1.2, 0.35, 1)[..., None]
         else:
             inner = 1.0
-        layer.paint(mask.astype(np.float32) / 255, ((np.asarray(rgb, np.float32) ** 2) * shade * inner * light).astype(np.float32), 0)
+        layer.paint(
+            mask.astype(np.float32) / 255,
+            ((np.asarray(rgb, np.float32) ** 2) * shade * inner * light).astype(np.float32),
+            0,
+        )

@@ -22,8 +22,8 @@ def _between(value: float, no: float, yes: float) -> int:
 def _hair_facts(person: Person) -> dict[str, int]:
     hair, hidden = person.hair, bool(person.worn.hat)
     facts: dict[str, int] = {}
-    if hidden and hair.length <= 0 or hair.bald:
-        colour = {name: UNKNOWN if hidden else 0 for name in _HAIR_NAMES.values()}
+    if (hidden and hair.length <= 0) or hair.bald:
+        colour = dict.fromkeys(_HAIR_NAMES.values(), UNKNOWN if hidden else 0)
     else:
         colour = {name: int(person.identity.hair_colour == key) for key, name in _HAIR_NAMES.items()}
     facts.update(colour)
@@ -43,8 +43,12 @@ def _facial_hair_facts(person: Person) -> dict[str, int]:
         "5_o_Clock_Shadow": UNKNOWN if face.beard > 0 or face.goatee else _between(face.stubble, 0.0, 0.6),
         "Goatee": UNKNOWN if face.beard > 0 else int(face.goatee),
         "Mustache": UNKNOWN if face.beard > 0 else int(face.moustache > 0),
-        "No_Beard": UNKNOWN if 0 < face.stubble < 0.6 else int(not any_hair or face.stubble == 0 and face.beard == 0 and not face.goatee),
-        "Sideburns": UNKNOWN if person.worn.hat or person.hair.length > 0 or 0 < face.stubble else int(face.sideburns > 0),
+        "No_Beard": UNKNOWN
+        if 0 < face.stubble < 0.6
+        else int(not any_hair or (face.stubble == 0 and face.beard == 0 and not face.goatee)),
+        "Sideburns": UNKNOWN
+        if person.worn.hat or person.hair.length > 0 or face.stubble > 0
+        else int(face.sideburns > 0),
     }
 
 
@@ -91,7 +95,13 @@ def attributes_of(person: Person, pose: Pose, blur: float, body_visible: bool) -
 def _male(person: Person) -> int:
     """Only where drawn cues decide: facial hair, or make-up with long hair."""
     face = person.identity
-    if face.beard > 0 or face.moustache > 0 or face.stubble > 0.5 or face.goatee or (face.male and person.hair.length == 0):
+    if (
+        face.beard > 0
+        or face.moustache > 0
+        or face.stubble > 0.5
+        or face.goatee
+        or (face.male and person.hair.length == 0)
+    ):
         return 1
     return 0 if not face.male and (person.hair.length > 4 or face.lipstick > 0.5) else UNKNOWN
 
@@ -105,7 +115,9 @@ def caption_of(person: Person) -> str:
     if hair.bald and not worn.hat:
         words.append("bald")
     elif not hair.bald and (not worn.hat or hair.length > 0):
-        curl = "curly " if hair.curl > 0.4 else ("wavy " if hair.wave > 0.4 else ("straight " if hair.length > 4 else ""))
+        curl = (
+            "curly " if hair.curl > 0.4 else ("wavy " if hair.wave > 0.4 else ("straight " if hair.length > 4 else ""))
+        )
         long = "long " if hair.length > 10 else ("short " if hair.length == 0 else "")
         with_what.append(f"{long}{curl}{face.hair_colour} hair")
     if face.beard > 0:

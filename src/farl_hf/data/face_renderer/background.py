@@ -1,4 +1,4 @@
-"""What is behind people: rooms, foliage, flags, shelves, clutter, and shapes that a detector might mistake for faces."""
+"""What is behind people: rooms, foliage, flags, shelves, clutter, and shapes that a detector might take for faces."""
 
 import cv2
 import numpy as np
@@ -49,9 +49,17 @@ def _shelf(image: np.ndarray, rng: np.random.Generator) -> None:
         while x < width:
             w = rng.uniform(0.02, 0.06) * width
             tall = rng.uniform(0.6, 0.95) * tier
-            _polygon(image, np.array([(x, top + tier - tall), (x + w, top + tier - tall), (x + w, top + tier), (x, top + tier)]), _colour(rng))
+            _polygon(
+                image,
+                np.array([(x, top + tier - tall), (x + w, top + tier - tall), (x + w, top + tier), (x, top + tier)]),
+                _colour(rng),
+            )
             x += w * rng.choice([1, 1, 1, 1.6])
-        _polygon(image, np.array([(0, top + tier * 0.96), (width, top + tier * 0.96), (width, top + tier), (0, top + tier)]), wood)
+        _polygon(
+            image,
+            np.array([(0, top + tier * 0.96), (width, top + tier * 0.96), (width, top + tier), (0, top + tier)]),
+            wood,
+        )
 
 
 def _flag(image: np.ndarray, rng: np.random.Generator) -> None:
@@ -63,7 +71,11 @@ def _flag(image: np.ndarray, rng: np.random.Generator) -> None:
     folds = np.sin(x * np.cos(angle) / period * 1.7 + rng.uniform(0, 6)) * period * 0.4
     phase = (-x * np.sin(angle) + y * np.cos(angle) + folds) / period
     stripes = (np.sin(phase * np.pi * 1.5) > 0)[..., None]
-    first, second = (np.float32([0.75, 0.1, 0.15]), np.float32([0.92, 0.9, 0.9])) if rng.random() < 0.5 else (_colour(rng), _colour(rng))
+    first, second = (
+        (np.float32([0.75, 0.1, 0.15]), np.float32([0.92, 0.9, 0.9]))
+        if rng.random() < 0.5
+        else (_colour(rng), _colour(rng))
+    )
     cloth = np.where(stripes, first, second) * (1 + 0.25 * np.sin(phase * 0 + folds / period * 3))[..., None]
     left, right = sorted(rng.uniform(-0.2, 1.2, 2) * width)
     if right - left < 0.3 * width:
@@ -84,7 +96,8 @@ def _clutter(image: np.ndarray, rng: np.random.Generator, count: int) -> None:
         angle = np.sort(rng.uniform(0, 2 * np.pi, sides))
         points = centre + np.stack([np.cos(angle), np.sin(angle)], -1) * size * rng.uniform(0.5, 1, (sides, 1))
         if rng.random() < 0.3:
-            cv2.line(image, tuple(int(v) for v in centre), tuple(int(v) for v in points[0] + rng.normal(0, size * 2, 2)),
+            cv2.line(image, tuple(int(v) for v in centre),
+                     tuple(int(v) for v in points[0] + rng.normal(0, size * 2, 2)),
                      tuple(float(v) for v in _colour(rng)), int(rng.integers(1, 5)), cv2.LINE_8)  # fmt: skip
         else:
             _polygon(image, points, _colour(rng))
@@ -98,11 +111,18 @@ def _false_faces(image: np.ndarray, rng: np.random.Generator) -> None:
         axes = rng.uniform(0.03, 0.14, 2) * width
         rgb = _SKIN_LIKE[rng.integers(4)] if rng.random() < 0.6 else _colour(rng)
         for shrink in (1.0, 0.8, 0.55):
-            cv2.ellipse(image, tuple(int(v) for v in centre), tuple(int(max(1, v * shrink)) for v in axes), float(rng.uniform(0, 180)),
+            cv2.ellipse(image, tuple(int(v) for v in centre), tuple(int(max(1, v * shrink)) for v in axes),
+                        float(rng.uniform(0, 180)),
                         0, 360, tuple(float(v) for v in rgb * (1.25 - 0.3 * shrink)), -1, cv2.LINE_AA)  # fmt: skip
         for _ in range(rng.choice([0, 0, 1, 2])):
             dot = centre + rng.uniform(-1, 1, 2) * axes * 0.6
-            cv2.circle(image, tuple(int(v) for v in dot), int(max(1, axes.min() * 0.15)), tuple(float(v) for v in _colour(rng) * 0.4), -1)
+            cv2.circle(
+                image,
+                tuple(int(v) for v in dot),
+                int(max(1, axes.min() * 0.15)),
+                tuple(float(v) for v in _colour(rng) * 0.4),
+                -1,
+            )
 
 
 def make_background(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -111,7 +131,9 @@ def make_background(size_hw: tuple[int, int], rng: np.random.Generator) -> np.nd
     half = max(2, size_hw[0] * 3 // 4), max(2, size_hw[1] * 3 // 4)
     image = np.clip(_gradient(half, rng), 0, 1).astype(np.float32)
     if kind in ("cloud", "sky"):
-        image += (rng.uniform(0.05, 0.2) * crop_noise("cloud", half, rng, half[0] / 200))[..., None] * (1 + rng.normal(0, 0.2, 3)).astype(np.float32)
+        image += (rng.uniform(0.05, 0.2) * crop_noise("cloud", half, rng, half[0] / 200))[..., None] * (
+            1 + rng.normal(0, 0.2, 3)
+        ).astype(np.float32)
     elif kind == "leaf":
         green = np.float32([0.35, 0.5, 0.22]) * rng.uniform(0.5, 1.4) + rng.normal(0, 0.05, 3).astype(np.float32)
         leaves = crop_noise("leaf", half, rng, rng.uniform(0.7, 2.5))

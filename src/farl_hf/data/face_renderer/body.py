@@ -45,10 +45,13 @@ def sample_clothes(rng: np.random.Generator, male: bool) -> Clothes:
     tie = collar in ("suit", "shirt") and rng.random() < (0.6 if male else 0.08)
     depth = {"round": rng.uniform(0.5, 2.5), "v": rng.uniform(3, 9), "shirt": rng.uniform(1, 4)}.get(collar, 0.0)
     return Clothes(
-        np.clip(colours[0] * rng.uniform(0.75, 1.1) + rng.normal(0, 0.03, 3), 0.02, 0.98).astype(np.float32), colours[1],
+        np.clip(colours[0] * rng.uniform(0.75, 1.1) + rng.normal(0, 0.03, 3), 0.02, 0.98).astype(np.float32),
+        colours[1],
         str(rng.choice(["plain", "stripes", "checks", "dots"], p=[0.68, 0.14, 0.1, 0.08])), collar,
-        0.0 if tie else float(depth), bool(tie), bool(rng.random() < (0.04 if male else 0.3) and not tie and collar not in ("high", "ring")),
-        bool(rng.random() < (0.03 if male else 0.42)), float(rng.normal(20.5 if male else 18, 1.2)), int(rng.integers(0, 2**31)),
+        0.0 if tie else float(depth), bool(tie),
+        bool(rng.random() < (0.04 if male else 0.3) and not tie and collar not in ("high", "ring")),
+        bool(rng.random() < (0.03 if male else 0.42)), float(rng.normal(20.5 if male else 18, 1.2)),
+        int(rng.integers(0, 2**31)),
     )  # fmt: skip
 
 
@@ -66,7 +69,9 @@ def _ear_grid(sign: int, out_rad: float) -> np.ndarray:
     return np.stack(np.broadcast_arrays(sign * x, y, z), -1).astype(np.float32)[:, ::sign]
 
 
-def put_ears(layer: Layer, camera: Camera, lights: Lights, skin_rgb: np.ndarray, width: float, out_rad: float) -> list[np.ndarray]:
+def put_ears(
+    layer: Layer, camera: Camera, lights: Lights, skin_rgb: np.ndarray, width: float, out_rad: float
+) -> list[np.ndarray]:
     """Draw both ears; returns each lobe (3,) in the head frame."""
     lobes = []
     for sign in (-1, 1):
@@ -77,10 +82,12 @@ def put_ears(layer: Layer, camera: Camera, lights: Lights, skin_rgb: np.ndarray,
         if patch is None:
             continue
         normals = grid_normals(turned)
-        u = np.linspace(0, 1, 13)[:: sign] if sign > 0 else np.linspace(1, 0, 13)
+        u = np.linspace(0, 1, 13)[::sign] if sign > 0 else np.linspace(1, 0, 13)
         hollow = (1 - 0.45 * np.exp(-(((u - 0.5) / 0.25) ** 2)))[None] * np.ones((17, 1))
         diffuse, specular = shade_grid(turned, normals, lights, None, hollow.astype(np.float32))
-        rgb = (skin_rgb * np.array([1.0, 0.9, 0.88], np.float32)) ** 2 * patch.sample(diffuse) + patch.sample(specular)[..., None] * 0.3
+        rgb = (skin_rgb * np.array([1.0, 0.9, 0.88], np.float32)) ** 2 * patch.sample(diffuse) + patch.sample(
+            specular
+        )[..., None] * 0.3
         layer.put(patch, rgb, _SKIN)
     return lobes
 
@@ -98,17 +105,27 @@ def put_neck(layer: Layer, camera: Camera, body: Camera, lights: Lights, skin_rg
     patch = splat_grid(camera.project(turned), layer.size_hw)
     if patch is None:
         return
-    shade = np.broadcast_to(np.interp(t, [0, 0.35, 0.75, 1], [0.4, 0.6, 0.9, 1.0]), turned.shape[:2]).astype(np.float32)
+    shade = np.broadcast_to(np.interp(t, [0, 0.35, 0.75, 1], [0.4, 0.6, 0.9, 1.0]), turned.shape[:2]).astype(
+        np.float32
+    )
     cords = 1 + 0.08 * np.cos(theta * 5) * np.cos(theta)
-    diffuse, specular = shade_grid(turned, grid_normals(turned), lights, shade, (shade * cords).astype(np.float32), gloss=0.1)
-    layer.put(patch, (skin_rgb * 0.97) ** 2 * patch.sample(diffuse) + patch.sample(specular)[..., None] * 0.1, _BACKGROUND)
+    diffuse, specular = shade_grid(
+        turned, grid_normals(turned), lights, shade, (shade * cords).astype(np.float32), gloss=0.1
+    )
+    layer.put(
+        patch, (skin_rgb * 0.97) ** 2 * patch.sample(diffuse) + patch.sample(specular)[..., None] * 0.1, _BACKGROUND
+    )
 
 
 def _torso_grid(clothes: Clothes) -> np.ndarray:
-    theta = np.radians(np.linspace(-110, 110, 61))[None]
-    y = np.concatenate([np.linspace(13.2, 22, 26, endpoint=False), np.linspace(22, 52, 30, endpoint=False), np.linspace(52, 95, 16)])[:, None]
+    theta = np.radians(np.linspace(-110, 110, 89))[None]
+    y = np.concatenate([np.linspace(13.2, 60, 88, endpoint=False), np.linspace(60, 95, 26)])[:, None]
     t = np.interp(y, [13.2, 14.6, 16.2, 17.8, 21.5, 52], [0, 0.08, 0.2, 0.34, 0.5, 1])
-    half = np.interp(t, [0, 0.08, 0.2, 0.34, 0.5, 1], [6.4, 7.4, 0.55 * clothes.shoulder, 0.85 * clothes.shoulder, clothes.shoulder, clothes.shoulder * 1.12])
+    half = np.interp(
+        t,
+        [0, 0.08, 0.2, 0.34, 0.5, 1],
+        [6.4, 7.4, 0.55 * clothes.shoulder, 0.85 * clothes.shoulder, clothes.shoulder, clothes.shoulder * 1.12],
+    )
     depth = np.interp(t, [0, 0.2, 0.5, 1], [5.8, 8.0, 11.0, 12.5])
     x = half * np.sign(np.sin(theta)) * np.abs(np.sin(theta)) ** 0.9
     z = depth * np.cos(theta) - 4.0
@@ -124,20 +141,22 @@ def put_torso(layer: Layer, body: Camera, lights: Lights, clothes: Clothes, skin
         return
     rng = np.random.default_rng(clothes.seed)
     start = rng.integers(0, 400, 2)
-    folds = noise_picture("cloud")[start[0] : start[0] + 144 : 2, start[1] : start[1] + 122 : 2]
-    normals = grid_normals(turned + normal_bump(folds))
+    folds = noise_picture("cloud")[start[0] : start[0] + 114, start[1] : start[1] + 89]
+    normals = grid_normals(turned + _fold_bump(folds))
     diffuse, specular = shade_grid(turned, normals, lights, None, None, gloss=0.05, skin=False)
     place = patch.sample(grid)
-    albedo, skin = _cloth_albedo(place[..., 0], place[..., 1], clothes, skin_rgb)
+    albedo, _skin = _cloth_albedo(place[..., 0], place[..., 1], clothes, skin_rgb)
     layer.put(patch, albedo**2 * patch.sample(diffuse) + patch.sample(specular)[..., None] * 0.1, _BACKGROUND)
 
 
-def normal_bump(folds: np.ndarray) -> np.ndarray:
+def _fold_bump(folds: np.ndarray) -> np.ndarray:
     """Fold heights (r, c) as displacements towards the viewer (r, c, 3)."""
     return np.stack([0 * folds, 0 * folds, folds * 0.7], -1).astype(np.float32)
 
 
-def _cloth_albedo(x: np.ndarray, y: np.ndarray, clothes: Clothes, skin_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cloth_albedo(
+    x: np.ndarray, y: np.ndarray, clothes: Clothes, skin_rgb: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Display RGB of the cloth at body coordinates in cm, and where bare skin shows."""
     base, second = clothes.rgb, clothes.second_rgb
     albedo = np.empty((*x.shape, 3), np.float32)
@@ -150,7 +169,11 @@ def _cloth_albedo(x: np.ndarray, y: np.ndarray, clothes: Clothes, skin_rgb: np.n
         albedo[np.sin(x * 2.4) * np.sin(y * 2.4) > 0.55] = second
     side = np.abs(x)
     top = 15.0 + clothes.neck_depth
-    skin = (y < top - side * 0.75) if clothes.collar in ("v", "shirt") else (y < 14.8 + 0.35 * clothes.neck_depth + np.sqrt(np.clip(49 - x * x, 0, 49)) * 0.12 * clothes.neck_depth)
+    skin = (
+        (y < top - side * 0.75)
+        if clothes.collar in ("v", "shirt")
+        else (y < 14.8 + 0.35 * clothes.neck_depth + np.sqrt(np.clip(49 - x * x, 0, 49)) * 0.12 * clothes.neck_depth)
+    )
     if clothes.collar in ("suit",):
         shirt = side < np.clip((34 - y) * 0.33, 0, 8)
         albedo[shirt] = (0.93, 0.93, 0.94)

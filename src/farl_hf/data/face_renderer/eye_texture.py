@@ -16,13 +16,26 @@ def _lid_shade(painter: Painter, layout: FaceLayout, side: int, person: Identity
     deep = np.array([0.62, 0.5, 0.46])
     shift = np.array([0, 1.0])
     painter.shape(layout.eye_outline(side), deep, 0.4, blur_cm=0.5, multiply=True)
-    painter.blob((sign * (person.eye_spacing - person.eye_width - 0.25), -0.25), (0.45, 0.6), deep, strength=0.45, blur_cm=0.35, multiply=True)
-    lid = np.concatenate([upper - shift * 0.45 * np.sin(np.linspace(0, np.pi, len(upper)))[:, None] ** 0.7, upper[::-1]])
+    painter.blob(
+        (sign * (person.eye_spacing - person.eye_width - 0.25), -0.25),
+        (0.45, 0.6),
+        deep,
+        strength=0.45,
+        blur_cm=0.35,
+        multiply=True,
+    )
+    lid = np.concatenate(
+        [upper - shift * 0.45 * np.sin(np.linspace(0, np.pi, len(upper)))[:, None] ** 0.7, upper[::-1]]
+    )
     if person.eye_shadow > 0:
-        wide = np.concatenate([upper - shift * 0.85 * np.sin(np.linspace(0, np.pi, len(upper)))[:, None] ** 0.6, upper[::-1]])
+        wide = np.concatenate(
+            [upper - shift * 0.85 * np.sin(np.linspace(0, np.pi, len(upper)))[:, None] ** 0.6, upper[::-1]]
+        )
         painter.shape(wide, person.eye_shadow_rgb, person.eye_shadow, blur_cm=0.22)
     painter.shape(lid, (1.06, 1.05, 1.05), 0.6, blur_cm=0.12, multiply=True)
-    crease = upper[1:-1] - shift * (0.42 * np.sin(np.linspace(0.12, np.pi * 0.95, len(upper) - 2))[:, None] ** 0.6 + 0.03)
+    crease = upper[1:-1] - shift * (
+        0.42 * np.sin(np.linspace(0.12, np.pi * 0.95, len(upper) - 2))[:, None] ** 0.6 + 0.03
+    )
     painter.shape(crease, deep * 0.8, 0.75, blur_cm=0.06, thickness_cm=0.09, multiply=True)
     bag = lower[2:-2] + shift * (0.35 + 0.3 * np.sin(np.linspace(0, np.pi, len(lower) - 4))[:, None])
     painter.shape(bag, deep, 0.12 + 0.65 * person.bags, blur_cm=0.12, thickness_cm=0.12, multiply=True)
@@ -31,7 +44,9 @@ def _lid_shade(painter: Painter, layout: FaceLayout, side: int, person: Identity
         painter.shape(area, (0.8, 0.72, 0.78), 0.6 * (person.bags - 0.3), blur_cm=0.2, multiply=True)
 
 
-def _eyeball(painter: Painter, layout: FaceLayout, side: int, person: Identity, mood: Expression, light_x: float) -> np.ndarray:
+def _eyeball(
+    painter: Painter, layout: FaceLayout, side: int, person: Identity, mood: Expression, light_x: float
+) -> np.ndarray:
     """Sclera, iris, pupil and catch-light; returns the pupil's centre (a, b)."""
     outline = layout.eye_outline(side)
     sign = -1 if side == 0 else 1
@@ -45,11 +60,18 @@ def _eyeball(painter: Painter, layout: FaceLayout, side: int, person: Identity, 
     iris = person.eye_rgb
     painter.blob(pupil, (radius, radius), iris * 0.42, blur_cm=0.03, clip=outline)
     painter.blob(pupil, (radius * 0.84, radius * 0.84), iris, blur_cm=0.07, clip=outline)
-    painter.blob(pupil + (0, 0.28), (radius * 0.55, radius * 0.3), iris * 1.5 + 0.04, strength=0.55, blur_cm=0.1, clip=outline)
+    painter.blob(
+        pupil + np.array([0, 0.28]),
+        (radius * 0.55, radius * 0.3),
+        iris * 1.5 + 0.04,
+        strength=0.55,
+        blur_cm=0.1,
+        clip=outline,
+    )
     painter.blob(pupil, (0.27, 0.27), np.array([0.03, 0.025, 0.025]), blur_cm=0.03, clip=outline)
-    shade = layout.eyes_upper[side] + (0, 0.06)
+    shade = layout.eyes_upper[side] + np.array([0, 0.06])
     painter.shape(shade, (0.25, 0.2, 0.2), 0.75, blur_cm=0.12, thickness_cm=0.22, multiply=True, clip=outline)
-    glint = pupil + (0.22 * np.clip(light_x * 1.6, -1, 1), -0.22)
+    glint = pupil + np.array([0.22 * np.clip(light_x * 1.6, -1, 1), -0.22])
     painter.blob(glint, (0.12, 0.12), (1.3, 1.3, 1.3), blur_cm=0.03, clip=outline)
     return pupil
 

@@ -15,13 +15,16 @@ __all__ = ["paint_face"]
 _CREASE = np.array([0.7, 0.56, 0.52])
 _BEARD_OUTLINE = np.array(
     [(-8.2, 1.5), (-7.0, 2.4), (-6.4, 5.0), (-4.4, 6.3), (-2.9, 6.9), (-2.4, 8.6), (-0.9, 8.75), (0, 8.6), (0.9, 8.75),
-     (2.4, 8.6), (2.9, 6.9), (4.4, 6.3), (6.4, 5.0), (7.0, 2.4), (8.2, 1.5), (8.6, 12.0), (4, 13), (-4, 13), (-8.6, 12.0)]
+     (2.4, 8.6), (2.9, 6.9), (4.4, 6.3), (6.4, 5.0), (7.0, 2.4), (8.2, 1.5), (8.6, 12.0),
+     (4, 13), (-4, 13), (-8.6, 12.0)]
 )  # fmt: skip
 _STUBBLE_OUTLINE = np.array(
     [(-7.4, 2.5), (-5.6, 6.0), (-3.0, 5.4), (-1.2, 5.4), (0, 5.6), (1.2, 5.4), (3.0, 5.4), (5.6, 6.0), (7.4, 2.5),
      (8.0, 12.0), (4, 13), (-4, 13), (-8.0, 12.0)]
 )  # fmt: skip
-_GOATEE_OUTLINE = np.array([(-2.9, 7.2), (-2.4, 8.7), (0, 8.8), (2.4, 8.7), (2.9, 7.2), (3.1, 10.5), (1.8, 12.5), (-1.8, 12.5), (-3.1, 10.5)])
+_GOATEE_OUTLINE = np.array(
+    [(-2.9, 7.2), (-2.4, 8.7), (0, 8.8), (2.4, 8.7), (2.9, 7.2), (3.1, 10.5), (1.8, 12.5), (-1.8, 12.5), (-3.1, 10.5)]
+)
 
 
 def _paint_skin(painter: Painter, person: Identity, rng: np.random.Generator) -> None:
@@ -41,7 +44,9 @@ def _paint_skin(painter: Painter, person: Identity, rng: np.random.Generator) ->
         painter.blend((slice(None), slice(None)), weight, person.skin_rgb * np.array([0.68, 0.52, 0.42], np.float32))
     for _ in range(rng.poisson(0.6)):
         radius = rng.uniform(0.05, 0.1)
-        painter.blob(rng.uniform((-6, -5), (6, 10)), (radius, radius), person.skin_rgb * 0.5, strength=0.7, blur_cm=0.04)
+        painter.blob(
+            rng.uniform((-6, -5), (6, 10)), (radius, radius), person.skin_rgb * 0.5, strength=0.7, blur_cm=0.04
+        )
 
 
 def _paint_flush(painter: Painter, person: Identity) -> None:
@@ -58,9 +63,19 @@ def _paint_creases(painter: Painter, person: Identity, mood: Expression, rng: np
     """Nasolabial folds, forehead lines, crow's feet and frown lines."""
     fold = 0.12 + 0.5 * person.wrinkles + 0.45 * mood.smile
     for sign in (-1, 1):
-        curve = np.array([(1.95, 3.9), (2.5, 4.7), (3.0 + 0.3 * mood.smile, 5.8), (3.25 + 0.4 * mood.smile, 6.9)]) * (sign, 1)
+        curve = np.array([(1.95, 3.9), (2.5, 4.7), (3.0 + 0.3 * mood.smile, 5.8), (3.25 + 0.4 * mood.smile, 6.9)]) * (
+            sign,
+            1,
+        )
         painter.shape(curve, _CREASE, min(fold, 0.9), blur_cm=0.14, thickness_cm=0.14, multiply=True)
-        painter.shape(curve + (sign * 0.35, 0), (1.06, 1.06, 1.05), fold * 0.7, blur_cm=0.2, thickness_cm=0.3, multiply=True)
+        painter.shape(
+            curve + np.array([sign * 0.35, 0]),
+            (1.06, 1.06, 1.05),
+            fold * 0.7,
+            blur_cm=0.2,
+            thickness_cm=0.3,
+            multiply=True,
+        )
         feet = person.wrinkles * 0.7 + 0.35 * mood.squint * (person.age > 0.3)
         if feet > 0.15:
             lines = [np.array([(4.95, rise * 0.6), (5.9, rise * 1.6)]) * (sign, 1) for rise in (-0.35, 0.1, 0.5)]
@@ -83,9 +98,9 @@ def _paint_nose(painter: Painter, layout: FaceLayout, person: Identity) -> None:
         painter.shape(wing, _CREASE * 0.92, 0.6, blur_cm=0.1, thickness_cm=0.12, multiply=True)
         side = np.array([(0.75, -0.4), (0.95, 1.2), (1.3, 2.8)]) * (sign * width, 1)
         painter.shape(side, _CREASE, 0.22, blur_cm=0.3, thickness_cm=0.4, multiply=True)
-        painter.blob((sign * 0.68 * width, 4.62), (0.36 * width, 0.16), (0.16, 0.08, 0.07), strength=0.9, blur_cm=0.06)
+        painter.blob((sign * 0.68 * width, 4.62), (0.34 * width, 0.17), (0.13, 0.06, 0.05), strength=0.9, blur_cm=0.06)
     base = np.array([(-1.3 * width, 4.85), (-0.5, 5.1), (0, 5.2), (0.5, 5.1), (1.3 * width, 4.85)])
-    painter.shape(base, _CREASE, 0.45, blur_cm=0.2, thickness_cm=0.25, multiply=True)
+    painter.shape(base, _CREASE, 0.25, blur_cm=0.2, thickness_cm=0.25, multiply=True)
     painter.blob((0.0, 3.55), (0.3, 0.25), (1.08, 1.08, 1.08), strength=0.5, blur_cm=0.2, multiply=True)
 
 
@@ -114,13 +129,13 @@ def _paint_facial_hair(painter: Painter, layout: FaceLayout, person: Identity, r
         top = layout.lip_upper_top
         lip = top[2:-2]
         arch = np.stack([lip[:, 0] * 1.2, lip[:, 1] - 0.9 * (1 - (np.abs(lip[:, 0]) / 3.2) ** 1.5)], -1)
-        outline = np.concatenate([arch, lip[::-1] + (0, 0.12)])
+        outline = np.concatenate([arch, lip[::-1] + np.array([0, 0.12])])
         painter.shape(outline, rgb, 0.85 * person.moustache, blur_cm=0.1, gloss=0.2)
-        painter.shape(outline + (0, 0.1), rgb * 0.6, 0.4 * person.moustache, blur_cm=0.2)
+        painter.shape(outline + np.array([0, 0.1]), rgb * 0.6, 0.4 * person.moustache, blur_cm=0.2)
     if person.sideburns > 0:
         for sign in (-1, 1):
-            patch = np.array([(7.0, -1.5), (8.6, -1.5), (8.4, 3.6), (7.3, 3.4)]) * (sign, 1)
-            painter.shape(patch, rgb, 0.85, blur_cm=0.2)
+            patch = np.array([(6.9, -4.2), (9.2, -4.2), (8.7, 2.4), (7.6, 2.9)]) * (sign, 1)
+            painter.shape(patch, rgb, 0.8, blur_cm=0.35)
 
 
 def paint_face(

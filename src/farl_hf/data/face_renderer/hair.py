@@ -9,7 +9,7 @@ from .camera import Camera
 from .head_shape import B_ROWS, THETA_COLUMNS
 from .layer import Layer
 from .lighting import Lights, grid_normals
-from .mesh_splatting import splat_grid
+from .mesh_splatting import SurfacePatch, splat_grid
 from .noise_bank import noise_picture
 
 __all__ = ["HairStyle", "make_hair_shell", "put_back_hair", "put_front_hair", "sample_hair"]
@@ -20,7 +20,7 @@ _FALL_B = 1.5
 # Columns from the front to the first that counts as the back of the hair, at about 85 degrees.
 _BEHIND = 17
 # Pixels; the folded shell leaves gaps that strands may bridge.
-_CLOSING = 9
+_CLOSING = 7
 # azimuth (degrees): surface row where short hair ends.
 _SHORT_END = np.array([(0, -6.9), (25, -6.9), (42, -6.3), (52, -5.0), (60, -3.8), (68, -3.0), (74, -0.2), (80, 0.6),
                        (85, -1.0), (100, -1.4), (112, 1.5), (125, 6.3), (180, 7.6)])  # fmt: skip
@@ -53,13 +53,14 @@ def sample_hair(rng: np.random.Generator, male: bool, age: float) -> HairStyle:
     length = float(rng.choice([rng.uniform(2, 8), rng.uniform(8, 16), rng.uniform(16, 32)])) if long else 0.0
     recede = float(rng.uniform(0.5, 1.0)) if male and rng.random() < 0.1 + 0.3 * age else 0.0
     fringe = "none" if recede > 0 else str(rng.choice(["none", "full", "swept"], p=[0.5, 0.2, 0.3]))
-    curl = float(rng.choice([0, rng.uniform(0.5, 1)], p=[0.82, 0.18]))
+    curl = float(rng.choice([0, rng.uniform(0.5, 1)], p=[0.82, 0.18] if male else [0.7, 0.3]))
     wave = float(rng.choice([0, rng.uniform(0.4, 1)], p=[0.55, 0.45]))
     shaved = male and not long and rng.random() < 0.3
     top = rng.uniform(0.15, 0.4) if shaved else rng.uniform(0.7, 2.4)
     return HairStyle(
         bald=bald, length=length, recede=recede, fringe=fringe, part=float(rng.uniform(-35, 35)),
-        volume_top=float(top + 0.8 * curl), volume_side=float(top * rng.uniform(0.25, 0.6) + (1.2 if long else 0) + curl * 0.6),
+        volume_top=float(top + 0.9 * curl),
+        volume_side=float(top * rng.uniform(0.25, 0.6) + (1.2 if long else 0) + curl * 0.9),
         flare=float(rng.normal(1.0, 1.1) + 1.5 * curl), curl=curl, wave=wave, open_deg=float(rng.uniform(48, 74)),
         jag=float(rng.uniform(0.25, 0.9)), seed=int(rng.integers(0, 2**31)), hairline=float(rng.normal(0, 0.45)),
     )  # fmt: skip
@@ -106,7 +107,11 @@ def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray]
     left = end[None] - path[:, None]
     lift = _thickness(style, path, degrees, left)
     outward = vertices * (1.0, 0.0, 1.0) if style.length > 0 else vertices - (0, -2.0, 0)
-    outward = np.where((path > -2)[:, None, None], vertices * (1, 0, 1), vertices + (0, 3.5, 0)) if style.length else outward
+    outward = (
+        np.where((path > -2)[:, None, None], vertices * (1, 0, 1), vertices + np.array([0, 3.5, 0]))
+        if style.length
+        else outward
+    )
     outward = outward / (np.sqrt((outward * outward) @ np.ones((3, 1))) + 1e-6)
     vertices = (vertices + outward * lift[..., None]).astype(np.float32)
     across = theta[None] * 8.0 + np.zeros_like(left)
@@ -128,7 +133,7 @@ def _with_curtain(style: HairStyle, scalp: np.ndarray, path: np.ndarray) -> tupl
     shape = np.sin(np.clip(steps / (style.length + 2), 0, 1) * np.pi * 0.8)
     spread = 1 + 0.1 * style.flare * shape
     curtain[..., 0] *= spread[:, None]
-    curtain[..., 2] *= (1 - 0.15 * back[None, :, 0] * np.clip(steps / 8, 0, 1)[:, None])
+    curtain[..., 2] *= 1 - 0.15 * back[None, :, 0] * np.clip(steps / 8, 0, 1)[:, None]
     return np.concatenate([scalp, curtain]), np.concatenate([path, path[-1] + steps])
 
 
@@ -148,7 +153,9 @@ def _thickness(style: HairStyle, path: np.ndarray, degrees: np.ndarray, left: np
     return cv2.GaussianBlur(lift, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
 
 
-def _strand_light(camera_vertices: np.ndarray, lights: Lights, lit: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def _strand_light(
+    camera_vertices: np.ndarray, lights: Lights, lit: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
     """Diffuse (r, c, 3) and highlight (r, c) of strands that run down the grid (Kajiya-Kay)."""
     normals = grid_normals(camera_vertices)
     tangent = np.gradient(camera_vertices, axis=0)
@@ -177,7 +184,9 @@ def _strand_noise(strand: np.ndarray, style: HairStyle, pixels_per_cm: float) ->
     return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
-def put_front_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
+def put_front_hair(
+    layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights
+) -> None:
     """Draw the hair that faces the viewer, hidden by whatever is nearer."""
     turned = camera.turn(shell["vertices"])
     patch = splat_grid(camera.project(turned), layer.size_hw, closing=_CLOSING)
@@ -187,7 +196,11 @@ def put_front_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.nda
     layer.put(patch, rgb, _HAIR_LABEL, left)
 
 
-def _hair_colour(patch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, turned: np.ndarray, lights: Lights, scale: float):  # noqa: ANN001
+def _hair_colour(
+    patch: SurfacePatch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, turned: np.ndarray, lights: Lights,
+    scale: float,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Linear light (h, w, 3) and softness (h, w) 0..1 of the strands at each pixel."""
     diffuse, shine = _strand_light(turned, lights, 1.0)
     strand = patch.sample(shell["strand"])
     noise = _strand_noise(strand, style, scale)
@@ -202,12 +215,17 @@ def _hair_colour(patch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, tur
     return albedo * light + (gleam[..., None] * gleam_rgb * 0.35), alpha
 
 
-def put_back_hair(layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
+def put_back_hair(
+    layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights
+) -> None:
     """Draw the inside of long hair behind the neck, in shadow."""
     if style.length <= 0:
         return
     half = shell["vertices"].shape[1] // 2
-    behind = {name: np.concatenate([grid[:, half + _BEHIND :], grid[:, : half - _BEHIND + 1]], 1)[10:] for name, grid in shell.items()}
+    behind = {
+        name: np.concatenate([grid[:, half + _BEHIND :], grid[:, : half - _BEHIND + 1]], 1)[10:]
+        for name, grid in shell.items()
+    }
     turned = camera.turn(behind["vertices"])
     patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True, closing=_CLOSING)
     if patch is None:

@@ -82,7 +82,7 @@ _BUMPS: dict[str, tuple[tuple[float, float, float], tuple[float, float], tuple[f
 _BASE_AMPLITUDES = {
     "socket": 0.95, "socket_inner": 0.4, "eyeball": 0.5, "brow_ridge": 0.3, "cheekbone": 0.35, "chin": 0.4,
     "chin_crease": 0.35, "muzzle": 0.35, "lip_upper": 0.32, "lip_lower": 0.38, "philtrum": 0.14, "nose_wing": 0.95,
-    "nose_crease": 0.25, "temple": -0.15, "fold": 0.12, "nose_ball": 0.25,
+    "nose_crease": 0.2, "temple": -0.15, "fold": 0.12, "nose_ball": 0.25,
 }  # fmt: skip
 
 
@@ -118,7 +118,9 @@ def _mean_head() -> np.ndarray:
 
 def _nose_field(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Height of the nose's ridge over the face, 1 at the tip."""
-    profile = np.interp(b, [-1.6, -0.6, 0.6, 2.4, 3.4, 3.9, 4.3, 4.65, 5.0, 5.5], [0, 0.1, 0.27, 0.66, 0.95, 1.0, 0.86, 0.5, 0.16, 0])
+    profile = np.interp(
+        b, [-1.6, -0.6, 0.6, 2.4, 3.4, 3.9, 4.3, 4.65, 5.0, 5.5], [0, 0.1, 0.27, 0.66, 0.95, 1.0, 0.86, 0.5, 0.16, 0]
+    )
     width = np.interp(b, [-0.6, 1.0, 3.0, 4.0], [0.55, 0.62, 0.8, 0.92])
     return profile * np.exp(-((np.abs(a) / width) ** 2.2) / 1.6)
 

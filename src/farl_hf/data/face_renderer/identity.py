@@ -23,7 +23,8 @@ HAIR_COLOURS = {
     "dyed": np.array([(180, 40, 90), (60, 80, 170), (70, 140, 90), (130, 60, 150)], np.float32) / 255,
 }
 _EYE_COLOURS = np.array(
-    [(72, 44, 26), (92, 60, 34), (52, 34, 24), (110, 84, 48), (98, 108, 70), (92, 122, 145), (120, 140, 150), (40, 28, 22)],
+    [(72, 44, 26), (92, 60, 34), (52, 34, 24), (110, 84, 48), (98, 108, 70), (92, 122, 145),
+     (120, 140, 150), (40, 28, 22)],
     np.float32,
 ) / 255  # fmt: skip
 
@@ -156,7 +157,9 @@ def _makeup(rng: np.random.Generator, male: bool, skin_rgb: np.ndarray) -> dict:
         "lipstick_rgb": lips[rng.integers(len(lips))] * dark,
         "eye_shadow": worn * float(rng.uniform(0.2, 0.75)),
         "eye_shadow_rgb": shadows[rng.integers(len(shadows))] * dark,
-        "mascara": float(rng.uniform(0.0, 0.25)) if male else float(np.clip(0.35 + 0.6 * worn + rng.normal(0, 0.1), 0, 1)),
+        "mascara": float(rng.uniform(0.0, 0.25))
+        if male
+        else float(np.clip(0.35 + 0.6 * worn + rng.normal(0, 0.1), 0, 1)),
         "rouge": worn * float(rng.uniform(0, 0.8)),
     }
 
@@ -195,7 +198,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
 def sample_expression(rng: np.random.Generator) -> Expression:
     """Draw a momentary expression."""
-    kind = rng.choice(["rest", "smile", "laugh", "talk", "shout", "frown"], p=[0.3, 0.15, 0.28, 0.14, 0.05, 0.08])
+    kind = rng.choice(["rest", "smile", "laugh", "talk", "shout", "frown"], p=[0.27, 0.14, 0.33, 0.14, 0.05, 0.07])
     smile = jaw = gap = mouth_frown = 0.0
     teeth = False
     if kind == "smile":
@@ -217,5 +220,6 @@ def sample_expression(rng: np.random.Generator) -> Expression:
         frown=float(np.clip(rng.normal(-0.1, 0.35), 0, 1)), mouth_frown=float(mouth_frown),
         pucker=float(rng.uniform(0.4, 1) if rng.random() < 0.04 else 0),
         squint=float(np.clip(rng.normal(0.1 + 0.35 * smile, 0.2), 0, 1)), blink=(float(blink), float(wink)),
-        gaze=(float(np.clip(rng.normal(0, 0.25), -0.6, 0.6)), float(np.clip(rng.normal(0, 0.12), -0.3, 0.3))), teeth=bool(teeth),
+        gaze=(float(np.clip(rng.normal(0, 0.25), -0.6, 0.6)), float(np.clip(rng.normal(0, 0.12), -0.3, 0.3))),
+        teeth=bool(teeth),
     )  # fmt: skip

@@ -22,7 +22,9 @@ class Layer:
         self.depth = np.full(size_hw, -1e3, np.float32)
         self.label = np.full(size_hw, NO_LABEL, np.uint8)
 
-    def put(self, patch: SurfacePatch, rgb: np.ndarray, label: int | np.ndarray, alpha: np.ndarray | None = None) -> None:
+    def put(
+        self, patch: SurfacePatch, rgb: np.ndarray, label: int | np.ndarray, alpha: np.ndarray | None = None
+    ) -> None:
         """Draw a surface where it is nearer than what is there.
 
         Args:
@@ -50,7 +52,9 @@ class Layer:
         else:
             np.copyto(self.label[window], label, where=solid)
 
-    def paint(self, weight: np.ndarray, rgb: np.ndarray, label: int | None = None, window: tuple = (slice(None), slice(None))) -> None:
+    def paint(
+        self, weight: np.ndarray, rgb: np.ndarray, label: int | None = None, window: tuple = (slice(None), slice(None))
+    ) -> None:
         """Blend a flat colour or picture with weight (h, w) 0..1 over everything in a window."""
         area = self.rgb[window]
         area += weight[..., None] * (rgb - area)

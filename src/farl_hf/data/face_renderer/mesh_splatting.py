@@ -102,6 +102,13 @@ def _spread(buffer: np.ndarray, near: np.ndarray, times: int) -> None:
         buffer[empty_y, empty_x] = value
 
 
+def _closed(mask: np.ndarray, size: int) -> np.ndarray:
+    """Bridge gaps; the rim keeps the border of the picture from acting as covered."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), size, size, size, size, cv2.BORDER_CONSTANT, value=0)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[size:-size, size:-size] > 0
+
+
 def _spacing(jacobian: np.ndarray) -> float:
     """Upper quartile of the distance between neighbouring vertices, in pixels."""
     x_c, y_c, x_r, y_r = (np.abs(jacobian[..., k]).ravel() for k in range(4))
@@ -110,7 +117,9 @@ def _spacing(jacobian: np.ndarray) -> float:
     return float(np.partition(longest, place)[place])
 
 
-def _refined(grid: "_Grid", guess: "_Guess", x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _refined(
+    grid: "_Grid", guess: "_Guess", x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two Newton steps towards pixel centres x, y: column, row and whether the second step started close by."""
     dx, dy = x - guess.x, y - guess.y
     column = _limited(guess.column + (guess.y_r * dx - guess.x_r * dy), grid.last_column)
@@ -161,7 +170,9 @@ class _Guess(NamedTuple):
     y_r: np.ndarray
 
 
-def splat_grid(projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool = False, closing: int = 3) -> SurfacePatch | None:
+def splat_grid(
+    projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool = False, closing: int = 3
+) -> SurfacePatch | None:
     """Visible surface of a projected vertex grid.
 
     Args:
@@ -190,37 +201,42 @@ def splat_grid(projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool 
     fields.reshape(-1, 8)[known] = grid.guesses(hits.ravel()[known])
     full = (cells_hw[1] * cell, cells_hw[0] * cell)
     near = cv2.resize((hits >= 0).astype(np.uint8), full, interpolation=cv2.INTER_NEAREST)[:height, :width] > 0
-    halves = (cv2.resize(np.ascontiguousarray(fields[..., k : k + 4]), full, interpolation=cv2.INTER_NEAREST) for k in (0, 4))
+    halves = (
+        cv2.resize(np.ascontiguousarray(fields[..., k : k + 4]), full, interpolation=cv2.INTER_NEAREST) for k in (0, 4)
+    )
     guess = _Guess(*(plane[:height, :width] for half in halves for plane in cv2.split(half)))
     x = np.arange(width, dtype=np.float32)[None] + np.float32(0.5)
     y = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
     column, row, mask = _refined(grid, guess, x, y)
     mask &= near
-    _retry_from_neighbours(grid, hits, column, row, mask, near, cell)
-    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (closing, closing))) > 0
+    _retry_from_neighbours(grid, fields, hits >= 0, column, row, mask, near, cell)
+    mask = _closed(mask, closing)
     depth = cv2.remap(np.ascontiguousarray(points[..., 2]), column, row, cv2.INTER_LINEAR)
     depth[~mask] = _EMPTY_DEPTH
     return SurfacePatch((x_low, y_low), mask, depth, column, row)
 
 
 def _retry_from_neighbours(
-    grid: _Grid, hits: np.ndarray, column: np.ndarray, row: np.ndarray, mask: np.ndarray, near: np.ndarray, cell: int
-) -> None:
+    grid: _Grid, fields: np.ndarray, known: np.ndarray, column: np.ndarray, row: np.ndarray,
+    mask: np.ndarray, near: np.ndarray, cell: int,
+) -> None:  # fmt: skip
     """Restart pixels that failed from the hits of the four cells around (writes into the caller's private maps)."""
     y, x = np.nonzero(near & ~mask)
+    starts = fields.reshape(-1, 8)
     for shift_y, shift_x in _NEIGHBOURS:
-        if y.size == 0:
-            return
-        cell_y = np.minimum(np.maximum(y // cell + shift_y, 0), hits.shape[0] - 1)
-        cell_x = np.minimum(np.maximum(x // cell + shift_x, 0), hits.shape[1] - 1)
-        hit = hits[cell_y, cell_x]
-        usable = np.flatnonzero(hit >= 0)[:_MAX_RETRIES]
+        cell_y = np.minimum(np.maximum(y // cell + shift_y, 0), known.shape[0] - 1)
+        cell_x = np.minimum(np.maximum(x // cell + shift_x, 0), known.shape[1] - 1)
+        place = cell_y * known.shape[1] + cell_x
+        usable = np.flatnonzero(known.ravel()[place])[:_MAX_RETRIES]
         if usable.size == 0:
             continue
-        guess = _Guess(*np.ascontiguousarray(grid.guesses(hit[usable]).T)[:, None])
+        guess = _Guess(*np.ascontiguousarray(starts[place[usable]].T)[:, None])
         py, px = y[usable], x[usable]
-        centre_x, centre_y = px[None] + np.float32(0.5), py[None] + np.float32(0.5)
-        new_column, new_row, solved = _refined(grid, guess, centre_x.astype(np.float32), centre_y.astype(np.float32))
+        centre_x, centre_y = (
+            px[None].astype(np.float32) + np.float32(0.5),
+            py[None].astype(np.float32) + np.float32(0.5),
+        )
+        new_column, new_row, solved = _refined(grid, guess, centre_x, centre_y)
         good = solved[0]
         column[py[good], px[good]], row[py[good], px[good]] = new_column[0, good], new_row[0, good]
         mask[py[good], px[good]] = True

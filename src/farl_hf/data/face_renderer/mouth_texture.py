@@ -33,11 +33,20 @@ def _inside(painter: Painter, layout: FaceLayout, mood: Expression) -> None:
         teeth = np.concatenate([np.stack([x, top], -1), np.stack([x, low], -1)[::-1]])
         painter.shape(teeth, (0.93, 0.9, 0.84), blur_cm=0.03, clip=outline, gloss=1.6)
         gaps = [np.array([(tooth, top.min()), (tooth * 0.98, low.max())]) for tooth in np.arange(-4, 5) * 0.43]
-        painter.strokes(gaps, (0.55, 0.42, 0.36), 0.35, 0.05, clip=teeth)
+        if stretch < 2:
+            painter.strokes(gaps, (0.55, 0.42, 0.36), 0.35, 0.05, clip=teeth)
         painter.shape(np.stack([x, low], -1), (0.3, 0.15, 0.14), 0.4, blur_cm=0.04, thickness_cm=0.06, clip=outline)
     sides = np.array([0.3, 0.16, 0.15])
     for end in (0, -1):
-        painter.blob(layout.lip_upper_low[end] * (0.93, 1), (0.5, 0.35), sides, strength=0.7, blur_cm=0.2, multiply=True, clip=outline)
+        painter.blob(
+            layout.lip_upper_low[end] * (0.93, 1),
+            (0.5, 0.35),
+            sides,
+            strength=0.7,
+            blur_cm=0.2,
+            multiply=True,
+            clip=outline,
+        )
     painter.shape(layout.lip_upper_low, sides, 0.6, blur_cm=0.06, thickness_cm=0.1, multiply=True, clip=outline)
 
 
@@ -48,7 +57,14 @@ def paint_mouth(painter: Painter, layout: FaceLayout, person: Identity, mood: Ex
     lower = np.concatenate([layout.lip_lower_top, layout.lip_lower_low[::-1]])
     soft = 0.035 + 0.05 * (1 - person.lipstick)
     strength = 0.75 + 0.25 * person.lipstick
-    painter.shape(layout.lip_lower_low + (0, 0.22), (0.72, 0.6, 0.58), 0.55, blur_cm=0.14, thickness_cm=0.22, multiply=True)
+    painter.shape(
+        layout.lip_lower_low + np.array([0, 0.22]),
+        (0.72, 0.6, 0.58),
+        0.55,
+        blur_cm=0.14,
+        thickness_cm=0.22,
+        multiply=True,
+    )
     painter.shape(lower, lip * 1.04, strength, blur_cm=soft, gloss=1.5 + person.lipstick)
     painter.shape(upper, lip * 0.86, strength, blur_cm=soft, gloss=1.1 + 0.5 * person.lipstick)
     painter.set_label(upper, 7)
@@ -59,4 +75,6 @@ def paint_mouth(painter: Painter, layout: FaceLayout, person: Identity, mood: Ex
         _inside(painter, layout, mood)
     painter.shape(layout.lip_upper_low, (0.3, 0.2, 0.18), 0.85, blur_cm=0.03, thickness_cm=0.07, multiply=True)
     for end in (0, -1):
-        painter.blob(layout.lip_upper_low[end], (0.28, 0.2), (0.5, 0.38, 0.36), strength=0.6, blur_cm=0.15, multiply=True)
+        painter.blob(
+            layout.lip_upper_low[end], (0.28, 0.2), (0.5, 0.38, 0.36), strength=0.6, blur_cm=0.15, multiply=True
+        )

@@ -41,7 +41,9 @@ class Painter:
         y1 = min(self.size_hw[0], int(high[1] + margin) + 2)
         return (x0, y0, x1, y1) if x1 - x0 > 1 and y1 - y0 > 1 else None
 
-    def _mask(self, points: np.ndarray, window: tuple[int, ...], thickness_cm: float | None, closed: bool) -> np.ndarray:
+    def _mask(
+        self, points: np.ndarray, window: tuple[int, ...], thickness_cm: float | None, closed: bool
+    ) -> np.ndarray:
         mask = np.zeros((window[3] - window[1], window[2] - window[0]), np.uint8)
         fixed = np.round((points - (window[0] + 0.5, window[1] + 0.5)) * (1 << _SHIFT)).astype(np.int32)
         if thickness_cm is None:
@@ -88,7 +90,8 @@ class Painter:
         target = area * rgb if multiply else rgb
         area += weight[..., None] * (target - area)
 
-    def strokes(self, lines_ab: Sequence[np.ndarray], rgb: _Colour, strength: float, thickness_cm: float, blur_cm: float = 0.0,
+    def strokes(self, lines_ab: Sequence[np.ndarray], rgb: _Colour, strength: float, thickness_cm: float,
+                blur_cm: float = 0.0,
                 multiply: bool = False, clip: np.ndarray | None = None) -> None:  # fmt: skip
         """Blend many thin polylines at once."""
         lines = [self.to_texture(line) for line in lines_ab]
@@ -100,7 +103,9 @@ class Painter:
         offset = (window[0] + 0.5, window[1] + 0.5)
         width = thickness_cm * self.scale
         fixed = [np.round((line - offset) * (1 << _SHIFT)).astype(np.int32) for line in lines]
-        cv2.polylines(mask, fixed, False, 255 if width >= 1 else int(255 * width), max(1, round(width)), cv2.LINE_AA, _SHIFT)
+        cv2.polylines(
+            mask, fixed, False, 255 if width >= 1 else int(255 * width), max(1, round(width)), cv2.LINE_AA, _SHIFT
+        )
         if blur_cm * self.scale > 0.35:
             mask = cv2.GaussianBlur(mask, (0, 0), blur_cm * self.scale)
         if clip is not None:

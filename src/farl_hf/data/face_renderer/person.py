@@ -74,7 +74,8 @@ def sample_person(rng: np.random.Generator) -> Person:
     identity = sample_identity(rng)
     worn = sample_accessories(rng)
     return Person(
-        identity, sample_expression(rng), sample_hair(rng, identity.male, identity.age), sample_clothes(rng, identity.male),
+        identity, sample_expression(rng), sample_hair(rng, identity.male, identity.age),
+        sample_clothes(rng, identity.male),
         worn, int(rng.integers(0, 2**31)),
     )  # fmt: skip
 
@@ -93,8 +94,8 @@ def _occlusion(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Share of the sky each vertex sees: less beside the nose, in the sockets and under the jaw."""
     side = np.abs(a)
     sockets = 0.3 * np.exp(-0.5 * (((side - 2.3) / 1.2) ** 2 + ((b + 0.3) / 0.9) ** 2))
-    nose = 0.32 * np.exp(-0.5 * (((side - 1.75) / 0.4) ** 2 + ((b - 3.8) / 1.1) ** 2))
-    under = 0.2 * np.exp(-0.5 * ((a / 1.2) ** 2 + ((b - 4.95) / 0.3) ** 2))
+    nose = 0.22 * np.exp(-0.5 * (((side - 1.75) / 0.4) ** 2 + ((b - 3.8) / 1.1) ** 2))
+    under = 0.1 * np.exp(-0.5 * ((a / 1.2) ** 2 + ((b - 4.95) / 0.3) ** 2))
     lip = 0.22 * np.exp(-0.5 * ((a / 1.7) ** 2 + ((b - 8.8) / 0.4) ** 2))
     jaw = 0.6 * np.clip((b - 11.3) / 1.2, 0, 1)
     return np.clip(1 - sockets - nose - under - lip - jaw, 0.1, 1).astype(np.float32)
@@ -122,8 +123,10 @@ def _sampling(eye_distance_px: float) -> float:
 def _shape_of(person: Person) -> dict[str, float]:
     mood = person.mood
     shape = dict(person.identity.shape)
-    moved = {"jaw_drop": mood.jaw, "cheek_raise": 0.55 * mood.smile, "corner_back": 0.25 * mood.smile, "fold": 0.22 * mood.smile,
-             "mouth_hollow": 0.8 * (mood.gap > 0.1), "lip_upper": -0.15 * (mood.gap > 0.1), "lip_lower": -0.15 * (mood.gap > 0.1)}  # fmt: skip
+    moved = {"jaw_drop": mood.jaw, "cheek_raise": 0.55 * mood.smile, "corner_back": 0.25 * mood.smile,
+             "fold": 0.22 * mood.smile,
+             "mouth_hollow": 0.8 * (mood.gap > 0.1), "lip_upper": -0.15 * (mood.gap > 0.1),
+             "lip_lower": -0.15 * (mood.gap > 0.1)}  # fmt: skip
     for name, value in moved.items():
         shape[name] = shape.get(name, 0.0) + value
     return shape
@@ -151,7 +154,8 @@ def draw_person(person: Person, pose: Pose, lights: Lights, photo_hw: tuple[int,
 
 
 def _draw_all(
-    layer: Layer, person: Person, layout: FaceLayout, head: np.ndarray, camera: Camera, body: Camera, lights: Lights, rng: np.random.Generator
+    layer: Layer, person: Person, layout: FaceLayout, head: np.ndarray, camera: Camera, body: Camera,
+    lights: Lights, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """Back to front: hair behind, shoulders, neck, ears, head, hair, hat, glasses, occluder."""
     identity, hair = person.identity, person.hair
@@ -183,28 +187,37 @@ def _flattened(hair: HairStyle) -> HairStyle:
 
 
 def _put_occluder(layer: Layer, person: Person, camera: Camera, brightness: float, rng: np.random.Generator) -> None:
-    spot = np.array([rng.normal(0, 5), rng.uniform(5, 13) if rng.random() < 0.8 else rng.uniform(-6, 5), 9.0], np.float32)
+    spot = np.array(
+        [rng.normal(0, 5), rng.uniform(5, 13) if rng.random() < 0.8 else rng.uniform(-6, 5), 9.0], np.float32
+    )
     centre = camera.project(camera.turn(spot))[:2]
-    put_occluder(layer, person.worn.occluder, centre, 15 * camera.pixels_per_cm, person.identity.skin_rgb, brightness * 0.8, rng)
+    put_occluder(
+        layer, person.worn.occluder, centre, 15 * camera.pixels_per_cm, person.identity.skin_rgb, brightness * 0.8, rng
+    )
 
 
 def _put_head(
-    layer: Layer, person: Person, layout: FaceLayout, head: np.ndarray, shell: dict | None, camera: Camera, lights: Lights, rng: np.random.Generator
+    layer: Layer, person: Person, layout: FaceLayout, head: np.ndarray, shell: dict | None,
+    camera: Camera, lights: Lights, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """Draw the head itself; returns the pupils in surface coordinates."""
-    turned = camera.turn(head)
+    # Small heads do not show every vertex, and their cost is the vertices'.
+    coarse = np.s_[:: 2 if camera.pixels_per_cm < 5.5 else 1, :: 2 if camera.pixels_per_cm < 5.5 else 1]
+    turned = camera.turn(head[coarse])
     blockers = [turned]
-    if shell is not None and person.hair.length > 0 or person.hair.fringe != "none":
+    if (shell is not None and person.hair.length > 0) or person.hair.fringe != "none":
         near = shell["vertices"][shell["strand"][..., 2] > 0] if shell is not None else head[:1]
         blockers.append(camera.turn(near))
     lit = shadow_of(turned, blockers, lights.directions[0])
-    diffuse, specular = shade_grid(turned, grid_normals(turned), lights, lit, _OCCLUSION, gloss=0.35 * person.identity.gloss)
+    diffuse, specular = shade_grid(
+        turned, grid_normals(turned), lights, lit, _OCCLUSION[coarse], gloss=0.35 * person.identity.gloss
+    )
     scale = float(np.clip(camera.pixels_per_cm, 3.0, _MAX_TEXTURE_SCALE))
     painter, pupils = paint_face(layout, person.identity, person.mood, scale, float(lights.directions[0][0]), rng)
     patch = splat_grid(camera.project(turned), layer.size_hw)
     if patch is None:
         return pupils
-    place = patch.sample(np.stack([_GRID_A, _GRID_B], -1))
+    place = patch.sample(np.stack([_GRID_A[coarse], _GRID_B[coarse]], -1))
     map_x = (place[..., 0] - TEXTURE_LEFT_A) * scale - 0.5
     map_y = (place[..., 1] - TEXTURE_TOP_B) * scale - 0.5
     border = cv2.BORDER_REPLICATE
@@ -224,7 +237,8 @@ def _tone_mapped(linear: np.ndarray) -> np.ndarray:
 
 
 def _finish(
-    layer: Layer, window: tuple[int, int, int, int], camera: Camera, head: np.ndarray, layout: FaceLayout, pupils_ab: np.ndarray
+    layer: Layer, window: tuple[int, int, int, int], camera: Camera, head: np.ndarray,
+    layout: FaceLayout, pupils_ab: np.ndarray,
 ) -> DrawnPerson:  # fmt: skip
     x0, y0, x1, y1 = window
     size = (x1 - x0, y1 - y0)
@@ -246,4 +260,6 @@ def _finish(
     outline = project(head[_BOX_REGION])
     near = outline[outline[:, 2] > np.percentile(outline[:, 2], 25)][:, :2]
     box = np.concatenate([np.minimum(near.min(0), marks.min(0)), np.maximum(near.max(0), marks.max(0))])
-    return DrawnPerson((x0, y0), rgb, cover, label, marks.astype(np.float32), box.astype(np.float32), pupils.astype(np.float32))
+    return DrawnPerson(
+        (x0, y0), rgb, cover, label, marks.astype(np.float32), box.astype(np.float32), pupils.astype(np.float32)
+    )

@@ -1,13 +1,13 @@
 """What a camera and a file format do to a picture."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from .noise_bank import crop_noise
 
-__all__ = ["PhotoEffects", "apply_effects", "sample_effects"]
-
-from dataclasses import dataclass
+__all__ = ["CLEAN", "PhotoEffects", "apply_effects", "sample_effects"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class PhotoEffects:
     vignette: float
 
 
+CLEAN = PhotoEffects(0.0, 0.0, 0.0, np.ones(3, np.float32), 1.0, 1.05, False, 0.005, 0, 0.0)
+
+
 def sample_effects(rng: np.random.Generator) -> PhotoEffects:
     """Draw a camera."""
     return PhotoEffects(
@@ -33,7 +36,8 @@ def sample_effects(rng: np.random.Generator) -> PhotoEffects:
         motion=float(rng.uniform(2, 7)) if rng.random() < 0.05 else 0.0, motion_angle=float(rng.uniform(0, np.pi)),
         gain=np.clip(1 + rng.normal(0, [0.05, 0.015, 0.07]), 0.75, 1.3).astype(np.float32),
         gamma=float(np.exp(rng.normal(0, 0.16))), contrast=float(np.clip(rng.normal(1.03, 0.12), 0.7, 1.35)),
-        grey=bool(rng.random() < 0.05), noise=float(rng.choice([rng.uniform(0, 0.012), rng.uniform(0.01, 0.05)], p=[0.75, 0.25])),
+        grey=bool(rng.random() < 0.05),
+        noise=float(rng.choice([rng.uniform(0, 0.012), rng.uniform(0.01, 0.05)], p=[0.75, 0.25])),
         jpeg=int(rng.integers(30, 96)) if rng.random() < 0.6 else 0, vignette=float(max(rng.normal(-0.1, 0.2), 0)),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Composes people and background into photos with their ground truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from .attributes import attributes_of, caption_of
 from .background import make_background
 from .lighting import Lights, sample_lights
 from .person import DrawnPerson, Person, Pose, draw_person, sample_person, sample_pose
-from .photo_effects import apply_effects, sample_effects
+from .photo_effects import CLEAN, apply_effects, sample_effects
 
 __all__ = ["DEFAULT_SIZES_HW", "FacePhoto", "render_face_photo", "render_group_photo"]
 
@@ -64,7 +64,9 @@ def _portrait_poses(size_hw: tuple[int, int], rng: np.random.Generator) -> list[
     poses = [(sample_pose(rng, centre, eye), True)]
     if rng.random() < 0.15:
         aside = width * (0.5 + np.sign(rng.normal()) * rng.uniform(0.3, 0.6))
-        poses.insert(0, (sample_pose(rng, (aside, height * rng.uniform(0.25, 0.6)), eye * rng.uniform(0.3, 0.7)), False))
+        poses.insert(
+            0, (sample_pose(rng, (aside, height * rng.uniform(0.25, 0.6)), eye * rng.uniform(0.3, 0.7)), False)
+        )
     return poses
 
 
@@ -94,12 +96,19 @@ def _group_poses(size_hw: tuple[int, int], num_faces: int, rng: np.random.Genera
     height, width = size_hw
     back = num_faces // 2
     poses = []
-    for count, y, scale in ((back, 0.36, 0.85), (num_faces - back, 0.56, 1.0)):
+    for count, y, scale in ((back, 0.27, 0.82), (num_faces - back, 0.58, 1.0)):
         for k in range(count):
-            x = width * (k + 0.5 + rng.normal(0, 0.04)) / max(count, 1)
-            eye = 0.42 * min(0.5 * width / max(num_faces - back, 1), 0.27 * height) * scale
+            x = width * (k + 0.5 + rng.normal(0, 0.03)) / max(count, 1)
+            eye = 0.42 * min(0.5 * width / max(num_faces - back, 1), 0.25 * height) * scale
             angles = np.radians(rng.normal(0, (13, 5, 6)))
-            poses.append((Pose(*(float(v) for v in angles), (float(x), float(height * (y + rng.normal(0, 0.015)))), float(eye)), True))
+            poses.append(
+                (
+                    Pose(
+                        *(float(v) for v in angles), (float(x), float(height * (y + rng.normal(0, 0.015)))), float(eye)
+                    ),
+                    True,
+                )
+            )
     return poses
 
 
@@ -130,9 +139,14 @@ def _inside_share(box_xyxy: np.ndarray, size_hw: tuple[int, int]) -> float:
     return float(np.prod(clipped[2:] - clipped[:2]) / max(np.prod(box_xyxy[2:] - box_xyxy[:2]), 1e-6))
 
 
-def _compose(kind: str, index: int, size_hw: tuple[int, int], poses: list[tuple[Pose, bool]], rng: np.random.Generator, people: list[Person] | None = None) -> FacePhoto:
+def _compose(
+    index: int, size_hw: tuple[int, int], poses: list[tuple[Pose, bool]], rng: np.random.Generator,
+    people: list[Person] | None = None, clean: bool = False,
+) -> FacePhoto:  # fmt: skip
     lights: Lights = sample_lights(rng)
-    image = make_background(size_hw, rng) * np.clip(0.5 + 0.6 * float(lights.ambient_up.mean() + lights.colours[0].mean()), 0.6, 1.1)
+    image = make_background(size_hw, rng) * np.clip(
+        0.5 + 0.6 * float(lights.ambient_up.mean() + lights.colours[0].mean()), 0.6, 1.1
+    )
     label = np.zeros(size_hw, np.uint8)
     instance = np.zeros(size_hw, np.uint8)
     placed: list[_Placed] = []
@@ -148,12 +162,14 @@ def _compose(kind: str, index: int, size_hw: tuple[int, int], poses: list[tuple[
         covered = drawn.label != 255
         np.copyto(label[part], drawn.label, where=covered)
         np.copyto(instance[part], np.uint8(len(placed)) * (drawn.label > 0), where=covered)
-    effects = sample_effects(rng)
+    effects = CLEAN if clean else sample_effects(rng)
     picture = apply_effects(image.astype(np.float32), effects, rng)
     return _annotate(picture, label, instance, placed, effects.blur, index)
 
 
-def _annotate(picture: np.ndarray, label: np.ndarray, instance: np.ndarray, placed: list[_Placed], blur: float, index: int) -> FacePhoto:
+def _annotate(
+    picture: np.ndarray, label: np.ndarray, instance: np.ndarray, placed: list[_Placed], blur: float, index: int
+) -> FacePhoto:
     size_hw = label.shape
     renumber = np.zeros(256, np.uint8)
     kept: list[_Placed] = []
@@ -169,10 +185,13 @@ def _annotate(picture: np.ndarray, label: np.ndarray, instance: np.ndarray, plac
     boxes = np.array([np.clip(item.drawn.box_xyxy, 0, limits) for item in kept], np.float32).reshape(count, 4)
     marks = np.array([item.drawn.landmarks_xy for item in kept], np.float32).reshape(count, 68, 2)
     points5 = np.array([_five_points(each) for each in marks], np.float32).reshape(count, 5, 2)
-    attributes = np.array(
-        [attributes_of(k.person, k.pose, blur, k.drawn.box_xyxy[3] + 0.6 * k.pose.eye_distance_px < size_hw[0]) for k in kept], np.int64
-    ).reshape(count, 40)  # fmt: skip
+    attributes = np.array([_attributes(each, blur, size_hw) for each in kept], np.int64).reshape(count, 40)
     return FacePhoto(picture, label, instance, boxes, points5, marks, attributes, _caption(kept), index)
+
+
+def _attributes(item: _Placed, blur: float, size_hw: tuple[int, int]) -> np.ndarray:
+    collar_y = item.drawn.box_xyxy[3] + 0.6 * item.pose.eye_distance_px
+    return attributes_of(item.person, item.pose, blur, collar_y < size_hw[0])
 
 
 def _caption(kept: list[_Placed]) -> str:
@@ -203,7 +222,7 @@ def render_face_photo(index: int, kind: str = "portrait", size_hw: tuple[int, in
 
     Raises:
         UnknownNameError: for another kind.
-        InvalidFaceInputError: for a size below 32 pixels.
+        InvalidFaceInputError: for a size below 32 pixels or a negative index.
 
     Example:
         >>> photo = render_face_photo(3)
@@ -211,9 +230,11 @@ def render_face_photo(index: int, kind: str = "portrait", size_hw: tuple[int, in
         ((224, 224, 3), (68, 2))
     """
     size_hw = _checked_size(kind, size_hw)
+    if index < 0:
+        raise InvalidFaceInputError(f"index is {index}; photos are numbered from 0.")
     rng = np.random.default_rng([index, _KIND_SEEDS[kind]])
     poses = _portrait_poses(size_hw, rng) if kind == "portrait" else _scene_poses(size_hw, rng)
-    return _compose(kind, index, size_hw, poses, rng)
+    return _compose(index, size_hw, poses, rng)
 
 
 def render_group_photo(size_hw: tuple[int, int] = (720, 1080), num_faces: int = 7, index: int = 0) -> FacePhoto:
@@ -225,4 +246,14 @@ def render_group_photo(size_hw: tuple[int, int] = (720, 1080), num_faces: int = 
         index (`int`): which group.
     """
     rng = np.random.default_rng([index, _KIND_SEEDS["group"]])
-    return _compose("group", index, size_hw, _group_poses(size_hw, num_faces, rng), rng)
+    poses = _group_poses(size_hw, num_faces, rng)
+    people = [_at_ease(sample_person(rng)) for _ in poses]
+    return _compose(index, size_hw, poses, rng, people, clean=True)
+
+
+def _at_ease(person: Person) -> Person:
+    """The same person with open eyes, a mild mouth and nothing held up."""
+    mood = replace(
+        person.mood, jaw=min(person.mood.jaw, 0.3), blink=(0.0, 0.0), pucker=0.0, frown=0.0, mouth_frown=0.0
+    )
+    return replace(person, mood=mood, worn=replace(person.worn, occluder=""))

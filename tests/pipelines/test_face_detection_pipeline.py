@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy_checkpoints import MAX_FACES
+from transformers import pipeline
+
+from farl_hf.errors import UnreadablePhotoError
+
+
+@pytest.fixture
+def detect(load_pipeline):
+    return load_pipeline("face-detection")
+
+
+def scene(seed, size_wh):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size_wh[1], size_wh[0], 3), dtype=np.uint8))
+
+
+def test_faces_are_plain_and_best_first(detect):
+    faces = detect(scene(0, (120, 90)))
+    assert 0 < len(faces) <= MAX_FACES
+    assert [set(face) for face in faces] == [{"score", "box", "keypoints"}] * len(faces)
+    assert set(faces[0]["box"]) == {"xmin", "ymin", "xmax", "ymax"}
+    assert np.shape(faces[0]["keypoints"]) == (5, 2)
+    assert all(type(value) is float for face in faces for value in (face["score"], *face["box"].values()))
+    assert [face["score"] for face in faces] == sorted((face["score"] for face in faces), reverse=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_answers_do_not_depend_on_the_batch(detect, batch_size):
+    photos = [scene(seed, size) for seed, size in enumerate([(120, 90), (64, 200), (120, 90), (33, 40), (64, 200)])]
+    alone = [detect(photo) for photo in photos]
+    together = detect(photos, batch_size=batch_size)
+    for one, same in zip(alone, together, strict=True):
+        assert [face["score"] for face in one] == pytest.approx([face["score"] for face in same], abs=1e-4)
+        for face, again in zip(one, same, strict=True):
+            assert list(face["box"].values()) == pytest.approx(list(again["box"].values()), abs=1e-2)
+
+
+def test_photos_of_one_size_share_a_forward_pass(detect):
+    seen = []
+    hook = detect.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    detect([scene(0, (64, 64)), scene(1, (128, 64)), scene(2, (64, 64))], batch_size=3)
+    hook.remove()
+    assert sorted(seen) == [1, 2]
+
+
+def test_threshold_one_finds_nothing(detect):
+    assert detect(scene(0, (64, 64)), threshold=1.0) == []
+    assert detect([scene(0, (64, 64)), scene(1, (64, 64))], threshold=1.0, batch_size=2) == [[], []]
+
+
+def test_streams_and_dicts(detect):
+    photos = [scene(0, (64, 64)), {"image": scene(1, (64, 96))}]
+    assert [len(faces) for faces in detect(photo for photo in photos)] == [len(detect(photo)) for photo in photos]
+
+
+def test_unreadable_photos_are_named(detect, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(UnreadablePhotoError, match=r"broken\.jpg"):
+        detect(tmp_path / "broken.jpg")
+
+
+def test_save_and_load(detect, tmp_path):
+    detect.save_pretrained(tmp_path)
+    again = pipeline("face-detection", model=str(tmp_path), device="cpu")
+    with torch.inference_mode():
+        assert again(scene(0, (64, 64))) == detect(scene(0, (64, 64)))

@@ -1,0 +1,257 @@
+import gc
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
+from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS, LAPA_PALETTE
+
+FACE_TASKS = ("face-parsing", "face-landmarks", "face-attributes")
+FIVE_POINTS = [[30, 30], [60, 30], [45, 45], [35, 60], [55, 60]]
+
+
+def comparable(value):
+    """Answers with pictures as nested lists, and without the last digits that depend on batched arithmetic."""
+    if isinstance(value, Image.Image):
+        return np.asarray(value).tolist()
+    if isinstance(value, dict):
+        return {key: comparable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [comparable(entry) for entry in value]
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def assert_plain(value):
+    """Only what JSON knows, and pictures."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            assert type(key) in (str, int)
+            assert_plain(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            assert_plain(entry)
+    else:
+        assert type(value) in (str, int, float, type(None)) or isinstance(value, Image.Image)
+
+
+@pytest.fixture(params=FACE_TASKS)
+def run(request, load_pipeline, planted_detector):
+    return load_pipeline(request.param, detector=planted_detector)
+
+
+def test_faces_come_best_first_and_plain(run, photo_with):
+    faces = run(photo_with(3))
+    assert [round(face["score"], 3) for face in faces] == [0.7, 0.6, 0.5]
+    assert faces[0]["box"] == {"xmin": 32.0, "ymin": 15.0, "xmax": 82.0, "ymax": 75.0}
+    assert faces[2]["keypoints"] == FIVE_POINTS
+    assert_plain(faces)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
+def test_answers_do_not_depend_on_batch_or_neighbours(run, photo_with, batch_size):
+    counts = [0, 2, 0, 0, 3, 1, 0, 5, 0]
+    photos = [photo_with(count, (120 + 10 * index, 100)) for index, count in enumerate(counts)]
+    alone = [comparable(run(photo)) for photo in photos]
+    together = run(photos, batch_size=batch_size)
+    assert [len(faces) for faces in together] == counts
+    assert comparable(together) == alone
+
+
+def test_faces_of_different_photos_share_a_batch(run, photo_with):
+    seen = []
+    hook = run.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    run([photo_with(2), photo_with(0), photo_with(3)], batch_size=6)
+    hook.remove()
+    assert seen == [5]  # the photo without a face takes a place, but is not run
+
+
+def test_every_form_of_input_answers_alike(run, photo_with, tmp_path):
+    photo = photo_with(2)
+    photo.save(tmp_path / "photo.png")
+    expected = comparable(run(photo))
+    pixels = np.asarray(photo)
+    one_photo = [
+        tmp_path / "photo.png",
+        str(tmp_path / "photo.png"),
+        pixels,
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1),
+        {"image": photo},
+    ]
+    for form in one_photo:
+        assert comparable(run(form)) == expected
+    for many in ([photo, photo], (photo, photo), (form for form in (photo, pixels))):
+        assert comparable(list(run(many, batch_size=3))) == [expected, expected]
+    assert run([]) == []
+
+
+def test_generators_stream(run, photo_with):
+    taken = []
+
+    def photos():
+        for index in range(50):
+            taken.append(index)
+            yield photo_with(1)
+
+    answers = iter(run(photos()))
+    assert len(next(answers)) == 1
+    assert len(taken) < 10
+
+
+def test_datasets_of_rows_stream(run, photo_with):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"image": [np.asarray(photo_with(count)) for count in (1, 2)]})
+    rows = rows.with_format("numpy")
+    assert [len(faces) for faces in run(dict(row, image=np.asarray(row["image"], np.uint8)) for row in rows)] == [1, 2]
+
+
+def test_given_keypoints_replace_the_detector(run, photo_with, planted_detector):
+    found = run(photo_with(1))
+    given = run({"image": photo_with(1), "keypoints": [FIVE_POINTS]})
+    assert len(planted_detector.calls) == 1
+    extra = set(found[0]) - {"score", "box", "keypoints"}
+    assert comparable([{key: face[key] for key in extra} for face in given]) == comparable(
+        [{key: face[key] for key in extra} for face in found]
+    )
+    assert given[0]["score"] == 1.0
+    box = given[0]["box"]
+    assert box["xmin"] < 30 < 60 < box["xmax"]
+    assert box["ymin"] < 30 < 60 < box["ymax"]
+
+
+def test_given_boxes_and_aligned_photos(run, photo_with, planted_detector):
+    photo = photo_with(4)
+    boxed = run({"image": photo, "boxes": [[20, 15, 70, 75], [0, 0, 30, 30]]})
+    assert [face["box"]["xmax"] for face in boxed] == [70.0, 30.0]
+    assert [face["keypoints"] for face in boxed] == [None, None]
+    whole = run(photo, aligned=True)
+    assert [face["box"] for face in whole] == [{"xmin": 0.0, "ymin": 0.0, "xmax": 120.0, "ymax": 100.0}]
+    assert run({"image": photo, "boxes": []}) == []
+    assert planted_detector.calls == []
+
+
+def test_detection_settings_reach_the_detector(run, photo_with, planted_detector):
+    run(photo_with(1), threshold=0.25, nms_threshold=0.5)
+    assert planted_detector.calls == [{"threshold": 0.25, "nms_threshold": 0.5}]
+    with pytest.raises(TypeError, match="treshold"):
+        run(photo_with(1), treshold=0.3)
+
+
+@pytest.mark.parametrize(
+    "faces",
+    [
+        {"keypoints": [[[1, 2], [3, 4]]]},
+        {"keypoints": FIVE_POINTS},
+        {"keypoints": [[[float("nan"), 2], *FIVE_POINTS[1:]]]},
+        {"keypoints": [[[40, 40]] * 5]},
+        {"keypoints": [[[x + 500, y] for x, y in FIVE_POINTS]]},
+        {"keypoints": [["a", "b"]]},
+        {"boxes": [[10, 10, 10, 40]]},
+        {"boxes": [[40, 10, 10, 40]]},
+        {"boxes": [[10, 10, float("inf"), 40]]},
+        {"boxes": [[130, 10, 150, 40]]},
+        {"boxes": [10, 10, 50, 40]},
+        {"boxes": [[10, 10, 50, 40]], "keypoints": [FIVE_POINTS, FIVE_POINTS]},
+    ],
+)
+def test_faces_that_cannot_be_used_are_refused(load_pipeline, planted_detector, photo_with, faces):
+    run = load_pipeline("face-landmarks", detector=planted_detector)
+    with pytest.raises(InvalidFaceInputError):
+        run({"image": photo_with(0), **faces})
+
+
+def test_a_missing_photo_is_named(run, tmp_path):
+    with pytest.raises(UnreadablePhotoError, match=r"nowhere\.jpg"):
+        run(str(tmp_path / "nowhere.jpg"))
+    with pytest.raises(InvalidFaceInputError, match="'image'"):
+        run({"photo": "a.jpg"})
+
+
+def test_one_pixel_photos_pass(run, photo_with):
+    assert run(Image.new("RGB", (1, 1))) == []
+    assert len(run(Image.new("RGB", (1, 1)), aligned=True)) == 1
+
+
+def test_segmentation_is_a_palette_picture_of_the_photo(load_pipeline, planted_detector, photo_with):
+    parse = load_pipeline("face-parsing", detector=planted_detector)
+    face = parse(photo_with(1, (130, 90)))[0]
+    picture = face["segmentation"]
+    assert (picture.mode, picture.size) == ("P", (130, 90))
+    assert face["labels"] == dict(enumerate(LAPA_LABELS))
+    assert np.asarray(picture).max() < 11
+    assert tuple(picture.getpalette()[30:33]) == LAPA_PALETTE[10]
+
+
+def test_landmarks_move_with_the_photo(load_pipeline, photo_with):
+    """Shifting photo and keypoints by whole pixels shifts the landmarks by as much."""
+    find = load_pipeline("face-landmarks")
+    pixels = np.asarray(photo_with(0, (200, 200)))
+    black = np.zeros((300, 300, 3), np.uint8)
+    black[70:270, 40:240] = pixels
+    points = np.array(FIVE_POINTS) + 60
+    here = find({"image": pixels, "keypoints": [points]})[0]["landmarks"]
+    there = find({"image": black, "keypoints": [points + np.array([40, 70])]})[0]["landmarks"]
+    assert len(here) == 68
+    assert np.array(there) - np.array(here) == pytest.approx(np.tile([40.0, 70.0], (68, 1)), abs=0.05)
+
+
+def test_attributes_are_sorted_and_complete(load_pipeline, planted_detector, photo_with):
+    describe = load_pipeline("face-attributes", detector=planted_detector)
+    attributes = describe(photo_with(1))[0]["attributes"]
+    assert {attribute["label"] for attribute in attributes} == set(CELEBA_ATTRIBUTES)
+    scores = [attribute["score"] for attribute in attributes]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy_checkpoints, photo_with, monkeypatch):
+    from farl_hf.pipelines import face_finding
+
+    loaded = []
+    real = face_finding.load_detector
+    monkeypatch.setattr(face_finding, "load_detector", lambda *args: loaded.append(args) or real(*args))
+    run = load_pipeline("face-landmarks", detector=str(toy_checkpoints["face-detection"]))
+    run(photo_with(1), aligned=True)
+    assert loaded == []
+    assert len(run([photo_with(1), photo_with(2)])) == 2
+    assert len(loaded) == 1
+    with pytest.raises(UnknownNameError, match="retinaface-tiny"):
+        load_pipeline("face-landmarks", detector="no-such-detector")(photo_with(1))
+
+
+def test_saved_pipelines_load_again_and_tell_nothing_of_this_machine(run, photo_with, planted_detector, tmp_path):
+    run.save_pretrained(tmp_path / "saved")
+    again = pipeline(run.task, model=str(tmp_path / "saved"), device="cpu", detector=planted_detector)
+    photo = photo_with(2)
+    assert comparable(again(photo)) == comparable(run(photo))
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert "custom_pipelines" not in config
+    assert not list((tmp_path / "saved").glob("*.py"))
+
+
+def test_the_photo_is_not_copied_per_face(load_pipeline):
+    run = load_pipeline("face-landmarks")
+    points = np.array(FIVE_POINTS)
+    photo = np.zeros((400, 600, 3), np.uint8)
+    chunks = list(run.preprocess({"image": photo, "keypoints": [points + row for row in range(40)]}))
+    assert len(chunks) == 40
+    assert [chunk["is_last"] for chunk in chunks] == [False] * 39 + [True]
+    largest = max(value.numel() for chunk in chunks for value in chunk.values() if isinstance(value, torch.Tensor))
+    assert largest < photo.size / 10
+    gc.collect()
+
+
+def test_half_precision_models_run(toy_checkpoints, planted_detector, photo_with):
+    run = pipeline(
+        "face-landmarks",
+        model=str(toy_checkpoints["face-landmarks"]),
+        dtype="bfloat16",
+        device="cpu",
+        detector=planted_detector,
+    )
+    assert len(run([photo_with(2), photo_with(0)], batch_size=2)[0][0]["landmarks"]) == 68
