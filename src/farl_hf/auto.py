@@ -10,7 +10,7 @@ import importlib.machinery
 import sys
 import threading
 
-__all__ = ["register_with_transformers"]
+__all__ = ["register_with_transformers", "ship_code_with_checkpoints"]
 
 
 def _register_configs():
@@ -149,3 +149,18 @@ def register_with_transformers():
     if _registrar not in sys.meta_path:
         sys.meta_path.insert(0, _registrar)
     _registrar.register_loaded()
+
+
+def ship_code_with_checkpoints():
+    """From now on, let `save_pretrained` of our models and image processors write their code beside the weights.
+
+    Such a folder loads without farl_hf, with `trust_remote_code=True`. Not done on import, because every checkpoint of
+    a training run would carry the code.
+    """
+    from . import modeling, processing
+
+    for auto_name, config_name, model_name in _MODELS:
+        getattr(modeling, config_name).register_for_auto_class()
+        getattr(modeling, model_name).register_for_auto_class(auto_name)
+    for _, processor_name in _IMAGE_PROCESSORS:
+        getattr(processing, processor_name).register_for_auto_class()

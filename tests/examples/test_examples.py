@@ -68,7 +68,7 @@ def test_script_trains_resumes_and_leaves_a_loadable_folder(script, data_folder,
     task, model_class, main_score, num_labels = SCRIPTS[script]
     output_dir = tmp_path / "run"
     run_script(script, *as_flags(settings(data_folder, output_dir, 2)))
-    # The interrupted run goes on, told by a JSON file; in this process, because starting one takes longer than training.
+    # The interrupted run goes on, told by a JSON file; in this process, because starting one takes so long.
     arguments_file = tmp_path / "arguments.json"
     arguments_file.write_text(json.dumps(settings(data_folder, output_dir, 4)))
     scores = run_face_training(task, *parse_script_arguments([str(arguments_file)]))

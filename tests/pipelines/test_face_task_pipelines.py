@@ -1,4 +1,3 @@
-import gc
 import json
 
 import numpy as np
@@ -14,15 +13,24 @@ FACE_TASKS = ("face-parsing", "face-landmarks", "face-attributes")
 FIVE_POINTS = [[30, 30], [60, 30], [45, 45], [35, 60], [55, 60]]
 
 
-def comparable(value):
-    """Answers with pictures as nested lists, and without the last digits that depend on batched arithmetic."""
-    if isinstance(value, Image.Image):
-        return np.asarray(value).tolist()
-    if isinstance(value, dict):
-        return {key: comparable(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [comparable(entry) for entry in value]
-    return round(value, 3) if isinstance(value, float) else value
+def assert_alike(first, second):
+    """Equal, but for the last digits, which batched arithmetic may change."""
+    assert type(first) is type(second)
+    if isinstance(first, Image.Image):
+        assert (np.asarray(first) != np.asarray(second)).mean() < 1e-3
+    elif isinstance(first, dict):
+        assert list(first) == list(second)
+        assert_alike(list(first.values()), list(second.values()))
+    elif isinstance(first, list):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_alike(one, other)
+    else:
+        assert first == (pytest.approx(second, abs=5e-3) if isinstance(first, float) else second)
+
+
+def without_place(face):
+    return {key: value for key, value in face.items() if key not in ("score", "box", "keypoints")}
 
 
 def assert_plain(value):
@@ -51,14 +59,14 @@ def test_faces_come_best_first_and_plain(run, photo_with):
     assert_plain(faces)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_answers_do_not_depend_on_batch_or_neighbours(run, photo_with, batch_size):
-    counts = [0, 2, 0, 0, 3, 1, 0, 5, 0]
-    photos = [photo_with(count, (120 + 10 * index, 100)) for index, count in enumerate(counts)]
-    alone = [comparable(run(photo)) for photo in photos]
+    counts = [0, 2, 0, 0, 3, 1, 0]
+    photos = [photo_with(count, (90 + 10 * index, 80)) for index, count in enumerate(counts)]
+    alone = [run(photo) for photo in photos]
     together = run(photos, batch_size=batch_size)
     assert [len(faces) for faces in together] == counts
-    assert comparable(together) == alone
+    assert_alike(together, alone)
 
 
 def test_faces_of_different_photos_share_a_batch(run, photo_with):
@@ -74,7 +82,7 @@ def test_faces_of_different_photos_share_a_batch(run, photo_with):
 def test_every_form_of_input_answers_alike(run, photo_with, tmp_path):
     photo = photo_with(2)
     photo.save(tmp_path / "photo.png")
-    expected = comparable(run(photo))
+    expected = run(photo)
     pixels = np.asarray(photo)
     one_photo = [
         tmp_path / "photo.png",
@@ -84,9 +92,9 @@ def test_every_form_of_input_answers_alike(run, photo_with, tmp_path):
         {"image": photo},
     ]
     for form in one_photo:
-        assert comparable(run(form)) == expected
+        assert_alike(run(form), expected)
     for many in ([photo, photo], (photo, photo), (form for form in (photo, pixels))):
-        assert comparable(list(run(many, batch_size=3))) == [expected, expected]
+        assert_alike(list(run(many, batch_size=3)), [expected, expected])
     assert run([]) == []
 
 
@@ -105,19 +113,18 @@ def test_generators_stream(run, photo_with):
 
 def test_datasets_of_rows_stream(run, photo_with):
     datasets = pytest.importorskip("datasets")
-    rows = datasets.Dataset.from_dict({"image": [np.asarray(photo_with(count)) for count in (1, 2)]})
-    rows = rows.with_format("numpy")
-    assert [len(faces) for faces in run(dict(row, image=np.asarray(row["image"], np.uint8)) for row in rows)] == [1, 2]
+    features = datasets.Features({"image": datasets.Image(), "index": datasets.Value("int32")})
+    images = [photo_with(count) for count in (1, 0, 2)]
+    rows = datasets.Dataset.from_dict({"image": images, "index": [0, 1, 2]}, features=features)
+    for dataset in (rows, rows.to_iterable_dataset()):
+        assert [len(faces) for faces in run(dataset, batch_size=2)] == [1, 0, 2]
 
 
 def test_given_keypoints_replace_the_detector(run, photo_with, planted_detector):
     found = run(photo_with(1))
     given = run({"image": photo_with(1), "keypoints": [FIVE_POINTS]})
     assert len(planted_detector.calls) == 1
-    extra = set(found[0]) - {"score", "box", "keypoints"}
-    assert comparable([{key: face[key] for key in extra} for face in given]) == comparable(
-        [{key: face[key] for key in extra} for face in found]
-    )
+    assert_alike([without_place(face) for face in given], [without_place(face) for face in found])
     assert given[0]["score"] == 1.0
     box = given[0]["box"]
     assert box["xmin"] < 30 < 60 < box["xmax"]
@@ -228,7 +235,7 @@ def test_saved_pipelines_load_again_and_tell_nothing_of_this_machine(run, photo_
     run.save_pretrained(tmp_path / "saved")
     again = pipeline(run.task, model=str(tmp_path / "saved"), device="cpu", detector=planted_detector)
     photo = photo_with(2)
-    assert comparable(again(photo)) == comparable(run(photo))
+    assert_alike(again(photo), run(photo))
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert "custom_pipelines" not in config
     assert not list((tmp_path / "saved").glob("*.py"))
@@ -243,7 +250,6 @@ def test_the_photo_is_not_copied_per_face(load_pipeline):
     assert [chunk["is_last"] for chunk in chunks] == [False] * 39 + [True]
     largest = max(value.numel() for chunk in chunks for value in chunk.values() if isinstance(value, torch.Tensor))
     assert largest < photo.size / 10
-    gc.collect()
 
 
 def test_half_precision_models_run(toy_checkpoints, planted_detector, photo_with):

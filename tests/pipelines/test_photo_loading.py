@@ -111,7 +111,7 @@ def test_unreadable_files_are_named(tmp_path):
     [
         Image.new("RGB", (0, 5)),
         np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((5, 5, 2), np.uint8),
         np.zeros((2, 4, 4, 3), np.uint8),
         np.full((4, 4), 300.0),
         np.full((4, 4), np.nan),

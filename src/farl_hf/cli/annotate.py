@@ -69,6 +69,8 @@ def annotate(
 
 def _run(arguments, checkpoints, tasks, output: Path, device, batch_size: int, threshold) -> dict[str, Exception]:
     """Annotate what the arguments name; the photos that failed, with the reason."""
+    from rich.text import Text
+
     from farl_hf.cli.annotation_run import annotate_photos
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
     from farl_hf.cli.photo_files import find_photos
@@ -79,7 +81,7 @@ def _run(arguments, checkpoints, tasks, output: Path, device, batch_size: int, t
     failures |= annotate_photos(annotator, photos, output)
     console = error_console()
     for photo, error in failures.items():
-        console.print(f"[bold red]Failed:[/] {photo}: {error}", markup=True, highlight=False)
+        console.print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
     return failures
 
 

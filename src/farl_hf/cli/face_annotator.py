@@ -2,18 +2,18 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from transformers import Pipeline, pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint_path
 from farl_hf.cli.task_names import DETECTION
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
-from farl_hf.errors import NotACheckpointError
+from farl_hf.errors import NotACheckpointError, UnknownNameError
 from farl_hf.pipelines.photo_loading import load_photo
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 
@@ -70,12 +70,12 @@ class FaceAnnotator:
     def _find_faces(self, photo: Image.Image) -> list[dict[str, Any]]:
         """One dict per face with the answers of all tasks."""
         aligned = DETECTION not in self.pipelines
-        faces = [] if aligned else self.pipelines[DETECTION](photo, **self.detection)
-        photo_input = {"image": photo, "keypoints": [face["keypoints"] for face in faces]}
+        found = [] if aligned else self.pipelines[DETECTION](photo, **self.detection)
+        faces = found
         for task, run_task in self.pipelines.items():
-            if task != DETECTION and (aligned or faces):
-                answers = run_task(photo_input, aligned=aligned, batch_size=self.batch_size)
-                faces = [answer | face for answer, face in zip(answers, faces or answers, strict=True)]
+            if task != DETECTION and (aligned or found):
+                answers = run_task(photo, aligned=aligned, detector=lambda _: found, batch_size=self.batch_size)
+                faces = [face | answer for face, answer in zip(faces or answers, answers, strict=True)]
         return faces
 
     def _draw(self, task: str, photo: Image.Image, faces: list[dict[str, Any]], stem: str) -> Path:
@@ -100,9 +100,22 @@ def load_pipelines(checkpoints: Mapping[str, str | None], device: str | None) ->
         device (`str`, *optional*): Such as "cpu" or "cuda:1"; the first accelerator if there is one otherwise.
 
     Raises:
-        UnknownNameError, NotACheckpointError: If a checkpoint does not exist or is not one of its task.
+        UnknownNameError, NotACheckpointError: If a checkpoint does not exist or is not one of its task, or if there is
+            no such device.
     """
+    if device is not None:
+        _require_device(device)
     return {task: _load_pipeline(task, checkpoint, device) for task, checkpoint in checkpoints.items()}
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        reason = str(error).splitlines()[0]
+        raise UnknownNameError(
+            f"The device {device!r} cannot be used: {reason}; `farl-hf env` lists those here."
+        ) from error
 
 
 def _load_pipeline(task: str, checkpoint: str | None, device: str | None) -> Pipeline:
@@ -116,11 +129,13 @@ def _load_pipeline(task: str, checkpoint: str | None, device: str | None) -> Pip
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that readers see either the old one or the whole new one."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
-        file.write("\n")
-    Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _attributes_picture(photo: Image.Image, faces: list[dict[str, Any]]) -> Image.Image:

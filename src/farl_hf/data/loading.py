@@ -1,11 +1,14 @@
 """Data sets by name, in the common row shape."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
+
 from farl_hf.errors import MissingExtraError, UnknownNameError
 
-__all__ = ["load_face_dataset"]
+__all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -44,13 +47,37 @@ def load_face_dataset(
     else:
         try:
             splits = datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, HFValidationError) as error:
             raise UnknownNameError(
                 f"There is no data set {name!r}; expected synthetic_faces, a folder or a name on the Hub ({error})."
             ) from error
     return {
         split: limited(rows, num_photos.get(split)) for split, rows in splits.items() if num_photos.get(split) != 0
     }
+
+
+def load_face_datasets(
+    names: Sequence[str], config_name: str | None = None, *, num_photos: dict[str, int] | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Splits of several data sets, each joined to one; see [`load_face_dataset`]. The limits hold for the whole."""
+    loaded = [load_face_dataset(name, config_name, num_photos=num_photos, **settings) for name in names]
+    if len(loaded) == 1:
+        return loaded[0]
+    import datasets
+
+    splits = dict.fromkeys(split for one in loaded for split in one)
+    return {
+        split: limited(
+            datasets.concatenate_datasets([one[split] for one in loaded if split in one]),
+            (num_photos or {}).get(split),
+        )
+        for split in splits
+    }
+
+
+def is_synthetic(rows: Any) -> bool:
+    """Whether a split was rendered by [`SyntheticFaces`], also after a stay in a folder."""
+    return getattr(getattr(rows, "info", None), "builder_name", None) == "synthetic_faces"
 
 
 def load_synthetic_faces(

@@ -55,8 +55,8 @@ def _draw_lines(layer: FineLayer, points_xy: np.ndarray, groups: dict, width_px:
 def _draw_points(layer: FineLayer, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
     for name, (indices, _) in groups.items():
         for point_xy in points_xy[list(indices)]:
-            layer.dot(point_xy, 1.5 * width_px, _colour(name))
-            layer.dot(point_xy, 0.85 * width_px, (255, 255, 255))
+            layer.dot(point_xy, 1.3 * width_px, _colour(name))
+            layer.dot(point_xy, 0.75 * width_px, (255, 255, 255))
 
 
 def _colour(group_name: str) -> tuple[int, int, int]:

@@ -174,6 +174,9 @@ class FaRLPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory, **kwargs):
         """Save in this library's own layout, whatever layout the weights were loaded from."""
         kwargs.setdefault("save_original_format", False)
+        if self._auto_class is not None:  # code is saved too: let plain `AutoModel` find this class in it
+            module_name = type(self).__module__.rsplit(".", 1)[-1]
+            self.config.auto_map = {"AutoModel": f"{module_name}.{type(self).__name__}"}
         super().save_pretrained(save_directory, **kwargs)
 
 

@@ -10,6 +10,7 @@ Letters in shapes: B pictures, A anchors, H W height and width of the input, C c
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,21 @@ def make_anchors(size_hw, steps, min_sizes, device=None) -> torch.Tensor:
         anchors[..., 2:] = torch.tensor(sizes, dtype=anchors.dtype, device=device)[:, None]
         levels.append(anchors.flatten(0, 2))
     return torch.cat(levels)
+
+
+# A folder of photos comes in few sizes; the bound keeps one of thousands of sizes from filling memory.
+@lru_cache(maxsize=16)
+def _cached_anchors(size_hw, steps, min_sizes, device):
+    # Outside inference mode, so that anchors first made there still serve training.
+    with torch.inference_mode(False):
+        return make_anchors(size_hw, steps, min_sizes, device)
+
+
+def anchors_for(size_hw, config, device) -> torch.Tensor:
+    """`make_anchors` of a configuration, cached per input size; do not write into the result."""
+    min_sizes = tuple(tuple(sizes) for sizes in config.min_sizes)
+    make = make_anchors if torch.compiler.is_compiling() else _cached_anchors
+    return make(tuple(size_hw), tuple(config.steps), min_sizes, device)
 
 
 @dataclass
@@ -373,7 +389,7 @@ class RetinaFaceForFaceDetection(RetinaFacePreTrainedModel):
         box_offsets = self.box_head(feature_maps)
         keypoint_offsets = self.keypoint_head(feature_maps)
         config, size_hw = self.config, pixel_values.shape[-2:]
-        anchors = make_anchors(size_hw, config.steps, config.min_sizes, pixel_values.device)
+        anchors = anchors_for(size_hw, config, pixel_values.device)
 
         loss = loss_dict = None
         if labels is not None:
@@ -396,5 +412,6 @@ __all__ = [
     "RetinaFaceModel",
     "RetinaFaceModelOutput",
     "RetinaFacePreTrainedModel",
+    "anchors_for",
     "make_anchors",
 ]

@@ -35,7 +35,7 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
         raise ValueError(f"{logits_KHW.shape[0]} classes; label maps are uint8 and hold fewer than {_MIXED}.")
     scores_KHW = interpolate(logits_KHW[None].float(), size=geometry.size_hw, mode="bilinear", align_corners=False)[0]
     winners_HW = scores_KHW.max(dim=0).indices
-    outside = 0 if geometry.warp_factor == 0 else _border_class(winners_HW, geometry.grid_offset)
+    outside = 0 if geometry.warp_factor == 0 else _border_class(winners_HW)
     height, width = photo_size_hw
     labels_HW = torch.full((height, width), outside or 0, dtype=torch.uint8, device=logits_KHW.device)
     cells = _cell_classes(winners_HW)
@@ -49,11 +49,8 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
     return labels_HW
 
 
-def _border_class(winners_HW, grid_offset):
-    """Return the one class of the border, or None. On the integer grid, far reads mix the first two rows, columns."""
-    low = 2 if grid_offset else 1
-    sides = (winners_HW[:low], winners_HW[-1], winners_HW[:, :low], winners_HW[:, -1])
-    border = torch.cat([side.flatten() for side in sides])
+def _border_class(winners_HW):
+    border = torch.cat([winners_HW[0], winners_HW[-1], winners_HW[:, 0], winners_HW[:, -1]])
     return int(border[0]) if bool((border == border[0]).all()) else None
 
 

@@ -12,10 +12,11 @@ from transformers import PreTrainedModel, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from farl_hf.data.loading import SPLITS, load_face_dataset
+from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
 from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
+from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.evaluation import make_evaluation
@@ -29,7 +30,8 @@ __all__ = ["run_face_training"]
 logger = logging.get_logger(__name__)
 
 LABEL_SETS = {"lapa": LAPA_LABELS, "celebamask": CELEBAMASK_LABELS}
-SCRATCH_IMAGE_SIZE = 128
+SCRATCH_IMAGE_SIZE = 224
+NUM_LANDMARKS = 68  # of 300-W, and of the synthetic faces
 
 
 def run_face_training(
@@ -51,11 +53,10 @@ def run_face_training(
     task = FACE_TASK_SETTINGS[task_name]
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(data_args, training_args)
-    label_columns = columns_of_labels(task, splits)
-    label_names = names_of_labels(task, data_args, label_columns)
+    label_names = names_of_labels(task, model_args, data_args, training_args, splits)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
-    train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_columns)
+    train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)
     evaluation = make_evaluation(task.name, processor, label_names)
     choose_best_checkpoint_by(training_args, evaluation)
     trainer = FaRLTrainer(
@@ -75,8 +76,9 @@ def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) 
     """The data set's splits, no larger than asked for."""
     limits = dict.fromkeys(SPLITS, 0)  # what is neither trained nor evaluated on need not be rendered
     limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
-    splits = load_face_dataset(
-        data_args.dataset_name,
+    names = [data_args.dataset_name] if isinstance(data_args.dataset_name, str) else data_args.dataset_name
+    splits = load_face_datasets(
+        names,
         data_args.dataset_config_name,
         num_photos={split: count for split, count in limits.items() if count is not None},
         cache_dir=data_args.cache_dir,
@@ -89,46 +91,57 @@ def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) 
     missing = [split for split in needed if split not in splits]
     if missing:
         raise UnknownNameError(
-            f"The data set {data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(splits)}."
+            f"The data set {', '.join(names)} has no split {missing[0]!r}; it has: {', '.join(splits)}."
         )
     return splits
 
 
-def columns_of_labels(task: FaceTask, splits: dict[str, Any]) -> list[int] | None:
-    """Attributes that the data labels at all, so that no output stays untrained; None for other tasks."""
-    if task.name != "attributes":
-        return None
-    rows = splits.get("train") or next(iter(splits.values()))
-    attributes = np.concatenate(
-        [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
-    )
-    return [int(column) for column in np.flatnonzero((attributes != -100).any(axis=0))]
-
-
-def names_of_labels(task: FaceTask, data_args: DataArguments, label_columns: list[int] | None) -> list[str]:
+def names_of_labels(
+    task: FaceTask,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: FaRLTrainingArguments,
+    splits: dict[str, Any],
+) -> list[str]:
     """Names of the model's outputs, in order."""
+    if model_args.model_name_or_path and not training_args.do_train:
+        id2label = FaRLConfig.from_pretrained(model_args.model_name_or_path).id2label
+        return [id2label[index] for index in range(len(id2label))]
     if task.name == "attributes":
-        return [CELEBA_ATTRIBUTES[column] for column in label_columns]
+        return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
-        return [f"point_{index}" for index in range(68)]
+        return [f"point_{index}" for index in range(NUM_LANDMARKS)]
     if data_args.label_set not in LABEL_SETS:
         raise UnknownNameError(f"{data_args.label_set!r} is not a label set. Known: {', '.join(LABEL_SETS)}.")
     return list(LABEL_SETS[data_args.label_set])
 
 
+def names_of_labelled_attributes(rows: Any) -> list[str]:
+    """Attributes that the data labels at all, so that no output of the model stays untrained."""
+    faces = [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
+    labelled = (np.concatenate(faces) != -100).any(axis=0)
+    return [name for name, used in zip(CELEBA_ATTRIBUTES, labelled, strict=True) if used]
+
+
 def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProcessor:
-    """The checkpoint's image processor if it has one, else the task's; flags replace single settings."""
+    """The image processor of a checkpoint of the same task, else the task's own; flags replace single settings.
+
+    A checkpoint of another task lends its weights only: its crops are framed for that task.
+    """
     settings: dict[str, Any] = {
         "warp_factor": model_args.warp_factor,
         "face_scale": model_args.face_scale,
         "size": square(model_args.image_size) if model_args.image_size else None,
     }
     given = {name: value for name, value in settings.items() if value is not None}
-    folder = Path(model_args.model_name_or_path or "")
-    if model_args.model_name_or_path and (not folder.is_dir() or (folder / "preprocessor_config.json").is_file()):
-        return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
+    image_size = SCRATCH_IMAGE_SIZE
+    if model_args.model_name_or_path:
+        config = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+        if task.model_class.__name__ in (config.architectures or ()):
+            return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
+        image_size = config.vision_config.image_size
     defaults = {
-        "size": square(SCRATCH_IMAGE_SIZE),
+        "size": square(image_size),
         "warp_factor": task.warp_factor,
         "face_scale": task.face_scale,
         "face_template": [list(point) for point in task.face_template],
@@ -175,20 +188,22 @@ def make_samples(
     data_args: DataArguments,
     training_args: FaRLTrainingArguments,
     splits: dict[str, Any],
-    label_columns: list[int] | None,
+    label_names: list[str],
 ) -> tuple[FaceSamples | None, FaceSamples | None]:
     """Training and evaluation samples, as far as they are needed."""
+    attributes = task.name == "attributes"
     settings = {
         "alignment": data_args.alignment,
         "num_labels": len(LABEL_SETS.get(data_args.label_set, ())),
         "min_face_px": data_args.min_face_px,
-        "attribute_columns": label_columns,
+        "attribute_columns": [CELEBA_ATTRIBUTES.index(name) for name in label_names] if attributes else None,
         "seed": training_args.seed,
     }
-    synthetic = data_args.dataset_name == "synthetic_faces"
-    recipe = data_args.augmentation or (task.synthetic_augmentation if synthetic else task.official_augmentation)
     train_samples = eval_samples = None
     if training_args.do_train:
+        synthetic = is_synthetic(splits["train"])
+        recipe = data_args.augmentation or (task.synthetic_augmentation if synthetic else task.official_augmentation)
+        logger.warning(f"Augmentation recipe: {recipe}.")
         train_samples = FaceSamples(splits["train"], processor, task.name, recipe, **settings)
     if training_args.do_eval:
         rows = splits[data_args.eval_split]

@@ -24,7 +24,7 @@ class ModelArguments:
         metadata={"help": "Start from random weights: tiny, toy, base, or a JSON file with FaRLConfig arguments."},
     )
     image_size: int | None = field(
-        default=None, metadata={"help": "Side of the crop in pixels. Default: the checkpoint's, or 128 from scratch."}
+        default=None, metadata={"help": "Side of the crop in pixels. Default: the checkpoint's, or 224 from scratch."}
     )
     warp_factor: float | None = field(
         default=None, metadata={"help": "Alpha of the tanh warp. Default: 0.8 for parsing, else 0."}
@@ -51,9 +51,11 @@ class ModelArguments:
 class DataArguments:
     """Which photos are used, and how samples are made of them."""
 
-    dataset_name: str = field(
-        default="synthetic_faces",
-        metadata={"help": "synthetic_faces, a folder written by save_to_disk, or a name for datasets.load_dataset."},
+    dataset_name: list[str] = field(
+        default_factory=lambda: ["synthetic_faces"],
+        metadata={
+            "help": "synthetic_faces, folders written by save_to_disk, or names for datasets.load_dataset; joined."
+        },
     )
     dataset_config_name: str | None = field(
         default=None, metadata={"help": "Configuration of the data set; portraits or scenes for synthetic_faces."}

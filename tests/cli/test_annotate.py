@@ -1,0 +1,182 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_checkpoints import MAX_FACES
+from typer.testing import CliRunner
+
+from farl_hf.cli import app
+
+TASKS = ("face-detection", "face-parsing", "face-landmarks", "face-attributes")
+
+
+@pytest.fixture
+def annotate(toy_defaults, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["annotate", "--device", "cpu", *map(str, arguments)])
+
+    return run
+
+
+def save_photo(path, seed=0, size_wh=(96, 80)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def read_records(folder):
+    return json.loads((folder / "faces.json").read_text())
+
+
+def test_one_photo_all_tasks(annotate, tmp_path):
+    photo = save_photo(tmp_path / "photo.png")
+    result = annotate(photo)
+    assert result.exit_code == 0, result.output
+    output = tmp_path / "farl_annotations"
+    (record,) = read_records(output)
+    assert record["photo"] == str(photo)
+    assert 0 < len(record["faces"]) <= MAX_FACES
+    for face in record["faces"]:
+        assert set(face) == {"score", "box", "keypoints", "segmentation", "labels", "landmarks", "attributes"}
+        with Image.open(output / face["segmentation"]) as segmentation:
+            assert (segmentation.mode, segmentation.size) == ("P", (96, 80))
+    for task in TASKS:
+        with Image.open(output / f"photo.{task}.jpg") as picture:
+            assert picture.width == 96
+
+
+def test_detection_runs_once_and_its_scores_are_kept(annotate, tmp_path, monkeypatch):
+    from farl_hf.pipelines import FaceDetectionPipeline
+
+    calls = []
+    real = FaceDetectionPipeline.preprocess
+    monkeypatch.setattr(FaceDetectionPipeline, "preprocess", lambda self, photo: calls.append(1) or real(self, photo))
+    annotate(save_photo(tmp_path / "photo.png"))
+    assert len(calls) == 1
+    assert all(face["score"] < 1 for face in read_records(tmp_path / "farl_annotations")[0]["faces"])
+
+
+def test_chosen_tasks_only(annotate, tmp_path):
+    annotate(save_photo(tmp_path / "photo.png"), "--tasks", "landmarks", "-o", "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["faces.json", "photo.face-landmarks.jpg"]
+    assert set(read_records(tmp_path / "out")[0]["faces"][0]) == {"score", "box", "keypoints", "landmarks"}
+
+
+def test_folders_patterns_and_equal_stems(annotate, tmp_path):
+    for index, name in enumerate(["a/photo.png", "b/photo.jpg", "b/deep/Photo.png", "c/other.bmp", "a/notes.txt"]):
+        save_photo(tmp_path / name, index) if not name.endswith("txt") else (tmp_path / name).write_text("no photo")
+    result = annotate("a", "b", "c/*.bmp", "a/photo.png", "--tasks", "detection", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert [record["photo"] for record in read_records(tmp_path / "out")] == [
+        "a/photo.png", "b/deep/Photo.png", "b/photo.jpg", "c/other.bmp",
+    ]  # fmt: skip
+    assert sorted(path.name.lower() for path in (tmp_path / "out").glob("*.jpg")) == [
+        "other.face-detection.jpg",
+        "photo-2.face-detection.jpg",
+        "photo-3.face-detection.jpg",
+        "photo.face-detection.jpg",
+    ]
+
+
+def test_bad_photos_are_reported_and_the_rest_goes_on(annotate, tmp_path):
+    save_photo(tmp_path / "in/a.png")
+    (tmp_path / "in/b.png").write_bytes(b"broken")
+    save_photo(tmp_path / "in/c.png")
+    result = annotate("in", "missing.jpg", "none/*.png", "--tasks", "detection")
+    assert result.exit_code == 1
+    assert [record["photo"] for record in read_records(tmp_path / "farl_annotations")] == ["in/a.png", "in/c.png"]
+    output = result.output + result.stderr
+    for name in ("in/b.png", "missing.jpg", "none/*.png"):
+        assert name in output
+
+
+def test_running_twice_in_the_photo_folder_annotates_photos_only(annotate, tmp_path):
+    save_photo(tmp_path / "photo.png")
+    for _ in range(2):
+        result = annotate(tmp_path, "-o", tmp_path, "--tasks", "parsing,detection")
+        assert result.exit_code == 0, result.output
+        assert len(read_records(tmp_path)) == 1
+
+
+def test_exif_rotated_grey_and_transparent_photos(annotate, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(save_photo(tmp_path / "x.png")).save(tmp_path / "turned.jpg", exif=exif)
+    Image.open(tmp_path / "x.png").convert("LA").save(tmp_path / "grey.png")
+    result = annotate("turned.jpg", "grey.png", "--tasks", "parsing", "-o", "out")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out/turned.face-1.segmentation.png") as segmentation:
+        assert segmentation.size == (80, 96)
+
+
+def test_aligned_photos_skip_the_detector(annotate, tmp_path):
+    result = annotate(save_photo(tmp_path / "face.png"), "--aligned", "--detector", "no-such-model")
+    assert result.exit_code == 0, result.output
+    (face,) = read_records(tmp_path / "farl_annotations")[0]["faces"]
+    assert face["box"] == {"xmin": 0.0, "ymin": 0.0, "xmax": 96.0, "ymax": 80.0}
+    assert not (tmp_path / "farl_annotations/face.face-detection.jpg").exists()
+
+
+def test_no_face_is_a_result(annotate, tmp_path):
+    result = annotate(save_photo(tmp_path / "photo.png"), "--threshold", "1.0")
+    assert result.exit_code == 0, result.output
+    assert read_records(tmp_path / "farl_annotations") == [{"photo": str(tmp_path / "photo.png"), "faces": []}]
+    assert (tmp_path / "farl_annotations/photo.face-parsing.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tasks", "recognition"], "face-attributes"),
+        (["--tasks", "detection", "--aligned"], "No task is left"),
+        (["--parsing-model", "farl-huge"], "farl-tiny-parsing"),
+        (["--parsing-model", "."], "config.json"),
+        (["--output", "photo.png"], "photo.png"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_options_that_cannot_work_are_explained(annotate, tmp_path, options, said):
+    save_photo(tmp_path / "photo.png")
+    result = annotate("photo.png", *options)
+    assert result.exit_code == 2
+    assert said in result.output + result.stderr
+    assert "Traceback" not in result.output + result.stderr
+
+
+def test_checkpoints_of_another_task_are_refused(annotate, tmp_path, toy_defaults):
+    result = annotate(save_photo(tmp_path / "photo.png"), "--parsing-model", toy_defaults / "retinaface-tiny")
+    assert result.exit_code == 2
+    assert "cannot be loaded as a face-parsing checkpoint" in result.output + result.stderr
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+    from farl_hf.cli.face_annotator import write_json
+
+    write_json(tmp_path / "faces.json", [1])
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "faces.json", [object()])
+    assert (tmp_path / "faces.json").read_text() == "[\n 1\n]\n"
+    assert os.listdir(tmp_path) == ["faces.json"]
+
+
+def test_an_interrupted_run_keeps_what_it_found(annotate, tmp_path, monkeypatch):
+    from farl_hf.cli.face_annotator import FaceAnnotator
+
+    real = FaceAnnotator.annotate
+
+    def interrupted(self, source, name, stem):
+        if stem == "b":
+            raise KeyboardInterrupt
+        return real(self, source, name, stem)
+
+    monkeypatch.setattr(FaceAnnotator, "annotate", interrupted)
+    for name in "abc":
+        save_photo(tmp_path / f"in/{name}.png")
+    assert annotate("in", "--tasks", "detection").exit_code != 0
+    assert [record["photo"] for record in read_records(tmp_path / "farl_annotations")] == ["in/a.png"]

@@ -1,0 +1,42 @@
+import datasets
+import pytest
+from face_rows import make_face_dataset
+
+from farl_hf.data.loading import is_synthetic, load_face_dataset, load_face_datasets
+from farl_hf.errors import UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    paths = [tmp_path_factory.mktemp("faces") for _ in range(2)]
+    for first, path in enumerate(paths):
+        train = make_face_dataset(3, first_index=10 * first)
+        datasets.DatasetDict(train=train, test=make_face_dataset(1)).save_to_disk(str(path))
+    return [str(path) for path in paths]
+
+
+def test_a_folder_is_loaded_and_limited(folders):
+    splits = load_face_dataset(folders[0], num_photos={"train": 2, "test": 0})
+    assert {split: rows["index"][:] for split, rows in splits.items()} == {"train": [0, 1]}
+
+
+def test_several_folders_are_joined_and_limited_together(folders):
+    assert load_face_datasets(folders)["train"]["index"][:] == [0, 1, 2, 10, 11, 12]
+    assert load_face_datasets(folders, num_photos={"train": 2})["train"]["index"][:] == [0, 1]
+
+
+def test_unknown_name_is_explained():
+    with pytest.raises(UnknownNameError, match="synthetic_faces"):
+        load_face_dataset("./no_such_folder")
+
+
+def test_synthetic_faces_are_rendered_and_recognised_after_saving(tmp_path):
+    splits = load_face_dataset(
+        "synthetic_faces", num_photos={"train": 1, "validation": 1, "test": 0}, cache_dir=str(tmp_path / "cache")
+    )
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 1, "validation": 1}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
+    joined = load_face_datasets([str(tmp_path / "saved")] * 2)
+    assert len(joined["train"]) == 2
+    assert is_synthetic(joined["train"])
+    assert not is_synthetic(make_face_dataset(1))
