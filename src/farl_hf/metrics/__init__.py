@@ -1,1 +1,28 @@
-"""To be described."""
+"""Scores of detection, parsing, landmarks and attributes: pure functions over arrays.
+
+Each metric has a function that makes sufficient statistics of a part of the data, which add up over batches and
+processes, and one that makes scores of them. `farl_hf.metrics.evaluate_modules` wraps them for the `evaluate` package.
+"""
+
+from farl_hf.metrics.attributes import attribute_accuracy, count_correct_attributes
+from farl_hf.metrics.detection_ap import average_precision
+from farl_hf.metrics.landmarks import (
+    area_under_curve_and_failure_rate,
+    landmark_scores,
+    nme_per_face,
+    normaliser_px,
+)
+from farl_hf.metrics.parsing import confusion_matrix, f1_per_class, parsing_f1
+
+__all__ = [
+    "area_under_curve_and_failure_rate",
+    "attribute_accuracy",
+    "average_precision",
+    "confusion_matrix",
+    "count_correct_attributes",
+    "f1_per_class",
+    "landmark_scores",
+    "nme_per_face",
+    "normaliser_px",
+    "parsing_f1",
+]

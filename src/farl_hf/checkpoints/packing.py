@@ -1,0 +1,67 @@
+"""Packs a trained checkpoint folder into a built-in one: `python -m farl_hf.checkpoints.packing RUN_FOLDER NAME`.
+
+Weights of two or more dimensions are stored in half precision, which halves the package; `config.json` asks for
+float32, so they are computed with in full precision. Norms, biases and running statistics keep float32. The model card
+is written by hand: it states what was measured.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint_path
+from farl_hf.errors import NotACheckpointError, UnknownNameError
+
+__all__ = ["pack_checkpoint"]
+
+_SETTINGS_FILES = ("config.json", "preprocessor_config.json")
+_WEIGHTS_FILE = "model.safetensors"
+
+
+def pack_checkpoint(source: Path, target: Path) -> int:
+    """Write a packed copy of a checkpoint folder.
+
+    Args:
+        source (`Path`): A folder that training wrote.
+        target (`Path`): Where to write; files of the same names are replaced.
+
+    Returns:
+        `int`: Size of the packed weights in bytes.
+
+    Raises:
+        NotACheckpointError: If `source` lacks a file of a complete checkpoint.
+    """
+    missing = [name for name in (*_SETTINGS_FILES, _WEIGHTS_FILE) if not (source / name).is_file()]
+    if missing:
+        raise NotACheckpointError(f"{source} lacks {', '.join(missing)}; give a folder that a training script wrote.")
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _SETTINGS_FILES:
+        shutil.copyfile(source / name, target / name)
+    config = json.loads((source / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
+    weights = {name: _packed(values) for name, values in load_file(source / _WEIGHTS_FILE).items()}
+    save_file(weights, target / _WEIGHTS_FILE, metadata={"format": "pt"})
+    return (target / _WEIGHTS_FILE).stat().st_size
+
+
+def _packed(values: torch.Tensor) -> torch.Tensor:
+    return values.half() if values.ndim >= 2 and values.is_floating_point() else values
+
+
+def main() -> None:
+    """Pack the folder named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run_folder", type=Path, help="folder that a training script wrote")
+    parser.add_argument("name", help=f"one of {', '.join(EMBEDDED_CHECKPOINTS)}")
+    arguments = parser.parse_args()
+    if arguments.name not in EMBEDDED_CHECKPOINTS:
+        raise UnknownNameError(f"{arguments.name!r} is not one of {', '.join(EMBEDDED_CHECKPOINTS)}.")
+    pack_checkpoint(arguments.run_folder, checkpoint_path(arguments.name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from farl_hf.checkpoints.packing import pack_checkpoint
+from farl_hf.errors import NotACheckpointError
+
+
+def write_run(folder):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "farl"}))
+    (folder / "preprocessor_config.json").write_text("{}")
+    weights = {"a.weight": torch.full((4, 4), 1 / 3), "a.bias": torch.full((4,), 1 / 3), "count": torch.tensor(7)}
+    save_file(weights, folder / "model.safetensors")
+    return weights
+
+
+def test_matrices_are_halved_and_the_rest_is_kept(tmp_path):
+    weights = write_run(tmp_path / "run")
+    size = pack_checkpoint(tmp_path / "run", tmp_path / "packed")
+    packed = load_file(tmp_path / "packed" / "model.safetensors")
+    assert packed["a.weight"].dtype == torch.float16
+    assert torch.equal(packed["a.bias"], weights["a.bias"])
+    assert torch.equal(packed["count"], weights["count"])
+    assert size == (tmp_path / "packed" / "model.safetensors").stat().st_size
+    assert json.loads((tmp_path / "packed" / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_an_incomplete_folder_is_refused_by_the_name_of_what_it_lacks(tmp_path):
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "preprocessor_config.json").unlink()
+    with pytest.raises(NotACheckpointError, match=r"preprocessor_config\.json"):
+        pack_checkpoint(tmp_path / "run", tmp_path / "packed")

@@ -1,0 +1,34 @@
+"""Scores do not depend on the number of processes, although the last batch is padded with repeated samples."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from face_rows import make_face_dataset
+
+from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
+from farl_hf.training.face_training import run_face_training
+from farl_hf.training.script_arguments import parse_script_arguments
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_parsing.py"
+
+
+def test_two_processes_score_as_one(toy_config, tmp_path):
+    datasets.DatasetDict(validation=make_face_dataset(5)).save_to_disk(str(tmp_path / "faces"))
+    FaRLForFaceParsing(toy_config(num_labels=11)).save_pretrained(tmp_path / "model")
+    FaRLImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "model")
+    flags = ["--model_name_or_path", tmp_path / "model", "--dataset_name", tmp_path / "faces", "--do_eval"]
+    flags = [*map(str, flags), "--per_device_eval_batch_size", "2", "--dataloader_num_workers", "0"]
+    alone = run_face_training("parsing", *parse_script_arguments([*flags, "--output_dir", str(tmp_path / "one")]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
+    command += [str(SCRIPT), *flags, "--output_dir", str(tmp_path / "two"), "--ddp_backend", "gloo"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    together = json.loads((tmp_path / "two" / "eval_results.json").read_text())
+    scores = [name for name in alone if "f1" in name or "accuracy" in name]
+    assert {name: together[name] for name in scores} == pytest.approx({name: alone[name] for name in scores}, abs=0)
