@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import Pipeline, pipeline
+from transformers.utils.logging import disable_progress_bar
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint_path
 from farl_hf.cli.task_names import DETECTION
@@ -105,6 +106,7 @@ def load_pipelines(checkpoints: Mapping[str, str | None], device: str | None) ->
     """
     if device is not None:
         _require_device(device)
+    disable_progress_bar()  # of Transformers, whose bars for loading weights would bury ours
     return {task: _load_pipeline(task, checkpoint, device) for task, checkpoint in checkpoints.items()}
 
 

@@ -6,17 +6,20 @@ converge is off the surface, so silhouettes are exact to a fraction of a pixel.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 __all__ = ["SurfacePatch", "splat_grid"]
 
-_EMPTY_DEPTH = -1e3
+_EMPTY_DEPTH = np.float32(-1e3)
 # cv2.remap refuses pictures of 32767 columns.
 _MAX_RETRIES = 20000
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+_SQUARE = np.ones((5, 5), np.uint8)
+_ELLIPSES = {size: cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)) for size in (3, 7)}
+_HALF = np.float32(0.5)
 
 
 @dataclass(frozen=True)
@@ -44,130 +47,141 @@ class SurfacePatch:
         return slice(y, y + self.mask.shape[0]), slice(x, x + self.mask.shape[1])
 
     def sample(self, grid: np.ndarray) -> np.ndarray:
-        """Values (h, w[, c]) of a per-vertex grid at each pixel, bilinear."""
+        """Values (h, w[, c]) of a per-vertex grid at each pixel, bilinear; fastest with one or four channels."""
         return cv2.remap(grid, self.column, self.row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _derivatives(xy: np.ndarray) -> np.ndarray:
-    """d(x, y)/d(column, row) of each grid point: (h, w, 4) as x_c, y_c, x_r, y_r."""
-    out = np.empty((*xy.shape[:2], 4), np.float32)
-    out[:, 1:-1, :2] = (xy[:, 2:] - xy[:, :-2]) * np.float32(0.5)
-    out[:, 0, :2] = xy[:, 1] - xy[:, 0]
-    out[:, -1, :2] = xy[:, -1] - xy[:, -2]
-    out[1:-1, :, 2:] = (xy[2:] - xy[:-2]) * np.float32(0.5)
-    out[0, :, 2:] = xy[1] - xy[0]
-    out[-1, :, 2:] = xy[-1] - xy[-2]
+    """d(x, y)/d(column, row) of each grid point of (2, h, w): (4, h, w) as x_c, y_c, x_r, y_r."""
+    out = np.zeros((4, *xy.shape[1:]), np.float32)
+    np.subtract(xy[..., 2:], xy[..., :-2], out=out[:2, :, 1:-1])
+    np.subtract(xy[:, 2:], xy[:, :-2], out=out[2:, 1:-1])
+    out *= _HALF
+    out[:2, :, 0] = xy[..., 1] - xy[..., 0]
+    out[:2, :, -1] = xy[..., -1] - xy[..., -2]
+    out[2:, 0] = xy[:, 1] - xy[:, 0]
+    out[2:, -1] = xy[:, -1] - xy[:, -2]
     return out
 
 
-def _window_of(projected: np.ndarray, size_hw: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    x, y = cv2.split(np.ascontiguousarray(projected[..., :2]))
+def _window_of(x: np.ndarray, y: np.ndarray, size_hw: tuple[int, int]) -> tuple[int, int, int, int] | None:
     x_low, y_low = max(int(np.floor(x.min())), 0), max(int(np.floor(y.min())), 0)
     x_high, y_high = min(int(np.ceil(x.max())), size_hw[1]), min(int(np.ceil(y.max())), size_hw[0])
     return (x_low, y_low, x_high, y_high) if x_high > x_low and y_high > y_low else None
 
 
 def _coarse_hits(points: np.ndarray, facing: np.ndarray, cell: float, cells_hw: tuple[int, int]) -> np.ndarray:
-    """Index of the nearest grid point of each coarse cell, -1 where none."""
-    flat = points.reshape(-1, 3)
-    cx = np.floor(flat[:, 0] / cell).astype(np.int32)
-    cy = np.floor(flat[:, 1] / cell).astype(np.int32)
+    """Index of the nearest grid point of each coarse cell, -1 where none; `points` is (3, n)."""
+    cell_xy = np.floor(points[:2] * np.float32(1.0 / cell))
+    cx, cy = cell_xy
     keep = facing & (cx >= 0) & (cy >= 0) & (cx < cells_hw[1]) & (cy < cells_hw[0])
     chosen = np.flatnonzero(keep)
-    depth = flat[chosen, 2]
-    buffer = np.full(cells_hw, -1, np.int32)
+    # float32 holds every index exactly, and cv2.dilate takes no int32.
+    buffer = np.full(cells_hw, -1, np.float32)
     if chosen.size:
+        depth = points[2, chosen]
         low, high = float(depth.min()), float(depth.max())
         key = ((depth - low) * (65535.0 / max(high - low, 1e-3))).astype(np.uint16)
         chosen = chosen[np.argsort(key, kind="stable")]
-        buffer.ravel()[cy[chosen] * cells_hw[1] + cx[chosen]] = chosen
-        found = (buffer >= 0).astype(np.uint8)
-        solid = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-        near = cv2.dilate(solid, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
-        _spread(buffer, near, 3)
-    return buffer
+        place = cell_xy[:, chosen].astype(np.int32)
+        buffer.ravel()[place[1] * cells_hw[1] + place[0]] = chosen
+        found = (buffer >= 0).view(np.uint8)
+        _spread(buffer, cv2.dilate(cv2.morphologyEx(found, cv2.MORPH_CLOSE, _SQUARE), _CROSS) > 0, 3)
+    return buffer.astype(np.int32)
 
 
 def _spread(buffer: np.ndarray, near: np.ndarray, times: int) -> None:
     """Give empty cells of `near` the hit of a neighbour (the buffer is private to the caller)."""
     for _ in range(times):
-        empty_y, empty_x = np.nonzero(near & (buffer < 0))
-        if empty_y.size == 0:
+        empty = near & (buffer < 0)
+        if not empty.any():
             return
-        value = np.full(empty_y.size, -1, np.int32)
-        for shift_y, shift_x in _NEIGHBOURS:
-            near_y = np.clip(empty_y + shift_y, 0, buffer.shape[0] - 1)
-            near_x = np.clip(empty_x + shift_x, 0, buffer.shape[1] - 1)
-            value = np.maximum(value, buffer[near_y, near_x])
-        buffer[empty_y, empty_x] = value
+        np.copyto(buffer, cv2.dilate(buffer, _CROSS), where=empty)
 
 
 def _closed(mask: np.ndarray, size: int) -> np.ndarray:
     """Bridge gaps; the rim keeps the border of the picture from acting as covered."""
-    padded = cv2.copyMakeBorder(mask.astype(np.uint8), size, size, size, size, cv2.BORDER_CONSTANT, value=0)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[size:-size, size:-size] > 0
+    padded = cv2.copyMakeBorder(mask.view(np.uint8), size, size, size, size, cv2.BORDER_CONSTANT, value=0)
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _ELLIPSES[size])[size:-size, size:-size] > 0
 
 
 def _spacing(jacobian: np.ndarray) -> float:
     """Upper quartile of the distance between neighbouring vertices, in pixels."""
-    x_c, y_c, x_r, y_r = (np.abs(jacobian[..., k]).ravel() for k in range(4))
-    longest = np.maximum(np.maximum(x_c, y_c), np.maximum(x_r, y_r))
+    longest = np.abs(jacobian).max(0).ravel()
     place = longest.size * 3 // 4
     return float(np.partition(longest, place)[place])
 
 
-def _refined(
-    grid: "_Grid", guess: "_Guess", x: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two Newton steps towards pixel centres x, y: column, row and whether the second step started close by."""
-    dx, dy = x - guess.x, y - guess.y
-    column = _limited(guess.column + (guess.y_r * dx - guess.x_r * dy), grid.last_column)
-    row = _limited(guess.row + (guess.x_c * dy - guess.y_c * dx), grid.last_row)
-    at = cv2.remap(grid.xy, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    dx, dy = x - at[..., 0], y - at[..., 1]
-    solved = np.maximum(np.abs(dx), np.abs(dy)) < grid.tolerance
-    column = _limited(column + (guess.y_r * dx - guess.x_r * dy), grid.last_column)
-    row = _limited(row + (guess.x_c * dy - guess.y_c * dx), grid.last_row)
-    return column, row, solved
-
-
-def _limited(values: np.ndarray, last: float) -> np.ndarray:
-    return np.minimum(np.maximum(values, np.float32(0)), np.float32(last))
+def _limited(values: np.ndarray, last: int) -> np.ndarray:
+    """Clamp grid coordinates in place."""
+    np.maximum(values, np.float32(0), out=values)
+    return np.minimum(values, np.float32(last), out=values)
 
 
 class _Grid:
-    """A projected grid with the inverse Jacobian of each vertex."""
+    """A projected grid with the Jacobian of each vertex; all planes are (..., h, w)."""
 
     def __init__(self, points: np.ndarray, tolerance: float) -> None:
-        self.tolerance = tolerance
-        self.xy = np.ascontiguousarray(points[..., :2])
-        self.jacobian = _derivatives(self.xy)
-        self.last_row, self.last_column = points.shape[0] - 1, points.shape[1] - 1
-        j = self.jacobian
-        self.determinant = j[..., 0] * j[..., 3] - j[..., 1] * j[..., 2]
+        self.tolerance = np.float32(tolerance)
+        self.points = points
+        self.jacobian = _derivatives(points[:2])
+        self.last_row, self.last_column = points.shape[1] - 1, points.shape[2] - 1
+        x_c, y_c, x_r, y_r = self.jacobian
+        self.determinant = x_c * y_r - y_c * x_r
+        # cv2.remap is at its fastest with four channels.
+        self.packed = cv2.merge((points[0], points[1]))
 
-    def guesses(self, hits: np.ndarray) -> np.ndarray:
-        """Per hit (n,): column, row, x, y and the inverse Jacobian's four entries, (n, 8)."""
+    def starts(self, hits: np.ndarray) -> np.ndarray:
+        """Per hit (n,): the affine map from pixels to grid coordinates, (6, n).
+
+        column = s[0] + s[1] x + s[2] y and row = s[3] + s[4] x + s[5] y, the inverse Jacobian at the hit.
+        """
         row, column = np.divmod(hits, self.last_column + 1)
         determinant = self.determinant.ravel()[hits]
-        determinant = np.where(np.abs(determinant) < 0.02, np.float32(0.02), determinant)[:, None]
-        inverse = self.jacobian.reshape(-1, 4)[hits] / determinant
-        place = np.stack([column, row], -1).astype(np.float32)
-        return np.concatenate([place, self.xy.reshape(-1, 2)[hits], np.clip(inverse, -8, 8)], -1)
+        determinant[np.abs(determinant) < 0.02] = 0.02
+        inverse = self.jacobian.reshape(4, -1)[:, hits] / determinant
+        np.maximum(inverse, np.float32(-8), out=inverse)
+        np.minimum(inverse, np.float32(8), out=inverse)
+        x_c, y_c, x_r, y_r = inverse
+        x, y = self.points[:2].reshape(2, -1)[:, hits]
+        out = np.empty((6, hits.size), np.float32)
+        out[0], out[1], out[2] = column - y_r * x + x_r * y, y_r, -x_r
+        out[3], out[4], out[5] = row - x_c * y + y_c * x, -y_c, x_c
+        return out
+
+    def residual(self, column: np.ndarray, row: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple:
+        """What is missing to pixel centres x, y, and whether that is little."""
+        at = cv2.remap(self.packed, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        dx, dy = x - at[..., 0], y - at[..., 1]
+        return dx, dy, np.maximum(np.abs(dx), np.abs(dy)) < self.tolerance
 
 
-class _Guess(NamedTuple):
-    """Start of the Newton steps, each field broadcast to the pixels."""
+def _solve(
+    grid: _Grid, fields: np.ndarray, x: np.ndarray, y: np.ndarray, cell: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two Newton steps of every pixel from its cell's start: column, row and whether the second started close by.
 
-    column: np.ndarray
-    row: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    x_c: np.ndarray
-    y_c: np.ndarray
-    x_r: np.ndarray
-    y_r: np.ndarray
+    `fields` (6, cells, 1, w) is stretched along x only; each row of cells broadcasts over its `cell` pixel rows.
+    """
+    size = fields.shape[1] * cell, fields.shape[3]
+    tall = (fields.shape[1], cell, fields.shape[3])
+    y = y.reshape(fields.shape[1], cell, 1)
+    first, by_x, by_y, first_row, row_by_x, row_by_y = fields
+    column = _limited((first + by_x * x) + by_y * y, grid.last_column)
+    row = _limited((first_row + row_by_x * x) + row_by_y * y, grid.last_row)
+    dx, dy, solved = grid.residual(column.reshape(size), row.reshape(size), x, y.reshape(-1, 1))
+    dx, dy = dx.reshape(tall), dy.reshape(tall)
+    column += by_x * dx
+    column += by_y * dy
+    row += row_by_x * dx
+    row += row_by_y * dy
+    return _limited(column, grid.last_column).reshape(size), _limited(row, grid.last_row).reshape(size), solved
+
+
+def _stretched(planes: np.ndarray, width: int) -> np.ndarray:
+    """Repeat the cells (..., rows, columns) along x up to `width` pixels."""
+    flat = planes.reshape(-1, planes.shape[-1])
+    return cv2.resize(flat, (width, len(flat)), interpolation=cv2.INTER_NEAREST).reshape(*planes.shape[:-1], width)
 
 
 def splat_grid(
@@ -179,67 +193,94 @@ def splat_grid(
         projected (`np.ndarray`): (rows, columns, 3) float32 x, y in pixels and depth towards the viewer.
         size_hw (`tuple`): window to draw into.
         two_sided (`bool`): keep points that face away from the viewer.
-        closing (`int`): gaps up to this many pixels are bridged; rough grids need more.
+        closing (`int`): gaps up to this many pixels are bridged (3 or 7); rough grids need more.
 
     Returns:
         `SurfacePatch` or `None` when nothing falls into the window.
     """
-    window = _window_of(projected, size_hw)
+    points = np.ascontiguousarray(projected.transpose(2, 0, 1))
+    window = _window_of(points[0], points[1], size_hw)
     if window is None:
         return None
     x_low, y_low, x_high, y_high = window
     height, width = y_high - y_low, x_high - x_low
-    points = projected - np.array([x_low, y_low, 0], np.float32)
+    points -= np.array([[[x_low]], [[y_low]], [[0]]], np.float32)
     grid = _Grid(points, 1.3 if closing <= 3 else 2.5)
     facing = (np.abs(grid.determinant) > 0 if two_sided else grid.determinant > 0).ravel()
-    spacing = _spacing(grid.jacobian[::3, ::3])
-    cell = min(max(round(spacing * 1.2), 1), 14)
-    cells_hw = -(-height // cell), -(-width // cell)
-    hits = _coarse_hits(points, facing, cell, cells_hw)
-    known = hits.ravel() >= 0
-    fields = np.zeros((*cells_hw, 8), np.float32)
-    fields.reshape(-1, 8)[known] = grid.guesses(hits.ravel()[known])
-    full = (cells_hw[1] * cell, cells_hw[0] * cell)
-    near = cv2.resize((hits >= 0).astype(np.uint8), full, interpolation=cv2.INTER_NEAREST)[:height, :width] > 0
-    halves = (
-        cv2.resize(np.ascontiguousarray(fields[..., k : k + 4]), full, interpolation=cv2.INTER_NEAREST) for k in (0, 4)
-    )
-    guess = _Guess(*(plane[:height, :width] for half in halves for plane in cv2.split(half)))
-    x = np.arange(width, dtype=np.float32)[None] + np.float32(0.5)
-    y = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
-    column, row, mask = _refined(grid, guess, x, y)
-    mask &= near
-    _retry_from_neighbours(grid, fields, hits >= 0, column, row, mask, near, cell)
+    cell = min(max(round(_spacing(grid.jacobian[:, ::3, ::3]) * 1.2), 1), 14)
+    hits = _coarse_hits(points.reshape(3, -1), facing, cell, (-(-height // cell), -(-width // cell)))
+    column, row, mask = _solved_pixels(grid, hits, cell, (height, width))
     mask = _closed(mask, closing)
-    depth = cv2.remap(np.ascontiguousarray(points[..., 2]), column, row, cv2.INTER_LINEAR)
-    depth[~mask] = _EMPTY_DEPTH
+    depth = cv2.remap(points[2], column, row, cv2.INTER_LINEAR)
+    np.copyto(depth, _EMPTY_DEPTH, where=~mask)
     return SurfacePatch((x_low, y_low), mask, depth, column, row)
 
 
+def _solved_pixels(
+    grid: _Grid, hits: np.ndarray, cell: int, size_hw: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grid column and row of each pixel (h, w), and where they were found."""
+    height, width = size_hw
+    rows, columns = hits.shape
+    known = hits.ravel() >= 0
+    starts = np.zeros((6, hits.size), np.float32)
+    starts[:, known] = grid.starts(hits.ravel()[known])
+    fields = _stretched(starts.reshape(6, rows, columns), columns * cell)[:, :, None, :width]
+    x = np.arange(width, dtype=np.float32) + _HALF
+    y = np.arange(rows * cell, dtype=np.float32) + _HALF
+    column, row, mask = _solve(grid, fields, x, y, cell)
+    column, row, mask = column[:height], row[:height], mask[:height]
+    near = cv2.resize(
+        known.reshape(rows, columns).view(np.uint8), (columns * cell, rows * cell), interpolation=cv2.INTER_NEAREST
+    )[:height, :width].view(bool)
+    mask &= near
+    _retry_from_neighbours(grid, starts, hits, (column, row, mask), np.nonzero(near & ~mask), cell)
+    return column, row, mask
+
+
+def _shifted(hits: np.ndarray, shift_y: int, shift_x: int) -> np.ndarray:
+    """Flat index of the cell beside each cell, the cell itself at the border."""
+    rows = np.minimum(np.maximum(np.arange(hits.shape[0]) + shift_y, 0), hits.shape[0] - 1)
+    columns = np.minimum(np.maximum(np.arange(hits.shape[1]) + shift_x, 0), hits.shape[1] - 1)
+    return (rows[:, None] * hits.shape[1] + columns).ravel()
+
+
 def _retry_from_neighbours(
-    grid: _Grid, fields: np.ndarray, known: np.ndarray, column: np.ndarray, row: np.ndarray,
-    mask: np.ndarray, near: np.ndarray, cell: int,
+    grid: _Grid, starts: np.ndarray, hits: np.ndarray, maps: tuple[np.ndarray, np.ndarray, np.ndarray],
+    failed_yx: tuple[np.ndarray, np.ndarray], cell: int,
 ) -> None:  # fmt: skip
     """Restart pixels that failed from the hits of the four cells around (writes into the caller's private maps)."""
-    y, x = np.nonzero(near & ~mask)
-    starts = fields.reshape(-1, 8)
-    for shift_y, shift_x in _NEIGHBOURS:
-        cell_y = np.minimum(np.maximum(y // cell + shift_y, 0), known.shape[0] - 1)
-        cell_x = np.minimum(np.maximum(x // cell + shift_x, 0), known.shape[1] - 1)
-        place = cell_y * known.shape[1] + cell_x
-        usable = np.flatnonzero(known.ravel()[place])[:_MAX_RETRIES]
+    y, x = failed_yx
+    flat = hits.ravel()
+    own = (y // cell) * hits.shape[1] + x // cell
+    tried = [flat]
+    for shift in _NEIGHBOURS:
+        beside = _shifted(hits, *shift)
+        start = flat[beside]
+        # The same start would fail again.
+        fresh = (start >= 0) & np.logical_and.reduce([start != other for other in tried])
+        tried.append(start)
+        usable = np.flatnonzero(fresh[own])[:_MAX_RETRIES]
         if usable.size == 0:
             continue
-        guess = _Guess(*np.ascontiguousarray(starts[place[usable]].T)[:, None])
-        py, px = y[usable], x[usable]
-        centre_x, centre_y = (
-            px[None].astype(np.float32) + np.float32(0.5),
-            py[None].astype(np.float32) + np.float32(0.5),
-        )
-        new_column, new_row, solved = _refined(grid, guess, centre_x, centre_y)
-        good = solved[0]
-        column[py[good], px[good]], row[py[good], px[good]] = new_column[0, good], new_row[0, good]
-        mask[py[good], px[good]] = True
+        solved = _restarted(grid, starts[:, beside[own[usable]]], maps, y[usable], x[usable])
         left = np.ones(y.size, bool)
-        left[usable[good]] = False
-        y, x = y[left], x[left]
+        left[usable[solved]] = False
+        y, x, own = y[left], x[left], own[left]
+
+
+def _restarted(
+    grid: _Grid, start: np.ndarray, maps: tuple[np.ndarray, np.ndarray, np.ndarray], y: np.ndarray, x: np.ndarray
+) -> np.ndarray:
+    """Newton steps of single pixels (n,) from starts (6, n); writes the solved ones and returns which these are."""
+    centre_x, centre_y = x.astype(np.float32) + _HALF, y.astype(np.float32) + _HALF
+    column = _limited(start[0] + start[1] * centre_x + start[2] * centre_y, grid.last_column)
+    row = _limited(start[3] + start[4] * centre_x + start[5] * centre_y, grid.last_row)
+    dx, dy, solved = (each[0] for each in grid.residual(column[None], row[None], centre_x, centre_y))
+    good = np.flatnonzero(solved)
+    if good.size:
+        start, dx, dy, place = start[:, good], dx[good], dy[good], (y[good], x[good])
+        maps[0][place] = _limited(column[good] + start[1] * dx + start[2] * dy, grid.last_column)
+        maps[1][place] = _limited(row[good] + start[4] * dx + start[5] * dy, grid.last_row)
+        maps[2][place] = True
+    return good
