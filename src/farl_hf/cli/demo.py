@@ -61,7 +61,7 @@ def _demo_photos():
     from farl_hf.data.face_renderer import render_group_photo
 
     yield "astronaut", Image.fromarray(data.astronaut())
-    yield "group", Image.fromarray(render_group_photo().image)
+    yield "group", Image.fromarray(render_group_photo(index=1).image)
 
 
 def _show(done: list[tuple[dict[str, Any], dict[str, Path]]], output: Path) -> None:
