@@ -61,3 +61,10 @@ def processes():
 def test_importing_is_quick_and_registers_everything(processes, order):
     _, errors = processes[order].communicate(timeout=120)
     assert processes[order].returncode == 0, errors[-2000:]
+
+
+def test_modules_of_the_package_still_run_with_python_m():
+    command = [sys.executable, "-m", "farl_hf.checkpoints.packing", "--help"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "run_folder" in finished.stdout

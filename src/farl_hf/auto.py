@@ -5,6 +5,7 @@ each part is registered once Transformers itself has loaded the module that hold
 that has happened already, else when the import that loads it is over. `import farl_hf` stays quick either way.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -94,7 +95,26 @@ _REGISTRATIONS = {
 }
 
 
-class _Registrar(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _WatchedLoader(importlib.abc.Loader):
+    """A module's own loader, which tells the registrar when an import begins and ends."""
+
+    def __init__(self, loader, registrar):
+        self.loader, self.registrar = loader, registrar
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)  # `python -m` and tools that read sources ask for more than importing
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        # The module keeps its own loader from here on.
+        module.__spec__.loader = module.__loader__ = self.loader
+        with self.registrar.importing():
+            self.loader.exec_module(module)
+
+
+class _Registrar(importlib.abc.MetaPathFinder):
     """Runs the waiting registrations whenever an outermost import from Transformers is over.
 
     Not earlier: our classes import Transformers modules that would still be half-initialised.
@@ -103,27 +123,22 @@ class _Registrar(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self):
         self.waiting = dict(_REGISTRATIONS)
         self.imports = threading.local()
-        self.loaders = {}
 
     def find_spec(self, name, path=None, target=None):
         if not self.waiting or not name.startswith(("transformers.", "farl_hf.")):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            self.loaders[name], spec.loader = spec.loader, self
+            spec.loader = _WatchedLoader(spec.loader, self)
         return spec
 
-    def create_module(self, spec):
-        return self.loaders[spec.name].create_module(spec)
-
-    def exec_module(self, module):
-        spec = module.__spec__
-        # The module keeps its own loader: tools read its source and data through it.
-        spec.loader = module.__loader__ = self.loaders.pop(spec.name)
+    @contextlib.contextmanager
+    def importing(self):
+        """Count nested imports of this thread; register when the outermost one has succeeded."""
         depth = getattr(self.imports, "depth", 0)
         self.imports.depth = depth + 1
         try:
-            spec.loader.exec_module(module)
+            yield
         finally:
             self.imports.depth = depth
         if depth == 0:

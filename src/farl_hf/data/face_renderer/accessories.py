@@ -7,10 +7,11 @@ import numpy as np
 
 from .camera import Camera
 from .head_shape import A_COLUMNS, B_ROWS, THETA_COLUMNS
-from .layer import Layer
+from .layer import Layer, lit_planes
 from .lighting import Lights, grid_normals, shade_grid
 from .mesh_splatting import splat_grid
 from .noise_bank import crop_noise
+from .random_choice import pick, pick_any
 
 __all__ = ["Accessories", "put_earrings", "put_glasses", "put_hat", "put_occluder", "sample_accessories"]
 
@@ -50,12 +51,12 @@ class Accessories:
 
 def sample_accessories(rng: np.random.Generator) -> Accessories:
     """Draw accessories."""
-    glasses = str(rng.choice(["", "clear", "sun"], p=[0.8, 0.15, 0.05]))
-    hat = str(rng.choice(list(_HATS), p=[0.25, 0.28, 0.15, 0.1, 0.1, 0.12])) if rng.random() < 0.12 else ""
-    occluder = str(rng.choice(["hand", "microphone", "card", "blob"])) if rng.random() < 0.1 else ""
+    glasses = pick(rng, ("", "clear", "sun"), (0.8, 0.15, 0.05))
+    hat = pick(rng, list(_HATS), (0.25, 0.28, 0.15, 0.1, 0.1, 0.12)) if rng.random() < 0.12 else ""
+    occluder = pick_any(rng, ("hand", "microphone", "card", "blob")) if rng.random() < 0.1 else ""
     return Accessories(
-        glasses, _FRAME_COLOURS[rng.integers(len(_FRAME_COLOURS))], float(rng.choice([0.1, 0.2, 0.36, 0.5])),
-        (float(rng.uniform(2.1, 2.75)), float(rng.uniform(1.4, 2.2))), float(rng.choice([2.0, 2.6, 3.5, 5.0])),
+        glasses, _FRAME_COLOURS[rng.integers(len(_FRAME_COLOURS))], pick_any(rng, (0.1, 0.2, 0.36, 0.5)),
+        (float(rng.uniform(2.1, 2.75)), float(rng.uniform(1.4, 2.2))), pick_any(rng, (2.0, 2.6, 3.5, 5.0)),
         float(rng.uniform(0.75, 0.95) if glasses == "sun" else rng.uniform(0.0, 0.12)), hat,
         np.clip(_HAT_COLOURS[rng.integers(len(_HAT_COLOURS))] * rng.uniform(0.8, 1.1), 0.02, 0.95), occluder,
         int(rng.integers(0, 2**31)),
@@ -169,19 +170,17 @@ def put_hat(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, l
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True) + 1e-6
     bumps = crop_noise("cloud", scalp.shape[:2], np.random.default_rng(worn.seed), 0.4)
     dome = (scalp + outward * (thick * (1 + 0.12 * bumps))[..., None]).astype(np.float32)
-    turned = camera.turn(dome)
-    diffuse, specular = shade_grid(
-        turned, grid_normals(turned), lights, None, None, gloss=0.6 if worn.hat == "helmet" else 0.05, skin=False
-    )
-    patch = splat_grid(camera.project(turned), layer.size_hw)
+    turned = camera.turn_grid(dome)
+    gloss = 0.6 if worn.hat == "helmet" else 0.05
+    light = shade_grid(grid_normals(turned), lights, None, None, gloss=gloss, skin=False)
+    patch = splat_grid(camera.project_grid(turned), layer.size_hw)
     if patch is not None:
         over = patch.sample((rim[None] - B_ROWS[rows][:, None]).astype(np.float32))
-        knit = 1 + 0.1 * np.sin(patch.column * 2.2)[..., None] * (worn.hat == "beanie")
-        edge = np.where(over < 0.7, 0.72, 1.0)[..., None]
-        rgb = (worn.hat_rgb.astype(np.float32) ** 2) * knit * edge * patch.sample(diffuse) + patch.sample(specular)[
-            ..., None
-        ]
-        layer.put(patch, rgb, 0, (over > 0).astype(np.float32))
+        shade = np.where(over < 0.7, np.float32(0.72), np.float32(1.0))
+        if worn.hat == "beanie":
+            shade *= 1 + np.float32(0.1) * np.sin(patch.column * np.float32(2.2))
+        linear = (worn.hat_rgb.astype(np.float32) ** 2)[:, None, None] * shade
+        layer.put(patch, lit_planes(patch.sample(light), linear, 1.0), 0, (over > 0).astype(np.float32))
     if worn.hat in ("cap", "brimmed"):
         _put_brim(layer, worn, head, camera, lights, rim)
 
@@ -199,14 +198,14 @@ def _put_brim(
     t = np.linspace(0, 1, 12)[:, None, None]
     brim = base[None] + flat[None] * (0.6 + t * reach[None] if not all_round else 0.6 + t * reach)
     brim[..., 1] += 0.9 * t[..., 0] * (1 if not all_round else 0.7) - 0.2
-    turned = camera.turn(brim.astype(np.float32))
+    turned = camera.turn_grid(brim.astype(np.float32))
     normals = grid_normals(turned)
-    diffuse, _ = shade_grid(
-        turned, normals * np.sign(-normals[..., 1:2] + 1e-6), lights, None, None, gloss=0, skin=False
-    )
-    patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True)
+    normals *= np.sign(np.float32(1e-6) - normals[1])
+    light = shade_grid(normals, lights, None, None, gloss=0, skin=False)
+    patch = splat_grid(camera.project_grid(turned), layer.size_hw, two_sided=True)
     if patch is not None:
-        layer.put(patch, (worn.hat_rgb.astype(np.float32) * 0.8) ** 2 * patch.sample(diffuse), 0)
+        linear = np.square(worn.hat_rgb.astype(np.float32) * np.float32(0.8))
+        layer.put(patch, lit_planes(patch.sample(light), linear, 0.0), 0)
 
 
 def put_earrings(
@@ -264,7 +263,7 @@ def put_occluder(
     rng: np.random.Generator,
 ) -> None:
     """Draw something in front of the face; it is labelled background."""
-    shade = np.clip(0.8 + 0.12 * crop_noise("cloud", layer.size_hw, rng, 1.5), 0.3, 1.2)[..., None]
+    shade = np.clip(0.8 + 0.12 * crop_noise("cloud", layer.size_hw, rng, 1.5), 0.3, 1.2)
     rgb = skin_rgb if kind == "hand" else rng.uniform(0.05, 0.9, 3) * (0.3 if kind == "microphone" else 1)
     turn = rng.normal(0, 0.5)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -273,12 +272,12 @@ def put_occluder(
         cv2.fillPoly(mask, [_fixed(shape @ rotation.T + centre_xy)], 255, cv2.LINE_AA, 4)
         if kind == "hand":
             soft = cv2.GaussianBlur(mask, (0, 0), max(size * 0.03, 0.8)).astype(np.float32) / 255
-            layer.rgb *= 1 - 0.35 * (soft * (mask < 128))[..., None]
-            inner = np.clip(soft * 1.2, 0.35, 1)[..., None]
+            layer.rgb *= 1 - np.float32(0.35) * (soft * (mask < 128))
+            inner = np.clip(soft * 1.2, 0.35, 1)
         else:
             inner = 1.0
         layer.paint(
             mask.astype(np.float32) / 255,
-            ((np.asarray(rgb, np.float32) ** 2) * shade * inner * light).astype(np.float32),
+            ((np.asarray(rgb, np.float32) ** 2)[:, None, None] * (shade * inner * light)).astype(np.float32),
             0,
         )

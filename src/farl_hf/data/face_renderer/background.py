@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 
+from .clamping import between
 from .noise_bank import crop_noise
+from .random_choice import pick, pick_any
 
 __all__ = ["make_background"]
 
@@ -13,7 +15,8 @@ _SKIN_LIKE = np.array([(228, 183, 155), (199, 146, 113), (147, 98, 70), (88, 57,
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
     grey = rng.uniform(0.05, 0.95)
-    return np.clip(grey + rng.normal(0, rng.choice([0.03, 0.1, 0.25]), 3), 0, 1).astype(np.float32)
+    shade = grey + rng.normal(0, pick_any(rng, (0.03, 0.1, 0.25)), 3)
+    return np.minimum(np.maximum(shade, 0), 1).astype(np.float32)
 
 
 def _gradient(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -54,7 +57,7 @@ def _shelf(image: np.ndarray, rng: np.random.Generator) -> None:
                 np.array([(x, top + tier - tall), (x + w, top + tier - tall), (x + w, top + tier), (x, top + tier)]),
                 _colour(rng),
             )
-            x += w * rng.choice([1, 1, 1, 1.6])
+            x += w * pick_any(rng, (1, 1, 1, 1.6))
         _polygon(
             image,
             np.array([(0, top + tier * 0.96), (width, top + tier * 0.96), (width, top + tier), (0, top + tier)]),
@@ -66,7 +69,7 @@ def _flag(image: np.ndarray, rng: np.random.Generator) -> None:
     """Stripes with a block of another colour, hanging in folds."""
     height, width = image.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.3)
+    angle = pick_any(rng, (0.0, np.pi / 2)) + rng.normal(0, 0.3)
     period = rng.uniform(0.06, 0.2) * width
     folds = np.sin(x * np.cos(angle) / period * 1.7 + rng.uniform(0, 6)) * period * 0.4
     phase = (-x * np.sin(angle) + y * np.cos(angle) + folds) / period
@@ -114,7 +117,7 @@ def _false_faces(image: np.ndarray, rng: np.random.Generator) -> None:
             cv2.ellipse(image, tuple(int(v) for v in centre), tuple(int(max(1, v * shrink)) for v in axes),
                         float(rng.uniform(0, 180)),
                         0, 360, tuple(float(v) for v in rgb * (1.25 - 0.3 * shrink)), -1, cv2.LINE_AA)  # fmt: skip
-        for _ in range(rng.choice([0, 0, 1, 2])):
+        for _ in range(pick_any(rng, (0, 0, 1, 2))):
             dot = centre + rng.uniform(-1, 1, 2) * axes * 0.6
             cv2.circle(
                 image,
@@ -127,7 +130,7 @@ def _false_faces(image: np.ndarray, rng: np.random.Generator) -> None:
 
 def make_background(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Background (height, width, 3) float32 display RGB in 0..1, usually out of focus."""
-    kind = _KINDS[rng.choice(len(_KINDS), p=[0.16, 0.12, 0.13, 0.17, 0.1, 0.1, 0.15, 0.07])]
+    kind = pick(rng, _KINDS, (0.16, 0.12, 0.13, 0.17, 0.1, 0.1, 0.15, 0.07))
     half = max(2, size_hw[0] * 3 // 4), max(2, size_hw[1] * 3 // 4)
     image = np.clip(_gradient(half, rng), 0, 1).astype(np.float32)
     if kind in ("cloud", "sky"):
@@ -151,9 +154,12 @@ def make_background(size_hw: tuple[int, int], rng: np.random.Generator) -> np.nd
         _clutter(image, rng, rng.integers(1, 8))
     if rng.random() < 0.35:
         _false_faces(image, rng)
-    texture = crop_noise("pink", half, rng) * rng.uniform(0.0, 0.06)
-    image = np.clip(image + texture[..., None].astype(np.float32), 0, 1)
-    blur = float(rng.choice([0.0, rng.uniform(0.5, 2), rng.uniform(2, 7)], p=[0.25, 0.35, 0.4])) * half[0] / 168
+    texture = crop_noise("pink", half, rng) * np.float32(rng.uniform(0.0, 0.06))
+    image = image.astype(np.float32, copy=False)
+    # NumPy is slow over a last axis of three, so the texture is spread first.
+    image += cv2.merge((texture,) * 3)
+    between(image, 0, 1)
+    blur = pick(rng, (0.0, rng.uniform(0.5, 2), rng.uniform(2, 7)), (0.25, 0.35, 0.4)) * half[0] / 168
     if blur > 0.4:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    return cv2.resize(image.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_LINEAR)

@@ -42,6 +42,20 @@ class Camera:
         """Head-frame points (..., 3) to camera-aligned centimetres (..., 3)."""
         return points @ self.rotation.T
 
+    def turn_grid(self, grid: np.ndarray) -> np.ndarray:
+        """Head-frame vertices (rows, columns, 3) to planes (3, rows, columns) in camera-aligned centimetres."""
+        return (self.rotation @ grid.reshape(-1, 3).T).reshape(3, *grid.shape[:2])
+
+    def project_grid(self, planes: np.ndarray) -> np.ndarray:
+        """`project` for planes (3, rows, columns)."""
+        out = np.empty_like(planes)
+        factor = np.float32(self.pixels_per_cm) / (np.float32(1) - planes[2] * np.float32(1 / self.distance_cm))
+        np.multiply(planes[:2], factor, out=out[:2])
+        out[0] += np.float32(self.centre_xy[0])
+        out[1] += np.float32(self.centre_xy[1])
+        out[2] = planes[2]
+        return out
+
     def project(self, points_camera: np.ndarray) -> np.ndarray:
         """Camera-aligned centimetres (..., 3) to (x pixel, y pixel, depth cm towards the viewer)."""
         out = np.empty_like(points_camera)

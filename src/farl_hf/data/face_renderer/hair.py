@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 
 from .camera import Camera
+from .clamping import at_least_zero, between
 from .head_shape import B_ROWS, THETA_COLUMNS
 from .layer import Layer
-from .lighting import Lights, grid_normals
+from .lighting import Lights, ambient_light, grid_normals, half_vectors
 from .mesh_splatting import SurfacePatch, splat_grid
 from .noise_bank import noise_picture
+from .random_choice import pick, pick_any
 
 __all__ = ["HairStyle", "make_hair_shell", "put_back_hair", "put_front_hair", "sample_hair"]
 
@@ -21,6 +23,8 @@ _FALL_B = 1.5
 _BEHIND = 17
 # Pixels; the folded shell leaves gaps that strands may bridge.
 _CLOSING = 7
+# Pixels; a cell of the rasteriser and a little more.
+_SPARE_ROWS = 24
 # azimuth (degrees): surface row where short hair ends.
 _SHORT_END = np.array([(0, -6.9), (25, -6.9), (42, -6.3), (52, -5.0), (60, -3.8), (68, -3.0), (74, -0.2), (80, 0.6),
                        (85, -1.0), (100, -1.4), (112, 1.5), (125, 6.3), (180, 7.6)])  # fmt: skip
@@ -50,11 +54,11 @@ def sample_hair(rng: np.random.Generator, male: bool, age: float) -> HairStyle:
     """Draw a hair style."""
     bald = bool(rng.random() < (0.02 + 0.16 * age if male else 0.005))
     long = rng.random() < (0.1 if male else 0.78)
-    length = float(rng.choice([rng.uniform(2, 8), rng.uniform(8, 16), rng.uniform(16, 32)])) if long else 0.0
+    length = float(pick_any(rng, (rng.uniform(2, 8), rng.uniform(8, 16), rng.uniform(16, 32)))) if long else 0.0
     recede = float(rng.uniform(0.5, 1.0)) if male and rng.random() < 0.1 + 0.3 * age else 0.0
-    fringe = "none" if recede > 0 else str(rng.choice(["none", "full", "swept"], p=[0.5, 0.2, 0.3]))
-    curl = float(rng.choice([0, rng.uniform(0.5, 1)], p=[0.82, 0.18] if male else [0.7, 0.3]))
-    wave = float(rng.choice([0, rng.uniform(0.4, 1)], p=[0.55, 0.45]))
+    fringe = "none" if recede > 0 else pick(rng, ("none", "full", "swept"), (0.5, 0.2, 0.3))
+    curl = float(pick(rng, (0, rng.uniform(0.5, 1)), (0.82, 0.18) if male else (0.7, 0.3)))
+    wave = float(pick(rng, (0, rng.uniform(0.4, 1)), (0.55, 0.45)))
     shaved = male and not long and rng.random() < 0.3
     top = rng.uniform(0.15, 0.4) if shaved else rng.uniform(0.7, 2.4)
     return HairStyle(
@@ -89,8 +93,8 @@ def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray]
     """Vertices in the head frame with per-vertex strand coordinates.
 
     Returns:
-        `dict` with `vertices` (r, c, 3) and `strand` (r, c, 3): across the strands (cm), along them (cm) and the
-        distance (cm) to where they end; `None` for a bald head.
+        `dict` with `vertices` (r, c, 3) and `strand` (r, c, 4): across the strands (cm), along them (cm), the
+        distance (cm) to where they end, and nothing (`cv2.remap` prefers four channels); `None` for a bald head.
     """
     if style.bald:
         return None
@@ -106,20 +110,19 @@ def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray]
     end = _end_rows(style, degrees, rng)
     left = end[None] - path[:, None]
     lift = _thickness(style, path, degrees, left)
-    outward = vertices * (1.0, 0.0, 1.0) if style.length > 0 else vertices - (0, -2.0, 0)
-    outward = (
-        np.where((path > -2)[:, None, None], vertices * (1, 0, 1), vertices + np.array([0, 3.5, 0]))
-        if style.length
-        else outward
-    )
-    outward = outward / (np.sqrt((outward * outward) @ np.ones((3, 1))) + 1e-6)
-    vertices = (vertices + outward * lift[..., None]).astype(np.float32)
+    outward = vertices.astype(np.float32)
+    if style.length > 0:
+        outward[..., 1] = np.where((path > -2)[:, None], 0, outward[..., 1] + np.float32(3.5))
+    else:
+        outward[..., 1] += np.float32(2.0)
+    outward *= (lift / (np.sqrt((outward * outward) @ np.ones(3, np.float32)) + np.float32(1e-6)))[..., None]
+    vertices = (vertices + outward).astype(np.float32)
     across = theta[None] * 8.0 + np.zeros_like(left)
     across = across + style.wave * 0.55 * np.sin(path[:, None] * 0.75 + 2 * np.sin(theta * 3)[None])
     if style.fringe == "swept":
         across = across + 0.35 * np.sign(degrees - style.part)[None] * np.clip(path + 12, 0, 12)[:, None]
     along = np.broadcast_to(path[:, None], left.shape)
-    return {"vertices": vertices, "strand": np.stack([across, along, left], -1).astype(np.float32)}
+    return {"vertices": vertices, "strand": np.stack([across, along, left, 0 * left], -1).astype(np.float32)}
 
 
 def _with_curtain(style: HairStyle, scalp: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,71 +151,94 @@ def _thickness(style: HairStyle, path: np.ndarray, degrees: np.ndarray, left: np
     if style.curl > 0:
         grain = noise_picture("mottle")[:512:3, :512:3][: left.shape[0], : left.shape[1]]
         lift = lift + 0.4 * style.curl * grain
-    lift = np.clip(lift * taper * (1 + 0.15 * bumps), 0.06, 6.0).astype(np.float32)
+    lift = between((lift * taper * (1 + 0.15 * bumps)).astype(np.float32), 0.06, 6.0)
     # A rough shell would defeat the Newton steps of the rasteriser.
     return cv2.GaussianBlur(lift, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE)
 
 
-def _strand_light(
-    camera_vertices: np.ndarray, lights: Lights, lit: np.ndarray | float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Diffuse (r, c, 3) and highlight (r, c) of strands that run down the grid (Kajiya-Kay)."""
-    normals = grid_normals(camera_vertices)
-    tangent = np.gradient(camera_vertices, axis=0)
-    tangent /= np.sqrt((tangent * tangent) @ np.ones((3, 1), np.float32)) + 1e-6
-    height = (0.5 - 0.5 * normals[..., 1])[..., None]
-    diffuse = lights.ambient_down + height * (lights.ambient_up - lights.ambient_down)
-    shine = np.zeros(normals.shape[:2], np.float32)
-    for direction, colour in zip(lights.directions, lights.colours, strict=True):
-        facing = np.clip((normals @ direction + 0.3) / 1.3, 0, 1) * lit
-        diffuse = diffuse + facing[..., None] * colour
-        half = direction + np.array([0, 0, 1], np.float32)
-        half /= np.linalg.norm(half) + 1e-6
-        along = tangent @ half
-        shine += np.clip(1 - along**2, 0, 1) ** 14 * facing * float(colour.mean())
-    return diffuse.astype(np.float32), shine.astype(np.float32)
+def _strand_light(turned: np.ndarray, normals: np.ndarray, lights: Lights) -> np.ndarray:
+    """Diffuse light and highlight (r, c, 4) of strands that run down planes (3, r, c), after Kajiya and Kay."""
+    tangent = _down_the_rows(turned)
+    shape = (-1, *normals.shape[1:])
+    facing = (lights.directions @ normals.reshape(3, -1)).reshape(shape) * np.float32(1 / 1.3) + np.float32(0.3 / 1.3)
+    facing = between(facing, 0, 1)
+    along = (half_vectors(lights.directions) @ tangent.reshape(3, -1)).reshape(shape)
+    square = np.square(at_least_zero(np.float32(1) - np.square(along)))
+    fourth = square * square
+    # The sine of the angle between strand and half vector, to the power of 28.
+    gleam = fourth * fourth * fourth * square * facing
+    diffuse = ambient_light(normals, lights)
+    diffuse += np.tensordot(lights.colours.T, facing, 1)
+    return cv2.merge((*diffuse, np.tensordot(lights.colours.mean(1), gleam, 1)))
 
 
-def _strand_noise(strand: np.ndarray, style: HairStyle, pixels_per_cm: float) -> np.ndarray:
+def _down_the_rows(planes: np.ndarray) -> np.ndarray:
+    """Unit tangents of the columns of planes (3, r, c)."""
+    tangent = np.empty_like(planes)
+    tangent[:, 1:-1] = (planes[:, 2:] - planes[:, :-2]) * np.float32(0.5)
+    tangent[:, 0], tangent[:, -1] = planes[:, 1] - planes[:, 0], planes[:, -1] - planes[:, -2]
+    tangent /= np.sqrt(np.square(tangent).sum(0)) + np.float32(1e-6)
+    return tangent
+
+
+def _strand_noise(across: np.ndarray, along: np.ndarray, style: HairStyle, pixels_per_cm: float) -> np.ndarray:
     """Brightness of the strands at each pixel, about -2..2."""
     density = min(26.0, 2.6 * pixels_per_cm + 4)
-    if style.curl > 0:
-        picture, x, y = noise_picture("mottle"), strand[..., 0] * density * 0.8, strand[..., 1] * density * 0.8
-    else:
-        picture, x, y = noise_picture("strand"), strand[..., 0] * density, strand[..., 1] * density * 0.5
-    x, y = (x + style.seed % 509) % 512, (y + style.seed % 487) % 512
-    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    picture = noise_picture("mottle" if style.curl > 0 else "strand")
+    by_x, by_y = (0.8, 0.8) if style.curl > 0 else (1.0, 0.5)
+    x = _wrapped(across * np.float32(density * by_x) + np.float32(style.seed % 509))
+    y = _wrapped(along * np.float32(density * by_y) + np.float32(style.seed % 487))
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _wrapped(values: np.ndarray) -> np.ndarray:
+    """Remainder by the period of the noise; `np.mod` is many times slower."""
+    return values - np.float32(512) * np.floor(values * np.float32(1 / 512))
+
+
+def _lowest_visible(projected: np.ndarray, normals: np.ndarray, left: np.ndarray) -> float:
+    """Row of pixels below which no strand is seen: short hair leaves most of the shell bare.
+
+    Noise reaches less than five times its deviation, which is two centimetres past the end of the hair.
+    """
+    seen = (left > -2.5) & (normals[2] > -0.25)
+    return float(projected[1][seen].max(initial=0))
 
 
 def put_front_hair(
     layer: Layer, shell: dict, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights
 ) -> None:
     """Draw the hair that faces the viewer, hidden by whatever is nearer."""
-    turned = camera.turn(shell["vertices"])
-    patch = splat_grid(camera.project(turned), layer.size_hw, closing=_CLOSING)
+    turned = camera.turn_grid(shell["vertices"])
+    normals = grid_normals(turned)
+    projected = camera.project_grid(turned)
+    bottom = int(_lowest_visible(projected, normals, shell["strand"][..., 2])) + _SPARE_ROWS
+    patch = splat_grid(projected, (min(layer.size_hw[0], bottom), layer.size_hw[1]), closing=_CLOSING)
     if patch is None:
         return
-    rgb, left = _hair_colour(patch, shell, style, hair_rgb, turned, lights, camera.pixels_per_cm)
+    light = _strand_light(turned, normals, lights)
+    rgb, left = _hair_colour(patch, shell, style, hair_rgb, light, camera.pixels_per_cm)
     layer.put(patch, rgb, _HAIR_LABEL, left)
 
 
 def _hair_colour(
-    patch: SurfacePatch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, turned: np.ndarray, lights: Lights,
-    scale: float,
+    patch: SurfacePatch, shell: dict, style: HairStyle, hair_rgb: np.ndarray, light: np.ndarray, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Linear light (h, w, 3) and softness (h, w) 0..1 of the strands at each pixel."""
-    diffuse, shine = _strand_light(turned, lights, 1.0)
-    strand = patch.sample(shell["strand"])
-    noise = _strand_noise(strand, style, scale)
-    left = strand[..., 2] + style.jag * noise * np.float32(0.45)
-    alpha = np.minimum(np.maximum(left * np.float32(1.1) + np.float32(0.25), 0), 1)
-    shade = np.clip(1 + 0.3 * noise, 0.25, 2)[..., None]
-    depth_in = np.clip(0.45 + left / 2.0, 0.45, 1)[..., None]
-    albedo = (hair_rgb**2)[None, None] * shade * depth_in
-    light = patch.sample(diffuse)
-    gleam = patch.sample(shine) * np.clip(0.6 + 0.5 * noise, 0, 2)
-    gleam_rgb = 0.05 + 0.6 * hair_rgb**2
-    return albedo * light + (gleam[..., None] * gleam_rgb * 0.35), alpha
+    """Linear light planes (3, h, w) and softness (h, w) 0..1 of the strands at each pixel."""
+    across, along, left, _ = cv2.split(patch.sample(shell["strand"]))
+    noise = _strand_noise(across, along, style, scale)
+    left += noise * np.float32(style.jag * 0.45)
+    alpha = between(left * np.float32(1.1) + np.float32(0.25), 0, 1)
+    shade = between(noise * np.float32(0.3) + np.float32(1), 0.25, 2)
+    shade *= between(left * np.float32(0.5) + np.float32(0.45), 0.45, 1)
+    *diffuse, gleam = cv2.split(patch.sample(light))
+    gleam *= between(noise * np.float32(0.5) + np.float32(0.6), 0, 2)
+    rgb = np.empty((3, *gleam.shape), np.float32)
+    for target, plane, linear in zip(rgb, diffuse, np.square(np.asarray(hair_rgb, np.float32)), strict=True):
+        np.multiply(plane, shade, out=target)
+        target *= linear
+        target += gleam * ((np.float32(0.05) + np.float32(0.6) * linear) * np.float32(0.35))
+    return rgb, alpha
 
 
 def put_back_hair(
@@ -226,10 +252,11 @@ def put_back_hair(
         name: np.concatenate([grid[:, half + _BEHIND :], grid[:, : half - _BEHIND + 1]], 1)[10:]
         for name, grid in shell.items()
     }
-    turned = camera.turn(behind["vertices"])
-    patch = splat_grid(camera.project(turned), layer.size_hw, two_sided=True, closing=_CLOSING)
+    turned = camera.turn_grid(behind["vertices"])
+    patch = splat_grid(camera.project_grid(turned), layer.size_hw, two_sided=True, closing=_CLOSING)
     if patch is None:
         return
-    rgb, left = _hair_colour(patch, behind, style, hair_rgb, turned, lights, camera.pixels_per_cm)
+    light = _strand_light(turned, grid_normals(turned), lights)
+    rgb, left = _hair_colour(patch, behind, style, hair_rgb, light, camera.pixels_per_cm)
     layer.put(patch, rgb * np.float32(0.5), _HAIR_LABEL, left)
-    layer.depth[:] = np.where(layer.depth > -1e3, -900.0, layer.depth)
+    layer.depth[layer.depth > -1e3] = -900.0

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .random_choice import pick, pick_any
+
 __all__ = ["Expression", "Identity", "sample_expression", "sample_identity"]
 
 # Display RGB from very pale to very dark, after the Monk skin tone scale with photographs' warmer middle tones.
@@ -93,8 +95,13 @@ class Expression:
     teeth: bool
 
 
+def _limited(value: float, low: float, high: float) -> float:
+    """`np.clip` of one number takes as long as drawing it."""
+    return min(max(value, low), high)
+
+
 def _skin(rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    tone = float(np.clip(rng.beta(1.1, 1.6) * 10, 0, 9.99))
+    tone = float(_limited(rng.beta(1.1, 1.6) * 10, 0, 9.99))
     low = int(tone)
     rgb = _SKIN_TONES[low] + (tone - low) * (_SKIN_TONES[low + 1] - _SKIN_TONES[low])
     return np.clip(rgb * (1 + rng.normal(0, [0.02, 0.025, 0.03])), 0.05, 0.99).astype(np.float32), tone
@@ -103,7 +110,7 @@ def _skin(rng: np.random.Generator) -> tuple[np.ndarray, float]:
 def _hair_colour(rng: np.random.Generator, tone: float, age: float) -> tuple[str, np.ndarray]:
     names = list(HAIR_COLOURS)
     weights = np.array([0.3, 0.36, 0.2 * (tone < 5) + 0.02, 0.06 + 0.8 * max(age - 0.55, 0), 0.06 * (tone < 5), 0.03])
-    name = names[rng.choice(len(names), p=weights / weights.sum())]
+    name = pick(rng, names, weights / weights.sum())
     rgb = HAIR_COLOURS[name][rng.integers(len(HAIR_COLOURS[name]))]
     return name, np.clip(rgb * (1 + rng.normal(0, 0.08)) + rng.normal(0, 0.01, 3), 0.03, 0.97).astype(np.float32)
 
@@ -120,9 +127,9 @@ def _head_shape(rng: np.random.Generator, male: bool, age: float) -> dict[str, f
         "fold": (0.25 * max(age - 0.3, 0), 0.05), "eyeball": (0, 0.1), "lip_lower": (0, 0.08),
     }  # fmt: skip
     shape = {name: float(mean + spread * rng.normal()) for name, (mean, spread) in table.items()}
-    shape["width"] = float(np.clip(1 + 0.045 * rng.normal(), 0.88, 1.13))
-    shape["height"] = float(np.clip(1 + 0.03 * rng.normal(), 0.93, 1.07))
-    shape["jaw"] = float(np.clip(1.02 + 0.03 * lean + 0.06 * rng.normal(), 0.88, 1.2))
+    shape["width"] = float(_limited(1 + 0.045 * rng.normal(), 0.88, 1.13))
+    shape["height"] = float(_limited(1 + 0.03 * rng.normal(), 0.93, 1.07))
+    shape["jaw"] = float(_limited(1.02 + 0.03 * lean + 0.06 * rng.normal(), 0.88, 1.2))
     return shape
 
 
@@ -130,7 +137,7 @@ def _facial_hair(rng: np.random.Generator, male: bool) -> dict[str, float]:
     out = {"stubble": 0.0, "beard": 0.0, "goatee": False, "moustache": 0.0, "sideburns": 0.0}
     if not male:
         return out
-    kind = rng.choice(["none", "stubble", "beard", "goatee", "moustache"], p=[0.42, 0.2, 0.2, 0.09, 0.09])
+    kind = pick(rng, ("none", "stubble", "beard", "goatee", "moustache"), (0.42, 0.2, 0.2, 0.09, 0.09))
     if kind == "stubble":
         out["stubble"] = float(rng.uniform(0.45, 1.0))
     if kind == "beard":
@@ -148,7 +155,7 @@ def _facial_hair(rng: np.random.Generator, male: bool) -> dict[str, float]:
 
 
 def _makeup(rng: np.random.Generator, male: bool, skin_rgb: np.ndarray) -> dict:
-    worn = 0.0 if male else float(rng.choice([0.0, 0.5, 1.0], p=[0.4, 0.25, 0.35]))
+    worn = 0.0 if male else pick(rng, (0.0, 0.5, 1.0), (0.4, 0.25, 0.35))
     lips = np.array([(170, 40, 52), (190, 70, 80), (200, 95, 105), (140, 30, 48), (205, 60, 90)], np.float32) / 255
     shadows = np.array([(110, 80, 70), (90, 70, 95), (70, 85, 110), (150, 105, 80), (60, 50, 50)], np.float32) / 255
     dark = 0.55 + 0.45 * float(skin_rgb.mean())
@@ -159,7 +166,7 @@ def _makeup(rng: np.random.Generator, male: bool, skin_rgb: np.ndarray) -> dict:
         "eye_shadow_rgb": shadows[rng.integers(len(shadows))] * dark,
         "mascara": float(rng.uniform(0.0, 0.25))
         if male
-        else float(np.clip(0.35 + 0.6 * worn + rng.normal(0, 0.1), 0, 1)),
+        else float(_limited(0.35 + 0.6 * worn + rng.normal(0, 0.1), 0, 1)),
         "rouge": worn * float(rng.uniform(0, 0.8)),
     }
 
@@ -171,26 +178,26 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     lean = 1.0 if male else -1.0
     skin_rgb, tone = _skin(rng)
     colour, hair_rgb = _hair_colour(rng, tone, age)
-    bushy = float(np.clip(0.19 + 0.05 * lean + 0.055 * rng.normal(), 0.09, 0.36))
-    lips = float(np.clip(1 - 0.1 * lean + 0.25 * rng.normal() + 0.03 * (tone - 4), 0.45, 1.8))
+    bushy = float(_limited(0.19 + 0.05 * lean + 0.055 * rng.normal(), 0.09, 0.36))
+    lips = float(_limited(1 - 0.1 * lean + 0.25 * rng.normal() + 0.03 * (tone - 4), 0.45, 1.8))
     dark = hair_rgb if colour not in ("blond", "gray", "dyed") else hair_rgb * 0.6
     shape = _head_shape(rng, male, age)
     return Identity(
         male=male, age=age, skin_rgb=skin_rgb, tone=tone, redness=float(rng.uniform(0, 1)),
         freckles=float(max(rng.normal(-0.6, 0.8), 0)) * (tone < 4),
-        wrinkles=float(np.clip((age - 0.35) * 1.5 + rng.normal(0, 0.12), 0, 1)),
-        bags=float(np.clip(rng.normal(0.2 + 0.4 * age, 0.25), 0, 1)),
-        eye_rgb=_EYE_COLOURS[rng.integers(len(_EYE_COLOURS)) if tone < 5 else rng.choice([0, 2, 7])],
+        wrinkles=float(_limited((age - 0.35) * 1.5 + rng.normal(0, 0.12), 0, 1)),
+        bags=float(_limited(rng.normal(0.2 + 0.4 * age, 0.25), 0, 1)),
+        eye_rgb=_EYE_COLOURS[rng.integers(len(_EYE_COLOURS)) if tone < 5 else pick_any(rng, (0, 2, 7))],
         eye_spacing=float(3.15 + 0.14 * rng.normal()), eye_width=float(1.5 + 0.09 * rng.normal() - 0.02 * lean),
-        eye_height=float(np.clip(1.05 - 0.06 * lean + 0.16 * rng.normal(), 0.62, 1.5)),
+        eye_height=float(_limited(1.05 - 0.06 * lean + 0.16 * rng.normal(), 0.62, 1.5)),
         eye_tilt=float(0.08 + 0.13 * rng.normal() - 0.03 * lean),
         brow_height=float(-1.95 + 0.14 * lean + 0.16 * rng.normal()),
-        brow_arch=float(np.clip(0.55 - 0.2 * lean + 0.25 * rng.normal(), 0.02, 1.2)),
+        brow_arch=float(_limited(0.55 - 0.2 * lean + 0.25 * rng.normal(), 0.02, 1.2)),
         brow_tail=float(0.5 + 0.2 * rng.normal()), brow_inner=float(1.05 + 0.16 * rng.normal()),
         brow_length=float(3.75 + 0.25 * rng.normal()), brow_thickness=bushy, brow_rgb=dark.astype(np.float32),
-        brow_density=float(np.clip(0.72 + 0.06 * lean + 0.13 * rng.normal(), 0.35, 1)),
+        brow_density=float(_limited(0.72 + 0.06 * lean + 0.13 * rng.normal(), 0.35, 1)),
         mouth_width=float(2.5 + 0.1 * lean + 0.16 * rng.normal()), lip_upper=0.68 * lips, lip_lower=0.92 * lips,
-        nose_label_width=float(np.clip(1 + 0.6 * shape["nose_width"], 0.8, 1.3)), shape=shape, hair_colour=colour,
+        nose_label_width=float(_limited(1 + 0.6 * shape["nose_width"], 0.8, 1.3)), shape=shape, hair_colour=colour,
         hair_rgb=hair_rgb, gloss=float(rng.uniform(0.4, 1.5)), **_facial_hair(rng, male),
         **_makeup(rng, male, skin_rgb),
     )  # fmt: skip
@@ -198,7 +205,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
 def sample_expression(rng: np.random.Generator) -> Expression:
     """Draw a momentary expression."""
-    kind = rng.choice(["rest", "smile", "laugh", "talk", "shout", "frown"], p=[0.27, 0.14, 0.33, 0.14, 0.05, 0.07])
+    kinds = ("rest", "smile", "laugh", "talk", "shout", "frown")
+    kind = pick(rng, kinds, (0.27, 0.14, 0.33, 0.14, 0.05, 0.07))
     smile = jaw = gap = mouth_frown = 0.0
     teeth = False
     if kind == "smile":
@@ -216,10 +224,10 @@ def sample_expression(rng: np.random.Generator) -> Expression:
     blink = 1.0 if closed else max(rng.normal(0.02, 0.12), -0.12)
     wink = 1.0 if rng.random() < 0.01 else blink
     return Expression(
-        smile=float(smile), jaw=float(jaw), gap=float(gap), brow_raise=float(np.clip(rng.normal(0.05, 0.3), -0.1, 1)),
-        frown=float(np.clip(rng.normal(-0.1, 0.35), 0, 1)), mouth_frown=float(mouth_frown),
+        smile=float(smile), jaw=float(jaw), gap=float(gap), brow_raise=float(_limited(rng.normal(0.05, 0.3), -0.1, 1)),
+        frown=float(_limited(rng.normal(-0.1, 0.35), 0, 1)), mouth_frown=float(mouth_frown),
         pucker=float(rng.uniform(0.4, 1) if rng.random() < 0.04 else 0),
-        squint=float(np.clip(rng.normal(0.1 + 0.35 * smile, 0.2), 0, 1)), blink=(float(blink), float(wink)),
-        gaze=(float(np.clip(rng.normal(0, 0.25), -0.6, 0.6)), float(np.clip(rng.normal(0, 0.12), -0.3, 0.3))),
+        squint=float(_limited(rng.normal(0.1 + 0.35 * smile, 0.2), 0, 1)), blink=(float(blink), float(wink)),
+        gaze=(float(_limited(rng.normal(0, 0.25), -0.6, 0.6)), float(_limited(rng.normal(0, 0.12), -0.3, 0.3))),
         teeth=bool(teeth),
     )  # fmt: skip

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-__all__ = ["Lights", "grid_normals", "sample_lights", "shade_grid", "shadow_of"]
+from .clamping import at_least_zero, between
+
+__all__ = [
+    "Lights",
+    "ambient_light",
+    "grid_normals",
+    "half_vectors",
+    "sample_lights",
+    "shade_grid",
+    "shadow_of",
+]
 
 # How far red, green and blue light creep past the terminator in skin (subsurface scattering).
 _SKIN_WRAP = np.array([0.42, 0.24, 0.18], np.float32)
@@ -71,72 +81,105 @@ def sample_lights(rng: np.random.Generator) -> Lights:
 
 
 def grid_normals(vertices: np.ndarray) -> np.ndarray:
-    """Unit outward normals (rows, columns, 3) of a grid whose columns run to the right and rows down."""
-    across = np.empty_like(vertices)
-    across[:, 1:-1] = vertices[:, 2:] - vertices[:, :-2]
-    across[:, 0], across[:, -1] = vertices[:, 1] - vertices[:, 0], vertices[:, -1] - vertices[:, -2]
-    down = np.empty_like(vertices)
-    down[1:-1] = vertices[2:] - vertices[:-2]
-    down[0], down[-1] = vertices[1] - vertices[0], vertices[-1] - vertices[-2]
-    x = across[..., 1] * down[..., 2] - across[..., 2] * down[..., 1]
-    y = across[..., 2] * down[..., 0] - across[..., 0] * down[..., 2]
-    z = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
-    length = np.sqrt(x * x + y * y + z * z) + 1e-6
-    return np.stack([x / length, y / length, z / length], -1)
+    """Unit outward normals (3, rows, columns) of planes (3, rows, columns); columns run to the right, rows down."""
+    across, down = np.empty_like(vertices), np.empty_like(vertices)
+    np.subtract(vertices[..., 2:], vertices[..., :-2], out=across[..., 1:-1])
+    across[..., 0], across[..., -1] = vertices[..., 1] - vertices[..., 0], vertices[..., -1] - vertices[..., -2]
+    np.subtract(vertices[:, 2:], vertices[:, :-2], out=down[:, 1:-1])
+    down[:, 0], down[:, -1] = vertices[:, 1] - vertices[:, 0], vertices[:, -1] - vertices[:, -2]
+    normals = np.empty_like(vertices)
+    for k in range(3):
+        i, j = (k + 1) % 3, (k + 2) % 3
+        np.subtract(across[i] * down[j], across[j] * down[i], out=normals[k])
+    normals /= np.sqrt(np.square(normals).sum(0)) + np.float32(1e-6)
+    return normals
+
+
+def _light_frame(x: float, y: float, z: float) -> np.ndarray:
+    """Rows: two axes across a light's direction x, y, z, then the direction."""
+    side = np.array([0.05 * y - z, -0.05 * x, x])
+    side /= np.sqrt(side @ side) + 1e-6
+    a, b, c = side
+    return np.array([side, (b * z - c * y, c * x - a * z, a * y - b * x), (x, y, z)], np.float32)
 
 
 def shadow_of(points: np.ndarray, occluders: list[np.ndarray], direction: np.ndarray) -> np.ndarray:
-    """Lit fraction (rows, columns) of each grid point behind the occluding grids, by a small shadow map."""
-    side = np.cross(direction, [0.0, 1.0, 0.05]).astype(np.float32)
-    side /= np.linalg.norm(side) + 1e-6
-    up = np.cross(side, direction).astype(np.float32)
-    frame = np.stack([side, up, direction], -1).astype(np.float32)
-    size, cm_per_cell, reach = 80, 0.55, 22.0
+    """Lit fraction (rows, columns) of planes (3, rows, columns) behind occluders (3, ...), by a small shadow map."""
+    frame = _light_frame(*(float(value) for value in direction))
+    size, cm_per_cell, reach = 80, 0.55, np.float32(22.0)
+    inverse_cell = np.float32(1 / cm_per_cell)
     depth_map = np.full(size * size, -1e3, np.float32)
     for occluder in occluders:
-        local = occluder.reshape(-1, 3) @ frame
-        cell = ((local[:, :2] + reach) / cm_per_cell).astype(np.int32)
-        column, row = np.minimum(np.maximum(cell[:, 0], 0), size - 1), np.minimum(np.maximum(cell[:, 1], 0), size - 1)
-        np.maximum.at(depth_map, row * size + column, local[:, 2])
+        local = frame @ occluder.reshape(3, -1)
+        cell = ((local[:2] + reach) * inverse_cell).astype(np.int32)
+        np.minimum(np.maximum(cell, 0, out=cell), size - 1, out=cell)
+        np.maximum.at(depth_map, cell[1] * size + cell[0], local[2])
     depth_map = cv2.dilate(depth_map.reshape(size, size), np.ones((2, 2), np.uint8))
-    local = points @ frame
-    map_xy = ((local[..., :2] + reach) / cm_per_cell - 0.5).astype(np.float32)
-    blocker = cv2.remap(depth_map, map_xy[..., 0], map_xy[..., 1], cv2.INTER_NEAREST, borderValue=-1e3)
-    lit = 1.0 - np.clip((blocker - local[..., 2] - 0.8) / 0.8, 0, 1)
-    return cv2.GaussianBlur(lit.astype(np.float32), (5, 5), 1.2)
+    local = (frame @ points.reshape(3, -1)).reshape(points.shape)
+    map_xy = (local[:2] + reach) * inverse_cell - np.float32(0.5)
+    blocker = cv2.remap(depth_map, map_xy[0], map_xy[1], cv2.INTER_NEAREST, borderValue=-1e3)
+    hidden = (blocker - local[2] - np.float32(0.8)) * np.float32(1 / 0.8)
+    lit = np.float32(1) - between(hidden, 0, 1)
+    return cv2.GaussianBlur(lit, (5, 5), 1.2)
+
+
+def half_vectors(directions: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, 3) half-way between each light (n, 3) and the viewer."""
+    halves = directions + np.array([0, 0, 1], np.float32)
+    return halves / (np.sqrt(np.square(halves).sum(-1, keepdims=True)) + np.float32(1e-6))
+
+
+def ambient_light(normals: np.ndarray, lights: Lights) -> np.ndarray:
+    """Light (3, rows, columns) from the sky and the ground on normals (3, rows, columns)."""
+    height = np.float32(0.5) - np.float32(0.5) * normals[1]
+    slope = (lights.ambient_up - lights.ambient_down)[:, None, None]
+    return lights.ambient_down[:, None, None] + height * slope
+
+
+def _specular_lobe(along: np.ndarray) -> np.ndarray:
+    """A wide lobe, cosine**8, and a tight one, cosine**32."""
+    eighth = at_least_zero(along.copy())
+    for _ in range(3):
+        np.square(eighth, out=eighth)
+    return np.float32(0.25) * eighth + np.square(np.square(eighth))
 
 
 def shade_grid(
-    vertices: np.ndarray, normals: np.ndarray, lights: Lights, lit: np.ndarray | None, occlusion: np.ndarray | None,
+    normals: np.ndarray, lights: Lights, lit: np.ndarray | None, occlusion: np.ndarray | None,
     gloss: float = 0.3, skin: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Diffuse (rows, columns, 3) and specular (rows, columns) linear light of each vertex."""
-    height = (0.5 - 0.5 * normals[..., 1])[..., None]
-    diffuse = lights.ambient_down + height * (lights.ambient_up - lights.ambient_down)
+) -> np.ndarray:  # fmt: skip
+    """Linear light of each vertex (rows, columns, 4): diffuse red, green, blue, and specular.
+
+    Args:
+        normals (`np.ndarray`): (3, rows, columns).
+        lit (`np.ndarray`, *optional*): (rows, columns) fraction of the key light that arrives.
+        occlusion (`np.ndarray`, *optional*): (rows, columns) share of the sky that is seen.
+    """
+    shape = normals.shape[1:]
+    diffuse = ambient_light(normals, lights)
     if occlusion is not None:
-        diffuse = diffuse * occlusion[..., None]
-    specular = np.zeros(normals.shape[:2], np.float32)
-    wrap = _SKIN_WRAP if skin else np.float32(0.12)
-    for number, (direction, colour) in enumerate(zip(lights.directions, lights.colours, strict=True)):
+        diffuse *= occlusion
+    specular = np.zeros(shape, np.float32)
+    wrap = _SKIN_WRAP if skin else np.full(3, 0.12, np.float32)
+    cosines = (np.concatenate([lights.directions, half_vectors(lights.directions)]) @ normals.reshape(3, -1)).reshape(
+        2, -1, *shape
+    )
+    for number, colour in enumerate(lights.colours):
         if colour.max() < 1e-3:
             continue
-        facing = normals @ direction
-        lambert = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, None)
+        facing, along = cosines[:, number]
+        factor = colour / (1 + wrap)
+        lambert = facing * factor[:, None, None]
+        lambert += (factor * wrap)[:, None, None]
+        at_least_zero(lambert)
         if number == 0 and lit is not None:
-            lambert = lambert * (1 - lights.shadow_strength * (1 - lit))[..., None]
-        diffuse = diffuse + lambert * colour
-        half = direction + np.array([0, 0, 1], np.float32)
-        half /= np.linalg.norm(half) + 1e-6
-        if gloss <= 0:
-            continue
-        eighth = np.maximum(normals @ half, 0)
-        for _ in range(3):
-            eighth = eighth * eighth
-        squared = eighth * eighth
-        lobe = np.float32(0.25) * eighth + squared * squared
-        part = lobe * (facing > 0) * np.float32(colour.mean() * gloss)
-        specular += part * (lit if number == 0 and lit is not None else 1)
+            lambert *= 1 - np.float32(lights.shadow_strength) * (1 - lit)
+        diffuse += lambert
+        if gloss > 0:
+            part = _specular_lobe(along) * (facing > 0)
+            part *= np.float32(colour.mean() * gloss)
+            specular += part * lit if number == 0 and lit is not None else part
     if occlusion is not None:
-        diffuse = diffuse * (0.5 + 0.5 * occlusion[..., None])
-        specular = specular * occlusion
-    return diffuse.astype(np.float32), specular
+        diffuse *= np.float32(0.5) + np.float32(0.5) * occlusion
+        specular *= occlusion
+    return cv2.merge((*diffuse, specular))

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from .clamping import between
+
 __all__ = ["SurfacePatch", "splat_grid"]
 
 _EMPTY_DEPTH = np.float32(-1e3)
 # cv2.remap refuses pictures of 32767 columns.
 _MAX_RETRIES = 20000
-_NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+_MAX_CELL = 14
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _SQUARE = np.ones((5, 5), np.uint8)
 _ELLIPSES = {size: cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)) for size in (3, 7)}
@@ -79,12 +81,11 @@ def _coarse_hits(points: np.ndarray, facing: np.ndarray, cell: float, cells_hw: 
     # float32 holds every index exactly, and cv2.dilate takes no int32.
     buffer = np.full(cells_hw, -1, np.float32)
     if chosen.size:
-        depth = points[2, chosen]
+        depth = np.take(points[2], chosen)
         low, high = float(depth.min()), float(depth.max())
         key = ((depth - low) * (65535.0 / max(high - low, 1e-3))).astype(np.uint16)
         chosen = chosen[np.argsort(key, kind="stable")]
-        place = cell_xy[:, chosen].astype(np.int32)
-        buffer.ravel()[place[1] * cells_hw[1] + place[0]] = chosen
+        buffer.ravel()[np.take(cy * np.float32(cells_hw[1]) + cx, chosen).astype(np.int32)] = chosen
         found = (buffer >= 0).view(np.uint8)
         _spread(buffer, cv2.dilate(cv2.morphologyEx(found, cv2.MORPH_CLOSE, _SQUARE), _CROSS) > 0, 3)
     return buffer.astype(np.int32)
@@ -112,12 +113,6 @@ def _spacing(jacobian: np.ndarray) -> float:
     return float(np.partition(longest, place)[place])
 
 
-def _limited(values: np.ndarray, last: int) -> np.ndarray:
-    """Clamp grid coordinates in place."""
-    np.maximum(values, np.float32(0), out=values)
-    return np.minimum(values, np.float32(last), out=values)
-
-
 class _Grid:
     """A projected grid with the Jacobian of each vertex; all planes are (..., h, w)."""
 
@@ -128,7 +123,6 @@ class _Grid:
         self.last_row, self.last_column = points.shape[1] - 1, points.shape[2] - 1
         x_c, y_c, x_r, y_r = self.jacobian
         self.determinant = x_c * y_r - y_c * x_r
-        # cv2.remap is at its fastest with four channels.
         self.packed = cv2.merge((points[0], points[1]))
 
     def starts(self, hits: np.ndarray) -> np.ndarray:
@@ -139,11 +133,8 @@ class _Grid:
         row, column = np.divmod(hits, self.last_column + 1)
         determinant = self.determinant.ravel()[hits]
         determinant[np.abs(determinant) < 0.02] = 0.02
-        inverse = self.jacobian.reshape(4, -1)[:, hits] / determinant
-        np.maximum(inverse, np.float32(-8), out=inverse)
-        np.minimum(inverse, np.float32(8), out=inverse)
-        x_c, y_c, x_r, y_r = inverse
-        x, y = self.points[:2].reshape(2, -1)[:, hits]
+        x_c, y_c, x_r, y_r = between(np.take(self.jacobian.reshape(4, -1), hits, 1) / determinant, -8, 8)
+        x, y = np.take(self.points[:2].reshape(2, -1), hits, 1)
         out = np.empty((6, hits.size), np.float32)
         out[0], out[1], out[2] = column - y_r * x + x_r * y, y_r, -x_r
         out[3], out[4], out[5] = row - x_c * y + y_c * x, -y_c, x_c
@@ -153,7 +144,7 @@ class _Grid:
         """What is missing to pixel centres x, y, and whether that is little."""
         at = cv2.remap(self.packed, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         dx, dy = x - at[..., 0], y - at[..., 1]
-        return dx, dy, np.maximum(np.abs(dx), np.abs(dy)) < self.tolerance
+        return dx, dy, cv2.max(np.abs(dx), np.abs(dy)) < self.tolerance
 
 
 def _solve(
@@ -167,15 +158,15 @@ def _solve(
     tall = (fields.shape[1], cell, fields.shape[3])
     y = y.reshape(fields.shape[1], cell, 1)
     first, by_x, by_y, first_row, row_by_x, row_by_y = fields
-    column = _limited((first + by_x * x) + by_y * y, grid.last_column)
-    row = _limited((first_row + row_by_x * x) + row_by_y * y, grid.last_row)
+    column = between((first + by_x * x) + by_y * y, 0, grid.last_column)
+    row = between((first_row + row_by_x * x) + row_by_y * y, 0, grid.last_row)
     dx, dy, solved = grid.residual(column.reshape(size), row.reshape(size), x, y.reshape(-1, 1))
     dx, dy = dx.reshape(tall), dy.reshape(tall)
     column += by_x * dx
     column += by_y * dy
     row += row_by_x * dx
     row += row_by_y * dy
-    return _limited(column, grid.last_column).reshape(size), _limited(row, grid.last_row).reshape(size), solved
+    return between(column, 0, grid.last_column).reshape(size), between(row, 0, grid.last_row).reshape(size), solved
 
 
 def _stretched(planes: np.ndarray, width: int) -> np.ndarray:
@@ -185,29 +176,32 @@ def _stretched(planes: np.ndarray, width: int) -> np.ndarray:
 
 
 def splat_grid(
-    projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool = False, closing: int = 3
-) -> SurfacePatch | None:
+    projected: np.ndarray, size_hw: tuple[int, int], two_sided: bool = False, closing: int = 3,
+    whole: np.ndarray | None = None,
+) -> SurfacePatch | None:  # fmt: skip
     """Visible surface of a projected vertex grid.
 
     Args:
-        projected (`np.ndarray`): (rows, columns, 3) float32 x, y in pixels and depth towards the viewer.
+        projected (`np.ndarray`): (3, rows, columns) float32 x, y in pixels and depth towards the viewer.
         size_hw (`tuple`): window to draw into.
         two_sided (`bool`): keep points that face away from the viewer.
         closing (`int`): gaps up to this many pixels are bridged (3 or 7); rough grids need more.
+        whole (`np.ndarray`, *optional*): the grid that `projected` was cut from, so that a cut changes nothing.
 
     Returns:
         `SurfacePatch` or `None` when nothing falls into the window.
     """
-    points = np.ascontiguousarray(projected.transpose(2, 0, 1))
-    window = _window_of(points[0], points[1], size_hw)
+    extent = projected if whole is None else whole
+    window = _window_of(extent[0], extent[1], size_hw)
     if window is None:
         return None
     x_low, y_low, x_high, y_high = window
     height, width = y_high - y_low, x_high - x_low
-    points -= np.array([[[x_low]], [[y_low]], [[0]]], np.float32)
+    points = projected - np.array([[[x_low]], [[y_low]], [[0]]], np.float32)
     grid = _Grid(points, 1.3 if closing <= 3 else 2.5)
     facing = (np.abs(grid.determinant) > 0 if two_sided else grid.determinant > 0).ravel()
-    cell = min(max(round(_spacing(grid.jacobian[:, ::3, ::3]) * 1.2), 1), 14)
+    jacobian = grid.jacobian if whole is None else _derivatives(whole[:2])
+    cell = min(max(round(_spacing(jacobian[:, ::3, ::3]) * 1.2), 1), _MAX_CELL)
     hits = _coarse_hits(points.reshape(3, -1), facing, cell, (-(-height // cell), -(-width // cell)))
     column, row, mask = _solved_pixels(grid, hits, cell, (height, width))
     mask = _closed(mask, closing)
@@ -234,53 +228,60 @@ def _solved_pixels(
         known.reshape(rows, columns).view(np.uint8), (columns * cell, rows * cell), interpolation=cv2.INTER_NEAREST
     )[:height, :width].view(bool)
     mask &= near
-    _retry_from_neighbours(grid, starts, hits, (column, row, mask), np.nonzero(near & ~mask), cell)
+    # What a neighbour's start can solve lies close to what is solved, unless vertices are wider apart than cells.
+    reach = cell // 2 + 1 if cell < _MAX_CELL else 2 * cell
+    close = cv2.dilate(mask.view(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)).view(bool)
+    _retry_from_neighbours(grid, starts, hits, (column, row, mask), np.flatnonzero(near & close & ~mask), cell)
     return column, row, mask
 
 
-def _shifted(hits: np.ndarray, shift_y: int, shift_x: int) -> np.ndarray:
-    """Flat index of the cell beside each cell, the cell itself at the border."""
-    rows = np.minimum(np.maximum(np.arange(hits.shape[0]) + shift_y, 0), hits.shape[0] - 1)
-    columns = np.minimum(np.maximum(np.arange(hits.shape[1]) + shift_x, 0), hits.shape[1] - 1)
-    return (rows[:, None] * hits.shape[1] + columns).ravel()
+def _beside(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat index (4, cells) of the cells around each cell, and whether their start was not tried before."""
+    cells = np.arange(hits.size, dtype=np.int32).reshape(hits.shape)
+    rim = cv2.copyMakeBorder(cells, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    around = (rim[1:-1, 2:], rim[1:-1, :-2], rim[2:, 1:-1], rim[:-2, 1:-1])
+    beside = np.stack([each.ravel() for each in around])
+    start = hits.ravel()[beside]
+    fresh = (start >= 0) & (start != hits.ravel())
+    for later in range(1, 4):
+        for earlier in range(later):
+            fresh[later] &= start[later] != start[earlier]
+    return beside, fresh
 
 
 def _retry_from_neighbours(
     grid: _Grid, starts: np.ndarray, hits: np.ndarray, maps: tuple[np.ndarray, np.ndarray, np.ndarray],
-    failed_yx: tuple[np.ndarray, np.ndarray], cell: int,
+    failed: np.ndarray, cell: int,
 ) -> None:  # fmt: skip
-    """Restart pixels that failed from the hits of the four cells around (writes into the caller's private maps)."""
-    y, x = failed_yx
-    flat = hits.ravel()
-    own = (y // cell) * hits.shape[1] + x // cell
-    tried = [flat]
-    for shift in _NEIGHBOURS:
-        beside = _shifted(hits, *shift)
-        start = flat[beside]
-        # The same start would fail again.
-        fresh = (start >= 0) & np.logical_and.reduce([start != other for other in tried])
-        tried.append(start)
-        usable = np.flatnonzero(fresh[own])[:_MAX_RETRIES]
-        if usable.size == 0:
-            continue
-        solved = _restarted(grid, starts[:, beside[own[usable]]], maps, y[usable], x[usable])
-        left = np.ones(y.size, bool)
-        left[usable[solved]] = False
-        y, x, own = y[left], x[left], own[left]
-
-
-def _restarted(
-    grid: _Grid, start: np.ndarray, maps: tuple[np.ndarray, np.ndarray, np.ndarray], y: np.ndarray, x: np.ndarray
-) -> np.ndarray:
-    """Newton steps of single pixels (n,) from starts (6, n); writes the solved ones and returns which these are."""
+    """Restart pixels (flat numbers) that failed from the hits of the four cells around (writes into the maps)."""
+    if failed.size == 0:
+        return
+    y, x = np.divmod(failed.astype(np.int32), np.int32(maps[2].shape[1]))
     centre_x, centre_y = x.astype(np.float32) + _HALF, y.astype(np.float32) + _HALF
-    column = _limited(start[0] + start[1] * centre_x + start[2] * centre_y, grid.last_column)
-    row = _limited(start[3] + start[4] * centre_x + start[5] * centre_y, grid.last_row)
-    dx, dy, solved = (each[0] for each in grid.residual(column[None], row[None], centre_x, centre_y))
+    own = y // np.int32(cell) * np.int32(hits.shape[1]) + x // np.int32(cell)
+    beside, fresh = _beside(hits)
+    side, which = np.nonzero(np.take(fresh, own, 1))
+    # The first direction that works counts, and of repeated writes the last one stays.
+    side, which = side[::-1], which[::-1]
+    by_cell = np.ascontiguousarray(starts.T)
+    for first in range(0, which.size, _MAX_RETRIES):
+        part = slice(first, first + _MAX_RETRIES)
+        chosen = which[part]
+        start = np.take(by_cell, beside[side[part], own[chosen]], 0)
+        _restart(grid, start, maps, failed[chosen], centre_x[chosen], centre_y[chosen])
+
+
+def _restart(
+    grid: _Grid, start: np.ndarray, maps: tuple[np.ndarray, np.ndarray, np.ndarray], pixel: np.ndarray,
+    x: np.ndarray, y: np.ndarray,
+) -> None:  # fmt: skip
+    """Newton steps of single pixels (n,) with centres x, y from starts (n, 6); writes the ones that are solved."""
+    column = between(start[:, 0] + start[:, 1] * x + start[:, 2] * y, 0, grid.last_column)
+    row = between(start[:, 3] + start[:, 4] * x + start[:, 5] * y, 0, grid.last_row)
+    dx, dy, solved = (each[0] for each in grid.residual(column[None], row[None], x, y))
     good = np.flatnonzero(solved)
     if good.size:
-        start, dx, dy, place = start[:, good], dx[good], dy[good], (y[good], x[good])
-        maps[0][place] = _limited(column[good] + start[1] * dx + start[2] * dy, grid.last_column)
-        maps[1][place] = _limited(row[good] + start[4] * dx + start[5] * dy, grid.last_row)
-        maps[2][place] = True
-    return good
+        start, dx, dy, pixel = np.take(start, good, 0), dx[good], dy[good], pixel[good]
+        np.put(maps[0], pixel, between(column[good] + start[:, 1] * dx + start[:, 2] * dy, 0, grid.last_column))
+        np.put(maps[1], pixel, between(row[good] + start[:, 4] * dx + start[:, 5] * dy, 0, grid.last_row))
+        np.put(maps[2], pixel, True)

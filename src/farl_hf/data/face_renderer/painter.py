@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-__all__ = ["TEXTURE_HEIGHT_CM", "TEXTURE_LEFT_A", "TEXTURE_TOP_B", "TEXTURE_WIDTH_CM", "Painter"]
+__all__ = ["TEXTURE_HEIGHT_CM", "TEXTURE_LEFT_A", "TEXTURE_TOP_B", "TEXTURE_WIDTH_CM", "Painter", "both_sides"]
 
 TEXTURE_LEFT_A, TEXTURE_TOP_B = -10.5, -9.0
 TEXTURE_WIDTH_CM, TEXTURE_HEIGHT_CM = 21.0, 21.5
@@ -16,7 +16,7 @@ _Colour = Sequence[float] | np.ndarray
 
 
 class Painter:
-    """Albedo (h, w, 3) float32 display RGB in 0..1, label (h, w) uint8 and gloss (h, w) float32 textures.
+    """Albedo planes (3, h, w) float32 display RGB in 0..1, label (h, w) uint8 and gloss (h, w) float32 textures.
 
     Args:
         scale (`float`): texture pixels per cm.
@@ -25,100 +25,107 @@ class Painter:
 
     def __init__(self, scale: float, base_rgb: _Colour) -> None:
         self.scale = scale
+        self._step = scale * (1 << _SHIFT)
+        self._offset = np.array([TEXTURE_LEFT_A, TEXTURE_TOP_B]) * self._step + (1 << _SHIFT) / 2
         self.size_hw = int(TEXTURE_HEIGHT_CM * scale), int(TEXTURE_WIDTH_CM * scale)
-        self.albedo = np.empty((*self.size_hw, 3), np.float32)
-        self.albedo[:] = np.asarray(base_rgb, np.float32)
+        self.albedo = np.empty((3, *self.size_hw), np.float32)
+        self.albedo[:] = np.asarray(base_rgb, np.float32)[:, None, None]
         self.label = np.ones(self.size_hw, np.uint8)
         self.gloss = np.ones(self.size_hw, np.float32)
 
-    def to_texture(self, points_ab: np.ndarray) -> np.ndarray:
-        """Surface cm (n, 2) to continuous texture pixels."""
-        return (np.asarray(points_ab, np.float64) - (TEXTURE_LEFT_A, TEXTURE_TOP_B)) * self.scale
+    def packed(self) -> np.ndarray:
+        """Red, green, blue and gloss (h, w, 4), the layout that `cv2.remap` is fastest with."""
+        return cv2.merge((*self.albedo, self.gloss))
 
-    def _window(self, low: np.ndarray, high: np.ndarray, margin: float) -> tuple[int, int, int, int] | None:
-        x0, y0 = (max(0, int(v - margin)) for v in low)
-        x1 = min(self.size_hw[1], int(high[0] + margin) + 2)
-        y1 = min(self.size_hw[0], int(high[1] + margin) + 2)
+    def _fixed(self, points_ab: np.ndarray) -> np.ndarray:
+        """Surface cm to OpenCV's fixed-point pixels, where the first pixel's centre is 0."""
+        return np.rint(np.asarray(points_ab) * self._step - self._offset).astype(np.int32)
+
+    def _window(self, fixed: np.ndarray, margin: float) -> tuple[int, int, int, int] | None:
+        x, y, width, height = cv2.boundingRect(fixed.reshape(-1, 1, 2))
+        # Half a pixel back from pixel centres to continuous pixels; the rectangle counts its last unit twice.
+        unit = 1 / (1 << _SHIFT)
+        x0, y0 = max(0, int(x * unit + 0.5 - margin)), max(0, int(y * unit + 0.5 - margin))
+        x1 = min(self.size_hw[1], int((x + width - 1) * unit + 0.5 + margin) + 2)
+        y1 = min(self.size_hw[0], int((y + height - 1) * unit + 0.5 + margin) + 2)
         return (x0, y0, x1, y1) if x1 - x0 > 1 and y1 - y0 > 1 else None
 
-    def _mask(
-        self, points: np.ndarray, window: tuple[int, ...], thickness_cm: float | None, closed: bool
-    ) -> np.ndarray:
+    def _mask(self, fixed: np.ndarray, window: tuple[int, ...], thickness_cm: float | None) -> np.ndarray:
         mask = np.zeros((window[3] - window[1], window[2] - window[0]), np.uint8)
-        fixed = np.round((points - (window[0] + 0.5, window[1] + 0.5)) * (1 << _SHIFT)).astype(np.int32)
+        moved = fixed - np.array([window[0] << _SHIFT, window[1] << _SHIFT], np.int32)
+        outlines = [*moved] if moved.ndim == 3 else [moved]
         if thickness_cm is None:
-            cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
-            return mask
+            return cv2.fillPoly(mask, outlines, 255, cv2.LINE_AA, _SHIFT)
         width = thickness_cm * self.scale
         value = 255 if width >= 1 else int(255 * width)
-        cv2.polylines(mask, [fixed], closed, value, max(1, round(width)), cv2.LINE_AA, _SHIFT)
-        return mask
+        return cv2.polylines(mask, outlines, False, value, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
     def shape(
         self, points_ab: np.ndarray, rgb: _Colour, strength: float = 1.0, blur_cm: float = 0.0,
-        thickness_cm: float | None = None, clip: np.ndarray | None = None, closed: bool = False,
+        thickness_cm: float | None = None, clip: np.ndarray | None = None,
         multiply: bool = False, gloss: float | None = None,
     ) -> None:  # fmt: skip
-        """Blend a filled polygon (or a stroke when `thickness_cm` is given) into the albedo.
+        """Blend filled polygons (or strokes when `thickness_cm` is given) into the albedo.
 
         Args:
-            clip (`np.ndarray`, *optional*): polygon (n, 2) in cm the paint stays inside of.
+            points_ab (`np.ndarray`): (n, 2) in cm, or (k, n, 2) for several that do not overlap: one call for both
+                sides of a face costs about half of two.
+            clip (`np.ndarray`, *optional*): what `area` returned for the polygons the paint stays inside of.
             multiply (`bool`): the colour is a factor instead of a paint.
             gloss (`float`, *optional*): also set the gloss there.
         """
-        points = self.to_texture(points_ab)
-        margin = 2.2 * blur_cm * self.scale + (thickness_cm or 0) * self.scale + 1
-        window = self._window(points.min(0), points.max(0), margin)
+        fixed = self._fixed(points_ab)
+        sigma = blur_cm * self.scale
+        window = self._window(fixed, 2.2 * sigma + (thickness_cm or 0) * self.scale + 1)
         if window is None:
             return
-        mask = self._mask(points, window, thickness_cm, closed)
-        sigma = blur_cm * self.scale
+        part = (slice(window[1], window[3]), slice(window[0], window[2]))
+        mask = self._mask(fixed, window, thickness_cm)
         if sigma > 0.35:
             mask = cv2.GaussianBlur(mask, (0, 0), sigma)
         if clip is not None:
-            mask = cv2.min(mask, self._mask(self.to_texture(clip), window, None, True))
-        weight = mask.astype(np.float32) * np.float32(strength / 255.0)
-        part = (slice(window[1], window[3]), slice(window[0], window[2]))
+            mask = cv2.min(mask, clip[part])
+        weight = mask * np.float32(strength / 255.0)
         self.blend(part, weight, np.asarray(rgb, np.float32), multiply)
         if gloss is not None:
             area = self.gloss[part]
             area += weight * (gloss - area)
 
     def blend(self, part: tuple[slice, slice], weight: np.ndarray, rgb: np.ndarray, multiply: bool = False) -> None:
-        """Mix a colour (or colour picture) into a part of the albedo with per-pixel weight."""
-        area = self.albedo[part]
-        target = area * rgb if multiply else rgb
-        area += weight[..., None] * (target - area)
+        """Mix a colour (3,) or picture (3, h, w) into a part of the albedo with per-pixel weight (h, w)."""
+        area = self.albedo[:, *part]
+        if rgb.ndim == 1:
+            rgb = rgb[:, None, None]
+        if multiply:
+            factor = weight * (rgb - np.float32(1))
+            factor += np.float32(1)
+            area *= factor
+        else:
+            change = rgb - area
+            change *= weight
+            area += change
 
-    def strokes(self, lines_ab: Sequence[np.ndarray], rgb: _Colour, strength: float, thickness_cm: float,
-                blur_cm: float = 0.0,
-                multiply: bool = False, clip: np.ndarray | None = None) -> None:  # fmt: skip
-        """Blend many thin polylines at once."""
-        lines = [self.to_texture(line) for line in lines_ab]
-        every = np.concatenate(lines)
-        window = self._window(every.min(0), every.max(0), (2.2 * blur_cm + thickness_cm) * self.scale + 1)
-        if window is None:
-            return
-        mask = np.zeros((window[3] - window[1], window[2] - window[0]), np.uint8)
-        offset = (window[0] + 0.5, window[1] + 0.5)
-        width = thickness_cm * self.scale
-        fixed = [np.round((line - offset) * (1 << _SHIFT)).astype(np.int32) for line in lines]
-        cv2.polylines(
-            mask, fixed, False, 255 if width >= 1 else int(255 * width), max(1, round(width)), cv2.LINE_AA, _SHIFT
-        )
-        if blur_cm * self.scale > 0.35:
-            mask = cv2.GaussianBlur(mask, (0, 0), blur_cm * self.scale)
-        if clip is not None:
-            mask = cv2.min(mask, self._mask(self.to_texture(clip), window, None, True))
-        part = (slice(window[1], window[3]), slice(window[0], window[2]))
-        self.blend(part, mask.astype(np.float32) * np.float32(strength / 255.0), np.asarray(rgb, np.float32), multiply)
-
-    def blob(self, centre_ab: Sequence[float], radius_ab: Sequence[float], rgb: _Colour, **keywords: object) -> None:
-        """`shape` of an axis-aligned ellipse."""
-        self.shape(_CIRCLE * np.asarray(radius_ab) + np.asarray(centre_ab), rgb, **keywords)
+    def blob(self, centre_ab: np.ndarray, radius_ab: Sequence[float], rgb: _Colour, **keywords: object) -> None:
+        """`shape` of axis-aligned ellipses around centres (2,) or (k, 2)."""
+        self.shape(_CIRCLE * np.asarray(radius_ab) + np.asarray(centre_ab)[..., None, :], rgb, **keywords)
 
     def set_label(self, points_ab: np.ndarray, label: int) -> None:
         """Write a label id into a polygon."""
-        points = self.to_texture(points_ab)
-        fixed = np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
-        cv2.fillPoly(self.label, [fixed], label, cv2.LINE_8, _SHIFT)
+        cv2.fillPoly(self.label, [self._fixed(points_ab)], label, cv2.LINE_8, _SHIFT)
+
+    def area(self, outlines_ab: np.ndarray) -> np.ndarray:
+        """Coverage (h, w) uint8 of polygons (n, 2) or (k, n, 2) over the whole texture, to clip paint with."""
+        return self._mask(self._fixed(outlines_ab), (0, 0, *self.size_hw[::-1]), None)
+
+    def soft_area(self, outline_ab: np.ndarray, blur_cm: float) -> np.ndarray:
+        """A blurred polygon (h, w) float32 0..1 over the whole texture."""
+        mask = np.zeros(self.size_hw, np.uint8)
+        points = (np.asarray(outline_ab) - (TEXTURE_LEFT_A, TEXTURE_TOP_B)) * self.scale
+        cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 255)
+        return cv2.GaussianBlur(mask, (0, 0), max(blur_cm * self.scale, 0.5)) * np.float32(1 / 255)
+
+
+def both_sides(points_ab: np.ndarray) -> np.ndarray:
+    """Points (n, 2) of the image-right side and their mirror images: (2, n, 2), image-left first."""
+    points = np.asarray(points_ab, float)
+    return np.stack([points * (-1, 1), points])

@@ -8,12 +8,13 @@ import numpy as np
 from .accessories import Accessories, put_earrings, put_glasses, put_hat, put_occluder, sample_accessories
 from .body import Clothes, put_ears, put_neck, put_torso, sample_clothes
 from .camera import Camera, make_rotation
+from .clamping import at_least_zero
 from .face_layout import FaceLayout, make_layout
 from .face_texture import paint_face
 from .hair import HairStyle, make_hair_shell, put_back_hair, put_front_hair, sample_hair
 from .head_shape import grid_coordinates, make_head, sample_surface
 from .identity import Expression, Identity, sample_expression, sample_identity
-from .layer import NO_LABEL, Layer
+from .layer import NO_LABEL, Layer, lit_planes
 from .lighting import Lights, grid_normals, shade_grid, shadow_of
 from .mesh_splatting import splat_grid
 from .painter import TEXTURE_LEFT_A, TEXTURE_TOP_B
@@ -103,7 +104,8 @@ def _occlusion(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 _GRID_A, _GRID_B = grid_coordinates()
 _OCCLUSION = _occlusion(_GRID_A, _GRID_B)
-_BOX_REGION = (np.abs(_GRID_A) < 8.0) & (_GRID_B > -5.2) & (_GRID_B < 11.7)
+_BOX_VERTICES = np.flatnonzero((np.abs(_GRID_A) < 8.0) & (_GRID_B > -5.2) & (_GRID_B < 11.7))
+_GRID_AB = np.stack([_GRID_A, _GRID_B], -1)
 
 
 def _window(pose: Pose, scale: float, photo_hw: tuple[int, int]) -> tuple[int, int, int, int] | None:
@@ -202,38 +204,48 @@ def _put_head(
 ) -> np.ndarray:  # fmt: skip
     """Draw the head itself; returns the pupils in surface coordinates."""
     # Small heads do not show every vertex, and their cost is the vertices'.
-    coarse = np.s_[:: 2 if camera.pixels_per_cm < 5.5 else 1, :: 2 if camera.pixels_per_cm < 5.5 else 1]
-    turned = camera.turn(head[coarse])
+    step = 2 if camera.pixels_per_cm < 5.5 else 1
+    coarse = np.s_[::step, ::step]
+    turned = camera.turn_grid(head[coarse])
     blockers = [turned]
     if (shell is not None and person.hair.length > 0) or person.hair.fringe != "none":
         near = shell["vertices"][shell["strand"][..., 2] > 0] if shell is not None else head[:1]
-        blockers.append(camera.turn(near))
+        blockers.append(camera.rotation @ near.reshape(-1, 3).T)
     lit = shadow_of(turned, blockers, lights.directions[0])
-    diffuse, specular = shade_grid(
-        turned, grid_normals(turned), lights, lit, _OCCLUSION[coarse], gloss=0.35 * person.identity.gloss
-    )
+    light = shade_grid(grid_normals(turned), lights, lit, _OCCLUSION[coarse], gloss=0.35 * person.identity.gloss)
     scale = float(np.clip(camera.pixels_per_cm, 3.0, _MAX_TEXTURE_SCALE))
     painter, pupils = paint_face(layout, person.identity, person.mood, scale, float(lights.directions[0][0]), rng)
-    patch = splat_grid(camera.project(turned), layer.size_hw)
+    patch = splat_grid(camera.project_grid(turned), layer.size_hw)
     if patch is None:
         return pupils
-    place = patch.sample(np.stack([_GRID_A[coarse], _GRID_B[coarse]], -1))
-    map_x = (place[..., 0] - TEXTURE_LEFT_A) * scale - 0.5
-    map_y = (place[..., 1] - TEXTURE_TOP_B) * scale - 0.5
+    a, b = cv2.split(patch.sample(np.ascontiguousarray(_GRID_AB[coarse])))
+    map_x = (a - np.float32(TEXTURE_LEFT_A)) * np.float32(scale) - np.float32(0.5)
+    map_y = (b - np.float32(TEXTURE_TOP_B)) * np.float32(scale) - np.float32(0.5)
     border = cv2.BORDER_REPLICATE
-    albedo = cv2.remap(painter.albedo, map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
-    gloss = cv2.remap(painter.gloss, map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
+    texture = cv2.remap(painter.packed(), map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
     label = cv2.remap(painter.label, map_x, map_y, cv2.INTER_NEAREST, borderMode=border)
-    label[place[..., 1] > 12.3] = 0
-    rgb = albedo * albedo * patch.sample(diffuse) + (patch.sample(specular) * gloss)[..., None]
-    layer.put(patch, rgb, label)
+    np.copyto(label, np.uint8(0), where=b > 12.3)
+    *albedo, gloss = cv2.split(texture)
+    layer.put(patch, lit_planes(patch.sample(light), [np.square(plane) for plane in albedo], gloss), label)
     return pupils
 
 
 def _tone_mapped(linear: np.ndarray) -> np.ndarray:
-    """Display RGB with a soft shoulder that keeps the hue of bright skin."""
-    strongest = np.maximum(np.maximum(linear[..., 0], linear[..., 1]), np.maximum(linear[..., 2], np.float32(1e-3)))
-    return np.sqrt(np.maximum(linear, 0) * ((1 - np.exp(np.float32(-1.3) * strongest)) / strongest)[..., None])
+    """Display RGB planes (3, h, w) with a soft shoulder that keeps the hue of bright skin."""
+    strongest = np.maximum(linear.max(0), np.float32(1e-3))
+    shoulder = (1 - np.exp(np.float32(-1.3) * strongest)) / strongest
+    display = at_least_zero(linear * shoulder)
+    return np.sqrt(display, out=display)
+
+
+def _front_points(points: np.ndarray) -> np.ndarray:
+    """Coordinates x and y (2, m) of the three quarters of projected points (n, 3) nearest to the viewer."""
+    depth = np.ascontiguousarray(points[:, 2])
+    position = 0.25 * (len(depth) - 1)
+    low = int(position)
+    ordered = np.partition(depth, (low, low + 1))
+    front = np.flatnonzero(depth > ordered[low] + (position - low) * (ordered[low + 1] - ordered[low]))
+    return np.take(np.ascontiguousarray(points[:, :2].T), front, 1)
 
 
 def _finish(
@@ -242,9 +254,10 @@ def _finish(
 ) -> DrawnPerson:  # fmt: skip
     x0, y0, x1, y1 = window
     size = (x1 - x0, y1 - y0)
-    layer.label[(layer.cover > 0.5) & (layer.label == NO_LABEL)] = 0
-    display = _tone_mapped(layer.rgb) * layer.cover[..., None]
-    cover = layer.cover
+    np.copyto(layer.label, np.uint8(0), where=(layer.cover > 0.5) & (layer.label == NO_LABEL))
+    display = _tone_mapped(layer.rgb)
+    display *= layer.cover
+    display, cover = cv2.merge(tuple(display)), layer.cover
     if cover.shape == size[::-1]:
         rgb, cover = cv2.GaussianBlur(display, (3, 3), 0.6), cv2.GaussianBlur(cover, (3, 3), 0.6)
     else:
@@ -257,9 +270,8 @@ def _finish(
 
     marks = project(sample_surface(head, layout.landmarks))[:, :2]
     pupils = project(sample_surface(head, pupils_ab))[:, :2]
-    outline = project(head[_BOX_REGION])
-    near = outline[outline[:, 2] > np.percentile(outline[:, 2], 25)][:, :2]
-    box = np.concatenate([np.minimum(near.min(0), marks.min(0)), np.maximum(near.max(0), marks.max(0))])
+    near = _front_points(project(np.take(head.reshape(-1, 3), _BOX_VERTICES, 0)))
+    box = np.concatenate([np.minimum(near.min(1), marks.min(0)), np.maximum(near.max(1), marks.max(0))])
     return DrawnPerson(
         (x0, y0), rgb, cover, label, marks.astype(np.float32), box.astype(np.float32), pupils.astype(np.float32)
     )
