@@ -12,6 +12,7 @@ from PIL import Image
 from farl_hf.data.detection_transforms import FaceDetectionSamples
 from farl_hf.modeling import RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+from farl_hf.training.detection_evaluation import evaluate_face_detection
 
 datasets = pytest.importorskip("datasets")
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_detection.py"
@@ -75,23 +76,32 @@ def arguments(data_folder, output_dir, **changes):
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
+def best_face_errors_px(model, processor, row):
+    """Largest deviation of the best face's box and points from the truth."""
+    inputs = processor(row["image"], return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(inputs["pixel_values"])
+    sizes = inputs["original_sizes"], inputs["input_scales"]
+    faces = processor.post_process_face_detection(outputs, *sizes, threshold=0.1)[0]
+    box_error = (faces["boxes_xyxy"][0] - torch.tensor(row["boxes_xyxy"][0])).abs().max()
+    point_error = (faces["keypoints_xy"][0] - torch.tensor(row["points5_xy"][0])).abs().max()
+    return [float(box_error), float(point_error)]
+
+
 def test_learns_toy_squares_and_writes_a_whole_checkpoint(data_folder, tmp_path):
     flags = ["--do_train", "--do_eval"]
-    scores = load_script().main(arguments(data_folder, tmp_path, num_train_epochs=25, save_strategy="no") + flags)
+    scores = load_script().main(arguments(data_folder, tmp_path, num_train_epochs=40, save_strategy="no") + flags)
     assert scores["num_photos"] == scores["num_faces"] == 8
     assert scores["average_precision"] > 0.8
     assert json.loads((tmp_path / "eval_results.json").read_text()) == scores
     model = RetinaFaceForFaceDetection.from_pretrained(tmp_path).eval()
     processor = RetinaFaceImageProcessor.from_pretrained(tmp_path)
-    row = photo_row(2000)
-    inputs = processor(row["image"], return_tensors="pt")
-    with torch.no_grad():
-        outputs = model(inputs["pixel_values"])
-    faces = processor.post_process_face_detection(
-        outputs, inputs["original_sizes"], inputs["input_scales"], threshold=0.1
-    )[0]
-    assert (faces["boxes_xyxy"][0] - torch.tensor(row["boxes_xyxy"][0])).abs().max() < 8
-    assert (faces["keypoints_xy"][0] - torch.tensor(row["points5_xy"][0])).abs().max() < 8
+    validation = [photo_row(1000 + index) for index in range(8)]
+    reloaded = evaluate_face_detection(model, processor, validation, show_progress=False)
+    assert reloaded["average_precision"] == pytest.approx(scores["average_precision"], abs=1e-3)
+    # The median: such a small network may miss a single unseen photo, and which one depends on the number of threads.
+    errors_px = np.array([best_face_errors_px(model, processor, photo_row(2000 + index)) for index in range(16)])
+    assert np.median(errors_px, axis=0).max() < 6
 
 
 def test_resumes_and_follows_the_original_recipe(data_folder, tmp_path):

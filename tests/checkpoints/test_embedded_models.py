@@ -1,0 +1,60 @@
+"""The built-in models, through the default pipelines, on the one photograph that is always at hand."""
+
+import numpy as np
+import pytest
+from skimage import data
+from transformers import pipeline
+
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint_path
+from farl_hf.labels import LAPA_LABELS
+
+# Read off the astronaut photograph by eye, in the order of the five points.
+FIVE_POINTS_XY = np.array([[201, 101], [246, 102], [226, 130], [206, 142], [243, 144]])
+MOST_BYTES = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def given_face(astronaut):
+    return {"image": astronaut, "keypoints": [FIVE_POINTS_XY.tolist()]}
+
+
+def test_they_are_small_and_each_has_a_card():
+    folders = [checkpoint_path(name) for name in EMBEDDED_CHECKPOINTS]
+    assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) <= MOST_BYTES
+    assert all("Scores" in (folder / "README.md").read_text() for folder in folders)
+
+
+def test_the_detector_finds_the_one_face_of_the_photograph(astronaut):
+    faces = pipeline("face-detection")(astronaut)
+    assert len(faces) == 1
+    assert np.abs(np.array(faces[0]["keypoints"]) - FIVE_POINTS_XY).max() < 8
+
+
+def test_the_parser_knows_the_parts_of_the_photograph(given_face):
+    (face,) = pipeline("face-parsing")(given_face)
+    labels = np.array(face["segmentation"])
+    at = {LAPA_LABELS[labels[y, x]] for x, y in [(226, 124), (215, 128), (237, 128)]}
+    assert labels.shape == (512, 512)
+    assert at == {"nose"}
+    assert [LAPA_LABELS[labels[y, x]] for x, y in [(195, 125), (255, 125), (225, 165)]] == ["skin"] * 3
+    assert LAPA_LABELS[labels[400, 60]] == "background"
+
+
+def test_the_landmarks_lie_on_the_photograph(given_face):
+    (face,) = pipeline("face-landmarks")(given_face)
+    points = np.array(face["landmarks"])
+    eyes_and_corners = np.stack([points[36:42].mean(0), points[42:48].mean(0), points[48], points[54]])
+    assert points.shape == (68, 2)
+    assert np.abs(eyes_and_corners - FIVE_POINTS_XY[[0, 1, 3, 4]]).max() < 8
+
+
+def test_the_attributes_are_named_and_sorted(given_face):
+    (face,) = pipeline("face-attributes")(given_face)
+    scores = {entry["label"]: entry["score"] for entry in face["attributes"]}
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert scores["bald"] < 0.5 < scores["no_beard"]
