@@ -79,9 +79,7 @@ def test_imports_follow_the_table(path):
 
 
 def test_the_table_is_the_documented_one():
-    document = ROOT.parents[1] / "docs" / "architecture.md"
-    if not document.exists():
-        pytest.skip("an installed package carries no docs")
+    document = Path(__file__).parents[1] / "docs" / "architecture.md"
     rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", document.read_text(), flags=re.MULTILINE)
     assert rows
     for package, allowed in rows:
