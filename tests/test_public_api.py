@@ -37,6 +37,7 @@ def test_unknown_names_are_refused():
 
 def test_errors_refine_builtin_ones():
     refined = {
+        "ConversionError": ValueError,
         "InvalidFaceInputError": ValueError,
         "MissingExtraError": ImportError,
         "NotACheckpointError": OSError,

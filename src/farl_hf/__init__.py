@@ -28,6 +28,7 @@ _MODULES = {
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
     "checkpoints": ("checkpoint_path",),
     "errors": (
+        "ConversionError",
         "FaRLError",
         "InvalidFaceInputError",
         "MissingExtraError",

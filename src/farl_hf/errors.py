@@ -1,6 +1,7 @@
 """Errors a user can cause. Each also inherits the builtin it refines, so existing handlers keep working."""
 
 __all__ = [
+    "ConversionError",
     "FaRLError",
     "InvalidFaceInputError",
     "MissingExtraError",
@@ -12,6 +13,10 @@ __all__ = [
 
 class FaRLError(Exception):
     """Base of every error that farl_hf raises for something the caller can mend."""
+
+
+class ConversionError(FaRLError, ValueError):
+    """A file of published weights that cannot be turned into a checkpoint: damaged, of another kind, or unsafe."""
 
 
 class InvalidFaceInputError(FaRLError, ValueError):
