@@ -130,9 +130,9 @@ SYNTHETIC_COLORS = {
     "saturation": 0.4,
     "hue_rad": 0.2,
     "channel_gain": 0.15,
-    "gaussian_noise_max": 0.06,
-    "gaussian_blur_max_px": 1.5,
-    "downscale_max": 2.5,
+    "gaussian_noise_max": 0.04,
+    "gaussian_blur_max_px": 1.0,
+    "downscale_max": 2.0,
     "jpeg_probability": 0.3,
     "jpeg_quality": (25, 90),
     # Crops of rendered portraits reach far beyond the picture; those of photographs seldom do.

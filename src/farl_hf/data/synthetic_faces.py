@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import cv2
 import datasets
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from farl_hf.data.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo, render_group_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -124,11 +125,13 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
         ]
 
     def _generate_examples(self, shards: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, object]]]:
+        # The products are small: BLAS threads do not speed them up, they spin on the cores of the other processes.
         cv2.setNumThreads(1)
-        for first, last in shards:
-            for index in range(first, last):
-                photo = render_face_photo(index, self.config.kind, self.config.size_hw)
-                yield index, _row(photo, self.config.jpeg_quality)
+        with threadpool_limits(1, user_api="blas"):
+            for first, last in shards:
+                for index in range(first, last):
+                    photo = render_face_photo(index, self.config.kind, self.config.size_hw)
+                    yield index, _row(photo, self.config.jpeg_quality)
 
 
 def _shards(first: int, count: int) -> list[tuple[int, int]]:

@@ -165,19 +165,18 @@ def make_model(
     # The backward pass of PyTorch's fused attention takes half of a training step on a CPU.
     attention = model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
     if model_args.model_name_or_path:
-        channels = {"head_channels": model_args.head_channels} if model_args.head_channels else {}
         return task.model_class.from_pretrained(
             model_args.model_name_or_path,
             ignore_mismatched_sizes=True,
             dtype="float32",
             attn_implementation=attention,
             **label_settings(label_names),
-            **channels,
+            **model_args.head_overrides(),
         )
     if not model_args.config_name:
         raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
     config = make_scratch_config(
-        model_args.config_name, processor.size_hw[0], label_names, model_args.config_overrides()
+        model_args.config_name, processor.size_hw[0], label_names, model_args.scratch_overrides()
     )
     return task.model_class._from_config(config, attn_implementation=attention)
 

@@ -37,14 +37,21 @@ class ModelArguments:
     num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
     patch_size: int | None = field(default=None, metadata={"help": "From scratch: side of a patch in pixels."})
     head_channels: int | None = field(default=None, metadata={"help": "Channels of the dense head."})
+    point_loss_weight: float | None = field(
+        default=None, metadata={"help": "Landmarks: weight of the point distance beside the heat-map loss."}
+    )
     attn_implementation: str | None = field(
         default=None, metadata={"help": "eager or sdpa. Default: eager on a CPU, where it trains faster, else sdpa."}
     )
 
-    def config_overrides(self) -> dict[str, int | None]:
-        """Settings of the configuration that the command line may replace."""
-        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size", "head_channels")
-        return {name: getattr(self, name) for name in names}
+    def head_overrides(self) -> dict[str, float]:
+        """Settings of the head that replace a checkpoint's or a recipe's."""
+        return given_settings(self, ("head_channels", "point_loss_weight"))
+
+    def scratch_overrides(self) -> dict[str, float]:
+        """Settings that replace a recipe's when the model starts from random weights."""
+        tower = ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size")
+        return given_settings(self, tower) | self.head_overrides()
 
 
 @dataclass
@@ -74,6 +81,11 @@ class DataArguments:
     )
     label_set: str = field(default="lapa", metadata={"help": "Parsing classes: lapa (11) or celebamask (19)."})
     min_face_px: float = field(default=12.0, metadata={"help": "Faces with nearer eyes (pixels) are left out."})
+
+
+def given_settings(arguments: ModelArguments, names: tuple[str, ...]) -> dict[str, float]:
+    """Those of the named settings that were given."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
 def parse_script_arguments(

@@ -13,18 +13,18 @@ __all__ = ["MODEL_RECIPES", "make_scratch_config"]
 TINY_TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
-    # 1.8 million parameters: the built-in models.
+    # 1.2 million parameters: the built-in models. Patches of 8 pixels, because brows and lips are a few pixels thick.
     "tiny": {
         "vision_config": {
             "hidden_size": 128,
             "intermediate_size": 512,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "patch_size": 16,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "patch_size": 8,
         },
         "text_config": TINY_TEXT,
         "projection_dim": 128,
-        "head_channels": 48,
+        "head_channels": 40,
         "head_dropout": 0.0,
         "heatmap_size": 64,
         "heatmap_radius": 5.0,
@@ -57,13 +57,13 @@ def make_scratch_config(name: str, image_size: int, label_names: list[str], over
         name (`str`): A key of `MODEL_RECIPES`, or a JSON file with the arguments of [`FaRLConfig`].
         image_size (`int`): Side of the crop in pixels.
         label_names (`list[str]`): Names of the model's outputs.
-        overrides (`dict[str, Any]`): Settings that replace the recipe's; None leaves them alone. Those of the vision
-            tower (`hidden_size`, `num_hidden_layers`, …) go there.
+        overrides (`dict[str, Any]`): Settings that replace the recipe's. Those of the vision tower (`hidden_size`,
+            `num_hidden_layers`, …) go there.
     """
     settings = read_settings(name)
-    given = {key: value for key, value in overrides.items() if value is not None}
+    given = dict(overrides)
     vision = settings.get("vision_config", {}) | {key: given.pop(key) for key in VISION_SETTINGS if key in given}
-    if "hidden_size" in overrides and overrides["hidden_size"] and not overrides.get("intermediate_size"):
+    if "hidden_size" in overrides:
         vision["intermediate_size"] = 4 * vision["hidden_size"]
     return FaRLConfig(
         **(settings | given | {"vision_config": vision | {"image_size": image_size}}), **label_settings(label_names)
