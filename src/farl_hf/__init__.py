@@ -24,7 +24,7 @@ _MODULES = {
         "RetinaFaceConfig",
         "RetinaFaceForFaceDetection",
     ),
-    "processing": ("FaRLImageProcessor", "RetinaFaceImageProcessor"),
+    "processing": ("FaRLImageProcessor", "FaRLProcessor", "FaRLTokenizer", "RetinaFaceImageProcessor"),
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
     "checkpoints": ("checkpoint_path",),
     "errors": (

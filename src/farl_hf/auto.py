@@ -50,6 +50,24 @@ def _register_image_processors():
         AutoImageProcessor.register(getattr(modeling, config_name), image_processor_classes=classes, exist_ok=True)
 
 
+def _register_tokenizer():
+    from transformers import AutoTokenizer
+
+    from .modeling import FaRLConfig
+    from .processing import FaRLTokenizer
+
+    AutoTokenizer.register(FaRLConfig, tokenizer_class=FaRLTokenizer, exist_ok=True)
+
+
+def _register_processor():
+    from transformers import AutoProcessor
+
+    from .modeling import FaRLConfig
+    from .processing import FaRLProcessor
+
+    AutoProcessor.register(FaRLConfig, FaRLProcessor, exist_ok=True)
+
+
 def _register_pipelines():
     import transformers
     from transformers.pipelines import PIPELINE_REGISTRY
@@ -91,6 +109,8 @@ _REGISTRATIONS = {
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.image_processing_auto": _register_image_processors,
+    "transformers.models.auto.tokenization_auto": _register_tokenizer,
+    "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
 }
 

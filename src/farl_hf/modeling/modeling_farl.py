@@ -355,21 +355,28 @@ class FaRLModel(FaRLPreTrainedModel):
         interpolate_pos_encoding=True,
         **kwargs,
     ):
-        """Compare every image with every text.
+        """Compare every image with every text; or, given one kind only, encode it.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(num_texts, T)`): Token ids.
-            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, H, W)`): Normalised images.
+            input_ids (`torch.LongTensor` of shape `(num_texts, T)`, *optional*): Token ids.
+            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, H, W)`, *optional*): Normalised images.
             attention_mask (`torch.LongTensor` of shape `(num_texts, T)`, *optional*): 1 for tokens, 0 for padding.
             return_loss (`bool`, *optional*): Also return the symmetric contrastive loss; pair i is image i, text i.
             interpolate_pos_encoding (`bool`, *optional*, defaults to `True`): Allow any size the patch divides.
 
         Returns:
-            [`FaRLOutput`]: Similarities, features and tower outputs.
+            [`FaRLOutput`]: Similarities, features and tower outputs. Without texts or without images, the output of
+            `get_image_features` or `get_text_features`: feature extraction needs one tower only.
         """
+        if input_ids is None and pixel_values is None:
+            raise ValueError("Neither input_ids nor pixel_values were given; pass texts, images or both.")
+        if pixel_values is None:
+            return self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs)
         vision = self.get_image_features(
             pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, return_dict=True, **kwargs
         )
+        if input_ids is None:
+            return vision
         text = self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs)
         image_embeds, text_embeds = _unit(vision.pooler_output), _unit(text.pooler_output)
         # In float32: products with the temperature (up to 100) lose whole digits in bfloat16.

@@ -3,5 +3,14 @@
 from .face_templates_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from .image_processing_farl import FaRLImageProcessor
 from .image_processing_retinaface import RetinaFaceImageProcessor
+from .processing_farl import FaRLProcessor
+from .tokenization_farl import FaRLTokenizer
 
-__all__ = ["ATTRIBUTE_TEMPLATE", "LAPA_TEMPLATE", "FaRLImageProcessor", "RetinaFaceImageProcessor"]
+__all__ = [
+    "ATTRIBUTE_TEMPLATE",
+    "LAPA_TEMPLATE",
+    "FaRLImageProcessor",
+    "FaRLProcessor",
+    "FaRLTokenizer",
+    "RetinaFaceImageProcessor",
+]

@@ -1,0 +1,37 @@
+"""Processor of FaRL: photos and texts to the inputs of both towers in one call."""
+
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+
+from .image_processing_farl import FaRLImageProcessorKwargs
+
+__all__ = ["FaRLProcessor"]
+
+
+class FaRLProcessorKwargs(ProcessingKwargs, total=False):
+    """Settings of a call of [`FaRLProcessor`]: those of the tokenizer and of the image processor."""
+
+    images_kwargs: FaRLImageProcessorKwargs
+    _defaults = {"text_kwargs": {"padding": "max_length", "max_length": 77, "truncation": True}}  # noqa: RUF012
+
+
+class FaRLProcessor(ProcessorMixin):
+    """An image processor and a tokenizer behind one call.
+
+    `processor(images=…, text=…)` returns one `BatchFeature` with `input_ids`, `attention_mask` and everything that
+    the image processor returns; the model takes it whole: `model(**inputs)`. `landmarks` or `boxes` say where the
+    faces are; without them each photo is taken for a face crop. Texts are padded and truncated to 77 tokens.
+
+    Args:
+        image_processor ([`FaRLImageProcessor`]): Cuts and normalises faces.
+        tokenizer ([`FaRLTokenizer`]): Turns texts into token ids.
+
+    Example:
+        >>> from transformers import AutoProcessor
+        >>> processor = AutoProcessor.from_pretrained("my_farl")  # doctest: +SKIP
+        >>> inputs = processor(images=photo, text=["a smiling face"], return_tensors="pt")  # doctest: +SKIP
+    """
+
+    valid_processor_kwargs = FaRLProcessorKwargs
+
+    def __init__(self, image_processor, tokenizer, **kwargs):
+        super().__init__(image_processor, tokenizer, **kwargs)
