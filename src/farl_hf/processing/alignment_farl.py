@@ -1,4 +1,4 @@
-"""Matrices that carry photo pixels to crop pixels: from five points, from a box, from the whole photo.
+"""Matrices that carry photo pixels to crop pixels: from five points (two ways), from a box, from the whole photo.
 
 Convention: `crop_from_photo` maps photo to crop, continuous pixels on both sides (the centre of the first pixel is
 (0.5, 0.5)); points are (x, y); boxes are x_min, y_min, x_max, y_max.
@@ -6,7 +6,15 @@ Convention: `crop_from_photo` maps photo to crop, continuous pixels on both side
 
 import torch
 
-__all__ = ["box_matrix", "checked_boxes", "checked_points", "similarity_matrix", "transform_points", "whole_matrix"]
+__all__ = [
+    "box_matrix",
+    "checked_boxes",
+    "checked_points",
+    "ffhq_square_matrix",
+    "similarity_matrix",
+    "transform_points",
+    "whole_matrix",
+]
 
 
 def _float_tensor(values, what):
@@ -80,6 +88,36 @@ def similarity_matrix(points_from_FN2, points_to_FN2):
     linear = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], dim=-2)
     shift = mean_to.transpose(-2, -1) - linear @ mean_from.transpose(-2, -1)
     return _homogeneous(torch.cat([linear, shift.expand(*linear.shape[:-1], 1)], dim=-1))
+
+
+def ffhq_square_matrix(points_F52, size_hw):
+    """Matrices of the square crops that FFHQ and CelebA-HQ were cut with, which CelebAMask-HQ labels.
+
+    The square lies along the line between eyes and mouth; its side is the larger of 4 eye distances and 3.6
+    eye-to-mouth distances (FFHQ's `download_ffhq.py`; FacePerceiver/facer `facer/transform.py`, `get_quad`).
+
+    Args:
+        points_F52 (`torch.Tensor` of shape `(F, 5, 2)`): Five points (x, y) in photo pixels.
+        size_hw (`tuple[int, int]`): Crop size; its corners are the corners of the square.
+
+    Returns:
+        `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
+    """
+    eyes_F2, mouth_F2 = points_F52[:, :2].mean(dim=1), points_F52[:, 3:].mean(dim=1)
+    eye_to_eye_F2, eye_to_mouth_F2 = points_F52[:, 1] - points_F52[:, 0], mouth_F2 - eyes_F2
+    right_F2 = eye_to_eye_F2 - _quarter_turn(eye_to_mouth_F2)
+    half = torch.maximum(eye_to_eye_F2.norm(dim=-1) * 2.0, eye_to_mouth_F2.norm(dim=-1) * 1.8)
+    right_F2 = right_F2 / right_F2.norm(dim=-1, keepdim=True) * half[:, None]
+    down_F2 = _quarter_turn(right_F2)
+    # The half pixel is the original's, whose points count from the centre of the first pixel.
+    centre_F2 = eyes_F2 + 0.5 + eye_to_mouth_F2 * 0.1
+    corners_F42 = torch.stack([centre_F2 + x * right_F2 + y * down_F2 for y in (-1, 1) for x in (-1, 1)], dim=1)
+    height, width = size_hw
+    return similarity_matrix(corners_F42, points_F52.new_tensor([[0, 0], [width, 0], [0, height], [width, height]]))
+
+
+def _quarter_turn(vectors_F2):
+    return torch.stack([-vectors_F2[:, 1], vectors_F2[:, 0]], dim=-1)
 
 
 def box_matrix(boxes_F4, size_hw, box_scale):

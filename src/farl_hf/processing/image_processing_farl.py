@@ -12,7 +12,14 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.processing_utils import ImagesKwargs
 
-from .alignment_farl import box_matrix, checked_boxes, checked_points, similarity_matrix, whole_matrix
+from .alignment_farl import (
+    box_matrix,
+    checked_boxes,
+    checked_points,
+    ffhq_square_matrix,
+    similarity_matrix,
+    whole_matrix,
+)
 from .face_templates_farl import LAPA_TEMPLATE
 from .post_processing_farl import unwarp_label_map
 from .resampling_farl import WarpGeometry, sample_crops
@@ -21,6 +28,7 @@ __all__ = ["FaRLImageProcessor"]
 
 _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
 _TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
+_ALIGNMENTS = ("template", "ffhq_square")
 
 
 def _check_photos(photos):
@@ -43,6 +51,7 @@ def _depth(nested):
 class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
     """Settings of [`FaRLImageProcessor`]; see there. `landmarks` and `boxes` are per-image data."""
 
+    alignment: str
     face_template: list | tuple
     face_scale: float | int
     box_scale: float | int
@@ -58,6 +67,8 @@ class FaRLImageProcessor(TorchvisionBackend):
 
     Args:
         size (`dict[str, int]`, *optional*, defaults to `{"height": 448, "width": 448}`): Crop size.
+        alignment (`str`, *optional*, defaults to `"template"`): How five points become a crop: `"template"` brings
+            them to `face_template`, `"ffhq_square"` cuts as CelebA-HQ was cut (facer's CelebAMask-HQ weights).
         face_template (`list`, *optional*): Five (x, y) in fractions of the half crop; LaPa's by default.
         face_scale (`float`, *optional*, defaults to 1.0): Scales the template; below 1 the crop is looser.
         box_scale (`float`, *optional*, defaults to 0.55): Share of the crop that the longer side of a box fills, when
@@ -97,6 +108,7 @@ class FaRLImageProcessor(TorchvisionBackend):
     rescale_factor = 1 / 255
     do_normalize = True
     do_convert_rgb = True
+    alignment = "template"
     face_template = LAPA_TEMPLATE
     face_scale = 1.0
     box_scale = 0.55
@@ -110,6 +122,8 @@ class FaRLImageProcessor(TorchvisionBackend):
         self._check_settings()
 
     def _check_settings(self):
+        if self.alignment not in _ALIGNMENTS:
+            raise ValueError(f"alignment={self.alignment!r}; expected one of {list(_ALIGNMENTS)}.")
         if self.pixel_grid not in _GRID_OFFSETS:
             raise ValueError(f"pixel_grid={self.pixel_grid!r}; expected one of {sorted(_GRID_OFFSETS)}.")
         if self.template_span not in _TEMPLATE_MARGINS:
@@ -135,7 +149,7 @@ class FaRLImageProcessor(TorchvisionBackend):
     # ---------------------------------------------------------------- photo to crop
 
     def crop_matrix(self, points_photo_xy, photo_name="the photo"):
-        """Similarities that bring five points to the template.
+        """Similarities that bring faces, given by five points, into the crop; see `alignment`.
 
         Args:
             points_photo_xy (`torch.Tensor` of shape `(F, 5, 2)`): (x, y) in photo pixels, continuous.
@@ -145,6 +159,8 @@ class FaRLImageProcessor(TorchvisionBackend):
             `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
         """
         points = checked_points(points_photo_xy, photo_name)
+        if self.alignment == "ffhq_square":
+            return ffhq_square_matrix(points, self.size_hw)
         height, width = self.size_hw
         margin = _TEMPLATE_MARGINS[self.template_span]
         half_xy = torch.tensor([width - margin, height - margin]) / 2
@@ -196,7 +212,16 @@ class FaRLImageProcessor(TorchvisionBackend):
 
     def _with(self, settings):
         """Return a processor with the call's settings, or this one if they are its own."""
-        names = ("face_template", "face_scale", "box_scale", "warp_factor", "pixel_grid", "template_span", "size")
+        names = (
+            "alignment",
+            "face_template",
+            "face_scale",
+            "box_scale",
+            "warp_factor",
+            "pixel_grid",
+            "template_span",
+            "size",
+        )
         names += ("image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize")
         changed = {name: settings[name] for name in names if settings.get(name) is not None}
         if all(changed[name] == getattr(self, name) for name in changed):

@@ -1,0 +1,228 @@
+"""From a source of published weights to a complete checkpoint folder."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
+from farl_hf.conversion.key_rules import check_completeness
+from farl_hf.conversion.model_card import render_model_card
+from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise_kind
+from farl_hf.conversion.output_labels import label_names
+from farl_hf.conversion.processor_settings import face_processor_settings
+from farl_hf.conversion.released_models import ReleasedModel, released_model
+from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
+from farl_hf.errors import ConversionError
+
+if TYPE_CHECKING:
+    from farl_hf.conversion.parity import StageDifference
+
+__all__ = ["ConversionReport", "convert_checkpoint"]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did.
+
+    Args:
+        output (`Path`): The checkpoint folder.
+        kind (`str`): `"two_towers"`, `"parser"`, `"aligner"`, `"attributes"` or `"detector"`.
+        name (`str`, *optional*): The released name that was asked for.
+        model_class (`str`): The class that loads it.
+        num_parameters (`int`): Values stored, running statistics included.
+        source (`SourceFile`): Name, size and sha256 of what was converted.
+        dropped (`dict[str, str]`): Source tensors that have no place in the model, and why.
+        parity (`tuple[StageDifference, ...]`, *optional*): Comparison with the original code, if asked for.
+    """
+
+    output: Path
+    kind: str
+    name: str | None
+    model_class: str
+    num_parameters: int
+    source: SourceFile
+    dropped: Mapping[str, str]
+    parity: "tuple[StageDifference, ...] | None" = None
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """Everything that the files of a checkpoint are made from."""
+
+    kind: ModelKind
+    config: Any
+    tensors: dict[str, torch.Tensor]
+    dropped: dict[str, str]
+    processor: Any
+
+
+def convert_checkpoint(
+    source: str | Path,
+    output: str | Path,
+    *,
+    name: str | None = None,
+    check: bool = False,
+    progress: Callable[[str], None] | None = None,
+    overwrite: bool = False,
+) -> ConversionReport:
+    """
+    Turn published weights into a checkpoint folder that Transformers loads.
+
+    Args:
+        source (`str` or `Path`): A released file, a states file of the official training code, an OpenAI CLIP archive
+            or the folder of a CLIP checkpoint. What it is, its content tells.
+        output (`str` or `Path`): Folder to make; it appears complete or not at all.
+        name (`str`, *optional*): A key of `RELEASED_MODELS`: the source must be of that kind, and the model card says
+            what was published about it.
+        check (`bool`, *optional*, defaults to `False`): Compare with the original code, see `check_parity`.
+        progress (`Callable[[str], None]`, *optional*): Told in words what happens next.
+        overwrite (`bool`, *optional*, defaults to `False`): Replace a checkpoint that is there.
+
+    Returns:
+        [`ConversionReport`]
+
+    Raises:
+        ConversionError: The source is damaged, unknown, unsafe to read or not what `name` says, or the folder cannot
+            be written.
+        UnknownNameError: There is no such name.
+        MissingExtraError: `check`, or the tokenizer of a backbone, needs packages that are not installed.
+    """
+    source, output, tell = Path(source), Path(output), progress or (lambda _: None)
+    released = released_model(name) if name is not None else None
+    check_output_folder(output, overwrite)
+    tell(f"Reading {source.name}")
+    weights = read_source(source)
+    converted = _convert(weights, released, name)
+    tell("Computing the checksum")
+    source_file = describe_source(source)
+    with complete_folder(output, overwrite) as folder:
+        tell("Writing the checkpoint")
+        _write_model(folder, converted)
+        _write_processors(folder, converted, source)
+        parity = None
+        if check:
+            from farl_hf.conversion.parity import check_parity
+
+            tell("Comparing with the original code")
+            parity = check_parity(weights, folder, converted.kind.name)
+        report = ConversionReport(
+            output=output,
+            kind=converted.kind.name,
+            name=name,
+            model_class=converted.kind.model_class,
+            num_parameters=sum(value.numel() for value in converted.tensors.values()),
+            source=source_file,
+            dropped=converted.dropped,
+            parity=parity,
+        )
+        _write_documents(folder, report, converted, released)
+    return report
+
+
+def _convert(weights: SourceWeights, released: ReleasedModel | None, name: str | None) -> _Converted:
+    kind = recognise_kind(weights.tensors)
+    if released is not None and released.kind != kind.name:
+        raise ConversionError(f"The source is {kind.described}, but {name!r} is another kind; check the file.")
+    tensors, dropped = convert_tensors(weights.tensors, kind)
+    tensors = _in_one_precision(tensors)
+    config = kind.make_config(tensors, weights.settings)
+    outputs = _outputs(kind, config)
+    if released is not None and released.outputs != outputs:
+        raise ConversionError(
+            f"The source is {kind.described} with {outputs} outputs, but {name!r} has {released.outputs}; "
+            "check the file."
+        )
+    _check_against_model(tensors, config, kind)
+    _describe_outputs(config, kind, outputs, tensors)
+    return _Converted(kind, config, tensors, dropped, _make_processor(kind, config, outputs, weights.shape))
+
+
+def _in_one_precision(tensors):
+    """Half precision is kept where all of a source has it; any mixture becomes float32, which holds all values."""
+    kinds = {value.dtype for value in tensors.values() if value.is_floating_point()}
+    if len(kinds) == 1 and kinds <= {torch.float16, torch.bfloat16, torch.float32}:
+        return tensors
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def _outputs(kind, config):
+    if kind.name == "two_towers":
+        return 0
+    return config.body if kind.name == "detector" else config.num_labels
+
+
+def _model_class(kind):
+    from farl_hf import modeling
+
+    return getattr(modeling, kind.model_class)
+
+
+def _check_against_model(tensors, config, kind):
+    """Names and shapes must be those of the model, which is built without memory for its weights."""
+    model_class = _model_class(kind)
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in model_class(config).state_dict().items()}
+    ignorable = model_class._keys_to_ignore_on_load_unexpected if kind.name == "two_towers" else ()
+    check_completeness(tensors, expected, ignorable, kind.described)
+
+
+def _describe_outputs(config, kind, outputs, tensors):
+    config.architectures = [kind.model_class]
+    config.dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    if kind.name in ("parser", "aligner", "attributes"):
+        config.id2label = dict(enumerate(label_names(kind.name, outputs)))
+        config.label2id = {label: index for index, label in config.id2label.items()}
+
+
+def _make_processor(kind, config, outputs, source_shape):
+    from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
+
+    if kind.name == "detector":
+        return RetinaFaceImageProcessor()
+    official_training = source_shape == "training_states"
+    size = config.vision_config.image_size
+    return FaRLImageProcessor(**face_processor_settings(kind.name, outputs, size, official_training))
+
+
+def _write_model(folder, converted):
+    converted.config.save_pretrained(folder)
+    path = folder / "model.safetensors"
+    try:
+        save_file(converted.tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, among others
+        raise OSError(str(error)) from error
+    path.chmod((folder / "config.json").stat().st_mode)  # safetensors makes files that only their owner can read
+
+
+def _write_processors(folder, converted, source):
+    if converted.kind.name == "two_towers":
+        from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
+        from farl_hf.processing import FaRLProcessor
+
+        tokenizer = make_clip_tokenizer(source if source.is_dir() else None)
+        FaRLProcessor(converted.processor, tokenizer).save_pretrained(folder)
+    # Beside processor_config.json, which nests the same settings, because AutoImageProcessor looks for this name.
+    converted.processor.save_pretrained(folder)
+
+
+def _write_documents(folder, report, converted, released):
+    title = report.name or report.output.name
+    card = render_model_card(report.kind, title, released, report.source, converted.kind.described)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    record = {
+        "source": asdict(report.source),
+        "kind": report.kind,
+        "name": report.name,
+        "model_class": report.model_class,
+        "dropped": dict(report.dropped),
+        "versions": {package: version(package) for package in ("farl-hf", "torch", "transformers", "safetensors")},
+        "parity": None if report.parity is None else [asdict(stage) for stage in report.parity],
+    }
+    (folder / "conversion.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

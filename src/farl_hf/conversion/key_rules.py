@@ -1,0 +1,145 @@
+"""Moves named tensors from one naming to another by rules; every tensor is placed, or dropped for a stated reason."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from farl_hf.errors import ConversionError
+
+__all__ = ["DropRule", "KeyRule", "apply_key_rules", "check_completeness", "name_some", "transposed"]
+
+_NAMED_IN_ERRORS = 4
+
+
+@dataclass(frozen=True)
+class KeyRule:
+    """Where a source tensor goes.
+
+    Args:
+        pattern (`str`): Regular expression that the whole source name matches.
+        targets (`tuple[str, ...]`): Our names, with the groups of the pattern; several share the rows evenly.
+        change (`Callable`, *optional*): Applied to the tensor first.
+    """
+
+    pattern: str
+    targets: tuple[str, ...]
+    change: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class DropRule:
+    """A source tensor that has no place in our model, and why it is not missed.
+
+    Args:
+        pattern (`str`): Regular expression that the whole source name matches.
+        reason (`str`): Why it is not missed.
+        constant (`tuple[float, ...]`, *optional*): The values that it must have to be dispensable.
+    """
+
+    pattern: str
+    reason: str
+    constant: tuple[float, ...] | None = None
+
+
+def transposed(matrix: torch.Tensor) -> torch.Tensor:
+    """The transpose: `x @ matrix` in the source is a linear layer here."""
+    return matrix.t()
+
+
+def name_some(names: Iterable[str]) -> str:
+    """The first few names and how many there are, for errors."""
+    names = list(names)
+    more = f" … ({len(names)} in all)" if len(names) > _NAMED_IN_ERRORS else ""
+    return ", ".join(names[:_NAMED_IN_ERRORS]) + more
+
+
+def apply_key_rules(
+    tensors: Mapping[str, torch.Tensor], rules: Iterable[KeyRule], drops: Iterable[DropRule], what: str
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """
+    Rename tensors.
+
+    Args:
+        tensors (`Mapping[str, torch.Tensor]`): By source name.
+        rules (`Iterable[KeyRule]`): The first whose pattern matches is used.
+        drops (`Iterable[DropRule]`): Tried when no rule matches.
+        what (`str`): What the source is taken for, for errors.
+
+    Returns:
+        `tuple`: Tensors by our name, each contiguous and with memory of its own; and the reason of every dropped name.
+
+    Raises:
+        ConversionError: Tensors that nothing matches; the message names the first few and counts them.
+    """
+    rules, drops = tuple(rules), tuple(drops)
+    converted, dropped, unknown = {}, {}, []
+    for name, value in tensors.items():
+        placed = _placed(name, value, rules)
+        if placed:
+            converted |= placed
+            continue
+        drop = next((drop for drop in drops if re.fullmatch(drop.pattern, name)), None)
+        if drop is None:
+            unknown.append(name)
+            continue
+        _check_constant(name, value, drop)
+        dropped[name] = drop.reason
+    if unknown:
+        raise ConversionError(
+            f"The source looks like {what}, but these tensors have no place in it: {name_some(unknown)}."
+        )
+    return converted, dropped
+
+
+def _placed(name, value, rules):
+    for rule in rules:
+        match = re.fullmatch(rule.pattern, name)
+        if match:
+            value = value if rule.change is None else rule.change(value)
+            parts = value.chunk(len(rule.targets)) if len(rule.targets) > 1 else (value,)
+            names = [match.expand(target) for target in rule.targets]
+            # Parts of one tensor share memory, which safetensors does not store.
+            return {ours: part.clone(memory_format=torch.contiguous_format) if len(parts) > 1 else part.contiguous()
+                    for ours, part in zip(names, parts, strict=True)}  # fmt: skip
+    return None
+
+
+def _check_constant(name, value, drop):
+    if drop.constant is not None and not torch.allclose(value.flatten().float(), torch.tensor(drop.constant)):
+        raise ConversionError(
+            f"{name} is {value.flatten().tolist()} instead of {list(drop.constant)}, which every released file has; "
+            "these weights expect other pictures."
+        )
+
+
+def check_completeness(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Size], ignorable: Iterable[str], what: str
+) -> None:
+    """
+    Make sure that tensors fill a model exactly.
+
+    Args:
+        tensors (`Mapping[str, torch.Tensor]`): By our name.
+        expected (`Mapping[str, torch.Size]`): Shape of every tensor of the model.
+        ignorable (`Iterable[str]`): Regular expressions of names that the model leaves out on purpose.
+        what (`str`): What the source is taken for, for errors.
+
+    Raises:
+        ConversionError: Missing or surplus names, or other shapes; the message names the first few and counts them.
+    """
+    missing = [name for name in expected if name not in tensors]
+    if missing:
+        raise ConversionError(f"The source looks like {what}, but tensors are missing for: {name_some(missing)}.")
+    ignorable = tuple(ignorable)
+    surplus = [name for name in tensors if name not in expected and not any(re.search(p, name) for p in ignorable)]
+    if surplus:
+        raise ConversionError(f"The source looks like {what}, but has too many tensors: {name_some(surplus)}.")
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(shape)}"
+        for name, shape in expected.items()
+        if tensors[name].shape != shape
+    ]
+    if shapes:
+        raise ConversionError(f"The source looks like {what}, but shapes differ: {name_some(shapes)}.")

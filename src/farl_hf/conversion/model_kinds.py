@@ -1,0 +1,139 @@
+"""The kinds of source that are known: how to tell them, where their weights go, which model they become."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from farl_hf.conversion.attribute_keys import ATTRIBUTE_DROPS, ATTRIBUTE_RULES
+from farl_hf.conversion.clip_keys import HF_CLIP_DROPS, HF_CLIP_RULES, TWO_TOWER_DROPS, TWO_TOWER_RULES
+from farl_hf.conversion.configs_from_shapes import detector_config, face_task_config, two_tower_config
+from farl_hf.conversion.dense_keys import DENSE_DROPS, DENSE_RULES
+from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some
+from farl_hf.conversion.retinaface_keys import rename_retinaface_key
+from farl_hf.errors import ConversionError, NotACheckpointError
+
+__all__ = ["MODEL_KINDS", "ModelKind", "convert_tensors", "recognise_kind"]
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """One kind of source.
+
+    Args:
+        name (`str`): Key of the tables of labels, processors and cards.
+        described (`str`): How messages call it.
+        signature (`tuple[str, ...]`): Source tensors that only this kind has all of.
+        model_class (`str`): Name in `farl_hf.modeling`.
+        make_config (`Callable`): From converted tensors and a folder's settings to the configuration.
+        rules, drops: See [`KeyRule`] and [`DropRule`]; none for RetinaFace, which has `rename_retinaface_key`.
+    """
+
+    name: str
+    described: str
+    signature: tuple[str, ...]
+    model_class: str
+    make_config: Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], Any]
+    rules: tuple[KeyRule, ...] = ()
+    drops: tuple[DropRule, ...] = ()
+
+
+MODEL_KINDS = (
+    ModelKind(
+        "two_towers",
+        "a FaRL backbone (or an OpenAI CLIP model)",
+        ("visual.conv1.weight", "token_embedding.weight"),
+        "FaRLModel",
+        two_tower_config,
+        TWO_TOWER_RULES,
+        TWO_TOWER_DROPS,
+    ),
+    ModelKind(
+        "two_towers",
+        "a CLIP model of Transformers",
+        ("vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight"),
+        "FaRLModel",
+        two_tower_config,
+        HF_CLIP_RULES,
+        HF_CLIP_DROPS,
+    ),
+    ModelKind(
+        "parser",
+        "a face parser",
+        ("backbone.visual.conv1.weight", "head.head.conv_seg.weight"),
+        "FaRLForFaceParsing",
+        face_task_config,
+        DENSE_RULES,
+        DENSE_DROPS,
+    ),
+    ModelKind(
+        "aligner",
+        "a landmark model",
+        ("backbone.visual.conv1.weight", "heatmap_head.head.conv_seg.weight"),
+        "FaRLForLandmarks",
+        face_task_config,
+        DENSE_RULES,
+        DENSE_DROPS,
+    ),
+    ModelKind(
+        "attributes",
+        "an attribute model",
+        ("backbone.conv1.weight", "head.final_fc.weight"),
+        "FaRLForAttributes",
+        face_task_config,
+        ATTRIBUTE_RULES,
+        ATTRIBUTE_DROPS,
+    ),
+    ModelKind(
+        "detector",
+        "a RetinaFace detector",
+        ("BboxHead.0.conv1x1.weight", "ClassHead.0.conv1x1.weight"),
+        "RetinaFaceForFaceDetection",
+        detector_config,
+    ),
+)
+
+
+def recognise_kind(names: Iterable[str]) -> ModelKind:
+    """
+    The kind of source that has these tensors.
+
+    Raises:
+        ConversionError: None has; the message names the first few tensors and the kinds that are known.
+    """
+    names = set(names)
+    for kind in MODEL_KINDS:
+        if names.issuperset(kind.signature):
+            return kind
+    known = ", ".join(dict.fromkeys(kind.described for kind in MODEL_KINDS))
+    raise ConversionError(f"No known model has the tensors {name_some(sorted(names))}. Known are: {known}.")
+
+
+def convert_tensors(
+    tensors: Mapping[str, torch.Tensor], kind: ModelKind
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """
+    Source tensors under our names, and why the others were dropped.
+
+    Raises:
+        ConversionError: Tensors that have no place in the model.
+    """
+    if kind.name != "detector":
+        return apply_key_rules(tensors, kind.rules, kind.drops, kind.described)
+    converted, dropped, unknown = {}, {}, []
+    for name, value in tensors.items():
+        try:
+            ours = rename_retinaface_key(name)
+        except NotACheckpointError:
+            unknown.append(name)
+            continue
+        if ours is None:
+            dropped[name] = "the classifier of a body trained on ImageNet"
+        else:
+            converted[ours] = value.contiguous()
+    if unknown:
+        raise ConversionError(
+            f"The source looks like {kind.described}, but these tensors have no place in it: {name_some(unknown)}."
+        )
+    return converted, dropped

@@ -1,0 +1,227 @@
+"""Compares a converted checkpoint with the original code on the same seeded inputs, stage by stage.
+
+The original networks are built from pyfacer's and open_clip's code and filled with the source's own weights; of the
+checkpoint, nothing but its folder is used.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from farl_hf.conversion import original_networks
+from farl_hf.conversion.source_reading import SourceWeights
+
+__all__ = ["StageDifference", "check_parity"]
+
+NETWORK_LIMIT = 1e-4  # relative, float32
+PROBABILITY_LIMIT = 1e-4
+LANDMARK_LIMIT_PX = 1e-3
+DETECTION_LIMIT_PX = 0.01
+_SEED = 0
+_DETECTOR_INPUT_HW = (256, 320)
+_TEXT_LENGTH = 77
+
+
+@dataclass(frozen=True)
+class StageDifference:
+    """How far a stage of the converted model is from the original.
+
+    Args:
+        stage (`str`): What was compared.
+        difference (`float`): Largest difference; relative ones are divided by the original's largest absolute value.
+        limit (`float`): Largest that counts as equal.
+        unit (`str`): `"relative"`, `"absolute"` or `"px"`.
+    """
+
+    stage: str
+    difference: float
+    limit: float
+    unit: str = "relative"
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the difference is within the limit; NaN is not."""
+        return self.difference <= self.limit
+
+
+def check_parity(weights: SourceWeights, checkpoint: Path, kind: str) -> tuple[StageDifference, ...]:
+    """
+    Compare a converted checkpoint with the original network.
+
+    Args:
+        weights (`SourceWeights`): What was converted.
+        checkpoint (`Path`): The checkpoint folder.
+        kind (`str`): As in [`ModelKind`].
+
+    Returns:
+        `tuple[StageDifference, ...]`: From the first stage to the last.
+
+    Raises:
+        MissingExtraError: The original code is not installed.
+    """
+    compare = {
+        "two_towers": _compare_clip_folder if weights.shape == "clip_folder" else _compare_two_towers,
+        "parser": _compare_parser,
+        "aligner": _compare_aligner,
+        "attributes": _compare_attributes,
+        "detector": _compare_detector,
+    }[kind]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        return tuple(compare(weights, checkpoint))
+
+
+def _load(name: str, checkpoint: Path) -> Any:
+    from farl_hf import modeling
+
+    return getattr(modeling, name).from_pretrained(checkpoint, dtype=torch.float32).eval()
+
+
+def _relative(stage: str, ours: torch.Tensor, theirs: torch.Tensor) -> StageDifference:
+    return StageDifference(stage, float((ours - theirs).abs().max() / theirs.abs().max()), NETWORK_LIMIT)
+
+
+def _normalised(images: torch.Tensor) -> torch.Tensor:
+    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    return (images - mean) / std
+
+
+def _compare_two_towers(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+    model = _load("FaRLModel", checkpoint)
+    visual, clip = original_networks.build_two_towers(weights.tensors)
+    side = model.config.vision_config.image_size
+    pixels = torch.randn(2, 3, side, side)
+    yield from _compare_blocks(model.vision_model, visual, pixels, model.config.feature_levels)
+    yield _relative("image embedding", model.get_image_features(pixels).pooler_output, visual(pixels))
+    ids = _random_texts(model.config.text_config)
+    yield _relative("text embedding", model.get_text_features(ids).pooler_output, clip.encode_text(ids))
+    theirs = clip.encode_image(pixels, normalize=True) @ clip.encode_text(ids, normalize=True).T
+    ours = model(input_ids=ids, pixel_values=pixels).logits_per_image
+    yield _relative("similarities", ours, theirs * clip.logit_scale.exp())
+
+
+def _compare_clip_folder(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+    from transformers import CLIPConfig, CLIPModel
+
+    model, clip = _load("FaRLModel", checkpoint), CLIPModel(CLIPConfig(**weights.settings)).eval()
+    names = clip.state_dict()
+    clip.load_state_dict({name: value.float() for name, value in weights.tensors.items() if name in names})
+    side = model.config.vision_config.image_size
+    pixels, ids = torch.randn(2, 3, side, side), _random_texts(model.config.text_config)
+    ours, theirs = model(input_ids=ids, pixel_values=pixels), clip(input_ids=ids, pixel_values=pixels)
+    for stage, name in (
+        ("image embedding", "image_embeds"), ("text embedding", "text_embeds"), ("similarities", "logits_per_image"),
+    ):  # fmt: skip
+        yield _relative(stage, ours[name], theirs[name])
+
+
+def _random_texts(config) -> torch.Tensor:
+    """Two texts of different lengths; padded with zeros as openai/CLIP does, the end token being the largest id."""
+    ids = torch.zeros(2, min(_TEXT_LENGTH, config.max_position_embeddings), dtype=torch.long)
+    for row, length in zip(ids, (5, 9), strict=True):
+        row[1:length] = torch.randint(1, config.bos_token_id, (length - 1,))
+        row[0], row[length] = config.bos_token_id, config.eos_token_id
+    return ids
+
+
+def _compare_blocks(ours, visual, pixels, levels) -> Iterator[StageDifference]:
+    """Patch and class tokens of chosen blocks; the original runs (T, B, C)."""
+    outputs: dict[int, torch.Tensor] = {}
+
+    def keep(index):
+        return lambda _module, _inputs, output: outputs.update({index: output.transpose(0, 1)})
+
+    hooks = [visual.transformer.resblocks[index].register_forward_hook(keep(index)) for index in set(levels)]
+    visual(pixels)
+    for hook in hooks:
+        hook.remove()
+    for index, tokens in zip(levels, ours.block_outputs(pixels, levels), strict=True):
+        yield _relative(f"block {index}", tokens, outputs[index])
+
+
+def _compare_parser(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+    model = _load("FaRLForFaceParsing", checkpoint)
+    original = original_networks.build_dense_network(weights.tensors, "head", model.config.feature_levels)
+    images, logits = yield from _compare_pyramid(model, original)
+    yield _relative("logits", model(_normalised(images)).logits, logits)
+
+
+def _compare_aligner(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+    model = _load("FaRLForLandmarks", checkpoint)
+    original = original_networks.build_dense_network(weights.tensors, "heatmap_head", model.config.feature_levels)
+    images, logits = yield from _compare_pyramid(model, original)
+    outputs = model(_normalised(images))
+    yield _relative("logits", outputs.logits, logits)
+    points = original_networks.decode_as_in_training(logits)
+    side = model.config.vision_config.image_size
+    distance = float((outputs.landmarks - points).norm(dim=-1).max() * side)
+    yield StageDifference("landmarks in the crop", distance, LANDMARK_LIMIT_PX, "px")
+
+
+def _compare_pyramid(model, original):
+    """Yield the levels of the pyramid; return the images in [0, 1] and the original's logits for them."""
+    side = model.config.vision_config.image_size
+    images = torch.rand(1, 3, side, side)
+    theirs, _ = original.backbone(images)
+    ours = model.pyramid(model.vision_model.feature_maps(_normalised(images), model.config.feature_levels))
+    for index, (mine, level) in enumerate(zip(ours, theirs, strict=True), start=1):
+        yield _relative(f"pyramid level {index}", mine, level)
+    return images, original(images)
+
+
+def _compare_attributes(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+    model = _load("FaRLForAttributes", checkpoint)
+    levels = model.config.feature_levels
+    original = original_networks.build_attribute_network(weights.tensors, levels)
+    side = model.config.vision_config.image_size
+    pixels = _normalised(torch.rand(2, 3, side, side))
+    features, class_tokens = original.backbone(pixels)
+    for index, tokens, maps, class_BC in zip(
+        levels, model.vision_model.block_outputs(pixels, levels), features, class_tokens, strict=True
+    ):
+        yield _relative(f"block {index}", tokens[:, 1:].transpose(1, 2), maps.flatten(2))
+        yield _relative(f"block {index}, class token", tokens[:, 0], class_BC)
+    ours, theirs = model(pixels).logits, original(pixels)
+    yield _relative("logits", ours, theirs)
+    difference = float((ours.sigmoid() - theirs.sigmoid()).abs().max())
+    yield StageDifference("probabilities", difference, PROBABILITY_LIMIT, "absolute")
+
+
+def _compare_detector(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+    model = _load("RetinaFaceForFaceDetection", checkpoint)
+    original = original_networks.build_detector(weights.tensors, model.config.body)
+    photos = torch.randint(0, 256, (1, 3, *_DETECTOR_INPUT_HW), dtype=torch.uint8)
+    pixels = photos.float() - torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
+    outputs, (boxes, scores, points) = model(pixels), original(pixels)
+    yield _relative("box offsets", outputs.box_offsets, boxes)
+    yield _relative("scores", outputs.class_logits.softmax(-1), scores)
+    yield _relative("point offsets", outputs.keypoint_offsets, points)
+    yield from _compare_detections(outputs, original, photos, threshold=_busy_threshold(scores))
+
+
+def _busy_threshold(scores) -> float:
+    """Between two scores, so that a handful of anchors passes in both implementations, whatever the weights."""
+    best = scores[0, :, 1].sort(descending=True).values[:100]
+    gap = (best[10:-1] - best[11:]).argmax() + 10
+    return float((best[gap] + best[gap + 1]) / 2)
+
+
+def _compare_detections(outputs, original, photos, threshold) -> Iterator[StageDifference]:
+    from farl_hf.processing import RetinaFaceImageProcessor
+
+    processor = RetinaFaceImageProcessor(pad_size_divisor=1, score_threshold=threshold)
+    sizes = [tuple(photos.shape[-2:])]
+    found = processor.post_process_face_detection(outputs, original_sizes=sizes, input_scales=[(1.0, 1.0)])[0]
+    theirs = original_networks.detect(original, photos, threshold)
+    count = float(abs(len(found["scores"]) - len(theirs["rects"])))
+    yield StageDifference("number of detections", count, 0.0, "absolute")
+    if count == 0 and len(theirs["rects"]):
+        boxes = float((found["boxes_xyxy"] - theirs["rects"]).abs().max())
+        points = float((found["keypoints_xy"] - theirs["points"]).abs().max())
+        yield StageDifference("boxes", boxes, DETECTION_LIMIT_PX, "px")
+        yield StageDifference("five points", points, DETECTION_LIMIT_PX, "px")

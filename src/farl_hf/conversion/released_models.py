@@ -1,0 +1,179 @@
+"""The released files: what each is, where it comes from, what is known about it. One row per name.
+
+Scores: README and logs of github.com/FacePerceiver/FaRL, comments in the code of github.com/FacePerceiver/facer,
+README of github.com/biubug6/Pytorch_Retinaface.
+"""
+
+from dataclasses import dataclass
+
+from farl_hf.errors import UnknownNameError
+
+__all__ = ["RELEASED_MODELS", "ReleasedModel", "Score", "released_model"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A published number: what was measured, its value, who says so and under which conditions."""
+
+    measure: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ReleasedModel:
+    """One released file.
+
+    Args:
+        kind (`str`): As in [`ModelKind`].
+        outputs (`int` or `str`): Classes, points or attributes; the body of a detector; 0 for the towers.
+        file_name (`str`): Name of the file on its release page.
+        release (`str`): Its repository.
+        summary (`str`): One sentence.
+        datasets (`tuple[str, ...]`): What it was trained on.
+        scores (`tuple[Score, ...]`): What was published.
+    """
+
+    kind: str
+    outputs: int | str
+    file_name: str
+    release: str
+    summary: str
+    datasets: tuple[str, ...]
+    scores: tuple[Score, ...]
+
+
+_FARL, _FACER = "FacePerceiver/FaRL", "FacePerceiver/facer"
+_README = "FaRL README, fine-tuned at 448; the best epoch on the test split"
+
+
+def _farl_scores(lapa, celebamask, aflw19, w300, wflw):
+    return (
+        Score("LaPa, mean F1", lapa, _README),
+        Score("CelebAMask-HQ, mean F1", celebamask, _README),
+        Score("AFLW-19 full, NME diag", aflw19, _README),
+        Score("300W full, NME inter-ocular", w300, _README),
+        Score("WFLW full, NME inter-ocular", wflw, _README),
+    )
+
+
+def _wider(easy, medium, hard):
+    source = "Pytorch_Retinaface README, original size"
+    return tuple(
+        Score(f"WIDER FACE val, AP {level}", value, source)
+        for level, value in (("easy", easy), ("medium", medium), ("hard", hard))
+    )
+
+
+RELEASED_MODELS = {
+    "farl-ep16": ReleasedModel(
+        "two_towers",
+        0,
+        "FaRL-Base-Patch16-LAIONFace20M-ep16.pth",
+        _FARL,
+        "FaRL, ViT-B/16, pre-trained for 16 epochs on 20 million face-text pairs; the model of the paper.",
+        ("LAION-Face 20M",),
+        _farl_scores("93.88", "89.56", "0.943", "2.93", "3.96"),
+    ),
+    "farl-ep64": ReleasedModel(
+        "two_towers",
+        0,
+        "FaRL-Base-Patch16-LAIONFace20M-ep64.pth",
+        _FARL,
+        "FaRL, ViT-B/16, pre-trained for 64 epochs on 20 million face-text pairs.",
+        ("LAION-Face 20M",),
+        _farl_scores("94.04", "89.57", "0.938", "2.88", "3.88"),
+    ),
+    "farl-lapa-448": ReleasedModel(
+        "parser",
+        11,
+        "face_parsing.farl.lapa.main_ema_136500_jit191.pt",
+        _FACER,
+        "FaRL fine-tuned for face parsing, LaPa's eleven classes, at 448 pixels.",
+        ("LAION-Face 20M", "LaPa"),
+        (
+            Score("LaPa test, mean F1", "93.88", "FaRL README, paper's run, best epoch on the test split"),
+            Score("LaPa test, mean F1", "93.81", "FaRL logs, paper's run, epoch 300, to which the file's name points"),
+        ),
+    ),
+    "farl-celebm-448": ReleasedModel(
+        "parser",
+        19,
+        "face_parsing.farl.celebm.main_ema_181500_jit.pt",
+        _FACER,
+        "FaRL fine-tuned for face parsing, CelebAMask-HQ's nineteen classes, at 448 pixels.",
+        ("LAION-Face 20M", "CelebAMask-HQ"),
+        (
+            Score("CelebAMask-HQ test, mean F1", "89.56", "FaRL README, paper's run, best epoch on the test split"),
+            Score(
+                "CelebAMask-HQ test, mean F1", "88.74", "FaRL logs, paper's run, epoch 300, to which the name points"
+            ),
+        ),
+    ),
+    "farl-ibug300w-448": ReleasedModel(
+        "aligner",
+        68,
+        "face_alignment.farl.ibug300w.main_ema_jit.pt",
+        _FACER,
+        "FaRL fine-tuned for 68 face landmarks at 448 pixels.",
+        ("LAION-Face 20M", "300W"),
+        (Score("300W full, NME inter-ocular", "2.8835", "facer, comment in the code, epoch 60, with dataset boxes"),),
+    ),
+    "farl-wflw-448": ReleasedModel(
+        "aligner",
+        98,
+        "face_alignment.farl.wflw.main_ema_jit.pt",
+        _FACER,
+        "FaRL fine-tuned for 98 face landmarks at 448 pixels.",
+        ("LAION-Face 20M", "WFLW"),
+        (Score("WFLW full, NME inter-ocular", "3.8933", "facer, comment in the code, epoch 20, with dataset boxes"),),
+    ),
+    "farl-aflw19-448": ReleasedModel(
+        "aligner",
+        19,
+        "face_alignment.farl.aflw19.main_ema_jit.pt",
+        _FACER,
+        "FaRL fine-tuned for 19 face landmarks at 448 pixels.",
+        ("LAION-Face 20M", "AFLW-19"),
+        (Score("AFLW-19 full, NME diag", "0.9329", "facer, comment in the code, epoch 15, with dataset boxes"),),
+    ),
+    "farl-celeba-224": ReleasedModel(
+        "attributes",
+        40,
+        "face_attribute.farl.celeba.pt",
+        _FACER,
+        "FaRL fine-tuned for the forty attributes of CelebA, at 224 pixels.",
+        ("LAION-Face 20M", "CelebA"),
+        (Score("CelebA, mean accuracy", "92.07", "facer, comment in the code"),),
+    ),
+    "retinaface-mobilenet": ReleasedModel(
+        "detector",
+        "mobilenet_v1",
+        "mobilenet0.25_Final.pth",
+        "elliottzheng/face-detection",
+        "RetinaFace with a MobileNetV1-0.25 body: faces with five points.",
+        ("WIDER FACE",),
+        _wider("88.67", "87.09", "80.99"),
+    ),
+    "retinaface-resnet50": ReleasedModel(
+        "detector",
+        "resnet",
+        "Resnet50_Final.pth",
+        "elliottzheng/face-detection",
+        "RetinaFace with a ResNet-50 body: faces with five points.",
+        ("WIDER FACE",),
+        _wider("95.48", "94.04", "84.43"),
+    ),
+}
+
+
+def released_model(name: str) -> ReleasedModel:
+    """
+    The row of a name.
+
+    Raises:
+        UnknownNameError: There is no such name; the message lists them.
+    """
+    if name not in RELEASED_MODELS:
+        raise UnknownNameError(f"There is no released model {name!r}. Known names: {', '.join(RELEASED_MODELS)}.")
+    return RELEASED_MODELS[name]

@@ -1,0 +1,105 @@
+"""Reads a source of weights, whatever its shape; what it is, its content tells, not its name."""
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from farl_hf.conversion.clip_folder import read_clip_folder, weights_file
+from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
+from farl_hf.conversion.torchscript_archive import is_torchscript, read_extra_file, read_torchscript
+from farl_hf.errors import ConversionError
+
+__all__ = ["SourceFile", "SourceWeights", "describe_source", "read_source"]
+
+_HASH_BLOCK_BYTES = 1 << 22
+_ZIP_START = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """What a source file was: its name, its size in bytes, its sha256 in hexadecimal."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """Named tensors of a source.
+
+    Args:
+        tensors (`dict[str, torch.Tensor]`): As the source names them.
+        shape (`str`): `"torch_file"`, `"training_states"`, `"torchscript"` or `"clip_folder"`.
+        settings (`dict`): `config.json` of a CLIP folder.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    shape: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def describe_source(source: Path) -> SourceFile:
+    """Name, size and sha256 of a file, or of the weights file of a folder."""
+    path = weights_file(source) if source.is_dir() else source
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BLOCK_BYTES):
+            digest.update(block)
+    return SourceFile(path.name, path.stat().st_size, digest.hexdigest())
+
+
+def read_source(source: Path) -> SourceWeights:
+    """
+    Read the weights of a file or folder.
+
+    Args:
+        source (`Path`): A file of `torch.save` (zip or legacy), a TorchScript archive or a CLIP folder.
+
+    Raises:
+        ConversionError: It is none of these, damaged, or would need code to be read; the message says which.
+    """
+    if source.is_dir():
+        tensors, settings = read_clip_folder(source)
+        return SourceWeights(tensors, "clip_folder", settings)
+    if not source.is_file():
+        raise ConversionError(f"There is no file or folder {source}.")
+    if _is_zip(source) and is_torchscript(source):
+        return SourceWeights(_read_archive(source), "torchscript")
+    tensors, place = find_state_dict(load_pickled_tensors(source, source.name), source.name)
+    return SourceWeights(tensors, "training_states" if "networks" in place else "torch_file")
+
+
+def _is_zip(path):
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP_START))
+    if not start:
+        raise ConversionError(f"{path.name} is empty.")
+    if start == _ZIP_START and not zipfile.is_zipfile(path):
+        raise ConversionError(
+            f"{path.name} is cut off: its end, where a zip archive lists its content, is missing after "
+            f"{path.stat().st_size} bytes. Download it again."
+        )
+    return start == _ZIP_START
+
+
+def _read_archive(path):
+    """Tensors of an archive; facer's aligners are a head with the backbone pickled in an extra file."""
+    try:
+        tensors = read_torchscript(path)
+        backbone = read_extra_file(path, "backbone")
+    except zipfile.BadZipFile as error:
+        raise ConversionError(f"{path.name} is damaged ({error}); download it again.") from error
+    if backbone is None:
+        return tensors
+    what = f"the backbone inside {path.name}"
+    content = load_pickled_tensors(io.BytesIO(backbone), what)
+    inner, _ = find_state_dict(content, what)
+    return {f"heatmap_head.{name}": value for name, value in tensors.items()} | {
+        f"backbone.{name}": value for name, value in inner.items()
+    }

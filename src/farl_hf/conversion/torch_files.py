@@ -1,0 +1,98 @@
+"""Files that `torch.save` wrote, as named tensors; never more than tensors and containers is unpickled."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from farl_hf.errors import ConversionError
+
+__all__ = ["find_state_dict", "load_pickled_tensors"]
+
+# Where a file keeps its weights: the path of keys, tried in order. The official training code saves a states file:
+# `main_ema` is the averaged network, which it evaluates, `main` the one that it trains.
+_STATE_DICT_PLACES = (("networks", "main_ema"), ("networks", "main"), ("state_dict",), ("model",), ())
+
+
+def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
+    """
+    What `torch.save` wrote: tensors in containers.
+
+    Args:
+        file (`Path` or binary file): Zip or legacy format.
+        name (`str`): How errors call it.
+
+    Raises:
+        ConversionError: It is no such file, is damaged, or would need code to be read.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConversionError(_refusal(name, str(error))) from error
+    except Exception as error:  # a malformed file can raise anything
+        raise ConversionError(
+            f"{name} cannot be read as a PyTorch file ({_first_line(error)}); it is damaged or something else. "
+            "Download it again and compare its size with the one that the release page names."
+        ) from error
+
+
+def _refusal(name, message):
+    if "nsupported" in message or "GLOBAL" in message or "class" in message:
+        return (
+            f"{name} holds more than tensors: reading it could run code, so it was not read. PyTorch says: "
+            f"{_told_global(message)}. If you trust it, save its state dict alone with torch.save, and convert that."
+        )
+    return f"{name} is damaged or not a PyTorch file: {_first_line(message)}"
+
+
+def _told_global(message):
+    """The line of PyTorch's long explanation that names the object it refused."""
+    lines = [line.strip() for line in message.splitlines() if "GLOBAL" in line or "nsupported" in line]
+    return (lines or [_first_line(message)])[0].split(". ")[0].removeprefix("WeightsUnpickler error: ")
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """
+    The named tensors in what a file holds, and where they were.
+
+    Args:
+        content: From `load_pickled_tensors`.
+        name (`str`): How errors call the file.
+
+    Returns:
+        `tuple`: Tensors by name, without the `module.` that data-parallel training puts before every name; and the
+        keys that led to them.
+
+    Raises:
+        ConversionError: No place holds tensors by name.
+    """
+    for place in _STATE_DICT_PLACES:
+        found = _follow(content, place)
+        if isinstance(found, Mapping) and any(isinstance(value, torch.Tensor) for value in found.values()):
+            return _without_module_prefix(found, name), place
+    keys = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+    raise ConversionError(
+        f"{name} holds no weights: expected tensors by name under 'state_dict', 'networks' or at the top, found {keys}."
+    )
+
+
+def _follow(content, place):
+    for key in place:
+        if not isinstance(content, Mapping) or key not in content:
+            return None
+        content = content[key]
+    return content
+
+
+def _without_module_prefix(found, name):
+    others = [key for key, value in found.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise ConversionError(f"{name} has {len(others)} entries among its weights that are no tensors: {others[:3]}.")
+    prefixed = all(key.startswith("module.") for key in found)
+    return {key.removeprefix("module.") if prefixed else key: value for key, value in found.items()}
