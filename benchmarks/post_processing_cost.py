@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoImageProcessor
 
-from farl_hf.checkpoints import checkpoint_path
+from farl_hf.checkpoints import checkpoint
 
 PHOTO_SIZE_HW = (1080, 1920)
 REPETITIONS = 5
@@ -73,8 +73,8 @@ class PeakMemory:
         self.watcher.join()
 
 
-def measure(num_faces: int, checkpoint: str) -> dict[str, float]:
-    folder = checkpoint_path(checkpoint)
+def measure(num_faces: int, name_or_folder: str) -> dict[str, float]:
+    folder = checkpoint(name_or_folder)
     processor = AutoImageProcessor.from_pretrained(folder)
     num_classes = len(AutoConfig.from_pretrained(folder).id2label)
     logits = make_logits(num_faces, num_classes, processor.size_hw[0] // 4)

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 import farl_hf  # noqa: F401 - registers models and pipelines
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint_path
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.data.collate import collate_face_samples
 from farl_hf.data.loading import load_face_dataset
 from farl_hf.data.transforms import FaceSamples
@@ -81,7 +81,7 @@ def folder_of(task: str, checkpoints: Path | None) -> Path:
     name = DEFAULT_CHECKPOINTS[f"face-{task}"]
     if checkpoints is not None and (checkpoints / name).is_dir():
         return checkpoints / name
-    return checkpoint_path(name)
+    return checkpoint(name)
 
 
 def attribute_columns(task: str, label_names: list[str]) -> list[int] | None:

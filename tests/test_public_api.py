@@ -40,7 +40,9 @@ def test_errors_refine_builtin_ones():
         "ConversionError": ValueError,
         "InvalidFaceInputError": ValueError,
         "MissingExtraError": ImportError,
+        "DownloadError": OSError,
         "NotACheckpointError": OSError,
+        "NotDownloadedError": FileNotFoundError,
         "UnknownNameError": ValueError,
         "UnreadablePhotoError": OSError,
     }

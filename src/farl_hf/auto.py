@@ -72,7 +72,7 @@ def _register_pipelines():
     import transformers
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .checkpoints import checkpoint_path
+    from .checkpoints import checkpoint
     from .pipelines import PIPELINES
 
     for task, (pipeline_class, auto_name, default_checkpoint) in PIPELINES.items():
@@ -80,9 +80,15 @@ def _register_pipelines():
             task,
             pipeline_class=pipeline_class,
             pt_model=getattr(transformers, auto_name),
-            default={"model": (str(checkpoint_path(default_checkpoint)), "main")},
+            default={"model": (str(checkpoint(default_checkpoint)), "main")},
             type="image",
         )
+
+
+def _install_hub_client():
+    from .checkpoints.hub_client import install_hub_client
+
+    install_hub_client()
 
 
 # Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
@@ -104,8 +110,9 @@ _IMAGE_PROCESSORS = (
     ("RetinaFaceConfig", "RetinaFaceImageProcessor"),
 )
 
-# Module of Transformers that must be loaded before a part can be, and is worth being, registered.
+# Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
+    "huggingface_hub.utils": _install_hub_client,
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.image_processing_auto": _register_image_processors,
@@ -113,6 +120,8 @@ _REGISTRATIONS = {
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
 }
+
+_WATCHED_PACKAGES = ("transformers.", "huggingface_hub.", "farl_hf.")
 
 
 class _WatchedLoader(importlib.abc.Loader):
@@ -135,7 +144,7 @@ class _WatchedLoader(importlib.abc.Loader):
 
 
 class _Registrar(importlib.abc.MetaPathFinder):
-    """Runs the waiting registrations whenever an outermost import from Transformers is over.
+    """Runs the waiting registrations whenever an outermost import from Transformers or the Hub's client is over.
 
     Not earlier: our classes import Transformers modules that would still be half-initialised.
     """
@@ -145,7 +154,7 @@ class _Registrar(importlib.abc.MetaPathFinder):
         self.imports = threading.local()
 
     def find_spec(self, name, path=None, target=None):
-        if not self.waiting or not name.startswith(("transformers.", "farl_hf.")):
+        if not self.waiting or not name.startswith(_WATCHED_PACKAGES):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -165,7 +174,7 @@ class _Registrar(importlib.abc.MetaPathFinder):
             self.register_loaded()
 
     def register_loaded(self):
-        """Run each waiting registration whose Transformers module is loaded, in the order of the table."""
+        """Run each waiting registration whose module is loaded, in the order of the table."""
         for name in list(self.waiting):
             if name in sys.modules and name in self.waiting:
                 register = self.waiting.pop(name)

@@ -2,10 +2,12 @@
 
 __all__ = [
     "ConversionError",
+    "DownloadError",
     "FaRLError",
     "InvalidFaceInputError",
     "MissingExtraError",
     "NotACheckpointError",
+    "NotDownloadedError",
     "UnknownNameError",
     "UnreadablePhotoError",
 ]
@@ -17,6 +19,10 @@ class FaRLError(Exception):
 
 class ConversionError(FaRLError, ValueError):
     """A file of published weights that cannot be turned into a checkpoint: damaged, of another kind, or unsafe."""
+
+
+class DownloadError(FaRLError, OSError):
+    """A published file that could not be fetched, is not the one that it was, or could not be stored."""
 
 
 class InvalidFaceInputError(FaRLError, ValueError):
@@ -33,6 +39,10 @@ class UnknownNameError(FaRLError, ValueError):
 
 class NotACheckpointError(FaRLError, OSError):
     """A folder that holds no loadable checkpoint."""
+
+
+class NotDownloadedError(FaRLError, FileNotFoundError):
+    """A named checkpoint whose weights are not on this machine yet; the message is the command that gets them."""
 
 
 class MissingExtraError(FaRLError, ImportError):

@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 from transformers import pipeline
 
-from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint_path
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
 from farl_hf.labels import LAPA_LABELS
 
 # Read off the astronaut photograph by eye, in the order of the five points.
@@ -24,7 +24,7 @@ def given_face(astronaut):
 
 
 def test_they_are_small_and_each_has_a_card():
-    folders = [checkpoint_path(name) for name in EMBEDDED_CHECKPOINTS]
+    folders = [checkpoint(name) for name in EMBEDDED_CHECKPOINTS]
     assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) <= MOST_BYTES
     assert all("Scores" in (folder / "README.md").read_text() for folder in folders)
 

@@ -1,7 +1,7 @@
 import pytest
 from toy_checkpoints import save_toy_checkpoints
 
-from farl_hf import checkpoints
+from farl_hf.checkpoints import checkpoint_names
 
 
 @pytest.fixture(scope="session")
@@ -14,5 +14,5 @@ def toy_checkpoint_folder(tmp_path_factory):
 @pytest.fixture
 def toy_defaults(toy_checkpoint_folder, monkeypatch):
     """The default models are toys: commands run in a moment, whatever they find."""
-    monkeypatch.setattr(checkpoints, "_EMBEDDED_FOLDER", toy_checkpoint_folder)
+    monkeypatch.setattr(checkpoint_names, "_EMBEDDED_FOLDER", toy_checkpoint_folder)
     return toy_checkpoint_folder

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint_path
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
 from farl_hf.errors import NotACheckpointError, UnknownNameError
 
 __all__ = ["pack_checkpoint"]
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.name not in EMBEDDED_CHECKPOINTS:
         raise UnknownNameError(f"{arguments.name!r} is not one of {', '.join(EMBEDDED_CHECKPOINTS)}.")
-    pack_checkpoint(arguments.run_folder, checkpoint_path(arguments.name))
+    pack_checkpoint(arguments.run_folder, checkpoint(arguments.name))
 
 
 if __name__ == "__main__":

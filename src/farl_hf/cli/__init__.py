@@ -4,7 +4,9 @@ import typer
 
 from farl_hf.cli.annotate import annotate
 from farl_hf.cli.demo import demo
+from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
+from farl_hf.cli.list_checkpoints import list_checkpoints
 
 __all__ = ["app", "main"]
 
@@ -20,6 +22,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("annotate")(annotate)
+app.command("list")(list_checkpoints)
+app.command("download")(download)
 app.command("env")(environment)
 
 

@@ -58,9 +58,9 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _models() -> list[tuple[str, str]]:
-    from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint_path
+    from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
 
     def state(name: str) -> str:
-        return "" if (checkpoint_path(name) / "config.json").is_file() else " (files missing)"
+        return "" if (checkpoint(name) / "config.json").is_file() else " (files missing)"
 
     return [(name, f"default model of {task}{state(name)}") for name, task in EMBEDDED_CHECKPOINTS.items()]

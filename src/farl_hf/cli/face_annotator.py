@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import Pipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint_path
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.cli.task_names import DETECTION
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import NotACheckpointError, UnknownNameError
@@ -107,7 +107,7 @@ def load_pipelines(checkpoints: Mapping[str, str | None], device: str | None) ->
     if device is not None:
         _require_device(device)
     disable_progress_bar()  # of Transformers, whose bars for loading weights would bury ours
-    return {task: _load_pipeline(task, checkpoint, device) for task, checkpoint in checkpoints.items()}
+    return {task: _load_pipeline(task, name_or_folder, device) for task, name_or_folder in checkpoints.items()}
 
 
 def _require_device(device: str) -> None:
@@ -120,8 +120,8 @@ def _require_device(device: str) -> None:
         ) from error
 
 
-def _load_pipeline(task: str, checkpoint: str | None, device: str | None) -> Pipeline:
-    folder = checkpoint_path(checkpoint or DEFAULT_CHECKPOINTS[task])
+def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
+    folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS[task])
     try:
         return pipeline(task, model=str(folder), device=device)
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint_path
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.given_faces import given_faces, whole_photo_as_face
 from farl_hf.results import Faces
@@ -60,13 +60,13 @@ class FaceFinder:
         return self._detector
 
 
-def load_detector(checkpoint: str | Path | None, device: torch.device) -> FaceDetectionPipeline:
+def load_detector(name_or_folder: str | Path | None, device: torch.device) -> FaceDetectionPipeline:
     """A face-detection pipeline from a checkpoint's name or folder; the default detector for `None`.
 
     Raises:
-        UnknownNameError, NotACheckpointError: If there is no such checkpoint.
+        UnknownNameError, NotACheckpointError, NotDownloadedError: If there is no such checkpoint.
     """
-    folder = checkpoint_path(checkpoint or DEFAULT_CHECKPOINTS["face-detection"])
+    folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS["face-detection"])
     return FaceDetectionPipeline(
         model=AutoModelForObjectDetection.from_pretrained(folder).eval(),
         image_processor=AutoImageProcessor.from_pretrained(folder),

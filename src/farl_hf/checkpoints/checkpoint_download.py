@@ -1,0 +1,172 @@
+"""Brings a named checkpoint onto this machine: fetch, verify, convert, store, link."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from farl_hf import conversion
+from farl_hf.checkpoints.checkpoint_names import embedded_folder, resolve_name
+from farl_hf.checkpoints.hub_cache import (
+    content_commit,
+    entry_folder,
+    link_snapshot,
+    read_snapshot,
+    remove_dead_links,
+    store_snapshot,
+    unfinished_folder,
+)
+from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
+from farl_hf.checkpoints.source_download import download_file
+from farl_hf.checkpoints.source_hashes import file_sha256, record_sha256, require_known_sha256
+from farl_hf.errors import DownloadError
+
+__all__ = ["download_checkpoint", "link_aliases"]
+
+
+def download_checkpoint(
+    name: str,
+    source: Path | None = None,
+    *,
+    force: bool = False,
+    keep_source: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+    tell: Callable[[str], None] = lambda stage: None,
+) -> Path:
+    """
+    Make a named checkpoint loadable by its name, offline too.
+
+    Official weights are fetched and converted, unless they are here. Embedded models need no download; they become
+    known to the Hugging Face cache.
+
+    Args:
+        name (`str`): A known name.
+        source (`Path`, *optional*): The published file, where it is here already.
+        force (`bool`): Fetch and convert anew what is here, and accept a file that differs from the earlier one.
+        keep_source (`bool`): Keep a downloaded file beside the checkpoint after its conversion.
+        progress (`Callable`, *optional*): See `download_file`.
+        tell (`Callable`): Called with a word or two when a stage begins.
+
+    Returns:
+        `Path`: The folder of the checkpoint in the cache.
+
+    Raises:
+        UnknownNameError: No such name.
+        DownloadError: The file cannot be fetched, is another one, or cannot be stored.
+        ConversionError: The file is not what the name stands for.
+    """
+    name = resolve_name(name)
+    with _storable(name), _only_one_process(name, tell):
+        if name not in OFFICIAL_MODELS:
+            folder = embedded_folder(name)
+            return link_snapshot(name, folder, content_commit(folder))
+        folder = None if force else read_snapshot(name)
+        if folder is None:
+            folder = _convert_into_cache(name, source, force, keep_source, progress, tell)
+        link_aliases(name)
+        return folder
+
+
+def link_aliases(name: str) -> None:
+    """Give each alias of a name an entry of links to the name's checkpoint, if that is here."""
+    folder = read_snapshot(name)
+    for alias in (alias for alias, target in ALIASES.items() if target == name):
+        remove_dead_links(alias)
+        if folder is not None and read_snapshot(alias) is None:
+            link_snapshot(alias, folder, folder.name)
+
+
+def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Path:
+    unfinished = unfinished_folder(name)
+    (entry_folder(name) / "snapshots").mkdir(parents=True, exist_ok=True)  # else the Hub's tools call it corrupted
+    unfinished.mkdir(exist_ok=True)
+    _remove_stale_conversions(unfinished)
+    try:
+        file = _fetched(name, unfinished, progress, tell) if source is None else _given(source)
+        tell("verifying")
+        sha256 = file_sha256(file)
+        _verify(name, file, sha256, force, is_ours=source is None)
+        tell("converting")
+        folder = _converted(name, file, unfinished, tell)
+        record_sha256(name, sha256)
+        if source is None and not keep_source:
+            file.unlink()
+        return folder
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.rmdir()  # stays while something is in it
+
+
+def _fetched(name, unfinished: Path, progress, tell) -> Path:
+    """The published file; one that an earlier run fetched whole is not fetched again."""
+    model = OFFICIAL_MODELS[name]
+    target = unfinished / model.file_name
+    if target.is_file():
+        return target
+    tell("fetching")
+    try:
+        return download_file(model.address, target, progress)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{error} A file fetched in another way will do: `farl-hf download {name} --from {model.file_name}`."
+        ) from error
+
+
+def _given(source: Path) -> Path:
+    if not source.is_file() or not os.access(source, os.R_OK):
+        raise DownloadError(f"{source} is no file that can be read; give the published file, or none to fetch it.")
+    return source
+
+
+def _verify(name: str, file: Path, sha256: str, force: bool, is_ours: bool) -> None:
+    try:
+        require_known_sha256(name, sha256, accept_new=force)
+    except DownloadError:
+        if is_ours:
+            file.unlink()  # or the next run would take it again
+        raise
+
+
+def _converted(name: str, file: Path, unfinished: Path, tell: Callable[[str], None]) -> Path:
+    draft = unfinished / f"converting-{os.getpid()}"
+    try:
+        conversion.convert_checkpoint(file, draft, name=name, progress=tell)
+        return store_snapshot(name, draft)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_stale_conversions(unfinished: Path) -> None:
+    """What a killed process left: this process alone works on the name now."""
+    for draft in unfinished.glob("converting-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _only_one_process(name: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """A second process waits, and then finds what the first one made."""
+    from huggingface_hub.utils import WeakFileLock
+
+    lock = entry_folder(name).parent / ".locks" / f"models--{name}" / "farl_hf.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    tell("waiting for another process that works on the same name")
+    with WeakFileLock(lock):
+        yield
+
+
+@contextlib.contextmanager
+def _storable(name: str) -> Iterator[None]:
+    """Turn what the disk says into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DownloadError) or error.errno is None:
+            raise
+        reason = "it is full" if error.errno == errno.ENOSPC else error.strerror
+        folder = error.filename or entry_folder(name)
+        raise DownloadError(
+            f"{name} cannot be stored: {reason} ({folder}). Make room or rights there, or choose another "
+            "cache with the environment variable HF_HOME."
+        ) from error

@@ -1,0 +1,164 @@
+"""Where named checkpoints lie: entries of the Hugging Face cache, as if they had been fetched from the Hub.
+
+    models--farl-ep64/refs/main                    the commit of the checkpoint
+    models--farl-ep64/snapshots/<commit>/…         its files
+    models--farl-ep64/downloads/…                  what is not finished, never looked at by a reader
+    models--farl/snapshots/<commit>/…              an alias: links to blobs/, which are links to the files above
+
+The commit derives from the content. A checkpoint comes into sight by one rename and one write of `refs/main`. Links go
+through `blobs/`, because the Hub's tools unlink what a snapshot's link points to: that must be a link of the entry,
+never a file of another entry or of the package.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+__all__ = [
+    "content_commit",
+    "entry_folder",
+    "file_etag",
+    "link_snapshot",
+    "read_snapshot",
+    "relative_files",
+    "remove_dead_links",
+    "store_snapshot",
+    "unfinished_folder",
+]
+
+_REF = "refs/main"
+
+
+def entry_folder(name: str) -> Path:
+    """The folder of a name in the Hugging Face cache, whether it exists or not."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{name}"
+
+
+def unfinished_folder(name: str) -> Path:
+    """Where downloads and conversions of a name are written until they are complete."""
+    return entry_folder(name) / "downloads"
+
+
+def read_snapshot(name: str) -> Path | None:
+    """The folder of a complete checkpoint in the cache, or `None`."""
+    entry = entry_folder(name)
+    with contextlib.suppress(OSError):
+        folder = entry / "snapshots" / (entry / _REF).read_text().strip()
+        # Another program may have put single files here; a link whose target is gone does not exist.
+        if (folder / "config.json").exists() and any(path.exists() for path in folder.glob("*.safetensors")):
+            return folder
+    return None
+
+
+def store_snapshot(name: str, converted: Path) -> Path:
+    """
+    Move a complete checkpoint folder into the cache under a name, in place of what the name stood for.
+
+    Args:
+        name (`str`): A name that is no alias.
+        converted (`Path`): A folder on the same disk; it is gone afterwards.
+
+    Returns:
+        `Path`: The snapshot.
+    """
+    commit = content_commit(converted)
+    snapshot = entry_folder(name) / "snapshots" / commit
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    if snapshot.exists():
+        shutil.rmtree(snapshot)  # the same content, or what is left of it
+    os.replace(converted, snapshot)
+    _point_to(name, commit)
+    return snapshot
+
+
+def link_snapshot(name: str, folder: Path, commit: str) -> Path:
+    """
+    Make a name's entry of links to the files of a folder; nothing is copied where links can be made.
+
+    Args:
+        name (`str`): The name of the entry.
+        folder (`Path`): A complete checkpoint.
+        commit (`str`): The commit of the folder's content.
+
+    Returns:
+        `Path`: The snapshot of links.
+    """
+    entry = entry_folder(name)
+    snapshot = entry / "snapshots" / commit
+    for relative in relative_files(folder):
+        blob, pointer = entry / "blobs" / file_etag(commit, relative), snapshot / relative
+        if pointer.exists():
+            continue  # linked before, or copied here by the Hub's client
+        _link(folder / relative, blob)
+        _link(blob, pointer)
+    _point_to(name, commit)
+    return snapshot
+
+
+def remove_dead_links(name: str) -> None:
+    """Remove the entry of a name whose links lead nowhere, as after the deletion of what they pointed to."""
+    entry = entry_folder(name)
+    if any(path.is_symlink() and not path.exists() for path in entry.glob("snapshots/*/*")):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def content_commit(folder: Path) -> str:
+    """40 hexadecimal digits that derive from the names and the content of a folder's files."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for relative in relative_files(folder):
+        with (folder / relative).open("rb") as file:
+            digest.update(f"{relative} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def file_etag(commit: str, relative: str) -> str:
+    """The ETag of a file: a commit fixes the content, so weights need not be read to name it."""
+    return hashlib.sha1(f"{commit}/{relative}".encode(), usedforsecurity=False).hexdigest()
+
+
+def relative_files(folder: Path) -> list[str]:
+    """The files in a folder and below, as sorted relative names with forward slashes."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _point_to(name: str, commit: str) -> None:
+    """Make a commit the one that the name stands for, and drop the others."""
+    entry = entry_folder(name)
+    ref = entry / _REF
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    draft = ref.with_name(f".main.{os.getpid()}")
+    draft.write_text(commit)
+    os.replace(draft, ref)
+    current = entry / "snapshots" / commit
+    for old in [folder for folder in current.parent.iterdir() if folder != current]:
+        for blob in _linked_blobs(old) - _linked_blobs(current):
+            (entry / "blobs" / blob).unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _linked_blobs(snapshot: Path) -> set[str]:
+    return {Path(os.readlink(path)).name for path in snapshot.rglob("*") if path.is_symlink()}
+
+
+def _link(target: Path, link: Path) -> None:
+    """A symbolic link where the system allows it, else a hard link, else a copy. Inside the cache it is relative."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    cache = entry_folder("").parent
+    try:
+        link.symlink_to(os.path.relpath(target, link.parent) if target.is_relative_to(cache) else target)
+    except (OSError, NotImplementedError):
+        _hard_link_or_copy(target, link)
+
+
+def _hard_link_or_copy(target: Path, link: Path) -> None:
+    try:
+        os.link(target, link)
+    except OSError:
+        draft = link.with_name(f".{link.name}.{os.getpid()}")
+        shutil.copyfile(target, draft)
+        os.replace(draft, link)
