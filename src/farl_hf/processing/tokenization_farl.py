@@ -61,6 +61,7 @@ def _clean_text(text):
     else:
         # A lone surrogate, which no tokenizer takes, becomes the replacement character.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = text if "<" in text else html.unescape(text)  # before composing: "e&#769;" is an "é"
         text = unicodedata.normalize("NFC", text.translate(_WITHOUT_FTFY))
     return " ".join(html.unescape(html.unescape(text)).split()).lower()
 
