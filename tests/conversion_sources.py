@@ -113,18 +113,48 @@ def write_plain(path, network, prefix="", legacy=False):
 def make_two_towers(mim=True):
     """State dict of a FaRL backbone file: FaRL's vision tower, CLIP's text side (open_clip), the MIM branch."""
     visual = original_networks.make_visual_transformer(32, **SMALL, mim_layers=1 if mim else 0, vocabulary=48)
+    clip = _small_clip(resolution=32)
+    text = {name: value for name, value in clip.state_dict().items() if not name.startswith("visual.")}
+    tower = {f"visual.{name}": value for name, value in randomise(visual).state_dict().items()}
+    return {name: value for name, value in (text | tower).items() if name != "attn_mask"}
+
+
+def _small_clip(resolution):
     clip = importlib.import_module("open_clip.model").CLIP(
         embed_dim=32,
-        vision_cfg={"layers": 1, "width": WIDTH, "patch_size": 16, "image_size": 32},
+        vision_cfg={"layers": 2, "width": WIDTH, "patch_size": 16, "image_size": resolution},
         text_cfg={"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
         quick_gelu=True,
     )
-    text = {name: value for name, value in randomise(clip).state_dict().items() if not name.startswith("visual.")}
-    tower = {f"visual.{name}": value for name, value in randomise(visual).state_dict().items()}
-    return {name: value for name, value in (text | tower).items() if name != "attn_mask"}
+    return randomise(clip)
 
 
 def write_two_towers(path, weights, legacy=False):
     """A backbone file: everything under `state_dict`."""
     torch.save({"state_dict": weights}, path, _use_new_zipfile_serialization=not legacy)
     return path
+
+
+def write_openai_archive(path):
+    """A TorchScript archive of both towers in half precision, with the sizes as buffers, as OpenAI's."""
+    clip = _small_clip(resolution=32)
+    for name, value in (("input_resolution", 32), ("context_length", 77), ("vocab_size", 49408)):
+        clip.register_buffer(name, torch.tensor(value))
+    clip.half()
+    traced = torch.jit.trace(clip, (torch.rand(1, 3, 32, 32).half(), torch.zeros(1, 77, dtype=torch.long)))
+    torch.jit.save(traced, str(path))
+    return path
+
+
+def write_clip_folder(folder):
+    """A checkpoint folder of Transformers' CLIP, with a head size that its configuration alone tells."""
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = CLIPConfig(
+        vision_config={**sizes, "image_size": 32, "patch_size": 16, "projection_dim": 24},
+        text_config={**sizes, "vocab_size": 49408, "projection_dim": 24, "eos_token_id": 49407},
+        projection_dim=24,
+    )
+    randomise(CLIPModel(config)).save_pretrained(folder)
+    return folder

@@ -141,3 +141,19 @@ def test_half_precision_scores_are_accepted():
     scores, geometry = smooth_scores(5, border=0).to(torch.bfloat16), WarpGeometry(CROP, 0.8, 0.0)
     actual = unwarp_label_map(scores, matrix_of("upright"), PHOTO, geometry)
     assert torch.equal(actual, unwarp_label_map(scores.float(), matrix_of("upright"), PHOTO, geometry))
+
+
+@pytest.mark.parametrize("name", ["upright", "turned", "partly outside", "larger than the photo"])
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+@pytest.mark.parametrize("border", [0, None])
+def test_scores_may_be_upsampled_to_another_size_than_the_crop(name, alpha, border):
+    facer = importlib.import_module("facer.transform")
+    scores, matrix, score_size_hw = smooth_scores(5, border), matrix_of(name), (80, 56)
+    grid = facer.make_inverted_tanh_warp_grid(matrix[None], alpha, CROP, PHOTO)
+    resized = interpolate(scores[None], size=score_size_hw, mode="bilinear", align_corners=False)
+    expected = grid_sample(resized, grid, mode="bilinear", align_corners=False)[0].argmax(dim=0)
+    actual = unwarp_label_map(scores, matrix, PHOTO, WarpGeometry(CROP, alpha, 0.0), score_size_hw)
+    assert expected.unique().numel() > 1
+    assert (actual == expected).float().mean() > 0.999
+    other = unwarp_label_map(scores, matrix, PHOTO, WarpGeometry(CROP, alpha, 0.0))
+    assert not torch.equal(actual, other)

@@ -1,8 +1,9 @@
-"""The command line: `farl-hf demo`, `farl-hf annotate`, `farl-hf env`. One command per file."""
+"""The command line: `farl-hf demo`, `farl-hf annotate`, `farl-hf convert` … One command per file."""
 
 import typer
 
 from farl_hf.cli.annotate import annotate
+from farl_hf.cli.convert import convert
 from farl_hf.cli.demo import demo
 from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("annotate")(annotate)
+app.command("convert")(convert)
 app.command("list")(list_checkpoints)
 app.command("download")(download)
 app.command("env")(environment)

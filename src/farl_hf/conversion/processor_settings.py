@@ -14,6 +14,7 @@ from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 __all__ = ["face_processor_settings"]
 
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
+_PARSER_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size` of the official networks
 _ATTRIBUTES = {
     "face_template": ATTRIBUTE_TEMPLATE,
     "template_span": "size",
@@ -25,9 +26,8 @@ _ATTRIBUTES = {
 _RELEASED = {
     # The template of pre-training is not published; the supplement ties that of the attributes to it (section 6).
     ("two_towers", None): _ATTRIBUTES,
-    ("parser", 11): {**_TEMPLATE, "warp_factor": 0.8},
-    ("parser", 19): {"alignment": "ffhq_square", "box_scale": 0.58, "pixel_grid": "half_pixel"},
-    ("parser", None): {**_TEMPLATE, "warp_factor": 0.8},
+    ("parser", 19): {"alignment": "ffhq_square", "box_scale": 0.58, **_PARSER_OUTPUT},
+    ("parser", None): {**_TEMPLATE, "warp_factor": 0.8, **_PARSER_OUTPUT},
     ("aligner", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},
     ("attributes", None): _ATTRIBUTES,
 }

@@ -78,7 +78,7 @@ def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], t
             return _without_module_prefix(found, name), place
     keys = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
     raise ConversionError(
-        f"{name} holds no weights: expected tensors by name under 'state_dict', 'networks' or at the top, found {keys}."
+        f"{name} holds no weights: expected tensors by name in 'state_dict', 'networks' or at the top, found {keys}."
     )
 
 

@@ -58,6 +58,7 @@ class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
     warp_factor: float | int
     pixel_grid: str
     template_span: str
+    score_size: int
     landmarks: Any
     boxes: Any
 
@@ -78,6 +79,8 @@ class FaRLImageProcessor(TorchvisionBackend):
             (the official training code).
         template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
             `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid.
+        score_size (`int`, *optional*): Side to which class scores are upsampled before labels are read from them; the
+            crop's by default, 512 in the official parsers.
         image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].
         image_std (`list[float]`, *optional*): CLIP's by default.
 
@@ -115,6 +118,7 @@ class FaRLImageProcessor(TorchvisionBackend):
     warp_factor = 0.0
     pixel_grid = "half_pixel"
     template_span = "size_minus_one"
+    score_size = None
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -265,9 +269,9 @@ class FaRLImageProcessor(TorchvisionBackend):
             `list[torch.Tensor]`: One (H, W) uint8 map of class ids per face.
         """
         logits = getattr(outputs, "logits", outputs)
-        geometry = self.geometry
+        geometry, score_size_hw = self.geometry, self.score_size and (self.score_size, self.score_size)
         return [
-            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry)
+            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry, score_size_hw)
             for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
         ]
 

@@ -18,7 +18,7 @@ _MIXED = 255  # marks a cell whose four corners disagree; class ids stay below
 _STRIPE_PIXELS = 1 << 18
 
 
-def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
+def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry, score_size_hw=None):
     """Label every pixel of the photo from one face's class scores.
 
     Args:
@@ -26,6 +26,8 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
         crop_from_photo (`torch.Tensor` of shape `(3, 3)`): Matrix of the face.
         photo_size_hw (`tuple[int, int]`): Size of the photo.
         geometry ([`WarpGeometry`]): Crop size and warp.
+        score_size_hw (`tuple[int, int]`, *optional*): Size to which the scores are upsampled before they are read; the
+            crop's by default.
 
     Returns:
         `torch.Tensor` of shape `(H, W)`, uint8: Class ids. Pixels that the crop does not reach get class 0 for a plain
@@ -33,7 +35,8 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry):
     """
     if logits_KHW.shape[0] >= _MIXED:
         raise ValueError(f"{logits_KHW.shape[0]} classes; label maps are uint8 and hold fewer than {_MIXED}.")
-    scores_KHW = interpolate(logits_KHW[None].float(), size=geometry.size_hw, mode="bilinear", align_corners=False)[0]
+    score_size_hw = tuple(score_size_hw or geometry.size_hw)
+    scores_KHW = interpolate(logits_KHW[None].float(), size=score_size_hw, mode="bilinear", align_corners=False)[0]
     winners_HW = scores_KHW.max(dim=0).indices
     outside = 0 if geometry.warp_factor == 0 else _border_class(winners_HW)
     height, width = photo_size_hw
@@ -62,7 +65,8 @@ def _busy_window(cells, outside, crop_from_photo, whole, geometry):
     (low_y, low_x), (high_y, high_x) = busy.amin(dim=0).tolist(), busy.amax(dim=0).tolist()
     # Cell (i, j) lies between the centres of pixels i - 2 and i - 1.
     left, top, right, bottom = low_x - 1.5, low_y - 1.5, high_x - 0.5, high_y - 0.5
-    corners_warped_xy = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
+    corners_xy = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
+    corners_warped_xy = corners_xy / _cells_per_pixel(cells, geometry, corners_xy)
     matrix = crop_from_photo.double().cpu()
     corners_xy = geometry.photo_from_warped(corners_warped_xy[None], matrix[None], clamp=1 - 1e-9)[0]
     x0, y0 = (corners_xy.amin(dim=0) - 1).floor().int().tolist()
@@ -85,6 +89,12 @@ def _cell_classes(winners_HW):
     return torch.nn.functional.pad(cells, (1, 1, 1, 1), value=0)
 
 
+def _cells_per_pixel(cells, geometry, like):
+    """Score cells per crop pixel, (x, y); `cells` has three rows and columns more than the scores."""
+    height, width = geometry.size_hw
+    return like.new_tensor([(cells.shape[1] - 3) / width, (cells.shape[0] - 3) / height])
+
+
 def _window_points(window, like):
     """Return the pixel centres of a window, (H * W, 2) in photo pixels."""
     x0, y0, x1, y1 = window
@@ -100,8 +110,9 @@ def _label_window(scores_KHW, cells, crop_from_photo, window, geometry):
     matrix = crop_from_photo.to(points_photo_xy)
     warped_xy = geometry.warped_from_photo(points_photo_xy[None], matrix[None])[0]
     last_x, last_y = cells.shape[1] - 1, cells.shape[0] - 1
-    index_x = (warped_xy[:, 0] + 1.5).floor().clamp(0, last_x).int()
-    index_y = (warped_xy[:, 1] + 1.5).floor().clamp(0, last_y).int()
+    score_xy = warped_xy * _cells_per_pixel(cells, geometry, warped_xy)
+    index_x = (score_xy[:, 0] + 1.5).floor().clamp(0, last_x).int()
+    index_y = (score_xy[:, 1] + 1.5).floor().clamp(0, last_y).int()
     labels = cells.flatten()[index_y * cells.shape[1] + index_x]
     mixed = (labels == _MIXED).nonzero()[:, 0]
     if mixed.numel():
