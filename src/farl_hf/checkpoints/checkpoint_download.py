@@ -95,8 +95,9 @@ def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Pat
             file.unlink()
         return folder
     finally:
-        with contextlib.suppress(OSError):
-            unfinished.rmdir()  # stays while something is in it
+        with contextlib.suppress(OSError):  # a folder stays while something is in it
+            for folder in (unfinished, entry_folder(name) / "snapshots", entry_folder(name)):
+                folder.rmdir()
 
 
 def _fetched(name, unfinished: Path, progress, tell) -> Path:
@@ -140,7 +141,7 @@ def _converted(name: str, file: Path, unfinished: Path, tell: Callable[[str], No
 
 def _remove_stale_conversions(unfinished: Path) -> None:
     """What a killed process left: this process alone works on the name now."""
-    for draft in unfinished.glob("converting-*"):
+    for draft in unfinished.glob("*converting-*"):  # the conversion writes beside its output
         shutil.rmtree(draft, ignore_errors=True)
 
 

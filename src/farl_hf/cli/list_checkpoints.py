@@ -1,19 +1,25 @@
 """`farl-hf list`: the models that have a name, and which of them are here."""
 
+import sys
 from collections.abc import Iterator
 
 __all__ = ["list_checkpoints"]
 
+_PIPE_WIDTH = 132  # where there is no width to fit into
+
 
 def list_checkpoints() -> None:
     """Show every model that has a name: its task, size, licence, origin, and whether it is on this machine."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "task", "size", "licence", "from", "state", title="Models of farl-hf")
+    table = Table(title="Models of farl-hf", box=box.SIMPLE_HEAD)
+    for column in ("name", "task", "size", "licence", "from", "state"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "size"))
     for row in _rows():
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _rows() -> Iterator[tuple[str, ...]]:
