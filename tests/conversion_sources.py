@@ -5,6 +5,7 @@ Small variants: a vision tower of width 64 and 12 blocks, so that the levels are
 
 import importlib
 import io
+import warnings
 
 import torch
 from torch import nn
@@ -63,10 +64,16 @@ class ParserWithOutputs(nn.Module):
         return nn.functional.interpolate(logits, size=self.out_size, mode="bilinear", align_corners=False), features[3]
 
 
+def _traced(module, inputs):
+    with warnings.catch_warnings():  # tracing is deprecated, and warns of every size that it freezes
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(module, inputs, strict=False, check_trace=False)
+
+
 def write_parser(path, network, out_size=(64, 64)):
     """A TorchScript archive of the whole network, as facer's parsers."""
     side = network.backbone.input_resolution
-    traced = torch.jit.trace(ParserWithOutputs(network, out_size), torch.rand(1, 3, side, side), strict=False)
+    traced = _traced(ParserWithOutputs(network, out_size), torch.rand(1, 3, side, side))
     torch.jit.save(traced, str(path))
     return path
 
@@ -75,7 +82,7 @@ def write_aligner(path, network):
     """A TorchScript archive of the head with the pickled backbone as extra file (facer `face_alignment/farl.py`)."""
     side = network.backbone.input_resolution
     features, _ = network.backbone(torch.rand(1, 3, side, side))
-    traced = torch.jit.trace(network.heatmap_head, example_inputs=[features])
+    traced = _traced(network.heatmap_head, (features,))
     buffer = io.BytesIO()
     torch.save(network.backbone.state_dict(), buffer)
     torch.jit.save(traced, str(path), _extra_files={"backbone": buffer.getvalue()})
@@ -100,7 +107,11 @@ def make_detector(body="mobilenet_v1"):
     """The network of the RetinaFace files."""
     module = importlib.import_module("facer.face_detection.retinaface")
     settings = {"mobilenet_v1": module.cfg_mnet, "resnet": module.cfg_re50}[body]
-    return randomise(module.RetinaFace({**settings, "pretrain": False}, phase="test"))
+    network = randomise(module.RetinaFace({**settings, "pretrain": False}, phase="test"))
+    for name, value in network.state_dict().items():
+        if name.endswith(("bn3.weight", "conv1x1.weight")):  # or sixteen residual blocks saturate every score
+            value.mul_(0.2)
+    return network
 
 
 def write_plain(path, network, prefix="", legacy=False):
@@ -139,9 +150,10 @@ def write_openai_archive(path):
     """A TorchScript archive of both towers in half precision, with the sizes as buffers, as OpenAI's."""
     clip = _small_clip(resolution=32)
     for name, value in (("input_resolution", 32), ("context_length", 77), ("vocab_size", 49408)):
+        vars(clip).pop(name, None)
         clip.register_buffer(name, torch.tensor(value))
     clip.half()
-    traced = torch.jit.trace(clip, (torch.rand(1, 3, 32, 32).half(), torch.zeros(1, 77, dtype=torch.long)))
+    traced = _traced(clip, (torch.rand(1, 3, 32, 32).half(), torch.zeros(1, 77, dtype=torch.long)))
     torch.jit.save(traced, str(path))
     return path
 

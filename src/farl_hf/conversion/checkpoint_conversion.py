@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
+from farl_hf.conversion.clip_folder import has_vocabulary
 from farl_hf.conversion.key_rules import check_completeness
 from farl_hf.conversion.model_card import render_model_card
 from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise_kind
@@ -206,7 +207,7 @@ def _write_processors(folder, converted, source):
         from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
         from farl_hf.processing import FaRLProcessor
 
-        tokenizer = make_clip_tokenizer(source if source.is_dir() else None)
+        tokenizer = make_clip_tokenizer(source if has_vocabulary(source) else None)
         FaRLProcessor(converted.processor, tokenizer).save_pretrained(folder)
     # Beside processor_config.json, which nests the same settings, because AutoImageProcessor looks for this name.
     converted.processor.save_pretrained(folder)

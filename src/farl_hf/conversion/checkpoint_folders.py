@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from farl_hf.errors import ConversionError
+from farl_hf.errors import ConversionError, FaRLError
 
 __all__ = ["check_output_folder", "complete_folder"]
 
@@ -51,6 +51,8 @@ def complete_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
         partial.mkdir()
         yield partial
         _put_in_place(partial, output)
+    except FaRLError:  # some are OSErrors too, and say better what is wrong
+        raise
     except OSError as error:
         raise ConversionError(
             f"The checkpoint cannot be written to {output}: {error.strerror or error}. Nothing was left there; "

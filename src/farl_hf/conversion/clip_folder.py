@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
 from farl_hf.errors import ConversionError
 
-__all__ = ["read_clip_folder", "weights_file"]
+__all__ = ["has_vocabulary", "read_clip_folder", "weights_file"]
 
+_VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 _WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -28,6 +29,11 @@ def weights_file(folder: Path) -> Path:
     raise ConversionError(
         f"{folder} holds neither {' nor '.join(_WEIGHTS_FILES)}; give a file, or the folder of a CLIP checkpoint."
     )
+
+
+def has_vocabulary(source: Path) -> bool:
+    """Whether a source is a folder that brings its tokenizer along."""
+    return any((source / name).is_file() for name in _VOCABULARY_FILES)
 
 
 def read_clip_folder(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

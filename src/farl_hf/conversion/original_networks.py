@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _HEAD_CHANNELS = 64
+# The branch of masked image modelling; OpenAI's sizes and masks, which the constructor makes itself.
+_NOT_IN_CLIP = r"visual\.(mask_token|lm_|ln_lm)|(input_resolution|context_length|vocab_size)$|(.*\.)?attn_mask$"
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -213,9 +215,8 @@ def build_detector(tensors: Tensors, body: str) -> nn.Module:
 
 def build_two_towers(tensors: Tensors) -> tuple[nn.Module, nn.Module]:
     """FaRL's vision tower and open_clip's two-tower model with the weights of a source."""
-    branch = ("visual.mask_token", "visual.lm_", "visual.ln_lm")
     visual = make_visual_transformer(**_tower_sizes(tensors, "visual."))
-    plain = {name: value for name, value in tensors.items() if not name.startswith(branch)}
+    plain = {name: value for name, value in tensors.items() if not re.match(_NOT_IN_CLIP, name)}
     tower = {name.removeprefix("visual."): value for name, value in plain.items() if name.startswith("visual.")}
     return _filled(visual, tower), _filled(_make_clip(plain), plain)
 
