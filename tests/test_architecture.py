@@ -24,10 +24,11 @@ MAY_IMPORT = {
     "conversion": {"errors", "labels", "modeling", "processing"},
     "checkpoints": {"errors", "conversion"},
     "pipelines": {"errors", "labels", "results", "checkpoints"},
+    "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "training": {"errors", "labels", "modeling", "processing", "data", "metrics"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {
-        *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explain", "labels"),
+        *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explain", "hub", "labels"),
         *("metrics", "modeling", "pipelines", "processing", "results", "training"),
     },
 }

@@ -56,7 +56,7 @@ def shipping(monkeypatch):
         for name in package.__all__:
             if hasattr(getattr(package, name), "register_for_auto_class"):
                 monkeypatch.setattr(getattr(package, name), "_auto_class", None)
-    auto.ship_code_with_checkpoints()
+    auto.ship_code()
 
 
 def save_checkpoint(folder, name, toy_config):

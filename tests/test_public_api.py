@@ -45,6 +45,7 @@ def test_errors_refine_builtin_ones():
         "NotDownloadedError": FileNotFoundError,
         "UnknownNameError": ValueError,
         "UnreadablePhotoError": OSError,
+        "UploadError": OSError,
     }
     for name, builtin in refined.items():
         assert issubclass(getattr(farl_hf, name), (builtin, farl_hf.FaRLError))

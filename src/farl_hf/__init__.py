@@ -10,6 +10,7 @@ from .auto import register_with_transformers
 __version__ = "0.1.0"
 
 _MODULES = {
+    "auto": ("ship_code",),
     "modeling": (
         "FaRLBackbone",
         "FaRLConfig",
@@ -37,6 +38,7 @@ _MODULES = {
         "NotDownloadedError",
         "UnknownNameError",
         "UnreadablePhotoError",
+        "UploadError",
     ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -11,7 +11,7 @@ import importlib.machinery
 import sys
 import threading
 
-__all__ = ["register_with_transformers", "ship_code_with_checkpoints"]
+__all__ = ["MODELS", "register_with_transformers", "ship_code"]
 
 
 def _register_configs():
@@ -31,7 +31,7 @@ def _register_models():
 
     from . import modeling
 
-    for auto_name, config_name, model_name in _MODELS:
+    for auto_name, config_name, model_name in MODELS:
         auto_class = getattr(transformers, auto_name)
         auto_class.register(getattr(modeling, config_name), getattr(modeling, model_name), exist_ok=True)
     # A tower loads from a two-tower checkpoint only if its prefix is known; otherwise every weight would be random.
@@ -92,7 +92,7 @@ def _install_hub_client():
 
 
 # Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
-_MODELS = (
+MODELS = (
     ("AutoModel", "FaRLConfig", "FaRLModel"),
     ("AutoModel", "FaRLVisionConfig", "FaRLVisionModel"),
     ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
@@ -195,16 +195,17 @@ def register_with_transformers():
     _registrar.register_loaded()
 
 
-def ship_code_with_checkpoints():
-    """From now on, let `save_pretrained` of our models and image processors write their code beside the weights.
+def ship_code():
+    """From now on, let `save_pretrained` and `push_to_hub` write the code beside the weights.
 
-    Such a folder loads without farl_hf, with `trust_remote_code=True`. Not done on import, because every checkpoint of
-    a training run would carry the code.
+    That is: of our models, image processors, tokenizers and processors. What they write loads without farl_hf, with
+    `trust_remote_code=True`. Not done on import, because every checkpoint of a training run would carry the code.
+    `farl-hf push` does without, and adds the pipelines.
     """
     from . import modeling, processing
 
-    for auto_name, config_name, model_name in _MODELS:
+    for auto_name, config_name, model_name in MODELS:
         getattr(modeling, config_name).register_for_auto_class()
         getattr(modeling, model_name).register_for_auto_class(auto_name)
-    for _, processor_name in _IMAGE_PROCESSORS:
-        getattr(processing, processor_name).register_for_auto_class()
+    for name in ("FaRLImageProcessor", "RetinaFaceImageProcessor", "FaRLTokenizer", "FaRLProcessor"):
+        getattr(processing, name).register_for_auto_class()

@@ -10,6 +10,7 @@ __all__ = [
     "NotDownloadedError",
     "UnknownNameError",
     "UnreadablePhotoError",
+    "UploadError",
 ]
 
 
@@ -47,3 +48,7 @@ class NotDownloadedError(FaRLError, FileNotFoundError):
 
 class MissingExtraError(FaRLError, ImportError):
     """A feature whose optional packages are not installed; the message names the extra to install."""
+
+
+class UploadError(FaRLError, OSError):
+    """A repository on the Hugging Face Hub that could not be written; the message says what the Hub said."""

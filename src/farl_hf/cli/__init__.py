@@ -8,6 +8,7 @@ from farl_hf.cli.demo import demo
 from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
 from farl_hf.cli.list_checkpoints import list_checkpoints
+from farl_hf.cli.push import push
 
 __all__ = ["app", "main"]
 
@@ -26,6 +27,7 @@ app.command("annotate")(annotate)
 app.command("convert")(convert)
 app.command("list")(list_checkpoints)
 app.command("download")(download)
+app.command("push")(push)
 app.command("env")(environment)
 
 

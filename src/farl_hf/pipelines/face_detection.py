@@ -11,7 +11,9 @@ from farl_hf.pipelines.plain_results import plain_faces
 from farl_hf.pipelines.saving import save_without_code
 from farl_hf.results import Faces
 
-__all__ = ["FaceDetectionPipeline"]
+__all__ = ["DETECTOR_FOLDER", "FaceDetectionPipeline"]
+
+DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
 
 
 class FaceDetectionPipeline(Pipeline):

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForObjectDetection
+from transformers import PreTrainedConfig
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.pipelines.face_detection import FaceDetectionPipeline
+from farl_hf.pipelines.detector_loading import load_detector
 from farl_hf.pipelines.given_faces import given_faces, whole_photo_as_face
 from farl_hf.results import Faces
 
-__all__ = ["Detector", "FaceFinder", "load_detector"]
+__all__ = ["Detector", "FaceFinder"]
 
 # A face-detection pipeline, or anything that takes a PIL photo and answers like one.
 Detector = Callable[..., list[dict[str, Any]]]
@@ -25,13 +24,15 @@ class FaceFinder:
 
     Args:
         detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*):
-            What finds the faces, or the name or folder of its checkpoint; the default face detector if not given.
+            What finds the faces, or the name or folder of its checkpoint; see `load_detector` if not given.
         device (`torch.device`): Where a detector that is loaded here runs.
+        served (`PreTrainedConfig`): Configuration of the model whose faces it finds.
     """
 
-    def __init__(self, detector: Detector | str | Path | None, device: torch.device) -> None:
+    def __init__(self, detector: Detector | str | Path | None, device: torch.device, served: PreTrainedConfig) -> None:
         self._detector = detector
         self._device = device
+        self._served = served
 
     def __call__(self, photo: Image.Image, photo_input: Any, aligned: bool, **detection: float) -> Faces:
         """The faces of one photo, best score first.
@@ -56,23 +57,8 @@ class FaceFinder:
     def detector(self) -> Detector:
         """The detector, loaded at the first use."""
         if self._detector is None or isinstance(self._detector, (str, Path)):
-            self._detector = load_detector(self._detector, self._device)
+            self._detector = load_detector(self._detector, self._device, self._served)
         return self._detector
-
-
-def load_detector(name_or_folder: str | Path | None, device: torch.device) -> FaceDetectionPipeline:
-    """A face-detection pipeline from a checkpoint's name or folder; the default detector for `None`.
-
-    Raises:
-        UnknownNameError, NotACheckpointError, NotDownloadedError: If there is no such checkpoint.
-    """
-    folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS["face-detection"])
-    return FaceDetectionPipeline(
-        model=AutoModelForObjectDetection.from_pretrained(folder).eval(),
-        image_processor=AutoImageProcessor.from_pretrained(folder),
-        task="face-detection",
-        device=device,
-    )
 
 
 def _best_first(faces: Faces) -> Faces:

@@ -41,7 +41,7 @@ class FaceTaskPipeline(ChunkPipeline):
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.find_faces = FaceFinder(detector, self.device)
+        self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Answer for a photo, or for each of a list, generator or dataset of photos; see the class."""
@@ -61,7 +61,7 @@ class FaceTaskPipeline(ChunkPipeline):
         nms_threshold: float | None = None,
         detector: Detector | str | Path | None = None,
     ):
-        find_faces = None if detector is None else FaceFinder(detector, self.device)
+        find_faces = None if detector is None else FaceFinder(detector, self.device, self.model.config)
         given = {"aligned": aligned, "threshold": threshold, "nms_threshold": nms_threshold, "find_faces": find_faces}
         return {name: value for name, value in given.items() if value is not None}, {}, {}
 

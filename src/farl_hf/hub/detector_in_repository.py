@@ -1,0 +1,46 @@
+"""The face detector of a pipeline that looks into faces, from the Hub repository of its model.
+
+In a repository, this module takes the place of `farl_hf.pipelines.detector_loading`: there are no names of
+checkpoints, and the detector's classes are at hand.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedConfig
+
+from farl_hf.errors import NotACheckpointError
+from farl_hf.modeling.modeling_retinaface import RetinaFaceForFaceDetection
+from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
+from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+
+__all__ = ["load_detector"]
+
+
+def load_detector(name: str | Path | None, device: torch.device, served: PreTrainedConfig) -> FaceDetectionPipeline:
+    """A face-detection pipeline.
+
+    Args:
+        name (`str` or `Path`, *optional*): Repository or folder of a RetinaFace checkpoint; the detector in the
+            repository of the model if not given.
+        device (`torch.device`): Where it runs.
+        served (`PreTrainedConfig`): Configuration of the model whose faces it finds; knows the repository.
+
+    Raises:
+        NotACheckpointError: If there is no detector.
+    """
+    if name is None:
+        # The commit that the model came from; a folder has none.
+        where = {"subfolder": DETECTOR_FOLDER, "revision": getattr(served, "_commit_hash", None) or "main"}
+    else:
+        where = {}
+    source = served.name_or_path if name is None else str(name)
+    try:
+        model = RetinaFaceForFaceDetection.from_pretrained(source, **where).eval()
+        image_processor = RetinaFaceImageProcessor.from_pretrained(source, **where)
+    except OSError as error:
+        raise NotACheckpointError(
+            f"{source} holds no face detector that can be loaded ({error}); give `detector=` a RetinaFace checkpoint "
+            "or a callable, give the faces as keypoints or boxes, or call with aligned=True."
+        ) from error
+    return FaceDetectionPipeline(model=model, image_processor=image_processor, task="face-detection", device=device)

@@ -1,0 +1,51 @@
+"""Uploading a repository to the Hugging Face Hub."""
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import httpx
+
+from farl_hf.errors import UploadError
+from farl_hf.hub.repository_plan import RepositoryPlan
+
+__all__ = ["push_repository"]
+
+
+def push_repository(
+    plan: RepositoryPlan,
+    repo_id: str,
+    *,
+    public: bool = False,
+    revision: str | None = None,
+    message: str = "Upload with farl-hf",
+    token: str | None = None,
+) -> str:
+    """Upload a repository in one commit: it changes completely or not at all.
+
+    Args:
+        plan (`RepositoryPlan`): What to upload; files of other names that the repository has are kept.
+        repo_id (`str`): `user/name` or `organisation/name`; made if it does not exist.
+        public (`bool`, *optional*, defaults to `False`): Whether everybody may see a repository that is made now. One
+            that exists stays as it is.
+        revision (`str`, *optional*): The branch, made if it does not exist; the main one if not given.
+        message (`str`, *optional*): Message of the commit.
+        token (`str`, *optional*): Access token; the one of `hf auth login` if not given.
+
+    Returns:
+        `str`: Address of the commit.
+
+    Raises:
+        UploadError: If the Hub cannot be reached or refuses; the message says what it said.
+    """
+    api = HfApi(token=token)
+    operations = [
+        CommitOperationAdd(file.path, file.content if isinstance(file.content, bytes) else str(file.content))
+        for file in plan.files
+    ]
+    try:
+        api.create_repo(repo_id, private=not public, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision)
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, httpx.HTTPError, OSError) as error:
+        raise UploadError(f"{repo_id} could not be written: {error}") from error
+    return str(commit.commit_url)

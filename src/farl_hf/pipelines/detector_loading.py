@@ -1,0 +1,41 @@
+"""The face detector of a pipeline that looks into faces, from a checkpoint."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoImageProcessor, AutoModelForObjectDetection, PreTrainedConfig
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
+
+__all__ = ["load_detector"]
+
+
+def load_detector(name: str | Path | None, device: torch.device, served: PreTrainedConfig) -> FaceDetectionPipeline:
+    """A face-detection pipeline from a checkpoint.
+
+    In a Hub repository `farl_hf.hub.detector_in_repository` takes the place of this module.
+
+    Args:
+        name (`str` or `Path`, *optional*): Name or folder of the checkpoint. If not given, the detector beside the
+            model, as in a downloaded repository, or else the default one.
+        device (`torch.device`): Where it runs.
+        served (`PreTrainedConfig`): Configuration of the model whose faces it finds.
+
+    Raises:
+        UnknownNameError, NotDownloadedError, NotACheckpointError: If there is no such checkpoint.
+    """
+    folder = _beside(served) if name is None else None
+    if folder is None:
+        folder = checkpoint(name or DEFAULT_CHECKPOINTS["face-detection"])
+    return FaceDetectionPipeline(
+        model=AutoModelForObjectDetection.from_pretrained(folder).eval(),
+        image_processor=AutoImageProcessor.from_pretrained(folder),
+        task="face-detection",
+        device=device,
+    )
+
+
+def _beside(served: PreTrainedConfig) -> Path | None:
+    folder = Path(served.name_or_path) / DETECTOR_FOLDER
+    return folder if served.name_or_path and folder.is_dir() else None
