@@ -97,9 +97,9 @@ def write_states(path, network, legacy=False):
     return path
 
 
-def make_attributes(num_labels=40, levels=(11,)):
+def make_attributes(num_labels=40, levels=(11,), resolution=32):
     """The network of facer's attribute file."""
-    visual = original_networks.make_visual_transformer(32, **SMALL)
+    visual = original_networks.make_visual_transformer(resolution, **SMALL)
     return randomise(original_networks.make_attribute_network(visual, list(levels), num_labels))
 
 
