@@ -10,6 +10,7 @@ from pathlib import Path
 from farl_hf import conversion
 from farl_hf.checkpoints.checkpoint_names import embedded_folder, resolve_name
 from farl_hf.checkpoints.hub_cache import (
+    alias_commit,
     content_commit,
     entry_folder,
     link_snapshot,
@@ -75,7 +76,7 @@ def link_aliases(name: str) -> None:
     for alias in (alias for alias, target in ALIASES.items() if target == name):
         remove_dead_links(alias)
         if folder is not None and read_snapshot(alias) is None:
-            link_snapshot(alias, folder, folder.name)
+            link_snapshot(alias, folder, alias_commit(alias, folder.name))
 
 
 def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Path:

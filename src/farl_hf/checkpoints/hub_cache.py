@@ -17,6 +17,7 @@ import shutil
 from pathlib import Path
 
 __all__ = [
+    "alias_commit",
     "content_commit",
     "entry_folder",
     "file_etag",
@@ -113,6 +114,11 @@ def content_commit(folder: Path) -> str:
         with (folder / relative).open("rb") as file:
             digest.update(f"{relative} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def alias_commit(alias: str, commit: str) -> str:
+    """The commit of an alias; its own, because the Hub's tools delete by commit, whatever the entry."""
+    return hashlib.sha1(f"{alias} {commit}".encode(), usedforsecurity=False).hexdigest()
 
 
 def file_etag(commit: str, relative: str) -> str:

@@ -20,8 +20,8 @@ from huggingface_hub.utils import httpx
 from farl_hf.checkpoints.checkpoint_download import link_aliases
 from farl_hf.checkpoints.checkpoint_names import KNOWN_NAMES, checkpoint, resolve_name
 from farl_hf.checkpoints.embedded_models import EMBEDDED_CHECKPOINTS
-from farl_hf.checkpoints.hub_cache import content_commit, file_etag, relative_files
-from farl_hf.checkpoints.official_models import OFFICIAL_MODELS
+from farl_hf.checkpoints.hub_cache import alias_commit, content_commit, file_etag, relative_files
+from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
 
 __all__ = ["CheckpointTransport", "install_hub_client"]
 
@@ -95,7 +95,7 @@ class CheckpointTransport(httpx.BaseTransport):
         folder = checkpoint(name)
         for hook in self.inner.event_hooks["request"]:
             hook(request)  # raises in offline mode, where the Hub's client then looks into its cache
-        commit = _commit(folder)
+        commit = _commit(name, folder)
         if revision not in (None, constants.DEFAULT_REVISION, commit):
             return _refusal("RevisionNotFound", f"{name} has no revision {revision}.")
         return answer(request, name, folder, commit, **place)
@@ -184,9 +184,10 @@ def _refusal(code: str, sentence: str, commit: str | None = None) -> httpx.Respo
     return httpx.Response(404, headers=headers)
 
 
-def _commit(folder: Path) -> str:
-    """In the cache, a checkpoint's folder is called after its commit."""
-    return folder.name if folder.parent.name == "snapshots" else _embedded_commit(folder)
+def _commit(name: str, folder: Path) -> str:
+    if name in EMBEDDED_CHECKPOINTS:
+        return _embedded_commit(folder)
+    return alias_commit(name, folder.name) if name in ALIASES else folder.name  # in the cache named after its commit
 
 
 _embedded_commit = functools.cache(content_commit)  # the package's own files stay as they are

@@ -19,7 +19,6 @@ __all__ = ["download_file"]
 
 Progress = Callable[[int, int | None], None]
 
-_CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 30
 _WAITS_SECONDS = (1, 2, 4)  # before the tries that follow one which brought nothing
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
@@ -123,7 +122,8 @@ def _start_and_total(response, part: Path, address: str) -> tuple[int, int | Non
 def _write_chunks(response, file, progress: Callable[[int], None]) -> int:
     if response.status_code == 416:
         return file.tell()
-    for chunk in response.iter_bytes(_CHUNK_BYTES):
+    # As they arrive: bytes that wait for a chunk to fill up would be lost with the connection.
+    for chunk in response.iter_bytes():
         file.write(chunk)
         progress(file.tell())
     return file.tell()
