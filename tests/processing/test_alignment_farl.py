@@ -12,6 +12,7 @@ from farl_hf.processing.alignment_farl import (
     box_matrix,
     checked_boxes,
     checked_points,
+    ffhq_square_matrix,
     similarity_matrix,
     transform_points,
     whole_matrix,
@@ -61,6 +62,18 @@ def test_agrees_with_pyfacer():
     sources, target = torch.rand(20, 5, 2) * 500, torch.rand(5, 2) * 448
     expected = facer.get_similarity_transform_matrix(sources, target.expand(20, -1, -1))
     torch.testing.assert_close(similarity_matrix(sources, target), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size_hw", [(448, 448), (64, 64)])
+def test_ffhq_square_agrees_with_pyfacer(size_hw):
+    facer = importlib.import_module("facer.transform")
+    face = torch.tensor([[196.0, 226.0], [316.0, 226.0], [256.0, 286.0], [220.0, 360.4], [292.0, 360.4]])
+    turned = transform_points(face.expand(30, -1, -1).double(), random_similarities(30)).float()
+    points = turned + torch.randn(30, 5, 2) * 0.05 * (turned.amax(dim=1) - turned.amin(dim=1)).amax(-1)[:, None, None]
+    expected, actual = facer.get_face_align_matrix_celebm(points, size_hw), ffhq_square_matrix(points, size_hw)
+    corners = torch.linalg.inv(expected) @ torch.tensor([[0, 448, 448.0], [0, 0, 448], [1, 1, 1]])
+    found = actual @ corners - expected @ corners
+    assert found.abs().max() < 0.01
 
 
 def test_it_never_reflects():

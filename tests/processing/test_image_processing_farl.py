@@ -63,6 +63,7 @@ def test_every_setting_survives_saving(tmp_path):
     [
         ({"pixel_grid": "corner"}, "pixel_grid='corner'; expected one of"),
         ({"template_span": "all"}, "template_span='all'; expected one of"),
+        ({"alignment": "none"}, "alignment='none'; expected one of"),
         ({"warp_factor": 1.5}, "warp_factor=1.5"),
         ({"face_template": [[0, 0]]}, "face_template has 1 points; expected five"),
         ({"size": {"shortest_edge": 8}}, "expected height and width"),

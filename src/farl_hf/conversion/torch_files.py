@@ -15,6 +15,9 @@ __all__ = ["find_state_dict", "load_pickled_tensors"]
 # `main_ema` is the averaged network, which it evaluates, `main` the one that it trains.
 _STATE_DICT_PLACES = (("networks", "main_ema"), ("networks", "main"), ("state_dict",), ("model",), ())
 
+# How PyTorch's safe unpickler speaks of objects that it does not build; its other complaints are about damage.
+_WORDS_OF_A_REFUSAL = ("GLOBAL", "Can only")
+
 
 def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
     """
@@ -39,7 +42,7 @@ def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
 
 
 def _refusal(name, message):
-    if "nsupported" in message or "GLOBAL" in message or "class" in message:
+    if any(words in message for words in _WORDS_OF_A_REFUSAL):
         return (
             f"{name} holds more than tensors: reading it could run code, so it was not read. PyTorch says: "
             f"{_told_global(message)}. If you trust it, save its state dict alone with torch.save, and convert that."
@@ -49,7 +52,7 @@ def _refusal(name, message):
 
 def _told_global(message):
     """The line of PyTorch's long explanation that names the object it refused."""
-    lines = [line.strip() for line in message.splitlines() if "GLOBAL" in line or "nsupported" in line]
+    lines = [line.strip() for line in message.splitlines() if any(words in line for words in _WORDS_OF_A_REFUSAL)]
     return (lines or [_first_line(message)])[0].split(". ")[0].removeprefix("WeightsUnpickler error: ")
 
 

@@ -1,0 +1,269 @@
+"""What a conversion refuses, and what it leaves behind."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from farl_hf.conversion import RELEASED_MODELS, checkpoint_conversion, convert_checkpoint, model_kinds
+from farl_hf.errors import ConversionError, MissingExtraError, UnknownNameError
+
+
+def refuse(source, output, message, **options):
+    """The conversion fails with that message and leaves nothing, neither there nor beside."""
+    before = sorted(output.parent.iterdir())
+    with pytest.raises(ConversionError, match=message):
+        convert_checkpoint(source, output, **options)
+    assert sorted(output.parent.iterdir()) == before
+
+
+# ---- bad sources
+
+
+@pytest.mark.parametrize("name", ["parser.pt", "backbone.pth", "parser_states_legacy.pth", "aligner.pt"])
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.01])
+def test_a_truncated_file(source_folder, tmp_path, name, share):
+    content = (source_folder / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+    refuse(tmp_path / name, tmp_path / "out", r"cut off|damaged|cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<html>404: Not Found</html>", "damaged"),
+        (b"PK\x03\x04" + bytes(100), "cut off"),
+    ],
+)
+def test_a_file_that_is_no_weights(tmp_path, content, message):
+    (tmp_path / "weights.pth").write_bytes(content)
+    refuse(tmp_path / "weights.pth", tmp_path / "out", message)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    refuse(tmp_path / "nothing.pth", tmp_path / "out", r"no file or folder .*nothing\.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"state_dict": {"layer1.weight": torch.ones(2)}},
+            r"No known model has the tensors layer1\.weight\. Known are",
+        ),
+        ({"epoch": 3, "loss": 0.5}, "holds no weights.*'epoch', 'loss'"),
+        ([1, 2], "holds no weights.*list"),
+        ({"state_dict": {"weight": torch.ones(2), "epoch": 3}}, "1 entries among its weights that are no tensors"),
+    ],
+)
+def test_a_pth_that_is_no_farl(tmp_path, content, message):
+    torch.save(content, tmp_path / "other.pth")
+    refuse(tmp_path / "other.pth", tmp_path / "out", message)
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_would_run_code(tmp_path, zipped):
+    trap = tmp_path / "trap"
+    weights = {"state_dict": {"weight": torch.ones(2), "trap": Touch(trap)}}
+    torch.save(weights, tmp_path / "bad.pth", _use_new_zipfile_serialization=zipped)
+    refuse(tmp_path / "bad.pth", tmp_path / "out", r"more than tensors.*mkdir")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("text_projection"), "missing for: text_projection.weight"),
+        (lambda weights: weights.pop("visual.ln_post.bias"), "missing for: vision_model.post_layernorm.bias"),
+        (lambda weights: weights.update(surplus=torch.ones(1)), "no place in it: surplus"),
+        (lambda weights: weights.update({f"extra.{i}": torch.ones(1) for i in range(9)}), r"extra\.3 … \(9 in all\)"),
+        (lambda weights: weights.update({"ln_final.weight": torch.ones(5)}), r"differ: .*\(5,\) instead of \(64,\)"),
+        (lambda weights: weights.update({"visual.lm_head.more": torch.ones(5)}), r"no place in it: visual\.lm_head"),
+    ],
+    ids=["missing", "missing in the tower", "surplus", "many surplus", "another shape", "surplus in the branch"],
+)  # fmt: skip
+def test_left_over_and_missing_tensors_are_named(source_folder, tmp_path, change, message):
+    weights = torch.load(source_folder / "backbone.pth", weights_only=True)["state_dict"]
+    change(weights)
+    torch.save({"state_dict": weights}, tmp_path / "changed.pth")
+    refuse(tmp_path / "changed.pth", tmp_path / "out", message)
+
+
+def test_unknown_tensors_of_a_detector_are_named(source_folder, tmp_path):
+    weights = torch.load(source_folder / "mobilenet.pth", weights_only=True)
+    torch.save({**weights, "body.fc.weight": torch.ones(2), "strange": torch.ones(2)}, tmp_path / "changed.pth")
+    refuse(tmp_path / "changed.pth", tmp_path / "out", "no place in it: strange")
+
+
+def test_other_input_statistics_are_refused(source_folder, tmp_path):
+    states = torch.load(source_folder / "parser_states.pth", weights_only=True)
+    states["networks"]["main_ema"]["backbone.image_mean"] += 0.1
+    torch.save(states, tmp_path / "changed.pth")
+    refuse(tmp_path / "changed.pth", tmp_path / "out", r"backbone\.image_mean is .* instead of")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("farl-lapa-448", "backbone.pth", "is a FaRL backbone .* another kind"),
+        ("farl-celebm-448", "parser.pt", "with 11 outputs, but 'farl-celebm-448' has 19"),
+        ("farl-wflw-448", "aligner.pt", "with 68 outputs, but 'farl-wflw-448' has 98"),
+        ("farl-aflw19-448", "celebm_parser.pt", "is a face parser, but"),
+        ("retinaface-resnet50", "mobilenet.pth", "with mobilenet_v1 outputs, but 'retinaface-resnet50' has resnet"),
+    ],
+)
+def test_a_wrong_file_for_the_name(source_folder, tmp_path, name, source, message):
+    refuse(source_folder / source, tmp_path / "out", message, name=name)
+
+
+def test_an_unknown_name(source_folder, tmp_path):
+    with pytest.raises(UnknownNameError, match="farl-ep16, farl-ep64, farl-lapa-448"):
+        convert_checkpoint(source_folder / "parser.pt", tmp_path / "out", name="farl-lapa")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "'bert', expected 'clip'"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 99), "model.safetensors is damaged"),
+    ],
+    ids=["no config", "another model", "no weights", "damaged weights"],
+)
+def test_a_clip_folder_that_is_not_one(source_folder, tmp_path, change, message):
+    folder = shutil.copytree(source_folder / "clip_folder", tmp_path / "clip")
+    change(folder)
+    refuse(folder, tmp_path / "out", message)
+
+
+def test_a_clip_folder_of_an_older_transformers(source_folder, tmp_path):
+    from safetensors.torch import load_file
+
+    folder = shutil.copytree(source_folder / "clip_folder", tmp_path / "clip")
+    weights = load_file(folder / "model.safetensors")
+    weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    report = convert_checkpoint(folder, tmp_path / "out")
+    assert list(report.dropped) == ["text_model.embeddings.position_ids"]
+
+
+# ---- the output
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(source_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("mine")
+    refuse(source_folder / "mobilenet.pth", tmp_path / "out", "not empty.*--overwrite")
+    refuse(source_folder / "mobilenet.pth", tmp_path / "out", "something else than a checkpoint", overwrite=True)
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_is_filled_and_a_checkpoint_replaced(source_folder, tmp_path):
+    output = tmp_path / "deep/down"
+    output.mkdir(parents=True)
+    convert_checkpoint(source_folder / "mobilenet.pth", output)
+    (output / "former.txt").write_text("of the former one")
+    convert_checkpoint(source_folder / "attributes.pt", output, overwrite=True)
+    assert json.loads((output / "config.json").read_text())["architectures"] == ["FaRLForAttributes"]
+    assert not (output / "former.txt").exists()
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_file_in_the_place_of_the_folder(source_folder, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    refuse(source_folder / "mobilenet.pth", tmp_path / "out", "is a file", overwrite=True)
+
+
+def disk_full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("step", ["save_file", "_write_processors", "_write_documents"])
+def test_a_full_disk_leaves_nothing(source_folder, tmp_path, monkeypatch, step):
+    monkeypatch.setattr(checkpoint_conversion, step, disk_full)
+    refuse(source_folder / "mobilenet.pth", tmp_path / "out", "No space left on device. Nothing was left")
+
+
+def test_a_full_disk_keeps_the_former_checkpoint(source_folder, tmp_path, monkeypatch):
+    convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out")
+    former = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(checkpoint_conversion, "save_file", disk_full)
+    refuse(source_folder / "attributes.pt", tmp_path / "out", "No space left on device", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == former
+
+
+def test_a_folder_that_cannot_be_made(source_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConversionError, match="cannot be written to"):
+        convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "file/out")
+
+
+def test_files_are_as_readable_as_others(source_folder, tmp_path):
+    output = convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out").output
+    (tmp_path / "ordinary").write_text("")
+    modes = {path.stat().st_mode & 0o777 for path in output.iterdir()}
+    assert modes == {(tmp_path / "ordinary").stat().st_mode & 0o777}
+
+
+def test_two_conversions_give_the_same_bytes(source_folder, tmp_path):
+    for name in ("one", "two"):
+        convert_checkpoint(source_folder / "aligner.pt", tmp_path / name / "farl")
+    for path in (tmp_path / "one/farl").iterdir():
+        assert path.read_bytes() == (tmp_path / "two/farl" / path.name).read_bytes(), path.name
+
+
+def test_the_progress_is_told(source_folder, tmp_path):
+    steps = []
+    convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out", check=True, progress=steps.append)
+    assert steps[0] == "Reading mobilenet.pth"
+    assert steps[-1] == "Comparing with the original code"
+
+
+def test_a_comparison_without_pyfacer_says_what_to_install(source_folder, tmp_path, monkeypatch):
+    from farl_hf.conversion import original_networks
+
+    def fail(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(original_networks.importlib, "import_module", fail)
+    with pytest.raises(MissingExtraError, match=r"pip install .*farl-hf\[.*bench"):
+        convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out", check=True)
+    assert not (tmp_path / "out").exists()
+
+
+# ---- the table of released models
+
+
+def test_every_released_model_is_of_a_known_kind():
+    kinds = {kind.name for kind in model_kinds.MODEL_KINDS}
+    assert {row.kind for row in RELEASED_MODELS.values()} == kinds
+    assert len({row.file_name for row in RELEASED_MODELS.values()}) == len(RELEASED_MODELS) == 10
+
+
+def test_the_card_of_a_released_model_tells_what_was_published(source_folder, tmp_path):
+    convert_checkpoint(source_folder / "attributes.pt", tmp_path / "out", name="farl-celeba-224")
+    card = (tmp_path / "out/README.md").read_text()
+    for words in (
+        "license: mit",
+        "pipeline_tag: image-classification",
+        "datasets: [LAION-Face 20M, CelebA]",
+        "92.07",
+        'pipeline("face-attributes", model="farl-celeba-224")',
+        "@inproceedings{zheng2022farl",
+        "## Limits",
+    ):
+        assert words in card
+    assert json.loads((tmp_path / "out/conversion.json").read_text())["name"] == "farl-celeba-224"
