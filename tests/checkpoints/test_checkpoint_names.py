@@ -1,7 +1,7 @@
 import pytest
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, checkpoint, default_checkpoint
-from farl_hf.errors import NotACheckpointError, UnknownNameError
+from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
 
 
 def test_every_task_has_an_embedded_default():
@@ -28,3 +28,18 @@ def test_unknown_names_list_the_known():
     assert all(name in str(caught.value) for name in EMBEDDED_CHECKPOINTS)
     with pytest.raises(UnknownNameError, match="face-landmarks"):
         default_checkpoint("face-recognition")
+
+
+def test_a_name_that_is_not_downloaded_says_how_to_get_it(hub_cache):
+    with pytest.raises(NotDownloadedError, match="run `farl-hf download farl`"):
+        checkpoint("farl")
+
+
+def test_a_folder_called_like_a_name_is_not_taken_for_it(hub_cache, tmp_path, monkeypatch):
+    (tmp_path / "farl").mkdir()
+    (tmp_path / "farl" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotDownloadedError, match=r"farl in this folder is something else; write \./farl"):
+        checkpoint("farl")
+    assert checkpoint("./farl").samefile(tmp_path / "farl")
+    assert checkpoint(tmp_path / "farl") == tmp_path / "farl"
