@@ -1,7 +1,6 @@
 """Uploading a repository to the Hugging Face Hub."""
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import httpx
 
 from farl_hf.errors import UploadError
@@ -46,6 +45,7 @@ def push_repository(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision)
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, httpx.HTTPError, OSError) as error:
-        raise UploadError(f"{repo_id} could not be written: {error}") from error
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:  # of a failed file: a RuntimeError about it
+        reason = f"{error} {error.__cause__ or ''}".strip()
+        raise UploadError(f"{repo_id} could not be written; no file in it has changed: {reason}") from error
     return str(commit.commit_url)

@@ -1,0 +1,151 @@
+"""What belongs to a repository, and which folders are refused."""
+
+import ast
+import json
+import re
+import shutil
+
+import pytest
+from transformers import AutoTokenizer, pipeline
+
+from farl_hf.errors import NotACheckpointError, UnknownNameError
+from farl_hf.hub import plan_repository
+from farl_hf.hub.flat_code import flat_code
+from farl_hf.pipelines import PIPELINES
+
+TOWERS = "zero-shot-image-classification"
+
+
+def content_of(plan, path):
+    content = next(file.content for file in plan.files if file.path == path)
+    return content if isinstance(content, bytes) else content.read_bytes()
+
+
+@pytest.fixture
+def copy_of(checkpoints, tmp_path):
+    return lambda task: shutil.copytree(checkpoints[task], tmp_path / "copy")
+
+
+@pytest.mark.parametrize("task", [*PIPELINES, TOWERS])
+def test_every_class_that_the_settings_name_is_in_the_code(checkpoints, task):
+    plan = plan_repository(checkpoints[task])
+    settings = [json.loads(content_of(plan, file.path)) for file in plan.files if file.path.endswith("config.json")]
+    named = [reference for values in settings for reference in _references(values)]
+    assert len(named) >= 4
+    for module, class_name in named:
+        tree = ast.parse(content_of(plan, f"{module}.py"))
+        assert class_name in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _references(values):
+    """(module, class) of every reference in settings, however deep."""
+    if isinstance(values, dict):
+        return [found for value in values.values() for found in _references(value)]
+    if isinstance(values, list):
+        return [found for value in values for found in _references(value)]
+    return [tuple(values.split("."))] if isinstance(values, str) and re.fullmatch(r"\w+_\w+\.\w+", values) else []
+
+
+def test_flat_code_imports_siblings_only_and_looks_so_to_a_regular_expression():
+    modules = [entry.pipeline_class.__module__ for entry in PIPELINES.values()]
+    code = flat_code([*modules, "farl_hf.modeling.modeling_farl_parsing", "farl_hf.processing.processing_farl"])
+    for name, source in code.items():
+        siblings = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                assert not [alias.name for alias in node.names if alias.name.startswith("farl_hf")], name
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= 1, name
+                assert not (node.module or "").startswith("farl_hf"), name
+                siblings |= {node.module} if node.level else set()
+        looks = set(re.findall(r"^\s*from\s+\.(\S+)\s+import", source, flags=re.MULTILINE))
+        assert looks == siblings, name
+        assert {f"{sibling}.py" for sibling in siblings} <= set(code), name
+
+
+def test_code_differs_from_the_library_in_its_imports_only():
+    source = flat_code(["farl_hf.pipelines.given_faces"])["given_faces.py"]
+    assert "from .errors import InvalidFaceInputError\nfrom .five_points import FIVE_FROM_LANDMARKS\n" in source
+    assert "def faces_from_keypoints(" in source
+
+
+def test_only_what_belongs_there_is_uploaded(copy_of):
+    folder = copy_of("face-parsing")
+    (folder / "checkpoint-500").mkdir()
+    for name in ("optimizer.pt", "training_args.bin", "checkpoint-500/model.safetensors", "notes.py"):
+        (folder / name).write_bytes(b"state")
+    (folder / "README.md").write_text("# Mine")
+    plan = plan_repository(folder)
+    assert plan.left_out == ("checkpoint-500/", "notes.py", "optimizer.pt", "training_args.bin")
+    assert content_of(plan, "README.md") == b"# Mine"
+    assert plan.num_bytes == sum(len(content_of(plan, file.path)) for file in plan.files)
+
+
+def test_the_path_that_transformers_writes_into_a_config_is_stripped(copy_of):
+    folder = copy_of("face-parsing")
+    config = json.loads((folder / "config.json").read_text())
+    leak = {"face-parsing": {"impl": "x.Y", "default": {"model": ["/home/me/secret", "main"]}}}
+    (folder / "config.json").write_text(json.dumps(config | {"custom_pipelines": leak, "_name_or_path": "/home/me"}))
+    assert b"/home/me" not in content_of(plan_repository(folder), "config.json")
+
+
+def test_the_detector_beside_the_model_can_be_chosen(checkpoints):
+    plan = plan_repository(checkpoints["face-parsing"], detector=checkpoints["face-detection"])
+    expected = (checkpoints["face-detection"] / "model.safetensors").read_bytes()
+    assert content_of(plan, "face-detector/model.safetensors") == expected
+    with pytest.raises(NotACheckpointError, match="is no face detector, but serves face-landmarks"):
+        plan_repository(checkpoints["face-parsing"], detector=checkpoints["face-landmarks"])
+    with pytest.raises(UnknownNameError, match="no checkpoint named 'nobody'"):
+        plan_repository(checkpoints["face-parsing"], detector="nobody")
+
+
+def test_a_written_repository_is_a_checkpoint_folder_again(checkpoints, tmp_path):
+    plan_repository(checkpoints["face-parsing"], detector=checkpoints["face-detection"]).write(tmp_path / "written")
+    assert plan_repository(tmp_path / "written").left_out == ()
+    pipe = pipeline("face-parsing", model=str(tmp_path / "written"), trust_remote_code=True)
+    assert pipe.find_faces.detector.image_processor.max_faces == 2  # the toy detector's, not the default one's
+    plan_repository(checkpoints[TOWERS]).write(tmp_path / "towers")
+    assert AutoTokenizer.from_pretrained(tmp_path / "towers")("a face")["input_ids"] == [49406, 320, 1710, 49407]
+
+
+DAMAGES = {
+    "no config": ("face-parsing", lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+    "config cut short": ("face-parsing", lambda folder: (folder / "config.json").write_text("{"), "is no JSON"),
+    "another model": (
+        "face-parsing",
+        lambda folder: (folder / "config.json").write_text('{"architectures": ["BertModel"]}'),
+        "is of the model BertModel; expected one of",
+    ),
+    "no weights": ("face-parsing", lambda folder: (folder / "model.safetensors").unlink(), "lacks model.safetensors"),
+    "weights cut short": (
+        "face-parsing",
+        lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
+        "is damaged or cut short",
+    ),
+    "a shard is missing": (
+        "face-parsing",
+        lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}'),
+        r"lacks b\.safetensors",
+    ),
+    "no processor": (
+        "face-parsing",
+        lambda folder: (folder / "preprocessor_config.json").unlink(),
+        "lacks preprocessor_config.json; save the processor of FaRLForFaceParsing",
+    ),
+    "no vocabulary": (TOWERS, lambda folder: (folder / "tokenizer.json").unlink(), "lacks tokenizer.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_incomplete_folders_are_refused(copy_of, damage):
+    task, break_it, message = DAMAGES[damage]
+    folder = copy_of(task)
+    plan_repository(folder)
+    break_it(folder)
+    with pytest.raises(NotACheckpointError, match=message):
+        plan_repository(folder)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(NotACheckpointError, match=r"has no config\.json"):
+        plan_repository(tmp_path / "nowhere")
