@@ -1,10 +1,12 @@
 """Face parsing: vision tower, feature pyramid, UperNet head (FaRL `farl/experiments/face_parsing`)."""
 
+import torch
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .feature_pyramid_farl import FaRLFeaturePyramid
+from .inference_head_farl import InferenceHead, can_be_rearranged
 from .losses_farl import parsing_loss
 from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel, FaRLVisionModel
 from .uper_head_farl import FaRLUperHead
@@ -20,6 +22,8 @@ class FaRLDenseModel(FaRLPreTrainedModel):
 
     config_class = FaRLConfig
     input_modalities = ("image",)
+    # Set to False, on the class or on a model, to compute inference exactly as training does.
+    rearrange_for_inference = True
     _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, r"post_layernorm\.")
 
     def __init__(self, config):
@@ -30,6 +34,7 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         self.head = FaRLUperHead(
             vision.hidden_size, config.head_channels, config.num_labels, config.head_pool_scales, config.head_dropout
         )
+        self._rearranged = None  # made of the weights at the first inference
         self.post_init()
 
     def get_input_embeddings(self):
@@ -39,7 +44,19 @@ class FaRLDenseModel(FaRLPreTrainedModel):
     def dense_logits(self, pixel_values):
         """Map (B, 3, H, W) to (B, num_labels, H / 4, W / 4)."""
         maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
-        return self.head(self.pyramid(maps))
+        inference_head = self._inference_head(maps)
+        return self.head(self.pyramid(maps)) if inference_head is None else inference_head(maps)
+
+    def _inference_head(self, maps):
+        """Return pyramid and head rearranged, or None where the modules themselves must, or had better, compute."""
+        records = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if records or not self.rearrange_for_inference or torch.is_autocast_enabled(maps[0].device.type):
+            return None
+        if not can_be_rearranged(self.pyramid, self.head):
+            return None
+        if self._rearranged is None or not self._rearranged.is_current(self.pyramid, self.head):
+            self._rearranged = InferenceHead(self.pyramid, self.head)
+        return self._rearranged
 
 
 class FaRLForFaceParsing(FaRLDenseModel):
