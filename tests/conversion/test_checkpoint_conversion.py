@@ -191,7 +191,7 @@ def disk_full(*_, **__):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("step", ["save_file", "_write_processors", "_write_documents"])
+@pytest.mark.parametrize("step", ["write_safetensors", "_write_processors", "_write_documents"])
 def test_a_full_disk_leaves_nothing(source_folder, tmp_path, monkeypatch, step):
     monkeypatch.setattr(checkpoint_conversion, step, disk_full)
     refuse(source_folder / "mobilenet.pth", tmp_path / "out", "No space left on device. Nothing was left")
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_nothing(source_folder, tmp_path, monkeypatch, step):
 def test_a_full_disk_keeps_the_former_checkpoint(source_folder, tmp_path, monkeypatch):
     convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out")
     former = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(checkpoint_conversion, "save_file", disk_full)
+    monkeypatch.setattr(checkpoint_conversion, "write_safetensors", disk_full)
     refuse(source_folder / "attributes.pt", tmp_path / "out", "No space left on device", overwrite=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == former
 

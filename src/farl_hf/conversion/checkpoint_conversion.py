@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
 from farl_hf.conversion.clip_folder import has_vocabulary
@@ -19,6 +17,7 @@ from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise
 from farl_hf.conversion.output_labels import label_names
 from farl_hf.conversion.processor_settings import face_processor_settings
 from farl_hf.conversion.released_models import ReleasedModel, released_model
+from farl_hf.conversion.safetensors_writing import write_safetensors
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
 from farl_hf.errors import ConversionError
 
@@ -194,12 +193,7 @@ def _make_processor(kind, config, outputs, source_shape):
 
 def _write_model(folder, converted):
     converted.config.save_pretrained(folder)
-    path = folder / "model.safetensors"
-    try:
-        save_file(converted.tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # a full disk, among others
-        raise OSError(str(error)) from error
-    path.chmod((folder / "config.json").stat().st_mode)  # safetensors makes files that only their owner can read
+    write_safetensors(converted.tensors, folder / "model.safetensors")
 
 
 def _write_processors(folder, converted, source):

@@ -68,7 +68,7 @@ def apply_key_rules(
         what (`str`): What the source is taken for, for errors.
 
     Returns:
-        `tuple`: Tensors by our name, each contiguous and with memory of its own; and the reason of every dropped name.
+        `tuple`: Tensors by our name, views of the source's where possible; and the reason of every dropped name.
 
     Raises:
         ConversionError: Tensors that nothing matches; the message names the first few and counts them.
@@ -100,9 +100,7 @@ def _placed(name, value, rules):
             value = value if rule.change is None else rule.change(value)
             parts = value.chunk(len(rule.targets)) if len(rule.targets) > 1 else (value,)
             names = [match.expand(target) for target in rule.targets]
-            # Parts of one tensor share memory, which safetensors does not store.
-            return {ours: part.clone(memory_format=torch.contiguous_format) if len(parts) > 1 else part.contiguous()
-                    for ours, part in zip(names, parts, strict=True)}  # fmt: skip
+            return dict(zip(names, parts, strict=True))
     return None
 
 

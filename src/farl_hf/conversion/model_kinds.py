@@ -131,7 +131,7 @@ def convert_tensors(
         if ours is None:
             dropped[name] = "the classifier of a body trained on ImageNet"
         else:
-            converted[ours] = value.contiguous()
+            converted[ours] = value
     if unknown:
         raise ConversionError(
             f"The source looks like {kind.described}, but these tensors have no place in it: {name_some(unknown)}."

@@ -69,8 +69,10 @@ def read_source(source: Path) -> SourceWeights:
         return SourceWeights(tensors, "clip_folder", settings)
     if not source.is_file():
         raise ConversionError(f"There is no file or folder {source}.")
-    if _is_zip(source) and is_torchscript(source):
-        return SourceWeights(_read_archive(source), "torchscript")
+    if _is_zip(source):
+        _check_zip(source)
+        if is_torchscript(source):
+            return SourceWeights(_read_archive(source), "torchscript")
     tensors, place = find_state_dict(load_pickled_tensors(source, source.name), source.name)
     return SourceWeights(tensors, "training_states" if "networks" in place else "torch_file")
 
@@ -88,13 +90,20 @@ def _is_zip(path):
     return start == _ZIP_START
 
 
+def _check_zip(path):
+    """Compare every member's bytes with its checksum: mapping a file into memory would not notice damage."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ConversionError(f"{path.name} is damaged ({error}); download it again.") from error
+    if damaged is not None:
+        raise ConversionError(f"{path.name} is damaged in its member {damaged}; download it again.")
+
+
 def _read_archive(path):
     """Tensors of an archive; facer's aligners are a head with the backbone pickled in an extra file."""
-    try:
-        tensors = read_torchscript(path)
-        backbone = read_extra_file(path, "backbone")
-    except zipfile.BadZipFile as error:
-        raise ConversionError(f"{path.name} is damaged ({error}); download it again.") from error
+    tensors, backbone = read_torchscript(path), read_extra_file(path, "backbone")
     if backbone is None:
         return tensors
     what = f"the backbone inside {path.name}"

@@ -1,6 +1,7 @@
 """Files that `torch.save` wrote, as named tensors; never more than tensors and containers is unpickled."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,14 +25,15 @@ def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
     What `torch.save` wrote: tensors in containers.
 
     Args:
-        file (`Path` or binary file): Zip or legacy format.
+        file (`Path` or binary file): Zip or legacy format. A zip file of a path is mapped into memory, not copied.
         name (`str`): How errors call it.
 
     Raises:
         ConversionError: It is no such file, is damaged, or would need code to be read.
     """
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        is_mapped = isinstance(file, Path) and zipfile.is_zipfile(file)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         raise ConversionError(_refusal(name, str(error))) from error
     except Exception as error:  # a malformed file can raise anything

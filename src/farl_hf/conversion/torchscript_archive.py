@@ -6,7 +6,9 @@ programs, `extra/` whatever its author added. `torch.jit.load` compiles and may 
 Layout: PyTorch `torch/csrc/jit/serialization/pickler.cpp` and `import.cpp`.
 """
 
+import io
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -30,6 +32,8 @@ _STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_ALIGNMENT_BYTES = 8
+_LENGTHS_IN_LOCAL_HEADER = 26  # PKWARE APPNOTE 4.3.7
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -67,9 +71,9 @@ _KNOWN_NAMES = {
 
 
 class _TreeUnpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, archive: zipfile.ZipFile, root: str):
+    def __init__(self, file: BinaryIO, archive: zipfile.ZipFile, root: str, mapped: torch.UntypedStorage):
         super().__init__(file)
-        self.archive, self.root = archive, root
+        self.archive, self.root, self.mapped = archive, root, mapped
         self.storages: dict[str, torch.Tensor] = {}
 
     def find_class(self, module, name):
@@ -97,12 +101,18 @@ class _TreeUnpickler(pickle.Unpickler):
         size = numel * torch.empty(0, dtype=dtype).element_size()
         if member not in self.archive.NameToInfo or self.archive.getinfo(member).file_size != size:
             raise ConversionError(f"The archive's member {member} is missing or is not {size} bytes long.")
-        if not size:
-            return torch.empty(0, dtype=dtype)
-        content = bytearray(size)
-        with self.archive.open(member) as stream:
-            stream.readinto(content)
-        return torch.frombuffer(content, dtype=dtype)
+        info = self.archive.getinfo(member)
+        start = _content_offset(self.archive, info)
+        if not size or info.compress_type != zipfile.ZIP_STORED or start % _ALIGNMENT_BYTES:
+            return torch.frombuffer(bytearray(self.archive.read(member)) or bytearray(8), dtype=dtype)[:numel]
+        return torch.empty(0, dtype=dtype).set_(self.mapped[start : start + size], 0, (numel,))
+
+
+def _content_offset(archive, info):
+    """Where a member's bytes begin: behind its local header, whose name and extra field have lengths of their own."""
+    archive.fp.seek(info.header_offset + _LENGTHS_IN_LOCAL_HEADER)
+    name_bytes, extra_bytes = struct.unpack("<HH", archive.fp.read(4))
+    return info.header_offset + _LENGTHS_IN_LOCAL_HEADER + 4 + name_bytes + extra_bytes
 
 
 def _root_folder(archive: zipfile.ZipFile) -> str | None:
@@ -139,8 +149,9 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
             raise ConversionError(f"{path.name} is not a TorchScript archive: it has no data.pkl with constants.pkl.")
         if f"{root}byteorder" in archive.NameToInfo and archive.read(f"{root}byteorder").strip() != b"little":
             raise ConversionError(f"{path.name} stores its numbers big-endian first; only little-endian files exist.")
-        with archive.open(f"{root}data.pkl") as file:
-            module = _unpickle(_TreeUnpickler(file, archive, root), path)
+        mapped = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+        content = io.BytesIO(archive.read(f"{root}data.pkl"))
+        module = _unpickle(_TreeUnpickler(content, archive, root, mapped), path)
     if not isinstance(module, _ScriptObject):
         raise ConversionError(f"{path.name} holds a {type(module).__name__}, expected a module.")
     return dict(_named_tensors(module, ""))
