@@ -38,6 +38,11 @@ for auto_class, config, name in expected:
     model = auto_class.from_config(config)
     assert type(model).__name__ == name, (auto_class, type(model))
     assert isinstance(model, PreTrainedModel)
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
+
+assert PROCESSOR_MAPPING[type(farl)].__name__ == "FaRLProcessor"
+assert "FaRLTokenizer" in str(TOKENIZER_MAPPING[type(farl)])
 tasks = PIPELINE_REGISTRY.get_supported_tasks()
 assert {"face-detection", "face-parsing", "face-landmarks", "face-attributes"} <= set(tasks), tasks
 """

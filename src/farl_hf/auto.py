@@ -6,6 +6,7 @@ that has happened already, else when the import that loads it is over. `import f
 """
 
 import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import sys
@@ -85,6 +86,20 @@ def _register_pipelines():
         )
 
 
+def _push_models_with_code():
+    from . import modeling
+
+    for name in dict.fromkeys(name for _, _, name in MODELS):
+        _push_with_code(getattr(modeling, name))
+
+
+def _push_processors_with_code():
+    from . import processing
+
+    for name in _PROCESSORS:
+        _push_with_code(getattr(processing, name))
+
+
 def _install_hub_client():
     from .checkpoints.hub_client import install_hub_client
 
@@ -110,6 +125,8 @@ _IMAGE_PROCESSORS = (
     ("RetinaFaceConfig", "RetinaFaceImageProcessor"),
 )
 
+_PROCESSORS = (*(name for _, name in _IMAGE_PROCESSORS), "FaRLTokenizer", "FaRLProcessor")
+
 # Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
     "huggingface_hub.utils": _install_hub_client,
@@ -119,6 +136,8 @@ _REGISTRATIONS = {
     "transformers.models.auto.tokenization_auto": _register_tokenizer,
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
+    "farl_hf.modeling": _push_models_with_code,
+    "farl_hf.processing": _push_processors_with_code,
 }
 
 _WATCHED_PACKAGES = ("transformers.", "huggingface_hub.", "farl_hf.")
@@ -196,16 +215,47 @@ def register_with_transformers():
 
 
 def ship_code():
-    """From now on, let `save_pretrained` and `push_to_hub` write the code beside the weights.
+    """From now on, let `save_pretrained` write the code beside the weights.
 
     That is: of our models, image processors, tokenizers and processors. What they write loads without farl_hf, with
-    `trust_remote_code=True`. Not done on import, because every checkpoint of a training run would carry the code.
-    `farl-hf push` does without, and adds the pipelines.
+    `trust_remote_code=True`. Not done on import, because every checkpoint of a training run would carry the code;
+    `push_to_hub` does it by itself. `farl-hf push` adds the pipelines.
     """
     from . import modeling, processing
 
     for auto_name, config_name, model_name in MODELS:
         getattr(modeling, config_name).register_for_auto_class()
         getattr(modeling, model_name).register_for_auto_class(auto_name)
-    for name in ("FaRLImageProcessor", "RetinaFaceImageProcessor", "FaRLTokenizer", "FaRLProcessor"):
+    for name in _PROCESSORS:
         getattr(processing, name).register_for_auto_class()
+
+
+@contextlib.contextmanager
+def _shipping_code():
+    """Ship code during the block only."""
+    from . import modeling, processing
+
+    classes = {getattr(modeling, name) for _, *names in MODELS for name in names}
+    classes |= {getattr(processing, name) for name in _PROCESSORS}
+    before = {one: one._auto_class for one in classes}
+    ship_code()
+    try:
+        yield
+    finally:
+        for one, auto_class in before.items():
+            one._auto_class = auto_class
+
+
+def _push_with_code(owner):
+    """Let `push_to_hub` of a class of ours upload the code too.
+
+    Here and not in the class, because the class itself is shipped; and there it would need what is here.
+    """
+    push_plainly = owner.push_to_hub
+
+    @functools.wraps(push_plainly)
+    def push_to_hub(self, *args, **kwargs):
+        with _shipping_code():
+            return push_plainly(self, *args, **kwargs)
+
+    owner.push_to_hub = push_to_hub

@@ -13,17 +13,18 @@ BY_METHOD = "me/by-method"
 
 PUSH_ALL = """
 import json, sys
-import farl_hf
+from farl_hf import FaRLImageProcessor, FaRLModel, FaRLTokenizer
 from farl_hf.hub import plan_repository, push_repository
 
 folders = json.loads(sys.argv[1])
 for folder, repo in folders.items():
     print(push_repository(plan_repository(folder), repo, public=repo.endswith("detection")))
 
-from transformers import AutoModel, AutoProcessor
-farl_hf.ship_code()
-for auto_class in (AutoModel, AutoProcessor):
-    auto_class.from_pretrained(sys.argv[2]).push_to_hub(sys.argv[3])
+for owner in (FaRLModel, FaRLTokenizer, FaRLImageProcessor):
+    owner.from_pretrained(sys.argv[2]).push_to_hub(sys.argv[3])
+from transformers import AutoProcessor
+AutoProcessor.from_pretrained(sys.argv[2]).push_to_hub(sys.argv[3])
+assert FaRLModel._auto_class is FaRLTokenizer._auto_class is None  # later checkpoints carry no code
 """
 
 

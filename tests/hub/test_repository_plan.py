@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 from transformers import AutoTokenizer, pipeline
 
 from farl_hf.errors import NotACheckpointError, UnknownNameError
@@ -19,6 +20,14 @@ TOWERS = "zero-shot-image-classification"
 def content_of(plan, path):
     content = next(file.content for file in plan.files if file.path == path)
     return content if isinstance(content, bytes) else content.read_bytes()
+
+
+def write(plan, folder):
+    """The repository as a folder."""
+    for file in plan.files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).write_bytes(content_of(plan, file.path))
+    return folder
 
 
 @pytest.fixture
@@ -99,13 +108,25 @@ def test_the_detector_beside_the_model_can_be_chosen(checkpoints):
         plan_repository(checkpoints["face-parsing"], detector="nobody")
 
 
-def test_a_written_repository_is_a_checkpoint_folder_again(checkpoints, tmp_path):
-    plan_repository(checkpoints["face-parsing"], detector=checkpoints["face-detection"]).write(tmp_path / "written")
-    assert plan_repository(tmp_path / "written").left_out == ()
-    pipe = pipeline("face-parsing", model=str(tmp_path / "written"), trust_remote_code=True)
-    assert pipe.find_faces.detector.image_processor.max_faces == 2  # the toy detector's, not the default one's
-    plan_repository(checkpoints[TOWERS]).write(tmp_path / "towers")
-    assert AutoTokenizer.from_pretrained(tmp_path / "towers")("a face")["input_ids"] == [49406, 320, 1710, 49407]
+def test_a_downloaded_repository_is_a_checkpoint_folder_again(checkpoints, tmp_path):
+    folder = write(plan_repository(checkpoints["face-parsing"], checkpoints["face-detection"]), tmp_path / "parser")
+    assert plan_repository(folder).left_out == ()
+    for trust in ({"trust_remote_code": True}, {"pipeline_class": PIPELINES["face-parsing"].pipeline_class}):
+        pipe = pipeline("face-parsing", model=str(folder), **trust)
+        assert pipe.find_faces.detector.image_processor.max_faces == 2  # the toy detector's, not the default one's
+    folder = write(plan_repository(checkpoints[TOWERS]), tmp_path / "towers")
+    assert AutoTokenizer.from_pretrained(folder)("a face")["input_ids"] == [49406, 320, 1710, 49407]
+
+
+def test_a_repository_without_its_detector_says_what_to_do(checkpoints, tmp_path):
+    folder = write(plan_repository(checkpoints["face-landmarks"]), tmp_path / "landmarks")
+    shutil.rmtree(folder / "face-detector")
+    pipe = pipeline("face-landmarks", model=str(folder), trust_remote_code=True)
+    photo = Image.new("RGB", (64, 64))
+    assert len(pipe(photo, aligned=True)) == 1
+    with pytest.raises(OSError, match=r"no face detector that can be loaded .* give `detector=` a RetinaFace"):
+        pipe(photo)
+    assert pipe(photo, detector=lambda photo: []) == []
 
 
 DAMAGES = {

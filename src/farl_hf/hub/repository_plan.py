@@ -1,7 +1,5 @@
 """What a Hub repository of a checkpoint holds: the checkpoint, the code, and the detector beside the model."""
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +33,6 @@ class RepositoryPlan:
     def num_bytes(self) -> int:
         """Size of all files together."""
         return sum(file.num_bytes for file in self.files)
-
-    def write(self, folder: Path) -> None:
-        """Write the repository as a folder, which must not exist yet."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        for file in self.files:
-            target = draft / file.path
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(file.content.read_bytes() if isinstance(file.content, Path) else file.content)
-        os.replace(draft, folder)
 
 
 def plan_repository(folder: str | Path, detector: str | Path | None = None) -> RepositoryPlan:
