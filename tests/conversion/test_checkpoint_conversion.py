@@ -100,6 +100,18 @@ def test_left_over_and_missing_tensors_are_named(source_folder, tmp_path, change
     refuse(tmp_path / "changed.pth", tmp_path / "out", message)
 
 
+@pytest.mark.parametrize("source", ["attributes.pt", "mobilenet.pth"])
+@pytest.mark.parametrize("wrapper", ["module.", "net.module."])
+def test_what_a_wrapper_puts_before_every_name_is_taken_off(source_folder, tmp_path, source, wrapper):
+    weights = torch.load(source_folder / source, weights_only=True)
+    torch.save({wrapper + name: value for name, value in weights.items()}, tmp_path / "wrapped.pth")
+    convert_checkpoint(source_folder / source, tmp_path / "plain")
+    report = convert_checkpoint(tmp_path / "wrapped.pth", tmp_path / "wrapped", check=True)
+    assert all(stage.is_equal for stage in report.parity)
+    plain, wrapped = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "wrapped"))
+    assert plain == wrapped
+
+
 def test_unknown_tensors_of_a_detector_are_named(source_folder, tmp_path):
     weights = torch.load(source_folder / "mobilenet.pth", weights_only=True)
     torch.save({**weights, "body.fc.weight": torch.ones(2), "strange": torch.ones(2)}, tmp_path / "changed.pth")
@@ -120,6 +132,8 @@ def test_other_input_statistics_are_refused(source_folder, tmp_path):
         ("farl-celebm-448", "parser.pt", "with 11 outputs, but 'farl-celebm-448' has 19"),
         ("farl-wflw-448", "aligner.pt", "with 68 outputs, but 'farl-wflw-448' has 98"),
         ("farl-aflw19-448", "celebm_parser.pt", "is a face parser, but"),
+        ("farl-ep64", "ViT-B-16.pt", "no branch of masked image modelling, which 'farl-ep64' has"),
+        ("farl-ep16", "clip_folder", "may be an OpenAI CLIP model"),
         ("retinaface-resnet50", "mobilenet.pth", "with mobilenet_v1 outputs, but 'retinaface-resnet50' has resnet"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,8 +98,8 @@ def convert_checkpoint(
     released = released_model(name) if name is not None else None
     check_output_folder(output, overwrite)
     tell(f"Reading {source.name}")
-    weights = read_source(source)
-    converted = _convert(weights, released, name)
+    weights, kind = _recognised(read_source(source))
+    converted = _convert(weights, kind, released, name)
     tell("Computing the checksum")
     source_file = describe_source(source)
     with complete_folder(output, overwrite) as folder:
@@ -126,22 +126,39 @@ def convert_checkpoint(
     return report
 
 
-def _convert(weights: SourceWeights, released: ReleasedModel | None, name: str | None) -> _Converted:
-    kind = recognise_kind(weights.tensors)
-    if released is not None and released.kind != kind.name:
-        raise ConversionError(f"The source is {kind.described}, but {name!r} is another kind; check the file.")
+def _recognised(weights: SourceWeights) -> tuple[SourceWeights, ModelKind]:
+    """The weights without what a wrapper puts before every name, and their kind."""
+    kind, prefix = recognise_kind(weights.tensors)
+    tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items()}
+    return replace(weights, tensors=tensors), kind
+
+
+def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | None, name: str | None) -> _Converted:
     tensors, dropped = convert_tensors(weights.tensors, kind)
     tensors = _in_one_precision(tensors)
     config = kind.make_config(tensors, weights.settings)
     outputs = _outputs(kind, config)
-    if released is not None and released.outputs != outputs:
+    if released is not None:
+        _require_what_was_released(kind, outputs, tensors, released, name)
+    _check_against_model(tensors, config, kind)
+    _describe_outputs(config, kind, outputs, tensors)
+    return _Converted(kind, config, tensors, dropped, _make_processor(kind, config, outputs, weights.shape))
+
+
+def _require_what_was_released(kind, outputs, tensors, released, name):
+    """Refuse a source that cannot be the file of this name."""
+    if released.kind != kind.name:
+        raise ConversionError(f"The source is {kind.described}, but {name!r} is another kind; check the file.")
+    if released.outputs != outputs:
         raise ConversionError(
             f"The source is {kind.described} with {outputs} outputs, but {name!r} has {released.outputs}; "
             "check the file."
         )
-    _check_against_model(tensors, config, kind)
-    _describe_outputs(config, kind, outputs, tensors)
-    return _Converted(kind, config, tensors, dropped, _make_processor(kind, config, outputs, weights.shape))
+    if kind.name == "two_towers" and "mask_token" not in tensors:
+        raise ConversionError(
+            f"The source has no branch of masked image modelling, which {name!r} has; it may be an OpenAI CLIP model. "
+            "Check the file, or convert it without a name."
+        )
 
 
 def _in_one_precision(tensors):

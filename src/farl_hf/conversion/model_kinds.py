@@ -95,19 +95,32 @@ MODEL_KINDS = (
 )
 
 
-def recognise_kind(names: Iterable[str]) -> ModelKind:
+def recognise_kind(names: Iterable[str]) -> tuple[ModelKind, str]:
     """
-    The kind of source that has these tensors.
+    The kind of source that has these tensors, and what stands before each of its names.
+
+    A wrapper puts its own name before all others: `module.` for data-parallel training, `net.` for an exported model.
 
     Raises:
-        ConversionError: None has; the message names the first few tensors and the kinds that are known.
+        ConversionError: No kind has them; the message names the first few tensors and the kinds that are known.
     """
-    names = set(names)
-    for kind in MODEL_KINDS:
-        if names.issuperset(kind.signature):
-            return kind
+    names, prefix = set(names), ""
+    while prefix is not None:
+        for kind in MODEL_KINDS:
+            if names.issuperset(prefix + name for name in kind.signature):
+                return kind, prefix
+        prefix = _longer_prefix(names, prefix)
     known = ", ".join(dict.fromkeys(kind.described for kind in MODEL_KINDS))
     raise ConversionError(f"No known model has the tensors {name_some(sorted(names))}. Known are: {known}.")
+
+
+def _longer_prefix(names, prefix):
+    """One more part, up to the next dot, that all names share; `None` if they differ there."""
+    parts = {name[len(prefix) :].partition(".")[:2] for name in names}
+    if len(parts) != 1:
+        return None
+    part, dot = parts.pop()
+    return f"{prefix}{part}." if dot else None
 
 
 def convert_tensors(

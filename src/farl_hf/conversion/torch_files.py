@@ -71,8 +71,7 @@ def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], t
         name (`str`): How errors call the file.
 
     Returns:
-        `tuple`: Tensors by name, without the `module.` that data-parallel training puts before every name; and the
-        keys that led to them.
+        `tuple`: Tensors by name, and the keys that led to them.
 
     Raises:
         ConversionError: No place holds tensors by name.
@@ -80,7 +79,7 @@ def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], t
     for place in _STATE_DICT_PLACES:
         found = _follow(content, place)
         if isinstance(found, Mapping) and any(isinstance(value, torch.Tensor) for value in found.values()):
-            return _without_module_prefix(found, name), place
+            return _only_tensors(found, name), place
     keys = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
     raise ConversionError(
         f"{name} holds no weights: expected tensors by name in 'state_dict', 'networks' or at the top, found {keys}."
@@ -95,9 +94,8 @@ def _follow(content, place):
     return content
 
 
-def _without_module_prefix(found, name):
+def _only_tensors(found, name):
     others = [key for key, value in found.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise ConversionError(f"{name} has {len(others)} entries among its weights that are no tensors: {others[:3]}.")
-    prefixed = all(key.startswith("module.") for key in found)
-    return {key.removeprefix("module.") if prefixed else key: value for key, value in found.items()}
+    return dict(found)
