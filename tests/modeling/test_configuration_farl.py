@@ -82,3 +82,9 @@ def test_the_patch_must_divide_the_image():
 def test_feature_levels_must_exist(levels):
     with pytest.raises(ValueError, match=r"must lie in 0\.\.11"):
         FaRLConfig(feature_levels=levels)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, -1.0, 1.0]])
+def test_label_weights_are_one_per_class_and_not_negative(weights):
+    with pytest.raises(ValueError, match="one per class and none negative"):
+        FaRLConfig(num_labels=3, label_weights=weights)

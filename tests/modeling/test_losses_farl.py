@@ -35,6 +35,13 @@ def test_parsing_loss_accepts_small_integer_labels():
     torch.testing.assert_close(parsing_loss(logits, labels.to(torch.int32)), parsing_loss(logits, labels))
 
 
+def test_parsing_loss_weighs_the_classes_as_torch_does():
+    logits, labels, weights = torch.randn(2, 4, 8, 8), torch.randint(0, 4, (2, 8, 8)), [1.0, 0.5, 3.0, 0.0]
+    labels[1, 2:4] = 255
+    expected = functional.cross_entropy(logits, labels, weight=torch.tensor(weights), ignore_index=255)
+    torch.testing.assert_close(parsing_loss(logits, labels, weights), expected)
+
+
 def test_landmark_losses_by_loops():
     logits, points, labels = torch.randn(2, 3, 4, 4), torch.rand(2, 3, 2), torch.rand(2, 3, 2)
     labels[0, 1], labels[1, 2, 0] = float("nan"), float("nan")

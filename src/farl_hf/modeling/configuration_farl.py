@@ -170,6 +170,8 @@ class FaRLConfig(PreTrainedConfig):
         head_channels (`int`, *optional*, defaults to 768): Width of the UperNet head.
         head_pool_scales (`list[int]`, *optional*, defaults to `[1, 2, 3, 6]`): Grid sizes of its pyramid pooling.
         head_dropout (`float`, *optional*, defaults to 0.1): Channel dropout before its classifier.
+        label_weights (`list[float]`, *optional*): Weight of each class in the parsing loss; equal by default, as in
+            the paper.
         heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
         heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4.
         heatmap_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the heat-map loss.
@@ -192,6 +194,7 @@ class FaRLConfig(PreTrainedConfig):
         head_channels=768,
         head_pool_scales=(1, 2, 3, 6),
         head_dropout=0.1,
+        label_weights=None,
         heatmap_size=128,
         heatmap_radius=5.0,
         heatmap_loss_weight=1.0,
@@ -208,12 +211,21 @@ class FaRLConfig(PreTrainedConfig):
         self.head_channels = head_channels
         self.head_pool_scales = list(head_pool_scales)
         self.head_dropout = head_dropout
+        self.label_weights = label_weights
         self.heatmap_size = heatmap_size
         self.heatmap_radius = heatmap_radius
         self.heatmap_loss_weight = heatmap_loss_weight
         self.point_loss_weight = point_loss_weight
         self.attribute_dropout = attribute_dropout
         super().__init__(**kwargs)
+        self._check_label_weights()
+
+    def _check_label_weights(self):
+        weights = self.label_weights
+        if weights is not None and (len(weights) != self.num_labels or min(weights) < 0):
+            raise ValueError(
+                f"label_weights={list(weights)} must be {self.num_labels} numbers, one per class and none negative."
+            )
 
     def _checked_levels(self, levels):
         depth = self.vision_config.num_hidden_layers

@@ -11,17 +11,23 @@ from .heatmap_farl import draw_heatmaps
 __all__ = ["attribute_loss", "landmark_losses", "parsing_loss"]
 
 
-def parsing_loss(logits, labels):
+def parsing_loss(logits, labels, label_weights=None):
     """Mean cross-entropy per pixel, logits bilinearly upsampled to the labels.
 
     Args:
         logits (`torch.Tensor` of shape `(B, K, h, w)`): Class scores.
         labels (`torch.LongTensor` of shape `(B, H, W)`): Class ids; 255 and -100 are ignored.
+        label_weights (`list[float]` of length `K`, *optional*): Weight of the pixels of each class in the mean; equal
+            by default, as in the original.
     """
     logits = functional.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
     ignored = (labels == 255) | (labels == -100)
-    total = functional.cross_entropy(logits, labels.masked_fill(ignored, -100).long(), reduction="sum")
-    return total / (~ignored).sum().clamp(min=1)
+    targets = labels.masked_fill(ignored, -100).long()
+    if label_weights is None:
+        return functional.cross_entropy(logits, targets, reduction="sum") / (~ignored).sum().clamp(min=1)
+    weights_K = logits.new_tensor(label_weights)
+    total = functional.cross_entropy(logits, targets, weight=weights_K, reduction="sum")
+    return total / (weights_K[targets.clamp(min=0)] * ~ignored).sum().clamp(min=1e-6)
 
 
 def landmark_losses(logits, points, labels, heatmap_size, heatmap_radius):

@@ -76,4 +76,5 @@ class FaRLForFaceParsing(FaRLDenseModel):
             are given: mean cross-entropy at the labels' resolution.
         """
         logits = self.dense_logits(pixel_values)
-        return SemanticSegmenterOutput(loss=None if labels is None else parsing_loss(logits, labels), logits=logits)
+        loss = None if labels is None else parsing_loss(logits, labels, self.config.label_weights)
+        return SemanticSegmenterOutput(loss=loss, logits=logits)

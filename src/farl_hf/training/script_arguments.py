@@ -37,6 +37,9 @@ class ModelArguments:
     num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
     patch_size: int | None = field(default=None, metadata={"help": "From scratch: side of a patch in pixels."})
     head_channels: int | None = field(default=None, metadata={"help": "Channels of the dense head."})
+    label_weights: list[float] | None = field(
+        default=None, metadata={"help": "Parsing: weight of each class in the loss, one number per class."}
+    )
     point_loss_weight: float | None = field(
         default=None, metadata={"help": "Landmarks: weight of the point distance beside the heat-map loss."}
     )
@@ -46,7 +49,7 @@ class ModelArguments:
 
     def head_overrides(self) -> dict[str, float]:
         """Settings of the head that replace a checkpoint's or a recipe's."""
-        return given_settings(self, ("head_channels", "point_loss_weight"))
+        return given_settings(self, ("head_channels", "label_weights", "point_loss_weight"))
 
     def scratch_overrides(self) -> dict[str, float]:
         """Settings that replace a recipe's when the model starts from random weights."""
