@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import os
 import signal
 from dataclasses import replace
 
@@ -131,6 +132,31 @@ def test_a_fetched_file_that_differs_is_not_taken_again(hub_cache, quick_convers
     server.content = b"published weights"
     download_checkpoint(NAME)
     assert weights_of(NAME) == b"published weights"
+
+
+def test_a_fetched_file_that_does_not_convert_is_not_taken_again(hub_cache, server, monkeypatch, request):
+    def refuse(*_, **__):
+        raise ConversionError("a page of a hotel's network")
+
+    monkeypatch.setattr(conversion, "convert_checkpoint", refuse)
+    with pytest.raises(ConversionError):
+        download_checkpoint(NAME)
+    request.getfixturevalue("quick_conversion")
+    download_checkpoint(NAME)
+    assert len(server.ranges) == 2
+
+
+def test_what_is_here_needs_no_writing(hub_cache, quick_conversion, source, monkeypatch):
+    folder = download_checkpoint("farl", source)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert download_checkpoint("farl") == folder
+    with pytest.raises(DownloadError, match=r"Read-only file system.*HF_HOME"):
+        download_checkpoint("farl", source, force=True)
 
 
 def test_a_published_sha256_is_not_overruled(hub_cache, quick_conversion, source, monkeypatch):

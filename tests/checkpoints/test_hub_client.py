@@ -134,6 +134,15 @@ def test_an_alias_whose_entry_was_deleted_is_linked_again(forwarded, quick_conve
     assert all(blob.is_symlink() for blob in (entry_folder("farl") / "blobs").iterdir())
 
 
+def test_an_alias_whose_model_was_deleted_says_how_to_get_it_back(forwarded, quick_conversion, tmp_path):
+    (tmp_path / "source.pth").write_bytes(b"weights")
+    download_checkpoint("farl", tmp_path / "source.pth")
+    entry_folder("farl-ep64").rename(tmp_path / "deleted")
+    with pytest.raises(NotDownloadedError, match="farl-hf download farl"):
+        hf_hub_download("farl", "config.json")
+    assert not entry_folder("farl").exists()
+
+
 def test_offline_mode_holds_and_the_cache_answers(forwarded, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(LocalEntryNotFoundError):

@@ -22,7 +22,7 @@ from farl_hf.checkpoints.hub_cache import (
 from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
 from farl_hf.checkpoints.source_download import download_file
 from farl_hf.checkpoints.source_hashes import file_sha256, record_sha256, require_known_sha256
-from farl_hf.errors import DownloadError
+from farl_hf.errors import ConversionError, DownloadError
 
 __all__ = ["download_checkpoint", "link_aliases"]
 
@@ -59,6 +59,8 @@ def download_checkpoint(
         ConversionError: The file is not what the name stands for.
     """
     name = resolve_name(name)
+    if name in OFFICIAL_MODELS and not force and _is_complete(name):
+        return read_snapshot(name)  # a cache that cannot be written is none the worse for that
     with _storable(name), _only_one_process(name, tell):
         if name not in OFFICIAL_MODELS:
             folder = embedded_folder(name)
@@ -68,6 +70,11 @@ def download_checkpoint(
             folder = _convert_into_cache(name, source, force, keep_source, progress, tell)
         link_aliases(name)
         return folder
+
+
+def _is_complete(name: str) -> bool:
+    aliases = [alias for alias, target in ALIASES.items() if target == name]
+    return all(read_snapshot(each) is not None for each in (name, *aliases))
 
 
 def link_aliases(name: str) -> None:
@@ -86,11 +93,12 @@ def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Pat
     _remove_stale_conversions(unfinished)
     try:
         file = _fetched(name, unfinished, progress, tell) if source is None else _given(source)
-        tell("verifying")
-        sha256 = file_sha256(file)
-        _verify(name, file, sha256, force, is_ours=source is None)
-        tell("converting")
-        folder = _converted(name, file, unfinished, tell)
+        with _removed_if_wrong(file) if source is None else contextlib.nullcontext():
+            tell("verifying")
+            sha256 = file_sha256(file)
+            require_known_sha256(name, sha256, accept_new=force)
+            tell("converting")
+            folder = _converted(name, file, unfinished, tell)
         record_sha256(name, sha256)
         if source is None and not keep_source:
             file.unlink()
@@ -122,12 +130,13 @@ def _given(source: Path) -> Path:
     return source
 
 
-def _verify(name: str, file: Path, sha256: str, force: bool, is_ours: bool) -> None:
+@contextlib.contextmanager
+def _removed_if_wrong(file: Path) -> Iterator[None]:
+    """Do not let the next run take a file again that is not the one or does not convert."""
     try:
-        require_known_sha256(name, sha256, accept_new=force)
-    except DownloadError:
-        if is_ours:
-            file.unlink()  # or the next run would take it again
+        yield
+    except (DownloadError, ConversionError):
+        file.unlink()
         raise
 
 
