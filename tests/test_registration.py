@@ -41,7 +41,7 @@ for auto_class, config, name in expected:
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
-assert PROCESSOR_MAPPING[type(farl)].__name__ == "FaRLProcessor"
+assert PROCESSOR_MAPPING[type(text)].__name__ == "FaRLProcessor"
 assert "FaRLTokenizer" in str(TOKENIZER_MAPPING[type(farl)])
 tasks = PIPELINE_REGISTRY.get_supported_tasks()
 assert {"face-detection", "face-parsing", "face-landmarks", "face-attributes"} <= set(tasks), tasks

@@ -63,10 +63,12 @@ def _register_tokenizer():
 def _register_processor():
     from transformers import AutoProcessor
 
-    from .modeling import FaRLConfig
+    from .modeling import FaRLTextConfig
     from .processing import FaRLProcessor
 
-    AutoProcessor.register(FaRLConfig, FaRLProcessor, exist_ok=True)
+    # Folders of both towers name the class, and it is found by that. Under FaRLConfig it would also be taken for the
+    # checkpoints of faces, which share the config but have an image processor only; as it is, they get that.
+    AutoProcessor.register(FaRLTextConfig, FaRLProcessor, exist_ok=True)
 
 
 def _register_pipelines():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from farl_hf import FaRLImageProcessor, FaRLModel, FaRLProcessor
+from farl_hf import FaRLConfig, FaRLImageProcessor, FaRLModel, FaRLProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 
 FACES = [
@@ -71,3 +71,9 @@ def test_a_saved_processor_loads_to_the_same_settings(processor, photo, tmp_path
     arguments = {"images": photo, "text": TEXTS, "landmarks": [FACES], "return_tensors": "pt"}
     expected, actual = processor(**arguments), loaded(**arguments)
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
+
+
+def test_checkpoints_without_texts_have_their_image_processor_for_a_processor(processor, tmp_path):
+    FaRLConfig().save_pretrained(tmp_path)
+    processor.image_processor.save_pretrained(tmp_path)
+    assert type(AutoProcessor.from_pretrained(tmp_path)) is FaRLImageProcessor

@@ -1,6 +1,8 @@
 """The tokenizer, against open_clip's."""
 
+import copy
 import json
+import pickle
 import unicodedata
 
 import open_clip
@@ -78,7 +80,16 @@ def test_all_shapes_of_input_are_cleaned(tokenizer, text):
 
 def test_decoding_gives_the_words_back(tokenizer):
     ids = tokenizer("A young woman, smiling")["input_ids"]
-    assert tokenizer.decode(ids, skip_special_tokens=True) == "a young woman , smiling"
+    for copied in (tokenizer, copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+        assert copied("A young woman, smiling")["input_ids"] == ids
+        assert copied.decode(ids, skip_special_tokens=True) == "a young woman , smiling"
+        assert copied.batch_decode([ids, ids], skip_special_tokens=True) == ["a young woman , smiling"] * 2
+
+
+def test_a_folder_without_vocabulary_gives_no_tokenizer(tmp_path):
+    FaRLConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"no vocabulary; .* which has a tokenizer\.json"):
+        AutoTokenizer.from_pretrained(tmp_path)
 
 
 def test_a_saved_tokenizer_loads_to_the_same_ids(tokenizer, tmp_path):

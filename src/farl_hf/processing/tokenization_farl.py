@@ -88,6 +88,9 @@ class FaRLTokenizer(CLIPTokenizer):
         merges (`list[tuple[str, str]]`, *optional*): Pairs in the order in which they merge.
         model_max_length (`int`, *optional*, defaults to 77): Longest text in tokens, start and end token included.
 
+    Raises:
+        ValueError: If there is no vocabulary.
+
     Example:
         >>> from farl_hf import FaRLTokenizer
         >>> tokenizer = FaRLTokenizer.from_pretrained("my_farl")  # doctest: +SKIP
@@ -96,6 +99,11 @@ class FaRLTokenizer(CLIPTokenizer):
     """
 
     def __init__(self, vocab=None, merges=None, model_max_length=77, **kwargs):
+        if vocab is None and not any(kwargs.get(source) for source in ("tokenizer_file", "tokenizer_object")):
+            # As from_pretrained of a folder without tokenizer.json; Transformers' CLIP would go on with three tokens.
+            raise ValueError(
+                "FaRLTokenizer got no vocabulary; load a checkpoint of both towers, which has a tokenizer.json."
+            )
         super().__init__(vocab=vocab, merges=merges, model_max_length=model_max_length, **kwargs)
         self._tokenizer.normalizer = None  # `_encode_plus` does it; engine and Python disagree on some capitals
         self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -112,6 +120,10 @@ class FaRLTokenizer(CLIPTokenizer):
 
     def _encode_plus(self, text, text_pair=None, **kwargs):
         return super()._encode_plus(_clean_nested(text), text_pair=_clean_nested(text_pair), **kwargs)
+
+    def _decode(self, *args, **kwargs):
+        # In Transformers' CLIP a wrapper around the engine does this, which copying and pickling lose.
+        return super()._decode(*args, **kwargs).replace("</w>", " ").strip()
 
     def _save_pretrained(self, *args, **kwargs):
         # tokenizer.json has readers that do not go through this class; they clean the text as Transformers' CLIP does.
