@@ -79,6 +79,13 @@ def test_a_run_that_died_before_its_last_step_fetches_nothing_again(server, tmp_
     assert server.ranges == [f"bytes={len(CONTENT)}-"]
 
 
+def test_a_beginning_longer_than_the_file_is_thrown_away(server, tmp_path):
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT + b"too much")
+    (tmp_path / "weights.pth.etag").write_text(server.etag)
+    with server.running() as address:
+        assert download_file(address, tmp_path / "weights.pth").read_bytes() == CONTENT
+
+
 def test_a_beginning_of_unknown_content_is_not_continued(server, tmp_path):
     (tmp_path / "weights.pth.part").write_bytes(b"what is this")
     with server.running() as address:

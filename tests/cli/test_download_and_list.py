@@ -59,6 +59,12 @@ def test_download_ends_with_the_folder(source, tmp_path):
     assert "from_pretrained('farl')" in result.stderr
 
 
+def test_what_was_here_is_not_made_anew_unasked(source):
+    assert "was here" not in farl_hf("download", "farl", "--from", source).stderr
+    assert "was here already (--force makes it anew)" in farl_hf("download", "farl", "--from", source).stderr
+    assert "was here" not in farl_hf("download", "farl", "--from", source, "--force").stderr
+
+
 def test_something_else_of_that_name_is_pointed_out(source, tmp_path):
     (tmp_path / "work/farl").mkdir()
     assert "Transformers takes ./farl" in farl_hf("download", "farl", "--from", source).stderr
@@ -69,6 +75,7 @@ def test_something_else_of_that_name_is_pointed_out(source, tmp_path):
     ("words", "sentence"),
     [
         (("farl-lapa",), "There is no model 'farl-lapa'"),
+        (("farl-tiny-parsing", "--from", "nothing.pth"), "farl-tiny-parsing is built in"),
         (("farl", "--from", "nothing.pth"), "nothing.pth is no file that can be read"),
     ],
 )

@@ -63,6 +63,8 @@ def download_checkpoint(
         return read_snapshot(name)  # a cache that cannot be written is none the worse for that
     with _storable(name), _only_one_process(name, tell):
         if name not in OFFICIAL_MODELS:
+            if source is not None:
+                raise DownloadError(f"{name} is built in and needs no file; leave --from away.")
             folder = embedded_folder(name)
             return link_snapshot(name, folder, content_commit(folder))
         folder = None if force else read_snapshot(name)

@@ -90,7 +90,7 @@ def _fetch_rest(address: str, part: Path, progress: Progress) -> None:
                 _etag_file(part).write_text(response.headers.get("ETag", ""))
                 file.seek(start)
                 done = _write_chunks(response, file, lambda done: progress(done, total))
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise _Interrupted(str(error) or type(error).__name__) from error
     if total is not None and done != total:
         raise _Interrupted(f"the connection ended after {done:,} of {total:,} bytes")
@@ -109,7 +109,10 @@ def _start_and_total(response, part: Path, address: str) -> tuple[int, int | Non
     if response.status_code in _WORTH_ANOTHER_TRY:
         raise _Interrupted(f"the server answers {response.status_code}")
     if response.status_code == 416:  # nothing of that content is left to send; Content-Range says "bytes */total"
-        return _size(part), int(response.headers["Content-Range"].rpartition("/")[2])
+        if response.headers.get("Content-Range") != f"bytes */{_size(part)}":
+            part.unlink()
+            raise _Interrupted("what was here is longer than the file")
+        return _size(part), _size(part)
     if response.status_code == 206:
         start, total = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers["Content-Range"]).groups()
         return int(start), int(total)

@@ -27,12 +27,14 @@ def download(
     Afterwards [bold]AutoModel.from_pretrained("farl")[/bold] works from any folder, without network too. An
     interrupted download goes on where it stopped. Behind a firewall, fetch the file in another way and use --from.
     """
-    from farl_hf.checkpoints.checkpoint_names import is_shadowed, resolve_name
+    from farl_hf.checkpoints.checkpoint_names import is_shadowed, local_folder, resolve_name
+    from farl_hf.checkpoints.official_models import OFFICIAL_MODELS
 
     with plain_errors():
-        resolve_name(name)
+        was_here = resolve_name(name) in OFFICIAL_MODELS and local_folder(name) is not None and not force
         folder = _download_with_progress(name, source, force, keep_source)
-    error_console().print(f"[bold]{name}[/bold] is here: from_pretrained({name!r}) loads it.", highlight=False)
+    verb = "was here already (--force makes it anew)" if was_here else "is here"
+    error_console().print(f"[bold]{name}[/bold] {verb}: from_pretrained({name!r}) loads it.", highlight=False)
     if is_shadowed(name):
         error_console().print(
             f"[yellow]But not in this directory:[/yellow] Transformers takes ./{name}, which is here, for the model.",
