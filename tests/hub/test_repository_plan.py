@@ -4,11 +4,13 @@ import ast
 import json
 import re
 import shutil
+import sys
 
 import pytest
 from PIL import Image
 from transformers import AutoTokenizer, pipeline
 
+from farl_hf import modeling, processing
 from farl_hf.errors import NotACheckpointError, UnknownNameError
 from farl_hf.hub import plan_repository
 from farl_hf.hub.flat_code import flat_code
@@ -55,10 +57,32 @@ def _references(values):
     return [tuple(values.split("."))] if isinstance(values, str) and re.fullmatch(r"\w+_\w+\.\w+", values) else []
 
 
-def test_flat_code_imports_siblings_only_and_looks_so_to_a_regular_expression():
-    modules = [entry.pipeline_class.__module__ for entry in PIPELINES.values()]
-    code = flat_code([*modules, "farl_hf.modeling.modeling_farl_parsing", "farl_hf.processing.processing_farl"])
-    for name, source in code.items():
+@pytest.fixture(scope="module")
+def all_code():
+    """Whatever any repository may hold."""
+    modules = {entry.pipeline_class.__module__ for entry in PIPELINES.values()}
+    modules |= {getattr(modeling, name).__module__ for name in modeling.__all__}
+    modules |= {getattr(processing, name).__module__ for name in ("FaRLProcessor", "FaRLTokenizer")}
+    return flat_code(sorted(modules))
+
+
+def test_flat_code_needs_only_what_transformers_vision_users_have(all_code):
+    needed = set()
+    for source in all_code.values():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                needed |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                needed.add(node.module.split(".")[0])
+    # ftfy is optional; timm comes with models that have a timm backbone
+    assert needed - sys.stdlib_module_names <= {
+        *("torch", "torchvision", "transformers", "tokenizers", "numpy", "PIL"),
+        *("ftfy", "timm"),
+    }
+
+
+def test_flat_code_imports_siblings_only_and_looks_so_to_a_regular_expression(all_code):
+    for name, source in all_code.items():
         siblings = set()
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import):
@@ -69,7 +93,7 @@ def test_flat_code_imports_siblings_only_and_looks_so_to_a_regular_expression():
                 siblings |= {node.module} if node.level else set()
         looks = set(re.findall(r"^\s*from\s+\.(\S+)\s+import", source, flags=re.MULTILINE))
         assert looks == siblings, name
-        assert {f"{sibling}.py" for sibling in siblings} <= set(code), name
+        assert {f"{sibling}.py" for sibling in siblings} <= set(all_code), name
 
 
 def test_code_differs_from_the_library_in_its_imports_only():
@@ -168,5 +192,9 @@ def test_incomplete_folders_are_refused(copy_of, damage):
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(NotACheckpointError, match=r"has no config\.json"):
+    with pytest.raises(UnknownNameError, match="nowhere"):
         plan_repository(tmp_path / "nowhere")
+
+
+def test_a_checkpoint_can_be_named():
+    assert plan_repository("retinaface-tiny").task == "face-detection"

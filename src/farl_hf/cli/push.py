@@ -1,6 +1,5 @@
 """`farl-hf push`: a checkpoint onto the Hugging Face Hub, for people who have not installed farl_hf."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +10,7 @@ __all__ = ["push"]
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="Checkpoint folder.", metavar="DIR")],
+    folder: Annotated[str, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")],
     repository: Annotated[str, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see a repository that is made now.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, made if it does not exist.")] = None,
@@ -60,5 +59,7 @@ def _show(plan: Any, repository: str, visibility: str) -> None:
     table.add_row("all", decimal(plan.num_bytes))
     console = Console()
     console.print(table)
+    if not any(file.path == "README.md" for file in plan.files):
+        console.print("There is no README.md: people will not learn what the model is for.", highlight=False)
     if plan.left_out:
         console.print(f"Left out: {', '.join(plan.left_out)}", soft_wrap=True, highlight=False)

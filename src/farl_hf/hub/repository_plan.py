@@ -35,19 +35,19 @@ class RepositoryPlan:
         return sum(file.num_bytes for file in self.files)
 
 
-def plan_repository(folder: str | Path, detector: str | Path | None = None) -> RepositoryPlan:
+def plan_repository(name: str | Path, detector: str | Path | None = None) -> RepositoryPlan:
     """Everything that a repository of a checkpoint needs to work where farl_hf is not installed.
 
     Args:
-        folder (`str` or `Path`): A checkpoint folder of a model of this library, with its processor.
+        name (`str` or `Path`): Name or folder of a checkpoint of this library, with its processor.
         detector (`str` or `Path`, *optional*): Name or folder of the detector that goes beside a model that looks
             into faces; the default one if not given.
 
     Raises:
         NotACheckpointError: If a file is missing or damaged; the message names it.
-        UnknownNameError, NotDownloadedError: If there is no such detector.
+        UnknownNameError, NotDownloadedError: If there is no such checkpoint.
     """
-    folder = Path(folder)
+    folder = checkpoint(name)
     main = read_checkpoint(folder)
     files, modules = main.files, main.code_modules
     if main.task not in (None, _DETECTION):
