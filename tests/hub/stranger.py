@@ -29,7 +29,7 @@ def plain(answer):
     if isinstance(answer, (list, tuple)):
         return [plain(value) for value in answer]
     if isinstance(answer, Image.Image):
-        return {"pixels": list(answer.getdata()), "palette": answer.getpalette(), "size": answer.size}
+        return {"pixels": list(answer.tobytes()), "palette": answer.getpalette(), "size": answer.size}
     return answer
 
 

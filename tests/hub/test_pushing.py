@@ -49,16 +49,20 @@ def test_a_refused_upload_changes_nothing(here, plan, part):
     assert repo not in here.repositories or here.repositories[repo].files("main")[1] == {}
 
 
-def test_without_a_valid_token_the_error_says_so(here, plan, monkeypatch):
-    with pytest.raises(UploadError, match="401"):
-        push_repository(plan, "me/private", token="hf_wrong")
+@pytest.mark.parametrize("token", ["hf_wrong", None])
+def test_without_a_valid_token_the_error_says_so(here, plan, monkeypatch, token):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")
+    with pytest.raises(UploadError, match=r"401.* Log in with `hf auth login`"):
+        push_repository(plan, "me/private", token=token)
     assert "me/private" not in here.repositories
 
 
 def test_a_hub_that_is_not_there_is_an_upload_error(here, plan, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UploadError, match="could not be written"):
+    with pytest.raises(UploadError, match="could not be written") as raised:
         push_repository(plan, "me/unreachable")
+    assert "Log in" not in str(raised.value)
 
 
 @pytest.mark.parametrize("repo", ["a/b/c", "me/ä", "me/--"])

@@ -45,7 +45,15 @@ def push_repository(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision)
-    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:  # of a failed file: a RuntimeError about it
-        reason = f"{error} {error.__cause__ or ''}".strip()
-        raise UploadError(f"{repo_id} could not be written; no file in it has changed: {reason}") from error
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
+        raise UploadError(f"{repo_id} could not be written; no file in it has changed: {_reason(error)}") from error
     return str(commit.commit_url)
+
+
+def _reason(error: Exception) -> str:
+    """What the Hub said, in one line, and what to do where it refused."""
+    # Of a file that failed, the client says which in a RuntimeError, and why in its cause.
+    said = [error, error.__cause__] if isinstance(error, RuntimeError) and error.__cause__ else [error]
+    refused = any(getattr(getattr(one, "response", None), "status_code", None) in (401, 403) for one in said)
+    advice = ["Log in with `hf auth login`, with a token that may write there."] if refused else []
+    return " ".join(" ".join([*map(str, said), *advice]).split())
