@@ -1,7 +1,9 @@
 """The client in front of the Hub's: what it answers, and that everything else passes through untouched."""
 
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from huggingface_hub import HfApi, constants, get_session, hf_hub_download, set_client_factory, snapshot_download
@@ -131,6 +133,16 @@ def test_an_alias_whose_entry_was_deleted_is_linked_again(forwarded, quick_conve
     download_checkpoint("farl", tmp_path / "source.pth")
     entry_folder("farl").rename(tmp_path / "deleted")
     snapshot_download("farl")
+    assert all(blob.is_symlink() for blob in (entry_folder("farl") / "blobs").iterdir())
+
+
+def test_an_alias_is_linked_by_many_threads_at_once(forwarded, quick_conversion, tmp_path):
+    (tmp_path / "source.pth").write_bytes(b"weights")
+    download_checkpoint("farl", tmp_path / "source.pth")
+    shutil.rmtree(entry_folder("farl"))
+    with ThreadPoolExecutor(8) as threads:
+        paths = set(threads.map(lambda _: hf_hub_download("farl", "model.safetensors"), range(32)))
+    assert paths == {str(read_snapshot("farl") / "model.safetensors")}
     assert all(blob.is_symlink() for blob in (entry_folder("farl") / "blobs").iterdir())
 
 

@@ -13,6 +13,7 @@ never a file of another entry or of the package.
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -69,9 +70,11 @@ def store_snapshot(name: str, converted: Path) -> Path:
     commit = content_commit(converted)
     snapshot = entry_folder(name) / "snapshots" / commit
     snapshot.parent.mkdir(parents=True, exist_ok=True)
-    if snapshot.exists():
-        shutil.rmtree(snapshot)  # the same content, or what is left of it
-    os.replace(converted, snapshot)
+    if snapshot.exists() and content_commit(snapshot) == commit:
+        shutil.rmtree(converted)  # somebody may be reading the one that is there
+    else:
+        shutil.rmtree(snapshot, ignore_errors=True)
+        os.replace(converted, snapshot)
     _point_to(name, commit)
     return snapshot
 
@@ -136,7 +139,7 @@ def _point_to(name: str, commit: str) -> None:
     entry = entry_folder(name)
     ref = entry / _REF
     ref.parent.mkdir(parents=True, exist_ok=True)
-    draft = ref.with_name(f".main.{os.getpid()}")
+    draft = _draft_of(ref)
     draft.write_text(commit)
     os.replace(draft, ref)
     current = entry / "snapshots" / commit
@@ -153,18 +156,22 @@ def _linked_blobs(snapshot: Path) -> set[str]:
 def _link(target: Path, link: Path) -> None:
     """A symbolic link where the system allows it, else a hard link, else a copy. Inside the cache it is relative."""
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
+    draft = _draft_of(link)
     cache = entry_folder("").parent
     try:
-        link.symlink_to(os.path.relpath(target, link.parent) if target.is_relative_to(cache) else target)
+        os.symlink(os.path.relpath(target, link.parent) if target.is_relative_to(cache) else target, draft)
     except (OSError, NotImplementedError):
-        _hard_link_or_copy(target, link)
+        _hard_link_or_copy(target, draft)
+    os.replace(draft, link)
+
+
+def _draft_of(path: Path) -> Path:
+    """A name beside a path; threads and processes may be making the same thing at the same time."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def _hard_link_or_copy(target: Path, link: Path) -> None:
     try:
         os.link(target, link)
     except OSError:
-        draft = link.with_name(f".{link.name}.{os.getpid()}")
-        shutil.copyfile(target, draft)
-        os.replace(draft, link)
+        shutil.copyfile(target, link)
