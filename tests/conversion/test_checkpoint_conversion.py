@@ -57,6 +57,7 @@ def test_a_file_that_is_not_there(tmp_path):
         ({"epoch": 3, "loss": 0.5}, "holds no weights.*'epoch', 'loss'"),
         ([1, 2], "holds no weights.*list"),
         ({"state_dict": {"weight": torch.ones(2), "epoch": 3}}, "1 entries among its weights that are no tensors"),
+        ({"state_dict": {0: torch.ones(2)}}, "1 entries among its weights that are no tensors with a name"),
     ],
 )
 def test_a_pth_that_is_no_farl(tmp_path, content, message):
@@ -201,6 +202,26 @@ def test_a_file_in_the_place_of_the_folder(source_folder, tmp_path):
     refuse(source_folder / "mobilenet.pth", tmp_path / "out", "is a file", overwrite=True)
 
 
+def test_a_folder_that_another_process_filled_meanwhile(source_folder, tmp_path):
+    def be_faster(step):
+        if step == "Writing the checkpoint":
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out/config.json").write_text("theirs")
+
+    with pytest.raises(ConversionError, match="not empty"):
+        convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out", progress=be_faster)
+    assert (tmp_path / "out/config.json").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_a_link_to_a_folder_is_followed(source_folder, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real/model.safetensors").is_file()
+
+
 def disk_full(*_, **__):
     raise OSError(28, "No space left on device")
 
@@ -273,7 +294,7 @@ def test_the_card_of_a_released_model_tells_what_was_published(source_folder, tm
     for words in (
         "license: mit",
         "pipeline_tag: image-classification",
-        "datasets: [LAION-Face 20M, CelebA]",
+        "datasets: [LAION-Face-20M, CelebA]",
         "92.07",
         'pipeline("face-attributes", model="farl-celeba-224")',
         "@inproceedings{zheng2022farl",

@@ -4,6 +4,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from farl_hf.conversion.safetensors_writing import write_safetensors
+from farl_hf.errors import ConversionError
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
 DTYPES += [torch.int8, torch.uint8, torch.bool]
@@ -41,6 +42,12 @@ def test_the_tensors_stay_as_they_were(tmp_path):
     copy = tensors["large"].clone()
     require_equal(written(tensors, tmp_path), {"large": copy})
     assert torch.equal(tensors["large"], copy)
+
+
+def test_types_that_the_format_does_not_know_are_refused(tmp_path):
+    with pytest.raises(ConversionError, match=r"spiral.*complex64"):
+        write_safetensors({"spiral": torch.zeros(2, dtype=torch.complex64)}, tmp_path / "weights.safetensors")
+    assert not any(tmp_path.iterdir())
 
 
 def test_names_of_any_script(tmp_path):

@@ -123,10 +123,12 @@ def test_code_in_the_pickled_backbone_is_refused(archive, tmp_path):
         (pickle.dumps([1, 2]), "holds a list, expected a module"),
         (pickle.dumps(torch.Size([1])), "asks for torch.Size"),
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01tR.", "damaged"),
+        # An object whose attribute is itself: EMPTY_TUPLE NEWOBJ, memo 0, {"again": memo 0} BUILD.
+        (b"\x80\x02c__torch__\nNet\n)\x81q\x00}X\x05\x00\x00\x00againh\x00sb.", "contain themselves"),
         (b"", "damaged"),
         (b"\x80\x02X\x03", "damaged"),
     ],
-    ids=["a list", "another class", "bad arguments", "empty", "cut off"],
+    ids=["a list", "another class", "bad arguments", "a cycle", "empty", "cut off"],
 )
 def test_unexpected_content_is_refused(archive, tmp_path, content, message):
     bad = rewritten(archive, tmp_path / "bad.pt", {"/data.pkl": content})

@@ -44,12 +44,13 @@ def complete_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
         ConversionError: It cannot be written, the disk is full for example; nothing stays behind.
     """
     check_output_folder(output, overwrite)
-    output = output.absolute()
+    output = output.resolve()
     partial = output.parent / f".{output.name}.{secrets.token_hex(4)}.partial"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
+        check_output_folder(output, overwrite)  # again: another process may have been faster
         _put_in_place(partial, output)
     except FaRLError:  # some are OSErrors too, and say better what is wrong
         raise
@@ -63,7 +64,9 @@ def complete_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _put_in_place(partial, output):
-    if not output.is_dir() or not any(output.iterdir()):
+    if output.is_dir() and not any(output.iterdir()):
+        output.rmdir()  # Windows does not replace folders
+    if not output.exists():
         os.replace(partial, output)
         return
     former = partial.with_suffix(".former")

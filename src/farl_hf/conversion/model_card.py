@@ -93,7 +93,7 @@ def _front_matter(kind, released):
         "tags": f"[{', '.join(tags)}]",
     }
     if released:
-        fields = {**fields, "datasets": f"[{', '.join(released.datasets)}]"}
+        fields = {**fields, "datasets": f"[{', '.join(name.replace(' ', '-') for name in released.datasets)}]"}
     return "\n".join(["---", *(f"{key}: {value}" for key, value in fields.items()), "---"])
 
 

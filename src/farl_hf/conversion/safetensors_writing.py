@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+from farl_hf.conversion.key_rules import name_some
+from farl_hf.errors import ConversionError
+
 __all__ = ["write_safetensors"]
 
 _DTYPE_NAMES = {
@@ -40,8 +43,14 @@ def write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         path (`Path`): The file; one that is there is replaced.
 
     Raises:
-        OSError: It cannot be written.
+        ConversionError: A tensor of a type that the format does not know.
+        OSError: The file cannot be written.
     """
+    unknown = {name: value.dtype for name, value in tensors.items() if value.dtype not in _DTYPE_NAMES}
+    if unknown:
+        raise ConversionError(
+            f"safetensors cannot store tensors of these types: {name_some(map(str, unknown.items()))}."
+        )
     # The widest types first, as the format asks for, so that every tensor is aligned.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header = _header({name: tensors[name] for name in names})

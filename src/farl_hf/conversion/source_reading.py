@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _check_zip(path):
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted or unknown packing
         raise ConversionError(f"{path.name} is damaged ({error}); download it again.") from error
     if damaged is not None:
         raise ConversionError(f"{path.name} is damaged in its member {damaged}; download it again.")

@@ -95,7 +95,9 @@ def _follow(content, place):
 
 
 def _only_tensors(found, name):
-    others = [key for key, value in found.items() if not isinstance(value, torch.Tensor)]
+    others = [key for key, value in found.items() if not (isinstance(key, str) and isinstance(value, torch.Tensor))]
     if others:
-        raise ConversionError(f"{name} has {len(others)} entries among its weights that are no tensors: {others[:3]}.")
+        raise ConversionError(
+            f"{name} has {len(others)} entries among its weights that are no tensors with a name: {others[:3]}."
+        )
     return dict(found)

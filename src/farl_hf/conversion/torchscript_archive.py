@@ -154,7 +154,10 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
         module = _unpickle(_TreeUnpickler(content, archive, root, mapped), path)
     if not isinstance(module, _ScriptObject):
         raise ConversionError(f"{path.name} holds a {type(module).__name__}, expected a module.")
-    return dict(_named_tensors(module, ""))
+    try:
+        return dict(_named_tensors(module, ""))
+    except RecursionError:
+        raise ConversionError(f"{path.name} holds modules that contain themselves; no network does.") from None
 
 
 def read_extra_file(path: Path, name: str) -> bytes | None:
