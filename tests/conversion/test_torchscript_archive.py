@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from farl_hf.conversion.source_reading import read_source
-from farl_hf.conversion.torchscript_archive import is_torchscript, read_extra_file, read_torchscript
+from farl_hf.conversion.torchscript_archive import is_torchscript, open_extra_file, read_torchscript
 from farl_hf.errors import ConversionError
 
 
@@ -72,9 +72,22 @@ def test_it_is_told_from_other_files(archive, tmp_path):
     assert not is_torchscript(tmp_path / "plain.pt")
 
 
-def test_extra_files(archive):
-    assert read_extra_file(archive, "backbone") == b"bytes"
-    assert read_extra_file(archive, "other") is None
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+def test_however_the_members_are_packed(archive, tmp_path, packing):
+    with zipfile.ZipFile(tmp_path / "archive.pt", "w", packing) as new, zipfile.ZipFile(archive) as old:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    repacked, expected = read_torchscript(tmp_path / "archive.pt"), read_torchscript(archive)
+    assert all(torch.equal(repacked[name], value) for name, value in expected.items())
+    with open_extra_file(tmp_path / "archive.pt", "backbone") as file:
+        assert file.read() == b"bytes"
+        assert file.seek(-4, 2) == 1
+        assert file.read(2) + file.read(100) == b"ytes"
+        assert file.seek(2) == 2
+        assert file.seek(1, 1) == 3
+        assert file.read(1) == b"e"
+        assert file.read() == b"s"
+    assert open_extra_file(tmp_path / "archive.pt", "other") is None
 
 
 def test_code_of_the_archive_does_not_run(archive, tmp_path):

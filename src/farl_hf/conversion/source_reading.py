@@ -1,7 +1,6 @@
 """Reads a source of weights, whatever its shape; what it is, its content tells, not its name."""
 
 import hashlib
-import io
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import torch
 
 from farl_hf.conversion.clip_folder import read_clip_folder, weights_file
 from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
-from farl_hf.conversion.torchscript_archive import is_torchscript, read_extra_file, read_torchscript
+from farl_hf.conversion.torchscript_archive import is_torchscript, open_extra_file, read_torchscript
 from farl_hf.errors import ConversionError
 
 __all__ = ["SourceFile", "SourceWeights", "describe_source", "read_source"]
@@ -104,12 +103,12 @@ def _check_zip(path):
 
 def _read_archive(path):
     """Tensors of an archive; facer's aligners are a head with the backbone pickled in an extra file."""
-    tensors, backbone = read_torchscript(path), read_extra_file(path, "backbone")
+    tensors, backbone = read_torchscript(path), open_extra_file(path, "backbone")
     if backbone is None:
         return tensors
     what = f"the backbone inside {path.name}"
-    content = load_pickled_tensors(io.BytesIO(backbone), what)
-    inner, _ = find_state_dict(content, what)
+    with backbone:
+        inner, _ = find_state_dict(load_pickled_tensors(backbone, what), what)
     return {f"heatmap_head.{name}": value for name, value in tensors.items()} | {
         f"backbone.{name}": value for name, value in inner.items()
     }

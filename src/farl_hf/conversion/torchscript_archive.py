@@ -18,7 +18,7 @@ import torch
 
 from farl_hf.errors import ConversionError
 
-__all__ = ["is_torchscript", "read_extra_file", "read_torchscript"]
+__all__ = ["is_torchscript", "open_extra_file", "read_torchscript"]
 
 _STORAGE_DTYPES = {
     "FloatStorage": torch.float32,
@@ -160,11 +160,45 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
         raise ConversionError(f"{path.name} holds modules that contain themselves; no network does.") from None
 
 
-def read_extra_file(path: Path, name: str) -> bytes | None:
-    """The bytes of an extra file of an archive (`_extra_files` of `torch.jit.save`), `None` if it has none."""
+def open_extra_file(path: Path, name: str) -> BinaryIO | None:
+    """An extra file of an archive (`_extra_files` of `torch.jit.save`), to be closed; `None` if it has none."""
     with zipfile.ZipFile(path) as archive:
         member = f"{_root_folder(archive)}extra/{name}"
-        return archive.read(member) if member in archive.NameToInfo else None
+        if member not in archive.NameToInfo:
+            return None
+        info = archive.getinfo(member)
+        if info.compress_type != zipfile.ZIP_STORED:
+            return io.BytesIO(archive.read(member))
+        return io.BufferedReader(_FileSlice(path, _content_offset(archive, info), info.file_size))
+
+
+class _FileSlice(io.RawIOBase):
+    """A part of a file as a file: a pickled backbone is half of its archive, too much to copy."""
+
+    def __init__(self, path, start, length):
+        self.file, self.start, self.length, self.position = path.open("rb"), start, length, 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.length}[whence]
+        self.position = max(0, origin + offset)
+        return self.position
+
+    def readinto(self, buffer):
+        self.file.seek(self.start + self.position)
+        wanted = min(len(buffer), max(0, self.length - self.position))
+        count = self.file.readinto(memoryview(buffer)[:wanted])
+        self.position += count
+        return count
+
+    def close(self):
+        self.file.close()
+        super().close()
 
 
 def _unpickle(unpickler, path):
