@@ -113,6 +113,14 @@ def test_what_a_wrapper_puts_before_every_name_is_taken_off(source_folder, tmp_p
     assert plain == wrapped
 
 
+def test_step_counters_may_be_missing(source_folder, tmp_path):
+    weights = torch.load(source_folder / "mobilenet.pth", weights_only=True)
+    weights = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
+    torch.save(weights, tmp_path / "old.pth")
+    report = convert_checkpoint(tmp_path / "old.pth", tmp_path / "out", check=True)
+    assert all(stage.is_equal for stage in report.parity)
+
+
 def test_unknown_tensors_of_a_detector_are_named(source_folder, tmp_path):
     weights = torch.load(source_folder / "mobilenet.pth", weights_only=True)
     torch.save({**weights, "body.fc.weight": torch.ones(2), "strange": torch.ones(2)}, tmp_path / "changed.pth")

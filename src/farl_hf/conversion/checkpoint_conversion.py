@@ -140,7 +140,9 @@ def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | 
     outputs = _outputs(kind, config)
     if released is not None:
         _require_what_was_released(kind, outputs, tensors, released, name)
-    _check_against_model(tensors, config, kind)
+    expected = _expected_shapes(config, kind)
+    tensors = _with_step_counters(tensors, expected)
+    check_completeness(tensors, expected, _ignorable(kind), kind.described)
     _describe_outputs(config, kind, outputs, tensors)
     return _Converted(kind, config, tensors, dropped, _make_processor(kind, config, outputs, weights.shape))
 
@@ -181,13 +183,21 @@ def _model_class(kind):
     return getattr(modeling, kind.model_class)
 
 
-def _check_against_model(tensors, config, kind):
-    """Names and shapes must be those of the model, which is built without memory for its weights."""
-    model_class = _model_class(kind)
+def _expected_shapes(config, kind):
+    """Shape of every tensor of the model, which is built without memory for its weights."""
     with torch.device("meta"):
-        expected = {name: value.shape for name, value in model_class(config).state_dict().items()}
-    ignorable = model_class._keys_to_ignore_on_load_unexpected if kind.name == "two_towers" else ()
-    check_completeness(tensors, expected, ignorable, kind.described)
+        return {name: value.shape for name, value in _model_class(kind)(config).state_dict().items()}
+
+
+def _ignorable(kind):
+    """Names that may be stored although the model leaves them out: the branch of masked image modelling."""
+    return _model_class(kind)._keys_to_ignore_on_load_unexpected if kind.name == "two_towers" else ()
+
+
+def _with_step_counters(tensors, expected):
+    """Old files lack the batch norms' step counters (PyTorch before 0.4.1), which nothing reads in evaluation."""
+    missing = [name for name in expected if name.endswith("num_batches_tracked") and name not in tensors]
+    return tensors | {name: torch.tensor(0) for name in missing}
 
 
 def _describe_outputs(config, kind, outputs, tensors):
