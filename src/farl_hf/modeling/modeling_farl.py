@@ -293,9 +293,8 @@ class FaRLTextModel(FaRLPreTrainedModel):
             token.
         """
         hidden_BTC = self.embeddings(input_ids)
-        mask = create_causal_mask(
-            config=self.config, inputs_embeds=hidden_BTC, attention_mask=attention_mask, past_key_values=None
-        )
+        # By position: Transformers 5.24 renamed the fourth argument.
+        mask = create_causal_mask(self.config, hidden_BTC, attention_mask, None)
         kwargs.pop("is_causal", None)
         hidden_BTC = self.final_layer_norm(self.encoder(hidden_BTC, mask, is_causal=True, **kwargs))
         end_B = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
