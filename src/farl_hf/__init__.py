@@ -26,6 +26,7 @@ _MODULES = {
         "RetinaFaceForFaceDetection",
     ),
     "processing": ("FaRLImageProcessor", "FaRLProcessor", "FaRLTokenizer", "RetinaFaceImageProcessor"),
+    "metrics": ("metric",),
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
     "checkpoints": ("checkpoint",),
     "errors": (

@@ -1,8 +1,18 @@
+import evaluate
 import numpy as np
 import pytest
 import sklearn.metrics
 
+import farl_hf
 from farl_hf.metrics.evaluate_modules import FaceAttributeAccuracy, FaceLandmarksNME, FaceParsingF1
+
+
+@pytest.fixture(scope="module")
+def copies_folder(tmp_path_factory):
+    """Where `evaluate` copies modules to before it imports them; once, because it imports them as one package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        yield
 
 
 def test_parsing_of_maps_of_different_sizes_over_batches():
@@ -29,3 +39,43 @@ def test_attributes():
         predictions=[[0.9, 0.1], [0.2, 0.7]], references=[[1, -100], [1, 1]], label_names=["hat", "beard"]
     )
     assert scores == {"mean_accuracy": 0.75, "accuracy_hat": 0.5, "accuracy_beard": 1.0}
+
+
+def test_box_normalisers_take_boxes():
+    truth = np.random.default_rng(1).random((2, 19, 2))
+    boxes = [[0, 0, 3, 4], [10, 10, 13, 14]]
+    scores = FaceLandmarksNME().compute(
+        predictions=truth + np.array([0.1, 0.0]), references=truth, normaliser="diag", boxes_xyxy=boxes, threshold=0.07
+    )
+    assert scores["nme"] == pytest.approx(0.1 / 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        (
+            "face_parsing_f1",
+            {"predictions": [[[0, 1]]], "references": [[[0, 1]]], "label_names": ["background", "skin"]},
+            {"f1_mean": 1.0, "pixel_accuracy": 1.0, "f1_background": 1.0, "f1_skin": 1.0},
+        ),
+        (
+            "face_attribute_accuracy",
+            {"predictions": [[0.9]], "references": [[0]], "label_names": ["hat"]},
+            {"mean_accuracy": 0.0, "accuracy_hat": 0.0},
+        ),
+        (
+            "face_landmarks_nme",
+            {"predictions": np.eye(68, 2)[None], "references": np.eye(68, 2)[None], "normaliser": "diag"}
+            | {"boxes_xyxy": [[0, 0, 1, 1]]},
+            {"nme": 0.0, "auc": 1.0, "failure_rate": 0.0},
+        ),
+    ],
+)
+def test_metrics_load_by_path(name, values, expected, copies_folder, tmp_path):
+    loaded = evaluate.load(farl_hf.metric(name), cache_dir=str(tmp_path))
+    assert loaded.compute(**values) == pytest.approx(expected)
+
+
+def test_unknown_metrics_are_named():
+    with pytest.raises(farl_hf.UnknownNameError, match="face_landmarks_nme"):
+        farl_hf.metric("iou")

@@ -4,6 +4,7 @@ from scipy.integrate import simpson
 
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.metrics.landmarks import (
+    applicable_normalisers,
     area_under_curve_and_failure_rate,
     landmark_scores,
     nme_per_face,
@@ -37,6 +38,26 @@ def test_unlabelled_points_are_left_out():
     errors = nme_per_face(predictions, landmarks, np.array([2.0, 2.0]))
     assert errors[0] == 0.5
     assert np.isnan(errors[1])
+
+
+# FaRL's scorers, counting from 0: the ends of the length for each benchmark (300W, WFLW, AFLW-19).
+OFFICIAL_ENDS = {
+    (68, "inter_ocular"): ([36], [45]),
+    (68, "inter_pupil"): ([36, 37, 38, 39, 40, 41], [42, 43, 44, 45, 46, 47]),
+    (98, "inter_ocular"): ([60], [72]),
+    (98, "inter_pupil"): ([96], [97]),
+    (19, "inter_ocular"): ([6], [11]),
+    (19, "inter_pupil"): ([7], [10]),
+}
+
+
+@pytest.mark.parametrize(("num_landmarks", "name"), OFFICIAL_ENDS)
+def test_normalisers_are_the_official_lengths(num_landmarks, name):
+    landmarks = np.random.default_rng(3).random((5, num_landmarks, 2)) * 50
+    one, other = OFFICIAL_ENDS[num_landmarks, name]
+    expected = [np.hypot(*(face[one].mean(axis=0) - face[other].mean(axis=0))) for face in landmarks]
+    np.testing.assert_allclose(normaliser_px(landmarks, name), expected, atol=1e-6)
+    assert name in applicable_normalisers(num_landmarks)
 
 
 def test_box_normalisers():

@@ -21,12 +21,17 @@ def test_confusion_equals_scikit_learn():
     predictions, labels = make_maps()
     expected = sklearn.metrics.confusion_matrix(labels.ravel(), predictions.ravel(), labels=range(5))
     np.testing.assert_array_equal(confusion_matrix(predictions, labels, 5), expected)
+    as_bytes = confusion_matrix(predictions.astype(np.uint8), labels.astype(np.uint8), 5)
+    np.testing.assert_array_equal(as_bytes, expected)
 
 
 def test_ignored_labels_are_not_counted():
     predictions, labels = make_maps()
     labels[0, 0], labels[1, 1] = 255, -100
     assert confusion_matrix(predictions, labels, 5).sum() == labels.size - 2 * 13
+    labels[1, 1] = 255
+    as_bytes = confusion_matrix(predictions.astype(np.uint8), labels.astype(np.uint8), 5)
+    np.testing.assert_array_equal(as_bytes, confusion_matrix(predictions, labels, 5))
 
 
 def test_f1_equals_scikit_learn_and_torchmetrics():
@@ -57,5 +62,8 @@ def test_mean_is_over_foreground_classes_that_occur():
 def test_bad_input_is_named():
     with pytest.raises(InvalidFaceInputError, match=r"\(2,\) and \(3,\)"):
         confusion_matrix(np.zeros(2), np.zeros(3), 2)
-    with pytest.raises(InvalidFaceInputError, match="labels in"):
-        confusion_matrix(np.zeros(2), np.array([0, 7]), 2)
+    for dtype in (np.int64, np.uint8):
+        with pytest.raises(InvalidFaceInputError, match="labels in"):
+            confusion_matrix(np.zeros(2, dtype), np.array([0, 7], dtype), 2)
+        with pytest.raises(InvalidFaceInputError, match=r"predictions in .* to 255"):
+            confusion_matrix(np.array([0, 255], dtype), np.zeros(2, dtype), 2)

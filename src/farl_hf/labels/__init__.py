@@ -17,7 +17,7 @@ from farl_hf.labels.five_points import FIVE_FROM_LANDMARKS, FIVE_POINTS, FIVE_PO
 from farl_hf.labels.landmark_groups import LANDMARK_GROUPS
 from farl_hf.labels.landmark_mirror_pairs import LANDMARK_MIRROR_PAIRS
 from farl_hf.labels.lapa import LAPA_LABELS, LAPA_MIRROR_PAIRS, LAPA_PALETTE
-from farl_hf.labels.normalisers import BOX_NORMALISERS, DEFAULT_NORMALISER, NORMALISERS
+from farl_hf.labels.normalisers import BOX_NORMALISERS, DEFAULT_NORMALISER, ERROR_CURVES, NORMALISERS
 from farl_hf.labels.palettes import palette_for
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "CELEBAMASK_PALETTE",
     "CELEBA_ATTRIBUTES",
     "DEFAULT_NORMALISER",
+    "ERROR_CURVES",
     "FIVE_FROM_LANDMARKS",
     "FIVE_POINTS",
     "FIVE_POINTS_MIRROR_PAIRS",

@@ -9,7 +9,13 @@ import numpy as np
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import BOX_NORMALISERS, NORMALISERS
 
-__all__ = ["area_under_curve_and_failure_rate", "landmark_scores", "nme_per_face", "normaliser_px"]
+__all__ = [
+    "applicable_normalisers",
+    "area_under_curve_and_failure_rate",
+    "landmark_scores",
+    "nme_per_face",
+    "normaliser_px",
+]
 
 CURVE_STEP = 1e-4
 
@@ -35,14 +41,20 @@ def normaliser_px(
     if name in BOX_NORMALISERS and boxes_xyxy is not None:
         width, height = (np.asarray(boxes_xyxy, dtype=np.float64)[:, 2:] - np.asarray(boxes_xyxy)[:, :2]).T
         return np.sqrt(width * height) if name == "box" else np.hypot(width, height)
-    known = NORMALISERS.get(landmarks_xy.shape[1], {})
+    num_landmarks = landmarks_xy.shape[1]
+    known = NORMALISERS.get(num_landmarks, {})
     if name not in known:
         raise UnknownNameError(
-            f"No normaliser {name!r} for {landmarks_xy.shape[1]} landmarks; known:"
-            f" {', '.join([*known, *BOX_NORMALISERS])} (the last two need boxes)."
+            f"No normaliser {name!r} for {num_landmarks} landmarks; known:"
+            f" {', '.join(applicable_normalisers(num_landmarks))} (the last two need boxes)."
         )
     one_end, other_end = (landmarks_xy[:, list(indices)].mean(axis=1) for indices in known[name])
     return np.linalg.norm(one_end - other_end, axis=1)
+
+
+def applicable_normalisers(num_landmarks: int) -> tuple[str, ...]:
+    """Names that [`normaliser_px`] takes for so many landmarks; those that need boxes (`"box"`, `"diag"`) are last."""
+    return (*NORMALISERS.get(num_landmarks, {}), *BOX_NORMALISERS)
 
 
 def nme_per_face(predictions_xy: np.ndarray, landmarks_xy: np.ndarray, lengths_px: np.ndarray) -> np.ndarray:
