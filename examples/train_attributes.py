@@ -23,7 +23,7 @@ from farl_hf.training.script_arguments import parse_script_arguments
 
 
 def main():
-    run_face_training("attributes", *parse_script_arguments())
+    run_face_training("attributes", *parse_script_arguments(task="attributes"))
 
 
 if __name__ == "__main__":

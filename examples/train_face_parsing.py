@@ -22,7 +22,7 @@ from farl_hf.training.script_arguments import parse_script_arguments
 
 
 def main():
-    run_face_training("parsing", *parse_script_arguments())
+    run_face_training("parsing", *parse_script_arguments(task="parsing"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from farl_hf.training.script_arguments import parse_script_arguments
 
 
 def main():
-    run_face_training("landmarks", *parse_script_arguments())
+    run_face_training("landmarks", *parse_script_arguments(task="landmarks"))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from transformers import (
 
 from farl_hf.errors import UnknownNameError
 from farl_hf.training.face_training import run_face_training
+from farl_hf.training.recipe_files import read_recipe
 from farl_hf.training.script_arguments import parse_script_arguments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -73,6 +74,10 @@ def test_script_trains_resumes_and_leaves_a_loadable_folder(script, data_folder,
     arguments_file.write_text(json.dumps(settings(data_folder, output_dir, 4)))
     scores = run_face_training(task, *parse_script_arguments([str(arguments_file)]))
     state = json.loads((output_dir / "trainer_state.json").read_text())
+    results = json.loads((output_dir / "results.json").read_text())
+    assert results["last"]["step"] == 4
+    assert results["saved_weights"] == "last"
+    assert read_recipe(output_dir / "recipe.yaml").arguments["max_steps"] == 4
     assert state["global_step"] == 4
     assert json.loads((output_dir / "eval_results.json").read_text())[main_score] == pytest.approx(scores[main_score])
 

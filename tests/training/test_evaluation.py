@@ -10,7 +10,7 @@ from farl_hf.data.collate import collate_face_samples
 from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import UnknownNameError
 from farl_hf.labels import LAPA_LABELS
-from farl_hf.training.evaluation import make_evaluation
+from farl_hf.training.evaluation import LandmarksEvaluation, make_evaluation
 
 
 def make_batch(task, size=96, **settings):
@@ -49,11 +49,33 @@ def test_true_landmarks_have_no_error_and_a_shift_has_its_own():
     scale = batch["crop_from_photo"][:, 0, 0].mean()
     shifted = batch["labels"] + torch.tensor([5.0, 0.0]) * scale / 96
     eye_distance = 0.8 * 0.35 * 96
-    errors = evaluation.statistics(shifted, batch)[:, 0]
-    np.testing.assert_allclose(errors, 5 / eye_distance, rtol=1e-3)
-    scores = evaluation.scores(errors[:, None].numpy())
+    errors = evaluation.statistics(shifted, batch).numpy()
+    np.testing.assert_allclose(errors[:, 0], 5 / eye_distance, rtol=1e-3)
+    np.testing.assert_array_equal(evaluation.face_scores(errors), errors[:, 0])
+    scores = evaluation.scores(errors)
+    diagonal = 2 * 0.35 * 96 * np.hypot(1.0, 1.2)
+    assert scores["nme_diag"] == pytest.approx(5 / diagonal, rel=1e-3)
+    assert scores["nme_inter_ocular"] == scores["nme"]
     assert scores["nme"] == pytest.approx(5 / eye_distance, rel=1e-3)
     assert scores["failure_rate"] == 1.0
+
+
+def test_the_curve_of_nineteen_points_is_that_of_the_box():
+    evaluation = LandmarksEvaluation(None, 19)
+    assert evaluation.normalisers == ("inter_ocular", "inter_pupil", "box", "diag")
+    statistics = np.array([[0.5, 0.5, 0.06, 0.02], [0.5, 0.5, 0.08, 0.04]])
+    scores = evaluation.scores(statistics)
+    assert scores["nme"] == scores["nme_diag"] == pytest.approx(0.03)
+    assert scores["failure_rate"] == 0.5
+    without_boxes = evaluation.scores(np.array([[0.5, 0.5, np.nan, np.nan]]))
+    assert set(without_boxes) == {"nme", "nme_inter_ocular", "nme_inter_pupil"}
+
+
+def test_faces_alone_are_scored_by_the_classes_that_they_have():
+    evaluation = make_evaluation("parsing", None, ["background", "skin", "hair"])
+    perfect, half = np.diag([5, 4, 0]), np.array([[0, 0, 0], [0, 1, 1], [0, 0, 1]])
+    scores = evaluation.face_scores(np.stack([perfect.ravel(), half.ravel(), 0 * half.ravel()]))
+    np.testing.assert_allclose(scores, [1.0, 2 / 3, np.nan])
 
 
 def test_attribute_statistics_leave_out_the_unlabelled():
@@ -68,6 +90,7 @@ def test_attribute_statistics_leave_out_the_unlabelled():
     scores = evaluation.scores(statistics.numpy())
     assert scores["accuracy_attribute_3"] == pytest.approx(2 / 3)
     assert len(scores) == 1 + 3
+    np.testing.assert_array_equal(evaluation.face_scores(statistics.numpy()), [0, 1, 1])
 
 
 def test_unknown_task_is_named():

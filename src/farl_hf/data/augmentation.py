@@ -121,6 +121,30 @@ def official_landmarks(dataset: str, scale_center: float) -> AugmentationRecipe:
     )
 
 
+# What the paper describes where its code does otherwise; the text names no changes of colour for parsing.
+SUPPLEMENT_PARSING = AugmentationRecipe(
+    source="supplement, section 6: ranges for rotation and scale",
+    shift_fraction=0.01,
+    rotation_rad=math.radians(18),
+    scale_spread=0.1,
+)
+
+
+def supplement_landmarks(scale_center: float) -> AugmentationRecipe:
+    """The alignment recipe as described: a smaller shift, a Gaussian blur, neither grey pictures nor gamma."""
+    return AugmentationRecipe(
+        source="supplement, section 6; amounts of blur are ours, of noise and occlusion those of the code",
+        shift_fraction=0.01,
+        rotation_rad=math.radians(10),
+        scale_center=scale_center,
+        scale_spread=0.1,
+        occlusion=True,
+        noise_mix_probability=0.5,
+        noise_mix_max=0.5,
+        gaussian_blur_max_px=1.0,
+    )
+
+
 # Our own: wide photometric changes, because the pictures are drawn and the photographs are not.
 SYNTHETIC_COLORS = {
     "grayscale_probability": 0.1,
@@ -153,6 +177,11 @@ AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
     "w300_landmarks": official_landmarks("ibug300w", 0.8),
     "wflw_landmarks": official_landmarks("wflw", 0.8),
     "aflw19_landmarks": official_landmarks("aflw19", 1.0),
+    "lapa_parsing_supplement": SUPPLEMENT_PARSING,
+    "celebamask_parsing_supplement": SUPPLEMENT_PARSING,
+    "w300_landmarks_supplement": supplement_landmarks(0.8),
+    "wflw_landmarks_supplement": supplement_landmarks(0.8),
+    "aflw19_landmarks_supplement": supplement_landmarks(1.0),
     "celeba_attributes_frozen": AugmentationRecipe(
         source="supplement, section 6 (frozen backbone)", mirror_probability=0.5
     ),

@@ -22,6 +22,7 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
 )
 from farl_hf.data.decoding import decode_map, decode_photo, without_decoding
+from farl_hf.data.few_shot import few_shot_subset
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
@@ -76,6 +77,8 @@ class FaceSamples(Dataset):
             box is narrower than twice this) are left out.
         attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
             default.
+        data_ratio (`float`, *optional*): Part of the faces to use, by the official few-shot rule: fixed faces,
+            repeated until there are as many as in all.
         seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
         with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame
             needs.
@@ -97,6 +100,7 @@ class FaceSamples(Dataset):
         num_labels: int = 11,
         min_face_px: float = 12.0,
         attribute_columns: Sequence[int] | None = None,
+        data_ratio: float | None = None,
         seed: int = 0,
         with_photo_labels: bool = False,
     ):
@@ -113,6 +117,8 @@ class FaceSamples(Dataset):
                 f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
                 f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
             )
+        if data_ratio is not None:
+            self.records = few_shot_subset(self.records, data_ratio)
         self.photos = without_decoding(rows, PICTURE_COLUMNS[task])
         # Shared memory, so that loader workers that outlive an epoch see the new number.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()

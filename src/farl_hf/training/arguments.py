@@ -1,9 +1,12 @@
 """Training arguments of the FaRL task heads."""
 
+import os
 from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
+
+from farl_hf.errors import InvalidFaceInputError
 
 __all__ = ["FaRLTrainingArguments"]
 
@@ -43,6 +46,10 @@ class FaRLTrainingArguments(TrainingArguments):
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n,
             for short runs.
         freeze_backbone (`bool`, *optional*, defaults to `False`): The vision tower does not learn.
+        sync_batch_norm (`bool`, *optional*, defaults to `False`): Batch norms share their statistics over all
+            processes, as officially. PyTorch does this on accelerators only.
+        total_train_batch_size (`int`, *optional*): Faces per optimizer step over all processes (officially 40); sets
+            `gradient_accumulation_steps`.
     """
 
     weight_decay: float = field(default=1e-5, metadata={"help": "AdamW weight decay."})
@@ -71,11 +78,35 @@ class FaRLTrainingArguments(TrainingArguments):
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
     freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
 
+    sync_batch_norm: bool = field(
+        default=False, metadata={"help": "Batch norms share their statistics over all processes."}
+    )
+    total_train_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Faces per optimizer step over all processes; sets gradient_accumulation_steps."},
+    )
+
     def __post_init__(self):
         if not torch.accelerator.is_available():
             self.use_cpu = True  # without it, `bf16` is refused although processors have it
             self.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
+        if self.total_train_batch_size is not None:  # before the parent, which tells DeepSpeed the steps
+            self.gradient_accumulation_steps = self.accumulation_steps()
         super().__post_init__()
+
+    def accumulation_steps(self) -> int:
+        """Batches per optimizer step, such that all processes together take `total_train_batch_size` faces."""
+        one_process = "WORLD_SIZE" not in os.environ
+        num_devices = torch.cuda.device_count() if one_process and not self.use_cpu else 1
+        num_devices = max(num_devices, int(os.environ.get("WORLD_SIZE", 1)))
+        together = self.per_device_train_batch_size * num_devices
+        if self.total_train_batch_size % together:
+            raise InvalidFaceInputError(
+                f"total_train_batch_size {self.total_train_batch_size} is not a multiple of {together} "
+                f"({self.per_device_train_batch_size} faces on each of {num_devices} devices); choose another "
+                "per_device_train_batch_size."
+            )
+        return self.total_train_batch_size // together
 
     def part_learning_rates(self) -> dict[str, float]:
         """Learning rate of each part of the model."""

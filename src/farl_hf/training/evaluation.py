@@ -11,10 +11,15 @@ import numpy as np
 import torch
 
 from farl_hf.errors import UnknownNameError
-from farl_hf.labels import DEFAULT_NORMALISER
+from farl_hf.labels import BOX_NORMALISERS, DEFAULT_NORMALISER, ERROR_CURVES
 from farl_hf.metrics.attributes import attribute_accuracy
-from farl_hf.metrics.landmarks import landmark_scores, nme_per_face, normaliser_px
-from farl_hf.metrics.parsing import confusion_matrix, parsing_f1
+from farl_hf.metrics.landmarks import (
+    applicable_normalisers,
+    area_under_curve_and_failure_rate,
+    nme_per_face,
+    normaliser_px,
+)
+from farl_hf.metrics.parsing import confusion_matrix, f1_per_class, parsing_f1
 
 __all__ = [
     "AttributesEvaluation",
@@ -40,6 +45,9 @@ class FaceEvaluation(Protocol):
     def scores(self, statistics: np.ndarray) -> dict[str, float]:
         """Named scores from all rows (F, S)."""
 
+    def face_scores(self, statistics: np.ndarray) -> np.ndarray:
+        """The main score of each face alone (F,), to find the worst; NaN where a face has no label."""
+
 
 class ParsingEvaluation:
     """F1 per class from one confusion matrix over the un-warped label maps of all faces."""
@@ -63,27 +71,68 @@ class ParsingEvaluation:
         num_classes = len(self.class_names)
         return parsing_f1(statistics.sum(axis=0).reshape(num_classes, num_classes), self.class_names)
 
+    def face_scores(self, statistics: np.ndarray) -> np.ndarray:
+        """Mean F1 over the classes of each face, without background."""
+        num_classes = len(self.class_names)
+        per_class = np.array([f1_per_class(row.reshape(num_classes, num_classes))[1:] for row in statistics])
+        occurs = np.isfinite(per_class)
+        sums, counts = np.where(occurs, per_class, 0.0).sum(axis=1), occurs.sum(axis=1)
+        return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
 
 class LandmarksEvaluation:
-    """NME in photo pixels, its curve's area and the failure rate at `threshold`."""
+    """NME in photo pixels by every normaliser, area under the error curve and failure rate.
+
+    Args:
+        processor ([`FaRLImageProcessor`]): Takes points back to the photo.
+        num_landmarks (`int`): Points of a face; chooses the normalisers and the rule of the curve.
+        normaliser (`str`, *optional*): The one that the score `nme` is divided by; that of the benchmark by default.
+        curve (`tuple[str, float]`, *optional*): Normaliser and largest error of the curve; the benchmark's by default.
+    """
 
     main_score, greater_is_better = "nme", False
 
-    def __init__(self, processor: Any, num_landmarks: int, normaliser: str | None = None, threshold: float = 0.1):
-        self.processor, self.threshold = processor, threshold
-        self.normaliser = normaliser or DEFAULT_NORMALISER[num_landmarks]
+    def __init__(
+        self,
+        processor: Any,
+        num_landmarks: int,
+        normaliser: str | None = None,
+        curve: tuple[str, float] | None = None,
+    ):
+        self.processor = processor
+        self.normalisers = applicable_normalisers(num_landmarks)
+        self.normaliser = normaliser or DEFAULT_NORMALISER.get(num_landmarks, "diag")
+        self.curve_normaliser, self.threshold = curve or ERROR_CURVES.get(num_landmarks, (self.normaliser, 0.1))
 
     def statistics(self, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
-        """Errors (B, 1) float64."""
+        """Errors (B, M) float64, one column per normaliser; NaN where it needs a box that is not annotated."""
         predictions = self.processor.post_process_landmarks(outputs, batch["crop_from_photo"]).cpu().numpy()
         truth = torch.stack(batch["photo_labels"]).cpu().numpy()
         boxes = batch["box_xyxy"].cpu().numpy() if "box_xyxy" in batch else None
-        lengths = normaliser_px(truth, self.normaliser, boxes)
-        return torch.from_numpy(nme_per_face(predictions, truth, lengths))[:, None]
+        normaliser_px(truth, self.normaliser, boxes)  # says so if the main one cannot be computed
+        columns = [
+            nme_per_face(predictions, truth, normaliser_px(truth, name, boxes))
+            if boxes is not None or name not in BOX_NORMALISERS
+            else np.full(len(truth), np.nan)
+            for name in self.normalisers
+        ]
+        return torch.from_numpy(np.stack(columns, axis=1))
 
     def scores(self, statistics: np.ndarray) -> dict[str, float]:
-        """`nme`, `auc`, `failure_rate`, as fractions."""
-        return landmark_scores(statistics[:, 0], self.threshold)
+        """`nme`, `auc`, `failure_rate`, and `nme_<normaliser>`, as fractions."""
+        columns = {
+            name: errors[np.isfinite(errors)] for name, errors in zip(self.normalisers, statistics.T, strict=True)
+        }
+        means = {f"nme_{name}": float(errors.mean()) for name, errors in columns.items() if len(errors)}
+        scores = {"nme": means.get(f"nme_{self.normaliser}", float("nan"))}
+        if len(columns[self.curve_normaliser]):
+            area, failures = area_under_curve_and_failure_rate(columns[self.curve_normaliser], self.threshold)
+            scores |= {"auc": area, "failure_rate": failures}
+        return scores | means
+
+    def face_scores(self, statistics: np.ndarray) -> np.ndarray:
+        """Error of each face by the main normaliser."""
+        return statistics[:, self.normalisers.index(self.normaliser)]
 
 
 class AttributesEvaluation:
@@ -106,6 +155,12 @@ class AttributesEvaluation:
         labelled = statistics != -100
         correct = (statistics == 1) & labelled
         return attribute_accuracy(correct.sum(axis=0), labelled.sum(axis=0), self.attribute_names)
+
+    def face_scores(self, statistics: np.ndarray) -> np.ndarray:
+        """Share of the labelled attributes of each face that are right."""
+        labelled = (statistics != -100).sum(axis=1)
+        correct = (statistics == 1).sum(axis=1)
+        return np.divide(correct, labelled, out=np.full(len(correct), np.nan), where=labelled > 0)
 
 
 def make_evaluation(task: str, processor: Any, label_names: Sequence[str]) -> FaceEvaluation:

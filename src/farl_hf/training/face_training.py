@@ -1,8 +1,9 @@
 """The whole training of one task model, from parsed arguments to a checkpoint folder that loads as a pipeline.
 
-The scripts of `examples/` are a few lines around [`run_face_training`].
+The scripts of `examples/` and `farl-hf train` are a few lines around [`run_face_training`].
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
+from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
 from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
@@ -19,11 +21,14 @@ from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.benchmark_protocols import shared_protocol
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
+from farl_hf.training.recipe_files import save_resolved_recipe
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
 from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
 from farl_hf.training.trainer import FaRLTrainer
+from farl_hf.training.training_results import training_results, write_json
 
 __all__ = ["run_face_training"]
 
@@ -31,7 +36,6 @@ logger = logging.get_logger(__name__)
 
 LABEL_SETS = {"lapa": LAPA_LABELS, "celebamask": CELEBAMASK_LABELS}
 SCRATCH_IMAGE_SIZE = 224
-NUM_LANDMARKS = 68  # of 300-W, and of the synthetic faces
 
 
 def run_face_training(
@@ -51,6 +55,9 @@ def run_face_training(
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     task = FACE_TASK_SETTINGS[task_name]
+    model_args, data_args = with_protocol(model_args, data_args)
+    if training_args.do_train and training_args.should_save:
+        save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(data_args, training_args)
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
@@ -69,20 +76,43 @@ def run_face_training(
     )
     if training_args.do_train:
         train(trainer, training_args)
-    return evaluate(trainer, training_args) if training_args.do_eval else {}
+    history = list(trainer.state.log_history)
+    scores = evaluate(trainer, training_args) if training_args.do_eval else {}
+    if training_args.do_train and training_args.do_eval and training_args.should_save:
+        write_results(trainer, task_name, data_args, history)
+    return scores
+
+
+def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple[ModelArguments, DataArguments]:
+    """The arguments with what was not given taken from the data set's protocol."""
+    protocol = shared_protocol(listed(data_args.dataset_name))
+    box_scale = protocol.box_scale if model_args.box_scale is None else model_args.box_scale
+    return replace(model_args, box_scale=box_scale), replace(
+        data_args,
+        alignment=data_args.alignment or protocol.alignment,
+        label_set=data_args.label_set or protocol.label_set or "lapa",
+        min_face_px=protocol.min_face_px if data_args.min_face_px is None else data_args.min_face_px,
+    )
+
+
+def listed(names: str | list[str]) -> list[str]:
+    """Names of data sets; a JSON file may give a single one as a word."""
+    return [names] if isinstance(names, str) else names
 
 
 def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
     """The data set's splits, no larger than asked for."""
     limits = dict.fromkeys(SPLITS, 0)  # what is neither trained nor evaluated on need not be rendered
     limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
-    names = [data_args.dataset_name] if isinstance(data_args.dataset_name, str) else data_args.dataset_name
+    names = listed(data_args.dataset_name)
+    folder = {} if data_args.data_dir is None else {"data_dir": data_args.data_dir}
     splits = load_face_datasets(
         names,
         data_args.dataset_config_name,
         num_photos={split: count for split, count in limits.items() if count is not None},
         cache_dir=data_args.cache_dir,
         num_proc=data_args.preprocessing_num_workers,
+        **folder,
     )
     needed = [
         *(["train"] if training_args.do_train else []),
@@ -110,10 +140,18 @@ def names_of_labels(
     if task.name == "attributes":
         return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
-        return [f"point_{index}" for index in range(NUM_LANDMARKS)]
+        return [f"point_{index}" for index in range(count_landmarks(splits["train"]))]
     if data_args.label_set not in LABEL_SETS:
         raise UnknownNameError(f"{data_args.label_set!r} is not a label set. Known: {', '.join(LABEL_SETS)}.")
     return list(LABEL_SETS[data_args.label_set])
+
+
+def count_landmarks(rows: Any) -> int:
+    """Landmarks of a face; all faces of a data set have as many."""
+    for faces in rows["landmarks_xy"] if "landmarks_xy" in rows.column_names else ():
+        if faces:
+            return len(faces[0])
+    raise InvalidFaceInputError("No photo of the training split has landmarks_xy; choose a data set with landmarks.")
 
 
 def names_of_labelled_attributes(rows: Any) -> list[str]:
@@ -131,6 +169,9 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
     settings: dict[str, Any] = {
         "warp_factor": model_args.warp_factor,
         "face_scale": model_args.face_scale,
+        "box_scale": model_args.box_scale,
+        "pixel_grid": model_args.pixel_grid,
+        "score_size": model_args.score_size,
         "size": square(model_args.image_size) if model_args.image_size else None,
     }
     given = {name: value for name, value in settings.items() if value is not None}
@@ -203,7 +244,12 @@ def make_samples(
         synthetic = is_synthetic(splits["train"])
         recipe = data_args.augmentation or (task.synthetic_augmentation if synthetic else task.official_augmentation)
         logger.warning(f"Augmentation recipe: {recipe}.")
-        train_samples = FaceSamples(splits["train"], processor, task.name, recipe, **settings)
+        changes = get_augmentation_recipe(recipe)
+        if data_args.mirror_probability is not None:
+            changes = replace(changes, mirror_probability=data_args.mirror_probability)
+        train_samples = FaceSamples(
+            splits["train"], processor, task.name, changes, data_ratio=data_args.train_data_ratio, **settings
+        )
     if training_args.do_eval:
         rows = splits[data_args.eval_split]
         eval_samples = FaceSamples(rows, processor, task.name, with_photo_labels=True, **settings)
@@ -237,3 +283,20 @@ def evaluate(trainer: FaRLTrainer, training_args: FaRLTrainingArguments) -> dict
     trainer.log_metrics("eval", scores)
     trainer.save_metrics("eval", scores)
     return scores
+
+
+def write_results(
+    trainer: FaRLTrainer, task_name: str, data_args: DataArguments, history: list[dict[str, float]]
+) -> None:
+    """Writes `results.json`: best and last evaluation; `history` is the log from before the final evaluation.
+
+    With `load_best_model_at_end` the final one measures the best weights again, at the last step.
+    """
+    args, evaluation = trainer.args, trainer.evaluation
+    saved = "best" if args.load_best_model_at_end else "last"
+    history = history if saved == "best" else trainer.state.log_history
+    names, split = listed(data_args.dataset_name), data_args.eval_split
+    results = training_results(
+        task_name, names, split, evaluation.main_score, evaluation.greater_is_better, history, saved
+    )
+    write_json(Path(args.output_dir) / "results.json", results)

@@ -1,14 +1,18 @@
 """Command-line arguments shared by the training scripts."""
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from transformers import HfArgumentParser
 
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.recipe_files import as_flags, read_recipe
 
-__all__ = ["DataArguments", "ModelArguments", "parse_script_arguments"]
+__all__ = ["DataArguments", "ModelArguments", "parse_recipe_arguments", "parse_script_arguments"]
 
 
 @dataclass
@@ -31,6 +35,16 @@ class ModelArguments:
     )
     face_scale: float | None = field(
         default=None, metadata={"help": "Scale of the alignment template; smaller shows more around the face."}
+    )
+    box_scale: float | None = field(
+        default=None,
+        metadata={"help": "Share of the crop that a box fills, with --alignment box. Default: the data set's rule."},
+    )
+    pixel_grid: str | None = field(
+        default=None, metadata={"help": "half_pixel, or integer: the warp of the official training code."}
+    )
+    score_size: int | None = field(
+        default=None, metadata={"help": "Parsing: side to which class scores are upsampled before labels are read."}
     )
     hidden_size: int | None = field(default=None, metadata={"help": "From scratch: width of the vision tower."})
     num_hidden_layers: int | None = field(default=None, metadata={"help": "From scratch: blocks of the vision tower."})
@@ -70,20 +84,41 @@ class DataArguments:
     dataset_config_name: str | None = field(
         default=None, metadata={"help": "Configuration of the data set; portraits or scenes for synthetic_faces."}
     )
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder of a published data set, as its owners distribute it."}
+    )
     cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data is kept."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that prepare data."})
     max_train_samples: int | None = field(default=None, metadata={"help": "At most so many training photos."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "At most so many evaluation photos."})
     eval_split: str = field(default="validation", metadata={"help": "Split evaluated during and after training."})
-    alignment: str = field(
-        default="points", metadata={"help": "What places the crop: the five points, the box, or the whole photo."}
+    alignment: str | None = field(
+        default=None,
+        metadata={"help": "What places the crop: points, box or whole. Default: the data set's rule, else points."},
     )
     augmentation: str | None = field(
         default=None,
         metadata={"help": "Recipe of farl_hf.data.augmentation. Default: the task's official or synthetic one."},
     )
-    label_set: str = field(default="lapa", metadata={"help": "Parsing classes: lapa (11) or celebamask (19)."})
-    min_face_px: float = field(default=12.0, metadata={"help": "Faces with nearer eyes (pixels) are left out."})
+    mirror_probability: float | None = field(
+        default=None,
+        metadata={
+            "help": "Chance of a left-right mirror, which swaps labels and points. Default: the augmentation's."
+        },
+    )
+    train_data_ratio: float | None = field(
+        default=None, metadata={"help": "Part of the training faces to use, by the official few-shot rule."}
+    )
+    label_set: str | None = field(
+        default=None,
+        metadata={"help": "Parsing classes: lapa (11) or celebamask (19). Default: the data set's, else lapa."},
+    )
+    min_face_px: float | None = field(
+        default=None,
+        metadata={
+            "help": "Faces with nearer eyes (pixels) are left out. Default: none of a published data set's, else 12."
+        },
+    )
 
 
 def given_settings(arguments: ModelArguments, names: tuple[str, ...]) -> dict[str, float]:
@@ -92,11 +127,57 @@ def given_settings(arguments: ModelArguments, names: tuple[str, ...]) -> dict[st
 
 
 def parse_script_arguments(
-    arguments: list[str] | None = None,
+    arguments: list[str] | None = None, task: str | None = None
 ) -> tuple[ModelArguments, DataArguments, FaRLTrainingArguments]:
-    """Reads flags, or one JSON file when that is the only argument."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = HfArgumentParser((ModelArguments, DataArguments, FaRLTrainingArguments))
+    """Reads flags, or one JSON file when that is the only argument.
+
+    `--recipe NAME_OR_FILE` stands for the arguments of that recipe; flags after or before it win over it.
+
+    Args:
+        arguments (`list[str]`, *optional*): Words of the command line; the process's by default.
+        task (`str`, *optional*): What the script trains; a recipe for something else is refused.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        return parser.parse_json_file(str(Path(arguments[0]).resolve()))
-    return parser.parse_args_into_dataclasses(arguments)
+        return make_parser().parse_json_file(str(Path(arguments[0]).resolve()))
+    if "--recipe" in arguments:
+        place = arguments.index("--recipe")
+        if place + 1 == len(arguments):
+            raise InvalidFaceInputError("--recipe takes the name or the file of a recipe.")
+        flags = arguments[:place] + arguments[place + 2 :]
+        return parse_recipe_arguments(arguments[place + 1], flags=flags, task=task)[1:]
+    return make_parser().parse_args_into_dataclasses(arguments)
+
+
+def parse_recipe_arguments(
+    name_or_file: str, overrides: dict[str, Any] | None = None, flags: Sequence[str] = (), task: str | None = None
+) -> tuple[str, ModelArguments, DataArguments, FaRLTrainingArguments]:
+    """Arguments of a recipe.
+
+    Args:
+        name_or_file (`str`): Recipe, see [`read_recipe`].
+        overrides (`dict[str, Any]`, *optional*): Values that replace the recipe's; None returns to the default.
+        flags (`Sequence[str]`, *optional*): Words of a command line that win over both.
+        task (`str`, *optional*): The only task that is welcome.
+
+    Returns:
+        `tuple`: Task, model, data and training arguments.
+    """
+    recipe = read_recipe(name_or_file)
+    if task not in (None, recipe.task):
+        raise UnknownNameError(f"The recipe {name_or_file} is for {recipe.task}; this script trains {task}.")
+    words = as_flags(recipe.arguments | (overrides or {}), argument_names())
+    return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
+
+
+def make_parser() -> HfArgumentParser:
+    """The parser of all training arguments."""
+    return HfArgumentParser(ARGUMENT_GROUPS)
+
+
+def argument_names() -> list[str]:
+    """Names of all training arguments."""
+    return [argument.name for group in ARGUMENT_GROUPS for argument in fields(group) if argument.init]
+
+
+ARGUMENT_GROUPS = (ModelArguments, DataArguments, FaRLTrainingArguments)

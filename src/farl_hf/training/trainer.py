@@ -11,6 +11,7 @@ from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from farl_hf.data.collate import collate_face_samples
+from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation import FaceEvaluation
@@ -29,9 +30,9 @@ class FaRLTrainer(Trainer):
         model (`PreTrainedModel`): [`FaRLForFaceParsing`], [`FaRLForLandmarks`] or [`FaRLForAttributes`].
         args ([`FaRLTrainingArguments`]): Recipe.
         evaluation ([`FaceEvaluation`], *optional*): Scores of the evaluation samples, which must be made
-        `with_photo_labels`. **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`,
-        so that every checkpoint
-            folder holds it and loads as a pipeline.
+            `with_photo_labels`.
+        **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`, so that every
+            checkpoint folder holds it and loads as a pipeline.
 
     While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved
     use their moving average.
@@ -42,6 +43,8 @@ class FaRLTrainer(Trainer):
     ):
         if args.freeze_backbone:
             freeze_backbone(model)
+        if args.sync_batch_norm and args.world_size > 1:
+            model = with_shared_batch_norms(model, args)
         self.evaluation = evaluation
         if evaluation is not None:
             kwargs.setdefault("compute_metrics", self.scores_of_predictions)
@@ -148,6 +151,16 @@ class FaRLTrainer(Trainer):
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+def with_shared_batch_norms(model: nn.Module, args: FaRLTrainingArguments) -> nn.Module:
+    """The model with batch norms whose statistics are those of all processes' faces; weights keep their names."""
+    if args.device.type == "cpu":
+        raise InvalidFaceInputError(
+            "sync_batch_norm works on accelerators only, but the training runs on processors; leave it off "
+            "(--sync_batch_norm false, or --set sync_batch_norm=false)."
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def without_photo_keys(batch: dict[str, Any]) -> dict[str, Any]:

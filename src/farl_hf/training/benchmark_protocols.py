@@ -1,0 +1,51 @@
+"""How each published data set is cropped and labelled in the paper's protocol, as a table.
+
+Sources: FacePerceiver/FaRL, `farl/experiments/{face_parsing,face_alignment}` (augmenters) and `farl/datasets`; the
+paper's supplement, section 6, for attributes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["BENCHMARK_PROTOCOLS", "BenchmarkProtocol", "shared_protocol"]
+
+
+@dataclass(frozen=True)
+class BenchmarkProtocol:
+    """What of a data set's protocol holds for training and evaluation alike.
+
+    Args:
+        task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`; empty for data that serves all.
+        alignment (`str`): What places the crop, see [`FaceSamples`].
+        box_scale (`float`, *optional*): Share of the crop that the annotated box fills.
+        label_set (`str`, *optional*): Parsing classes of the label maps.
+        min_face_px (`float`): Faces with nearer eyes are left out; the published protocols leave none out.
+    """
+
+    task: str
+    alignment: str = "points"
+    box_scale: float | None = None
+    label_set: str | None = None
+    min_face_px: float = 0.0
+
+
+# For data that no paper has a rule for.
+OWN_PROTOCOL = BenchmarkProtocol(task="", label_set="lapa", min_face_px=12.0)
+
+BENCHMARK_PROTOCOLS = {
+    "lapa": BenchmarkProtocol(task="parsing", label_set="lapa"),
+    # Photos are aligned crops already, so the matrix is a plain scaling.
+    "celebamask_hq": BenchmarkProtocol(task="parsing", alignment="whole", label_set="celebamask"),
+    # `scale_mu` of the configurations.
+    "w300": BenchmarkProtocol(task="landmarks", alignment="box", box_scale=0.8),
+    "wflw": BenchmarkProtocol(task="landmarks", alignment="box", box_scale=0.8),
+    "aflw19": BenchmarkProtocol(task="landmarks", alignment="box", box_scale=1.0),
+    "celeba": BenchmarkProtocol(task="attributes"),
+    "lfwa": BenchmarkProtocol(task="attributes"),
+}
+
+
+def shared_protocol(dataset_names: Sequence[str]) -> BenchmarkProtocol:
+    """The protocol of a data set, or of several joined ones that have the same; else `OWN_PROTOCOL`."""
+    protocols = {BENCHMARK_PROTOCOLS.get(name, OWN_PROTOCOL) for name in dataset_names}
+    return protocols.pop() if len(protocols) == 1 else OWN_PROTOCOL

@@ -1,0 +1,78 @@
+"""`results.json` of a training: the best and the last evaluation, each named as what it is.
+
+The paper reports its best epoch, chosen on the test set itself; the last epoch is up to 0.8 points worse. A number
+without that word is of no use, so both are written, with what they were measured on.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["best_and_last", "scores_in", "training_results", "write_json"]
+
+RUNTIME_PARTS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+
+
+def training_results(
+    task: str,
+    dataset_names: Sequence[str],
+    split: str,
+    main_score: str,
+    greater_is_better: bool,
+    log_history: Sequence[dict[str, Any]],
+    saved: str,
+) -> dict[str, Any]:
+    """What `results.json` holds.
+
+    Args:
+        task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        dataset_names (`Sequence[str]`), split (`str`): What was evaluated.
+        main_score (`str`): Name of the score by which the best evaluation is chosen.
+        greater_is_better (`bool`): Its direction.
+        log_history (`Sequence[dict]`): The Trainer's, from before the final weights were replaced by the best.
+        saved (`str`): `"best"` or `"last"`: which of them `model.safetensors` in the output folder is.
+    """
+    best, last = best_and_last(log_history, main_score, greater_is_better)
+    return {
+        "task": task,
+        "dataset": list(dataset_names),
+        "split": split,
+        "main_score": main_score,
+        "greater_is_better": greater_is_better,
+        "best_is": f"the best of all evaluations by {main_score} on the split {split} itself, as in the paper",
+        "saved_weights": saved,
+        "best": best,
+        "last": last,
+    }
+
+
+def best_and_last(
+    log_history: Sequence[dict[str, Any]], main_score: str, greater_is_better: bool
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The best (the earliest of equals) and the last evaluation: `epoch`, `step`, `scores`; None without any."""
+    evaluations = [entry for entry in log_history if f"eval_{main_score}" in entry]
+    if not evaluations:
+        return None, None
+    sign = 1 if greater_is_better else -1
+    best = max(evaluations, key=lambda entry: sign * entry[f"eval_{main_score}"])
+    return as_evaluation(best), as_evaluation(evaluations[-1])
+
+
+def as_evaluation(entry: dict[str, Any]) -> dict[str, Any]:
+    """One entry of the Trainer's log."""
+    return {"epoch": entry.get("epoch"), "step": entry.get("step"), "scores": scores_in(entry, "eval_")}
+
+
+def scores_in(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
+    """The scores among the Trainer's metrics, without prefix and without running times."""
+    named = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    return {name: value for name, value in named.items() if name not in RUNTIME_PARTS}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes beside, then puts in place, so that no half of a file is ever read."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(unfinished, path)

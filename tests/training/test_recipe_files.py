@@ -1,0 +1,134 @@
+"""Every recipe as it is shipped, and the rules of recipe files."""
+
+import re
+
+import pytest
+
+from farl_hf.data.augmentation import get_augmentation_recipe
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.benchmark_protocols import BENCHMARK_PROTOCOLS, shared_protocol
+from farl_hf.training.recipe_files import RECIPE_NAMES, RECIPES_FOLDER, parse_overrides, read_recipe
+from farl_hf.training.script_arguments import parse_recipe_arguments, parse_script_arguments
+
+# FaRL:farl/experiments: epochs and learning rate of the head; the augmentation follows the name of the data set.
+RELEASED = {
+    "lapa": (300, 1e-3),
+    "celebamask_hq": (300, 1e-3),
+    "w300": (250, 1e-2),
+    "wflw": (150, 1e-2),
+    "aflw19": (150, 1e-2),
+}
+DATASETS = (*RELEASED, "celeba", "lfwa")
+
+
+def test_every_experiment_has_a_recipe():
+    experiments = {f"{name}_{size}_{mode}" for name in DATASETS for size in (224, 448) for mode in MODES}
+    as_described = {f"{name}_448_finetuned_supplement" for name in RELEASED}
+    assert set(RECIPE_NAMES) == experiments | as_described
+
+
+MODES = ("frozen", "finetuned")
+
+
+@pytest.mark.parametrize("name", RECIPE_NAMES)
+def test_recipes_resolve_to_what_their_names_say(name, tmp_path):
+    dataset, size, mode = re.fullmatch(r"(.*)_(224|448)_(frozen|finetuned)(?:_supplement)?", name).groups()
+    task, model_args, data_args, args = parse_recipe_arguments(name, {"output_dir": str(tmp_path)})
+    assert data_args.dataset_name == [dataset]
+    assert task == BENCHMARK_PROTOCOLS[dataset].task
+    assert model_args.image_size == int(size)
+    assert args.freeze_backbone == (mode == "frozen")
+    assert args.load_best_model_at_end
+    assert data_args.eval_split == "test"
+    augmentation = get_augmentation_recipe(data_args.augmentation)
+    if dataset in RELEASED:
+        assert (args.num_train_epochs, args.head_learning_rate) == RELEASED[dataset]
+        assert augmentation.mirror_probability == 0
+        assert augmentation.shift_fraction == (0.05 if task == "landmarks" and "supplement" not in name else 0.01)
+    if task == "landmarks":
+        assert augmentation.scale_center == model_args.box_scale == BENCHMARK_PROTOCOLS[dataset].box_scale
+
+
+@pytest.mark.parametrize("name", RECIPE_NAMES)
+def test_a_recipe_begins_with_its_command(name):
+    first = (RECIPES_FOLDER / f"{name}.yaml").read_text().splitlines()[0]
+    assert first == f"# farl-hf train {name} --data_dir DIR --output_dir runs/{name}"
+
+
+def test_numbers_of_the_shared_base_are_the_official_ones(tmp_path):
+    *_, args = parse_recipe_arguments("lapa_448_finetuned", {"output_dir": str(tmp_path)})
+    assert (args.backbone_learning_rate, args.weight_decay, args.ema_decay) == (1e-4, 1e-5, 0.999)
+    assert (args.milestone_epochs, args.milestone_factor, args.max_grad_norm) == ([200], 0.1, 0)
+    assert (args.adam_beta1, args.adam_beta2, args.warmup_steps) == (0.9, 0.999, 0)
+    assert args.per_device_train_batch_size * args.gradient_accumulation_steps == 40
+
+
+def test_overrides_win_and_null_unsets(tmp_path):
+    overrides = parse_overrides(["num_train_epochs=3", "milestone_epochs=[1, 2]", "score_size=null", "optim=sgd"])
+    _, model_args, _, args = parse_recipe_arguments(
+        "lapa_448_frozen", overrides | {"output_dir": str(tmp_path)}, flags=["--num_train_epochs", "4"]
+    )
+    assert (args.num_train_epochs, args.milestone_epochs, model_args.score_size) == (4, [1, 2], None)
+    assert args.optim == "sgd"
+
+
+def test_scripts_take_recipes_and_flags_win(tmp_path):
+    words = ["--recipe", "w300_224_frozen", "--output_dir", str(tmp_path), "--num_train_epochs", "2"]
+    model_args, _, args = parse_script_arguments(words, task="landmarks")
+    assert (model_args.image_size, args.num_train_epochs, args.freeze_backbone) == (224, 2, True)
+    with pytest.raises(UnknownNameError, match="is for landmarks; this script trains parsing"):
+        parse_script_arguments(words, task="parsing")
+    with pytest.raises(InvalidFaceInputError, match="--recipe takes"):
+        parse_script_arguments(["--recipe"], task="parsing")
+
+
+def test_bases_are_merged_in_order_and_own_values_win(tmp_path):
+    (tmp_path / "first.yaml").write_text("image_size: 32\nseed: 1\ntask: parsing\n")
+    (tmp_path / "second.yaml").write_text("seed: 2\n")
+    (tmp_path / "own.yaml").write_text("base: [first, second]\nimage_size: 64\n")
+    recipe = read_recipe(tmp_path / "own.yaml")
+    assert (recipe.task, recipe.arguments) == ("parsing", {"image_size": 64, "seed": 2})
+    (tmp_path / "packaged.yaml").write_text("base: lapa_224_frozen\n")
+    assert read_recipe(tmp_path / "packaged.yaml").arguments["freeze_backbone"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: own\n", "base of itself"),
+        ("base: nowhere\n", "neither a recipe nor a YAML file"),
+        ("seed: 1\n", "names no task"),
+        ("- seed\n", "holds no"),
+        ("seed: [1\n", "cannot be read as YAML"),
+        ("task: parsing\nlearning_rat: 1\n", "no training argument 'learning_rat'. Near it: learning_rate"),
+    ],
+)
+def test_wrong_recipes_are_explained(text, message, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UnknownNameError, match=re.escape(message)):
+        parse_recipe_arguments(str(path), {"output_dir": str(tmp_path)})
+
+
+def test_near_names_are_suggested():
+    with pytest.raises(UnknownNameError, match="lapa_448_frozen"):
+        read_recipe("lapa_448_freeze")
+    with pytest.raises(UnknownNameError, match="key=value"):
+        parse_overrides(["seed"])
+
+
+def test_the_total_batch_sets_the_accumulation(tmp_path, monkeypatch):
+    settings = {"output_dir": str(tmp_path), "per_device_train_batch_size": 5, "total_train_batch_size": 40}
+    assert FaRLTrainingArguments(**settings).gradient_accumulation_steps == 8
+    arguments = FaRLTrainingArguments(**settings)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert arguments.accumulation_steps() == 2
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InvalidFaceInputError, match="40 is not a multiple of 15"):
+        arguments.accumulation_steps()
+
+
+def test_joined_data_sets_share_a_protocol_or_have_none():
+    assert shared_protocol(["w300", "wflw"]).box_scale == 0.8
+    assert shared_protocol(["w300", "aflw19"]).alignment == "points"
