@@ -38,6 +38,8 @@ def test_unknown_names_are_refused():
 def test_errors_refine_builtin_ones():
     refined = {
         "ConversionError": ValueError,
+        "DatasetWriteError": OSError,
+        "InvalidDatasetError": ValueError,
         "InvalidFaceInputError": ValueError,
         "MissingExtraError": ImportError,
         "DownloadError": OSError,

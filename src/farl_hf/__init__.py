@@ -29,10 +29,13 @@ _MODULES = {
     "metrics": ("metric",),
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
     "checkpoints": ("checkpoint",),
+    "data": ("load_face_dataset",),
     "errors": (
         "ConversionError",
+        "DatasetWriteError",
         "DownloadError",
         "FaRLError",
+        "InvalidDatasetError",
         "InvalidFaceInputError",
         "MissingExtraError",
         "NotACheckpointError",

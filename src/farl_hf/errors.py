@@ -2,8 +2,10 @@
 
 __all__ = [
     "ConversionError",
+    "DatasetWriteError",
     "DownloadError",
     "FaRLError",
+    "InvalidDatasetError",
     "InvalidFaceInputError",
     "MissingExtraError",
     "NotACheckpointError",
@@ -22,8 +24,16 @@ class ConversionError(FaRLError, ValueError):
     """A file of published weights that cannot be turned into a checkpoint: damaged, of another kind, or unsafe."""
 
 
+class DatasetWriteError(FaRLError, OSError):
+    """A prepared data set that could not be stored: the disk is full, or the place cannot be written."""
+
+
 class DownloadError(FaRLError, OSError):
     """A published file that could not be fetched, is not the one that it was, or could not be stored."""
+
+
+class InvalidDatasetError(FaRLError, ValueError):
+    """Raw files of a published data set that are missing, incomplete, or contradict its documented layout."""
 
 
 class InvalidFaceInputError(FaRLError, ValueError):

@@ -1,14 +1,16 @@
 """Data sets by name, in the common row shape."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 
+from farl_hf.data.published_datasets import PUBLISHED_DATASETS
 from farl_hf.errors import MissingExtraError, UnknownNameError
 
-__all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets"]
+__all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets", "published_builder"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -17,43 +19,128 @@ def load_face_dataset(
     name: str,
     config_name: str | None = None,
     *,
+    data_dir: str | os.PathLike | None = None,
+    split: str | None = None,
+    streaming: bool = False,
+    bad_photos: str | None = None,
+    check_counts: bool = True,
     num_photos: dict[str, int] | None = None,
     cache_dir: str | None = None,
     num_proc: int | None = None,
-) -> dict[str, Any]:
-    """Splits of a data set.
+) -> Any:
+    """A data set of faces, one row per photo, in the columns of docs/conventions.md.
 
     Args:
-        name (`str`): `"synthetic_faces"`, a folder written by `save_to_disk`, or any name that
-            `datasets.load_dataset` takes, with columns in the common row shape.
-        config_name (`str`, *optional*): Configuration; `"portraits"` or `"scenes"` for the synthetic faces.
+        name (`str`): A published data set (`"lapa"`, `"celebamask_hq"`, `"celeba"`, `"lfwa"`, `"w300"`, `"wflw"`,
+            `"aflw19"`, `"widerface"`), which is read from `data_dir`; `"synthetic_faces"`; a folder written by
+            `save_to_disk` or `farl-hf data convert`; or any name that `datasets.load_dataset` takes, with columns in
+            the common row shape.
+        config_name (`str`, *optional*): Configuration: `"portraits"` or `"scenes"` of the synthetic faces; those of
+            the published data sets are in docs/datasets.md.
+        data_dir (`str`, *optional*): Folder of a published data set, as its owners distribute it.
+        split (`str`, *optional*): Only this split; then the result is the split itself.
+        streaming (`bool`, *optional*, defaults to `False`): Read while iterating, without a cache.
+        bad_photos (`str`, *optional*): Of a published data set, what to do with photos that are missing, unreadable or
+            contradict their annotation: `"raise"` and `"skip"` (named and counted in the log) look at all of them
+            first; by default they raise when they are met.
+        check_counts (`bool`, *optional*, defaults to `True`): Warn when a split of a published data set has another
+            size than published.
         num_photos (`dict[str, int]`, *optional*): At most so many photos of a split; 0 leaves the split out. The
             synthetic faces render no more than that.
         cache_dir (`str`, *optional*): Where prepared data is kept.
         num_proc (`int`, *optional*): Processes that prepare it.
 
     Returns:
-        `dict[str, datasets.Dataset]`: Splits by name.
+        `dict[str, datasets.Dataset]`: Splits by name (`IterableDataset` when streaming); with `split` that split.
+
+    Raises:
+        UnknownNameError: No such data set, configuration or split.
+        InvalidDatasetError: The folder of a published data set is missing, of another data set, or incomplete. The
+            message says where the data set comes from, its licence, and what the folder must hold.
+        UnreadablePhotoError: With `bad_photos="raise"`, a picture cannot be decoded.
+        DatasetWriteError: The cache cannot be written.
+        MissingExtraError: A package that reads this data set is not installed.
+
+    Example:
+        >>> from farl_hf import load_face_dataset
+        >>> rows = load_face_dataset("synthetic_faces", split="test", streaming=True)
+        >>> sorted(next(iter(rows)))[:3]
+        ['attributes', 'boxes_xyxy', 'caption']
     """
     try:
-        import datasets
+        import datasets  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError('Training needs the `datasets` package: pip install "farl-hf[train]".') from error
-    num_photos = num_photos or {}
+        raise MissingExtraError('Data sets need the `datasets` package: pip install "farl-hf[train]".') from error
+    num_photos = dict(num_photos or {})
+    wanted = (split,) if split is not None else None
     if name == "synthetic_faces":
-        return load_synthetic_faces(config_name or "portraits", num_photos, cache_dir, num_proc)
+        splits = load_synthetic_faces(config_name, num_photos, wanted, streaming, cache_dir, num_proc)
+    elif name in PUBLISHED_DATASETS:
+        left_in = wanted or tuple(other for other in PUBLISHED_DATASETS[name].counts if num_photos.get(other) != 0)
+        settings = {"bad_photos": bad_photos, "check_counts": check_counts}
+        if len(left_in) < len(PUBLISHED_DATASETS[name].counts):
+            settings["splits"] = left_in
+        builder = published_builder(name, config_name, data_dir, cache_dir=cache_dir, **settings)
+        splits = streamed(builder) if streaming else prepared(builder, num_proc)
+    else:
+        splits = load_other(name, config_name, streaming, cache_dir, num_proc)
+    splits = {
+        found: limited(rows, num_photos.get(found)) for found, rows in splits.items() if num_photos.get(found) != 0
+    }
+    if split is None:
+        return splits
+    if split not in splits:
+        raise UnknownNameError(f"The data set {name!r} has no split {split!r}; it has: {', '.join(splits)}.")
+    return splits[split]
+
+
+def published_builder(
+    name: str, config_name: str | None = None, data_dir: str | os.PathLike | None = None, **settings: Any
+) -> Any:
+    """The `datasets` builder of a published data set; `settings` are those of [`FaceDatasetConfig`] and `cache_dir`.
+
+    Raises:
+        UnknownNameError: The data set has no such configuration.
+    """
+    builder_class = PUBLISHED_DATASETS[name].builder_class()
+    config_name = config_name or builder_class.DEFAULT_CONFIG_NAME
+    known = [config.name for config in builder_class.BUILDER_CONFIGS]
+    if config_name not in known:
+        raise UnknownNameError(f"{name} has no configuration {config_name!r}. Known: {', '.join(known)}.")
+    folder = None if data_dir is None else os.path.abspath(os.path.expanduser(data_dir))
+    return builder_class(config_name=config_name, data_dir=folder, **settings)
+
+
+def prepared(builder: Any, num_proc: int | None) -> dict[str, Any]:
+    """All splits of a builder, from the cache when they are there."""
+    builder.download_and_prepare(num_proc=num_proc)
+    return {str(split): builder.as_dataset(split=split) for split in builder.info.splits}
+
+
+def streamed(builder: Any) -> dict[str, Any]:
+    """All splits of a builder, made while iterating."""
+    return dict(builder.as_streaming_dataset())
+
+
+def load_other(
+    name: str, config_name: str | None, streaming: bool, cache_dir: str | None, num_proc: int | None
+) -> dict[str, Any]:
+    """A folder, or a name that `datasets` knows."""
+    import datasets
+
     if Path(name, "dataset_dict.json").is_file():
         splits = datasets.load_from_disk(name)
-    else:
-        try:
-            splits = datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc)
-        except (FileNotFoundError, HFValidationError) as error:
-            raise UnknownNameError(
-                f"There is no data set {name!r}; expected synthetic_faces, a folder or a name on the Hub ({error})."
-            ) from error
-    return {
-        split: limited(rows, num_photos.get(split)) for split, rows in splits.items() if num_photos.get(split) != 0
-    }
+        return {split: rows.to_iterable_dataset() for split, rows in splits.items()} if streaming else dict(splits)
+    try:
+        return dict(
+            datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)
+        )
+    except (FileNotFoundError, ConnectionError, HFValidationError) as error:
+        known = ", ".join(PUBLISHED_DATASETS)
+        raise UnknownNameError(
+            f"There is no data set {name!r}; expected synthetic_faces, one of {known} (with data_dir), a folder or a"
+            f" name on the Hub ({error})."
+        ) from error
 
 
 def load_face_datasets(
@@ -81,17 +168,24 @@ def is_synthetic(rows: Any) -> bool:
 
 
 def load_synthetic_faces(
-    config_name: str, num_photos: dict[str, int], cache_dir: str | None, num_proc: int | None
+    config_name: str | None,
+    num_photos: dict[str, int],
+    wanted: Sequence[str] | None,
+    streaming: bool,
+    cache_dir: str | None,
+    num_proc: int | None,
 ) -> dict[str, Any]:
     """Renders (or finds in the cache) the synthetic faces."""
     from farl_hf.data.synthetic_faces import SyntheticFaces
 
-    sizes = {f"num_{split}": count for split, count in num_photos.items()}
-    builder = SyntheticFaces(config_name=config_name, cache_dir=cache_dir, **sizes)
-    builder.download_and_prepare(num_proc=num_proc)
-    return {split: builder.as_dataset(split=split) for split in SPLITS if num_photos.get(split) != 0}
+    left_out = () if wanted is None else [split for split in SPLITS if split not in wanted]
+    sizes = {f"num_{split}": count for split, count in (num_photos | dict.fromkeys(left_out, 0)).items()}
+    builder = SyntheticFaces(config_name=config_name or "portraits", cache_dir=cache_dir, **sizes)
+    return streamed(builder) if streaming else prepared(builder, num_proc)
 
 
 def limited(rows: Any, count: int | None) -> Any:
     """The first rows of a split."""
-    return rows if count is None else rows.select(range(min(count, len(rows))))
+    if count is None:
+        return rows
+    return rows.select(range(min(count, len(rows)))) if hasattr(rows, "__len__") else rows.take(count)

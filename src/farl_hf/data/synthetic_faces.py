@@ -8,13 +8,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from farl_hf.data.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo, render_group_photo
+from farl_hf.data.row_shape import encoded_png, row_features
+from farl_hf.data.sharding import index_ranges
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
 __all__ = ["FacePhoto", "SyntheticFaces", "SyntheticFacesConfig", "render_face_photo", "render_group_photo"]
 
 # Splits draw from ranges of photo numbers that never meet.
 FIRST_INDEX = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
-_PHOTOS_PER_SHARD = 250
 
 
 class SyntheticFacesConfig(datasets.BuilderConfig):
@@ -47,38 +48,19 @@ class SyntheticFacesConfig(datasets.BuilderConfig):
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
 
 
-def _features() -> datasets.Features:
-    number = datasets.Value("float32")
-    points = datasets.List(datasets.List(datasets.List(number)))
-    return datasets.Features(
-        {
-            "image": datasets.Image(),
-            "label_map": datasets.Image(),
-            "instance_map": datasets.Image(),
-            "boxes_xyxy": datasets.List(datasets.List(number)),
-            "points5_xy": points,
-            "landmarks_xy": points,
-            "attributes": datasets.List(datasets.List(datasets.Value("int8"))),
-            "caption": datasets.Value("string"),
-            "index": datasets.Value("int64"),
-        }
-    )
-
-
-def _encoded(picture: np.ndarray, quality: int = 0) -> dict[str, object]:
-    """PNG, or JPEG when a quality is given, as `datasets.Image` stores it."""
-    ordered = picture[..., ::-1] if picture.ndim == 3 else picture
-    if quality:
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-        return {"path": None, "bytes": cv2.imencode(".jpg", ordered, options)[1].tobytes()}
-    return {"path": None, "bytes": cv2.imencode(".png", ordered)[1].tobytes()}
+def _encoded_photo(picture: np.ndarray, quality: int) -> dict[str, object]:
+    """JPEG, or PNG when the quality is 0."""
+    if quality == 0:
+        return encoded_png(picture)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    return {"path": None, "bytes": cv2.imencode(".jpg", picture[..., ::-1], options)[1].tobytes()}
 
 
 def _row(photo: FacePhoto, jpeg_quality: int) -> dict[str, object]:
     return {
-        "image": _encoded(photo.image, jpeg_quality),
-        "label_map": _encoded(photo.label_map),
-        "instance_map": _encoded(photo.instance_map),
+        "image": _encoded_photo(photo.image, jpeg_quality),
+        "label_map": encoded_png(photo.label_map),
+        "instance_map": encoded_png(photo.instance_map),
         "boxes_xyxy": photo.boxes_xyxy.tolist(),
         "points5_xy": photo.points5_xy.tolist(),
         "landmarks_xy": photo.landmarks_xy.tolist(),
@@ -108,7 +90,7 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
         names = ", ".join(CELEBA_ATTRIBUTES)
         return datasets.DatasetInfo(
             description=f"Procedurally rendered faces. Attributes in order: {names}.",
-            features=_features(),
+            features=row_features(),
             license="MIT",
         )
 
@@ -119,7 +101,7 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
             "test": self.config.num_test,
         }
         return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"shards": _shards(FIRST_INDEX[split], count)})
+            datasets.SplitGenerator(name=split, gen_kwargs={"shards": index_ranges(FIRST_INDEX[split], count)})
             for split, count in counts.items()
             if count > 0
         ]
@@ -132,9 +114,3 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
                 for index in range(first, last):
                     photo = render_face_photo(index, self.config.kind, self.config.size_hw)
                     yield index, _row(photo, self.config.jpeg_quality)
-
-
-def _shards(first: int, count: int) -> list[tuple[int, int]]:
-    """Half-open index ranges, each a job of its own for `num_proc` or for a streaming worker."""
-    size = max(1, min(_PHOTOS_PER_SHARD, -(-count // 8)))
-    return [(start, min(start + size, first + count)) for start in range(first, first + count, size)]
