@@ -14,8 +14,9 @@ from farl_hf.errors import ConversionError, MissingExtraError, UnknownNameError
 def refuse(source, output, message, **options):
     """The conversion fails with that message and leaves nothing, neither there nor beside."""
     before = sorted(output.parent.iterdir())
-    with pytest.raises(ConversionError, match=message):
+    with pytest.raises(ConversionError, match=message) as refusal:
         convert_checkpoint(source, output, **options)
+    assert "weights_only" not in str(refusal.value)  # PyTorch's advice to trust the file is not passed on
     assert sorted(output.parent.iterdir()) == before
 
 
@@ -34,7 +35,10 @@ def test_a_truncated_file(source_folder, tmp_path, name, share):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"<html>404: Not Found</html>", "damaged"),
+        (b"<!DOCTYPE html>404: Not Found", r"begins with b'<!DOCTYPE html>4', is damaged or not a PyTorch file"),
+        (b"ustar" * 200, "damaged or not a PyTorch file"),
+        (b"hello world", "damaged or not a PyTorch file"),
+        (b"\x80\x04}\x94.", "damaged or not a PyTorch file"),
         (b"PK\x03\x04" + bytes(100), "cut off"),
     ],
 )

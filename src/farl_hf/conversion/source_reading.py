@@ -1,6 +1,7 @@
 """Reads a source of weights, whatever its shape; what it is, its content tells, not its name."""
 
 import hashlib
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -67,8 +68,8 @@ def read_source(source: Path) -> SourceWeights:
     if source.is_dir():
         tensors, settings = read_clip_folder(source)
         return SourceWeights(tensors, "clip_folder", settings)
-    if not source.is_file():
-        raise ConversionError(f"There is no file or folder {source}.")
+    if not source.is_file() or not os.access(source, os.R_OK):
+        raise ConversionError(f"There is no file or folder {source} that can be read.")
     if _is_zip(source):
         _check_zip(source)
         if is_torchscript(source):

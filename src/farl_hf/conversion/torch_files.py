@@ -1,6 +1,5 @@
 """Files that `torch.save` wrote, as named tensors; never more than tensors and containers is unpickled."""
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ _STATE_DICT_PLACES = (("networks", "main_ema"), ("networks", "main"), ("state_di
 
 # How PyTorch's safe unpickler speaks of objects that it does not build; its other complaints are about damage.
 _WORDS_OF_A_REFUSAL = ("GLOBAL", "Can only")
+_SHOWN_BYTES = 16  # of a file that is none: enough to tell a web page
 
 
 def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
@@ -34,32 +34,35 @@ def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
     try:
         is_mapped = isinstance(file, Path) and zipfile.is_zipfile(file)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=is_mapped)
-    except pickle.UnpicklingError as error:
-        raise ConversionError(_refusal(name, str(error))) from error
     except Exception as error:  # a malformed file can raise anything
-        raise ConversionError(
-            f"{name} cannot be read as a PyTorch file ({_first_line(error)}); it is damaged or something else. "
-            "Download it again and compare its size with the one that the release page names."
-        ) from error
+        raise ConversionError(_reason(file, name, str(error))) from error
 
 
-def _refusal(name, message):
+def _reason(file, name, message):
+    """Why a file was not read; of PyTorch's text, which advises to trust the file, no more than a name."""
     if any(words in message for words in _WORDS_OF_A_REFUSAL):
         return (
             f"{name} holds more than tensors: reading it could run code, so it was not read. PyTorch says: "
             f"{_told_global(message)}. If you trust it, save its state dict alone with torch.save, and convert that."
         )
-    return f"{name} is damaged or not a PyTorch file: {_first_line(message)}"
+    return (
+        f"{name}, which begins with {_beginning(file)!r}, is damaged or not a PyTorch file. Download it again and "
+        "compare its size with the one that the release page names."
+    )
+
+
+def _beginning(file):
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return opened.read(_SHOWN_BYTES)
+    file.seek(0)
+    return file.read(_SHOWN_BYTES)
 
 
 def _told_global(message):
     """The line of PyTorch's long explanation that names the object it refused."""
     lines = [line.strip() for line in message.splitlines() if any(words in line for words in _WORDS_OF_A_REFUSAL)]
-    return (lines or [_first_line(message)])[0].split(". ")[0].removeprefix("WeightsUnpickler error: ")
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return lines[0].split(". ")[0].removeprefix("WeightsUnpickler error: ")
 
 
 def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
