@@ -4,11 +4,14 @@ import typer
 
 from farl_hf.cli.annotate import annotate
 from farl_hf.cli.convert import convert
+from farl_hf.cli.data import data_app
 from farl_hf.cli.demo import demo
 from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
+from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.list_checkpoints import list_checkpoints
 from farl_hf.cli.push import push
+from farl_hf.cli.train import train
 
 __all__ = ["app", "main"]
 
@@ -25,9 +28,12 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("annotate")(annotate)
 app.command("convert")(convert)
+app.add_typer(data_app, name="data")
 app.command("list")(list_checkpoints)
 app.command("download")(download)
 app.command("push")(push)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
 app.command("env")(environment)
 
 

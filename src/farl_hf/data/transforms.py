@@ -71,8 +71,9 @@ class FaceSamples(Dataset):
         recipe (`str` or [`AugmentationRecipe`], *optional*, defaults to `"none"`): Augmentation.
         alignment (`str`, *optional*, defaults to `"points"`): What places the crop: the five `"points"`, the `"box"`,
             or the `"whole"` photo.
-        num_labels (`int`, *optional*, defaults to 11): Number of parsing classes; chooses the pairs that a mirror
-            swaps.
+        num_labels (`int`, *optional*, defaults to 11): Number of parsing classes.
+        label_mirror_pairs (`Sequence[tuple[int, int]]`, *optional*): Parsing classes that a mirror exchanges; those of
+            LaPa (11 classes) or of CelebAMask-HQ in FaRL's order (19) by default.
         min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose
             box is narrower than twice this) are left out.
         attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
@@ -98,6 +99,7 @@ class FaceSamples(Dataset):
         *,
         alignment: str = "points",
         num_labels: int = 11,
+        label_mirror_pairs: Sequence[tuple[int, int]] | None = None,
         min_face_px: float = 12.0,
         attribute_columns: Sequence[int] | None = None,
         data_ratio: float | None = None,
@@ -108,6 +110,7 @@ class FaceSamples(Dataset):
         check_name("alignment", alignment, ALIGNMENTS)
         self.processor, self.task, self.alignment = processor, task, alignment
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
+        self.label_mirror_pairs = label_mirror_pairs or PARSING_MIRROR_PAIRS.get(num_labels, ())
         self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
         self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
         self.size_hw = processor.size_hw
@@ -199,9 +202,7 @@ class FaceSamples(Dataset):
         """Takes the labels of the photo frame to the (warped) crop; a mirror exchanges left and right."""
         if self.task == "parsing":
             crop = self.processor.warp(photo_labels[None], crop_from_photo[None], interpolation="nearest")[0, 0].long()
-            return (
-                torch.from_numpy(mirror_order(PARSING_MIRROR_PAIRS[self.num_labels], 256))[crop] if mirrored else crop
-            )
+            return torch.from_numpy(mirror_order(self.label_mirror_pairs, 256))[crop] if mirrored else crop
         if self.task == "landmarks":
             points = self.processor.warp_points(photo_labels[None], crop_from_photo[None])[0]
             points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])

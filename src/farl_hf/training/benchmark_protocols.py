@@ -7,7 +7,28 @@ paper's supplement, section 6, for attributes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["BENCHMARK_PROTOCOLS", "BenchmarkProtocol", "shared_protocol"]
+from farl_hf.labels import (
+    CELEBAMASK_DATASET_LABELS,
+    CELEBAMASK_DATASET_MIRROR_PAIRS,
+    CELEBAMASK_LABELS,
+    CELEBAMASK_MIRROR_PAIRS,
+    LAPA_LABELS,
+    LAPA_MIRROR_PAIRS,
+)
+
+__all__ = ["BENCHMARK_PROTOCOLS", "LABEL_SETS", "MIRROR_PAIRS", "BenchmarkProtocol", "label_set_of", "shared_protocol"]
+
+# Parsing classes in id order, and the ids that a mirror exchanges.
+LABEL_SETS = {
+    "lapa": LAPA_LABELS,
+    "celebamask": CELEBAMASK_LABELS,
+    "celebamask_dataset": CELEBAMASK_DATASET_LABELS,
+}
+MIRROR_PAIRS = {
+    "lapa": LAPA_MIRROR_PAIRS,
+    "celebamask": CELEBAMASK_MIRROR_PAIRS,
+    "celebamask_dataset": CELEBAMASK_DATASET_MIRROR_PAIRS,
+}
 
 
 @dataclass(frozen=True)
@@ -49,3 +70,11 @@ def shared_protocol(dataset_names: Sequence[str]) -> BenchmarkProtocol:
     """The protocol of a data set, or of several joined ones that have the same; else `OWN_PROTOCOL`."""
     protocols = {BENCHMARK_PROTOCOLS.get(name, OWN_PROTOCOL) for name in dataset_names}
     return protocols.pop() if len(protocols) == 1 else OWN_PROTOCOL
+
+
+def label_set_of(dataset_names: Sequence[str], config_name: str | None) -> str | None:
+    """Key of `LABEL_SETS` for the label maps of data sets; None where nobody has said which classes they hold."""
+    if config_name == "dataset" and list(dataset_names) == ["celebamask_hq"]:
+        return "celebamask_dataset"
+    known = all(name in BENCHMARK_PROTOCOLS or name == "synthetic_faces" for name in dataset_names)
+    return shared_protocol(dataset_names).label_set if known else None

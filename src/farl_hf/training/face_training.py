@@ -15,13 +15,14 @@ from transformers.utils import logging
 
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
+from farl_hf.data.published_datasets import PUBLISHED_DATASETS
 from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
-from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
+from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.benchmark_protocols import shared_protocol
+from farl_hf.training.benchmark_protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
 from farl_hf.training.recipe_files import save_resolved_recipe
@@ -34,7 +35,6 @@ __all__ = ["run_face_training"]
 
 logger = logging.get_logger(__name__)
 
-LABEL_SETS = {"lapa": LAPA_LABELS, "celebamask": CELEBAMASK_LABELS}
 SCRATCH_IMAGE_SIZE = 224
 
 
@@ -85,12 +85,13 @@ def run_face_training(
 
 def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple[ModelArguments, DataArguments]:
     """The arguments with what was not given taken from the data set's protocol."""
-    protocol = shared_protocol(listed(data_args.dataset_name))
+    names = listed(data_args.dataset_name)
+    protocol, label_set = shared_protocol(names), label_set_of(names, data_args.dataset_config_name)
     box_scale = protocol.box_scale if model_args.box_scale is None else model_args.box_scale
     return replace(model_args, box_scale=box_scale), replace(
         data_args,
         alignment=data_args.alignment or protocol.alignment,
-        label_set=data_args.label_set or protocol.label_set or "lapa",
+        label_set=data_args.label_set or label_set or "lapa",
         min_face_px=protocol.min_face_px if data_args.min_face_px is None else data_args.min_face_px,
     )
 
@@ -102,17 +103,18 @@ def listed(names: str | list[str]) -> list[str]:
 
 def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
     """The data set's splits, no larger than asked for."""
-    limits = dict.fromkeys(SPLITS, 0)  # what is neither trained nor evaluated on need not be rendered
-    limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
     names = listed(data_args.dataset_name)
-    folder = {} if data_args.data_dir is None else {"data_dir": data_args.data_dir}
+    published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
+    # What is neither trained nor evaluated on need not be rendered, nor be there.
+    limits = dict.fromkeys((*SPLITS, *published), 0)
+    limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
     splits = load_face_datasets(
         names,
         data_args.dataset_config_name,
+        data_dir=data_args.data_dir,
         num_photos={split: count for split, count in limits.items() if count is not None},
         cache_dir=data_args.cache_dir,
         num_proc=data_args.preprocessing_num_workers,
-        **folder,
     )
     needed = [
         *(["train"] if training_args.do_train else []),
@@ -235,6 +237,7 @@ def make_samples(
     settings = {
         "alignment": data_args.alignment,
         "num_labels": len(LABEL_SETS.get(data_args.label_set, ())),
+        "label_mirror_pairs": MIRROR_PAIRS.get(data_args.label_set),
         "min_face_px": data_args.min_face_px,
         "attribute_columns": [CELEBA_ATTRIBUTES.index(name) for name in label_names] if attributes else None,
         "seed": training_args.seed,

@@ -111,7 +111,9 @@ class DataArguments:
     )
     label_set: str | None = field(
         default=None,
-        metadata={"help": "Parsing classes: lapa (11) or celebamask (19). Default: the data set's, else lapa."},
+        metadata={
+            "help": "Parsing classes: lapa (11), celebamask or celebamask_dataset (19). Default: the data set's."
+        },
     )
     min_face_px: float | None = field(
         default=None,

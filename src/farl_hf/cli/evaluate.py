@@ -1,0 +1,118 @@
+"""`farl-hf evaluate`: a checkpoint measured on a data set, with its worst faces drawn."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farl_hf.cli.annotate import make_folder
+from farl_hf.cli.plain_errors import plain_errors
+
+__all__ = ["evaluate"]
+
+_NUM_FAILURES = 16
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Parser, landmark or attribute model: a folder or a name.")],
+    dataset: Annotated[str, typer.Argument(help="lapa, celebamask_hq, w300 …, synthetic_faces, or a folder.")],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data_dir", "--data-dir", help="Folder of the data set, as its owners distribute it."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Default: test. Can be repeated: test_common, test_frontal …")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", help="Configuration of the data set; scenes of synthetic_faces.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for results.json and the pictures of failures.")
+    ] = Path("farl_evaluation"),
+    max_samples: Annotated[
+        int | None, typer.Option("--max_samples", "--max-samples", min=1, help="At most so many photos of a split.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", "--batch-size", min=1, help="Faces per step.")] = 8,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Put the scores into the model card of the checkpoint folder.")
+    ] = False,
+) -> None:
+    """Measure a checkpoint by the protocol of a data set: in the photo, on the original labels.
+
+    Writes [bold]results.json[/bold] (the scores and all that they depend on) and, for each split,
+    [bold]failures.SPLIT.jpg[/bold]: the worst 16 faces, as predicted and as labelled.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf evaluate runs/lapa_448_finetuned lapa --data_dir data/LaPa --write-card
+
+    [dim]$[/dim] farl-hf evaluate farl-ibug300w-448 w300 --data_dir data/300W --split test --split test_challenge
+
+    [dim]$[/dim] farl-hf evaluate farl-tiny-parsing synthetic_faces --max_samples 100
+    """
+    with plain_errors():
+        report = _run(checkpoint, dataset, data_dir, split or ["test"], config, output, max_samples, batch_size)
+        _show(report, output)
+        if write_card:
+            _write_card(checkpoint, report)
+
+
+def _run(checkpoint, dataset, data_dir, splits, config, output, max_samples, batch_size) -> dict[str, Any]:
+    from farl_hf.checkpoints import checkpoint as folder_of
+    from farl_hf.cli.failure_gallery import draw_failures
+    from farl_hf.data.loading import load_face_dataset
+    from farl_hf.training.checkpoint_evaluation import load_for_evaluation
+    from farl_hf.training.training_results import write_json
+
+    make_folder(output)
+    measuring = load_for_evaluation(folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size)
+    evaluated = []
+    for split in splits:
+        limits = {} if max_samples is None else {"num_photos": {split: max_samples}}
+        rows = load_face_dataset(dataset, config, data_dir=data_dir, split=split, **limits)
+        evaluated.append(measuring.measure(rows, split))
+        draw_failures(measuring, evaluated[-1], _NUM_FAILURES).save(output / f"failures.{split}.jpg", quality=92)
+    report = measuring.report(evaluated) | {"checkpoint": checkpoint}
+    write_json(output / "results.json", report)
+    return report
+
+
+def _show(report: dict[str, Any], output: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_scores_table(report))
+    console.print(f"Written to {output}: results.json, failures.*.jpg", soft_wrap=True, highlight=False)
+
+
+def _scores_table(report: dict[str, Any]):
+    """One row per score (per class, per attribute), one column per split; all are percentages."""
+    from rich import box
+    from rich.table import Table
+
+    splits = report["splits"]
+    table = Table(title=f"{report['checkpoint']} on {report['dataset']}, in %", box=box.SIMPLE_HEAD)
+    table.add_column("score")
+    for split, measured in splits.items():
+        table.add_column(f"{split} ({measured['num_faces']:,} faces)", justify="right")
+    names = dict.fromkeys(name for measured in splits.values() for name in measured["scores"])
+    for name in names:
+        values = [measured["scores"].get(name) for measured in splits.values()]
+        style = "bold" if name == report["main_score"] else None
+        table.add_row(name, *("" if value is None else f"{100 * value:.2f}" for value in values), style=style)
+    return table
+
+
+def _write_card(checkpoint: str, report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from farl_hf.checkpoints import KNOWN_NAMES
+    from farl_hf.errors import NotACheckpointError
+    from farl_hf.training.model_card_scores import write_card_scores
+
+    if checkpoint in KNOWN_NAMES:
+        raise NotACheckpointError(
+            f"{checkpoint} is a name; its card belongs to whoever made it. Copy the checkpoint to a folder of yours."
+        )
+    for line in write_card_scores(checkpoint, report):
+        Console().print(f"In the model card: {line}", soft_wrap=True, highlight=False)

@@ -1,0 +1,121 @@
+"""The worst faces of an evaluation, drawn: as predicted beside as labelled."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from farl_hf.data.decoding import decode_photo
+from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing
+from farl_hf.results import FaceLandmarks, FaceParsing
+from farl_hf.training.checkpoint_evaluation import CheckpointEvaluation, EvaluatedSplit
+
+__all__ = ["draw_failures", "worst_faces"]
+
+_FACE_PX = 288  # longer side of a drawn face
+_COLUMNS = 4
+_MOST_NAMES = 3  # wrong attributes in a caption
+
+
+def worst_faces(face_scores: np.ndarray, greater_is_better: bool, count: int) -> list[int]:
+    """Numbers of the worst faces, worst first; faces without a label (NaN) are none of them."""
+    badness = -face_scores if greater_is_better else face_scores
+    order = np.argsort(-badness, kind="stable")  # NaN last
+    return [int(item) for item in order[:count] if np.isfinite(face_scores[item])]
+
+
+def draw_failures(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, count: int = 16) -> Image.Image:
+    """A sheet of the worst faces of a split.
+
+    Args:
+        measuring ([`CheckpointEvaluation`]): The model.
+        evaluated ([`EvaluatedSplit`]): What it was measured on.
+        count (`int`, *optional*, defaults to 16): At most so many faces.
+
+    Returns:
+        `PIL.Image.Image`: Left of each pair the prediction, right the label; attributes are named in the caption. The
+        caption begins with the number of the photo and the face's own main score in per cent.
+    """
+    evaluation = measuring.evaluation
+    worst = worst_faces(evaluated.face_scores, evaluation.greater_is_better, count)
+    drawn = [_draw_face(measuring, evaluated, item) for item in worst]
+    if not drawn:
+        drawn = [("no face with a label", Image.new("RGB", (_FACE_PX, _FACE_PX)))]
+    return contact_sheet(drawn, columns=_COLUMNS, cell_size_wh=(2 * _FACE_PX, _FACE_PX))
+
+
+def _draw_face(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, item: int) -> tuple[str, Image.Image]:
+    samples = evaluated.samples
+    outputs, batch = measuring.outputs_of(samples, item)
+    photo = decode_photo(samples.photos[samples.records[item].row]["image"])
+    window = _face_window(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
+    caption = f"photo {samples.records[item].row}: {100 * evaluated.face_scores[item]:.1f} %"
+    if measuring.task.name == "parsing":
+        return caption, _parsing_pair(measuring, outputs, batch, photo, window)
+    if measuring.task.name == "landmarks":
+        return caption, _landmarks_pair(measuring, outputs, batch, photo, window)
+    return f"{caption}, {_wrong_attributes(measuring, outputs, batch)}", _enlarged(photo, window)
+
+
+def _face_window(
+    crop_from_photo: torch.Tensor, crop_hw: tuple[int, int], photo_hw: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The part of the photo that the crop shows (with a warp: before it), x_min, y_min, x_max, y_max."""
+    height, width = crop_hw
+    corners = torch.tensor([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]], dtype=torch.float64)
+    x, y = (torch.linalg.inv(crop_from_photo.double()) @ corners)[:2].numpy()
+    x_min, x_max = np.clip([x.min(), x.max()], 0, photo_hw[1]).round().astype(int)
+    y_min, y_max = np.clip([y.min(), y.max()], 0, photo_hw[0]).round().astype(int)
+    if x_max - x_min < 2 or y_max - y_min < 2:
+        return 0, 0, photo_hw[1], photo_hw[0]
+    return int(x_min), int(y_min), int(x_max), int(y_max)
+
+
+def _enlarged(picture: np.ndarray, window: tuple[int, int, int, int], nearest: bool = False) -> Any:
+    """The window of a photo (a PIL image) or of a label map (an array), `_FACE_PX` on its longer side."""
+    x_min, y_min, x_max, y_max = window
+    part = picture[y_min:y_max, x_min:x_max]
+    scale = _FACE_PX / max(part.shape[:2])
+    size_wh = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
+    shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(part, size_wh, interpolation=cv2.INTER_NEAREST if nearest else shrinks)
+    return resized if nearest else Image.fromarray(resized)
+
+
+def _parsing_pair(measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any], photo, window) -> Image.Image:
+    sizes_hw = torch.tensor([photo.shape[:2]])
+    predicted = measuring.processor.post_process_face_parsing(outputs, batch["crop_from_photo"], sizes_hw)[0]
+    maps = [predicted.cpu().numpy().astype(np.uint8), batch["photo_labels"][0].numpy()]
+    names, picture = tuple(measuring.label_names), _enlarged(photo, window)
+    shown = [_enlarged(np.where(labels < len(names), labels, 0), window, nearest=True) for labels in maps]
+    return _side_by_side(*(draw_face_parsing(picture, FaceParsing([one], names), legend=False) for one in shown))
+
+
+def _landmarks_pair(
+    measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any], photo, window
+) -> Image.Image:
+    predicted = measuring.processor.post_process_landmarks(outputs, batch["crop_from_photo"])[0].cpu().numpy()
+    picture = _enlarged(photo, window)
+    scale = picture.width / (window[2] - window[0])
+    shown = [(points - window[:2]) * scale for points in (predicted, batch["photo_labels"][0].numpy())]
+    labelled = [points[np.isfinite(points).all(axis=1)] for points in shown]
+    return _side_by_side(*(draw_face_landmarks(picture, FaceLandmarks([points])) for points in labelled))
+
+
+def _wrong_attributes(measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any]) -> str:
+    """The attributes that are furthest from their labels, as said by the model."""
+    probabilities = measuring.processor.post_process_attributes(outputs)[0].cpu().numpy()
+    truth = batch["photo_labels"][0].numpy()
+    distance = np.where(truth == -100, 0.0, np.abs(probabilities - truth))
+    wrong = [index for index in np.argsort(-distance) if distance[index] > 0.5][:_MOST_NAMES]
+    names = measuring.label_names
+    return ", ".join(names[index] if truth[index] == 0 else f"not {names[index]}" for index in wrong)
+
+
+def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    pair = Image.new("RGB", (left.width + right.width, left.height))
+    pair.paste(left, (0, 0))
+    pair.paste(right, (left.width, 0))
+    return pair

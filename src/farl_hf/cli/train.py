@@ -1,0 +1,95 @@
+"""`farl-hf train`: an experiment of the paper, by the name of its recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farl_hf.cli.plain_errors import plain_errors
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe (see --list), or a YAML file.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data_dir", "--data-dir", help="Folder of the data set, as its owners distribute it."),
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", "--output-dir", "-o", help="Default: runs/<recipe>.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace an argument of the recipe; can be repeated."),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Show the recipes and stop.")] = False,
+) -> None:
+    """Train a parser, a landmark or an attribute model by a recipe.
+
+    A run that was stopped goes on from its last checkpoint when the same command is given again. The output folder
+    holds the model, all arguments as [bold]recipe.yaml[/bold], and [bold]results.json[/bold] with the best and the
+    last evaluation. On several GPUs: [bold]torchrun --nproc_per_node 8 --no-python farl-hf train …[/bold] or
+    [bold]accelerate launch --no_python farl-hf train …[/bold]
+
+    Examples:
+
+    [dim]$[/dim] farl-hf train --list
+
+    [dim]$[/dim] farl-hf train lapa_448_finetuned --data_dir data/LaPa
+
+    [dim]$[/dim] farl-hf train wflw_224_frozen --data_dir data/WFLW --set train_data_ratio=0.1 --set seed=1
+    """
+    if list_all:
+        _show_recipes()
+        return
+    if recipe is None:
+        raise typer.BadParameter("give the name of a recipe, or --list to see them.", param_hint="RECIPE")
+    with plain_errors():
+        results = _run(recipe, data_dir, output_dir, settings or [])
+    _show_results(results)
+
+
+def _run(recipe: str, data_dir: Path | None, output_dir: Path | None, settings: list[str]) -> Path:
+    from farl_hf.training.face_training import run_face_training
+    from farl_hf.training.recipe_files import parse_overrides
+    from farl_hf.training.script_arguments import parse_recipe_arguments
+
+    overrides = {"output_dir": str(output_dir or Path("runs") / Path(recipe).stem)}
+    if data_dir is not None:
+        overrides["data_dir"] = str(data_dir)
+    task, model_args, data_args, training_args = parse_recipe_arguments(recipe, overrides | parse_overrides(settings))
+    run_face_training(task, model_args, data_args, training_args)
+    return Path(training_args.output_dir) / "results.json"
+
+
+def _show_recipes() -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from farl_hf.training.recipe_files import RECIPE_NAMES, read_recipe
+
+    table = Table("recipe", "what", "epochs", box=box.SIMPLE_HEAD, title="Recipes of farl-hf train")
+    for name in RECIPE_NAMES:
+        recipe = read_recipe(name)
+        table.add_row(name, recipe.title, str(recipe.arguments["num_train_epochs"]))
+    Console().print(table)
+
+
+def _show_results(path: Path) -> None:
+    """Best and last evaluation, where this process wrote them."""
+    import json
+    import os
+
+    from rich.console import Console
+
+    if not path.is_file() or os.environ.get("RANK", "0") != "0":
+        return
+    results = json.loads(path.read_text())
+    console, name = Console(soft_wrap=True, highlight=False), results["main_score"]
+    for which in ("best", "last"):
+        if results[which]:
+            score = results[which]["scores"][name]
+            console.print(f"{which}: {name} {100 * score:.2f} % at epoch {results[which]['epoch']:g}")
+    console.print(f"'best' is {results['best_is']}; the saved weights are the {results['saved_weights']}. See {path}")
