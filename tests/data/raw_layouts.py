@@ -100,6 +100,7 @@ def write_lfwa(root):
     """Four photos; 3 and 1 (counted from 1) are train, 2 and 4 test."""
     names = ["Ann_B\\Ann_B_0001.jpg", "Ann_B\\Ann_B_0002.jpg", "Cy_D\\Cy_D_0001.jpg", "Eli\\Eli_0001.jpg"]
     labels = np.array([[(row * 7 + column) % 2 for column in range(40)] for row in range(4)], dtype=np.float64)
+    root.mkdir(parents=True, exist_ok=True)
     with h5py.File(root / "lfw_att_40.mat", "w") as file:
         file["label"] = labels.T  # HDF5 has MATLAB's axes the other way round
         write_cells(file, "name", names)
@@ -196,6 +197,7 @@ def write_aflw19(root):
     cells[:, 0] = names
     boxes = np.array([[10 * row, 10 * row + 8, 5 * row, 5 * row + 6] for row in range(5)], dtype=np.float64)
     info = {"nameList": cells, "bbox": boxes, "data": data, "mask_new": mask, "ra": np.array([[4, 2, 1, 5, 3]])}
+    root.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(root / "AFLWinfo_release.mat", info)
     for name in names:
         write_photo(root / "data" / "flickr" / name)

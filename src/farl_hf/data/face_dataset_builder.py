@@ -67,11 +67,6 @@ class FaceDatasetConfig(datasets.BuilderConfig):
     check_counts: bool = True
     splits: tuple[str, ...] | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.bad_photos not in (None, *BAD_PHOTO_POLICIES):
-            raise UnknownNameError(f"bad_photos is {self.bad_photos!r}; expected one of raise, skip, or None.")
-
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """Name of the cache: it changes with the files of the folder, not only with the folder's path."""
         marked = {key: value for key, value in config_kwargs.items() if key != "check_counts"}
@@ -93,6 +88,7 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
     DATASET: ClassVar[str]
     COLUMNS: ClassVar[tuple[str, ...]]
     NUM_LABELS: ClassVar[int | None] = None
+    num_listed: dict[str, int]  # photos of each split that the annotations name; set by `indexed_photos`
 
     @property
     def published(self) -> PublishedDataset:
@@ -121,7 +117,7 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
                 raise MissingExtraError(
                     f'{self.published.title} needs the package `{module}`: pip install "farl-hf[data]".'
                 ) from error
-        self.check_split_names()
+        self.check_settings()
         found = self.index(resolve_root(self.DATASET, self.config.data_dir))
         wanted = [split for split in found if split in (self.config.splits or found)]
         if not wanted:
@@ -129,10 +125,15 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
                 f"The folder {self.config.data_dir} has no files of the split {', '.join(self.config.splits)}."
                 f" {where_to_get(self.DATASET)}"
             )
+        self.num_listed = {split: len(found[split]) for split in wanted}
         return {split: self.complete_photos(split, found[split]) for split in wanted}
 
-    def check_split_names(self) -> None:
-        """Raises [`UnknownNameError`] for a split that the data set does not have."""
+    def check_settings(self) -> None:
+        """Raises [`UnknownNameError`] for a policy or a split that does not exist."""
+        if self.config.bad_photos not in (None, *BAD_PHOTO_POLICIES):
+            raise UnknownNameError(
+                f"bad_photos is {self.config.bad_photos!r}; expected one of {', '.join(BAD_PHOTO_POLICIES)}."
+            )
         unknown = set(self.config.splits or ()) - set(self.published.counts)
         if unknown:
             known = ", ".join(self.published.counts)
@@ -209,8 +210,28 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
                 continue
             yield number, row
 
+    def download_and_prepare(self, *arguments: Any, **settings: Any) -> None:
+        """As in `datasets`, but errors that the user can mend come out as themselves.
+
+        Raises:
+            InvalidDatasetError, UnreadablePhotoError: What is wrong with the folder, or with a photo of it.
+            DatasetWriteError: The disk is full, or the cache cannot be written.
+        """
+        try:
+            super().download_and_prepare(*arguments, **settings)
+        except (OSError, DatasetGenerationError) as error:
+            mendable = mendable_error(error)
+            if mendable is None:
+                raise
+            raise mendable from None
+        for split, info in self.info.splits.items():
+            if not info.num_examples:
+                raise InvalidDatasetError(
+                    f"No photo of the split {str(split)!r} of {self.published.title} can be used; the log says why."
+                )
+
     def _prepare_split_single(self, **job: Any) -> Iterator[Any]:
-        """As in `datasets`, but an error that the user can mend comes out as itself, from other processes too."""
+        """Unwraps errors where they occur, since another process would hand on their text only."""
         try:
             yield from super()._prepare_split_single(**job)
         except DatasetGenerationError as error:
@@ -230,7 +251,7 @@ def mendable_error(error: BaseException) -> FaRLError | None:
             return cause
         if isinstance(cause, OSError) and cause.errno in _WRITING_FAILED:
             return DatasetWriteError(
-                f"The prepared data set could not be written: {cause}. Free some space, or give another cache_dir."
+                f"The prepared data set could not be written: {cause}. Make room, or choose another place for it."
             )
         cause = cause.__cause__ or cause.__context__
     return None

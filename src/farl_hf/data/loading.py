@@ -1,5 +1,6 @@
 """Data sets by name, in the common row shape."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from farl_hf.data.published_datasets import PUBLISHED_DATASETS
 from farl_hf.errors import MissingExtraError, UnknownNameError
 
 __all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets", "published_builder"]
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
@@ -114,7 +117,11 @@ def published_builder(
 def prepared(builder: Any, num_proc: int | None) -> dict[str, Any]:
     """All splits of a builder, from the cache when they are there."""
     builder.download_and_prepare(num_proc=num_proc)
-    return {str(split): builder.as_dataset(split=split) for split in builder.info.splits}
+    splits = {str(split): builder.as_dataset(split=split) for split in builder.info.splits}
+    for split, count in getattr(builder, "num_listed", {}).items():  # absent when the cache was there
+        if len(splits[split]) < count:
+            logger.warning("Left out %d of the %d photos of %r.", count - len(splits[split]), count, split)
+    return splits
 
 
 def streamed(builder: Any) -> dict[str, Any]:

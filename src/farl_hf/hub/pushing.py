@@ -1,12 +1,14 @@
 """Uploading a repository to the Hugging Face Hub."""
 
+import os
+
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import httpx
 
 from farl_hf.errors import UploadError
 from farl_hf.hub.repository_plan import RepositoryPlan
 
-__all__ = ["push_repository"]
+__all__ = ["push_dataset", "push_repository"]
 
 
 def push_repository(
@@ -47,6 +49,36 @@ def push_repository(
         commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision)
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         raise UploadError(f"{repo_id} could not be written; no file in it has changed: {_reason(error)}") from error
+    return str(commit.commit_url)
+
+
+def push_dataset(
+    folder: str | os.PathLike, repo_id: str, *, public: bool = False, message: str = "Upload with farl-hf"
+) -> str:
+    """Upload a data set's folder in one commit.
+
+    Args:
+        folder (`str`): The folder, as `farl-hf data convert` writes it.
+        repo_id (`str`): `user/name` or `organisation/name`; made if it does not exist.
+        public (`bool`, *optional*, defaults to `False`): Whether everybody may see a repository that is made now. One
+            that exists stays as it is.
+        message (`str`, *optional*): Message of the commit.
+
+    Returns:
+        `str`: Address of the commit.
+
+    Raises:
+        UploadError: If the Hub cannot be reached or refuses; the message says what it said.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, repo_type="dataset", private=not public, exist_ok=True)
+        commit = api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type="dataset", commit_message=message)
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
+        raise UploadError(
+            f"The data set {repo_id} could not be written; {folder} is complete, so the upload alone can be repeated:"
+            f" {_reason(error)}"
+        ) from error
     return str(commit.commit_url)
 
 
