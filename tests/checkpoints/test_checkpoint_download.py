@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from farl_hf import checkpoint, conversion
 from farl_hf.checkpoints import OFFICIAL_MODELS, checkpoint_download
 from farl_hf.checkpoints.checkpoint_download import download_checkpoint
 from farl_hf.checkpoints.hub_cache import entry_folder, read_snapshot, unfinished_folder
-from farl_hf.errors import ConversionError, DownloadError, NotDownloadedError, UnknownNameError
+from farl_hf.errors import ConversionError, DownloadError, MissingExtraError, NotDownloadedError, UnknownNameError
 
 NAME = "retinaface-mobilenet"
 
@@ -106,6 +107,15 @@ def test_offline_fails_at_once_in_one_line(hub_cache, server, monkeypatch):
     assert OFFICIAL_MODELS[NAME].address in str(caught.value)
     assert f"farl-hf download {NAME} --from" in str(caught.value)
     assert server.ranges == []
+
+
+def test_a_missing_extra_is_told_before_anything_is_fetched(hub_cache, quick_conversion, server, monkeypatch):
+    monkeypatch.setitem(OFFICIAL_MODELS, "farl-ep64", OFFICIAL_MODELS[NAME])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'farl-hf\[convert\]'"):
+        download_checkpoint("farl")
+    assert server.ranges == []
+    assert not entry_folder("farl-ep64").exists()
 
 
 def test_the_first_file_that_converts_is_the_measure(hub_cache, quick_conversion, source):

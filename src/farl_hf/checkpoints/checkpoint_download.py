@@ -22,6 +22,7 @@ from farl_hf.checkpoints.hub_cache import (
 from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
 from farl_hf.checkpoints.source_download import download_file
 from farl_hf.checkpoints.source_hashes import file_sha256, record_sha256, require_known_sha256
+from farl_hf.conversion.open_clip_vocabulary import open_clip_vocabulary_file
 from farl_hf.errors import ConversionError, DownloadError
 
 __all__ = ["download_checkpoint", "link_aliases"]
@@ -57,6 +58,7 @@ def download_checkpoint(
         UnknownNameError: No such name.
         DownloadError: The file cannot be fetched, is another one, or cannot be stored.
         ConversionError: The file is not what the name stands for.
+        MissingExtraError: The conversion needs a package that is not installed; nothing is fetched then.
     """
     name = resolve_name(name)
     if name in OFFICIAL_MODELS and not force and _is_complete(name):
@@ -89,6 +91,8 @@ def link_aliases(name: str) -> None:
 
 
 def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Path:
+    if conversion.RELEASED_MODELS[name].kind == "two_towers":
+        open_clip_vocabulary_file()
     unfinished = unfinished_folder(name)
     (entry_folder(name) / "snapshots").mkdir(parents=True, exist_ok=True)  # else the Hub's tools call it corrupted
     unfinished.mkdir(exist_ok=True)

@@ -6,13 +6,13 @@ words, the merges in order, then the start and the end token.
 """
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from farl_hf.errors import MissingExtraError, NotACheckpointError
+from farl_hf.conversion.open_clip_vocabulary import OPEN_CLIP_FILE, open_clip_vocabulary_file
+from farl_hf.errors import NotACheckpointError
 from farl_hf.processing import FaRLTokenizer
 
 __all__ = ["make_clip_tokenizer"]
@@ -21,7 +21,6 @@ VOCABULARY_SIZE = 49_408
 _BYTES = 256
 _SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")
 _NUM_MERGES = VOCABULARY_SIZE - 2 * _BYTES - len(_SPECIAL_TOKENS)
-_OPEN_CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
 
 
 def make_clip_tokenizer(source: Path | None = None) -> FaRLTokenizer:
@@ -38,27 +37,16 @@ def make_clip_tokenizer(source: Path | None = None) -> FaRLTokenizer:
         MissingExtraError: If no source is given and open_clip is not installed.
         NotACheckpointError: If the source does not hold CLIP's vocabulary.
     """
-    source = _open_clip_file() if source is None else Path(source)
+    source = open_clip_vocabulary_file() if source is None else Path(source)
     try:
         vocab, merges = _read_folder(source) if source.is_dir() else _read_merges_file(source)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise NotACheckpointError(
             f"{source} holds no vocabulary that can be read ({error}); give a CLIP folder with tokenizer.json or with "
-            f"vocab.json and merges.txt, or a file {_OPEN_CLIP_FILE}."
+            f"vocab.json and merges.txt, or a file {OPEN_CLIP_FILE}."
         ) from error
     _require_clip(source, vocab, merges)
     return FaRLTokenizer(vocab=vocab, merges=merges)
-
-
-def _open_clip_file() -> Path:
-    # Found, not imported: importing open_clip takes seconds and is not needed for a file of it.
-    package = importlib.util.find_spec("open_clip")
-    if package is None:
-        raise MissingExtraError(
-            "CLIP's vocabulary comes with the package open_clip, which is not installed; run "
-            "`pip install 'farl-hf[convert]'` or give a local CLIP folder."
-        )
-    return Path(package.origin).with_name(_OPEN_CLIP_FILE)
 
 
 def _read_merges_file(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -17,7 +17,6 @@ from farl_hf.errors import ConversionError
 
 __all__ = ["SourceFile", "SourceWeights", "describe_source", "read_source"]
 
-_HASH_BLOCK_BYTES = 1 << 22
 _ZIP_START = b"PK\x03\x04"
 
 
@@ -48,11 +47,9 @@ class SourceWeights:
 def describe_source(source: Path) -> SourceFile:
     """Name, size and sha256 of a file, or of the weights file of a folder."""
     path = weights_file(source) if source.is_dir() else source
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    return SourceFile(path.name, path.stat().st_size, digest.hexdigest())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return SourceFile(path.name, path.stat().st_size, sha256)
 
 
 def read_source(source: Path) -> SourceWeights:
