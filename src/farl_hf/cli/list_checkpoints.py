@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 __all__ = ["list_checkpoints"]
 
-_PIPE_WIDTH = 132  # where there is no width to fit into
+_PIPE_WIDTH = 200  # where there is no width to fit into: a line per model, for grep
 
 
 def list_checkpoints() -> None:
