@@ -64,7 +64,6 @@ def machine(tmp_path_factory):
     machine.farl_hf(
         ("download", "farl", "--from", str(towers)),
         ("download", "farl-lapa-448", "--from", str(parser)),
-        ("download", "farl-tiny-parsing"),
     )
     return machine
 
@@ -75,7 +74,8 @@ def online(machine):
 
 
 @pytest.fixture(scope="module")
-def offline(machine):
+def offline(machine, online):
+    """After the use online, which is all that built-in models need to load offline."""
     return machine.outcomes(HF_HUB_OFFLINE="1")
 
 
@@ -87,7 +87,7 @@ def report(request):
 @pytest.mark.parametrize("call", LOADED)
 def test_the_name_loads(report, call):
     assert report["outcomes"][call]["class"] == LOADED[call], report["outcomes"][call]["message"]
-    assert report["outcomes"][call]["seconds"] < 20
+    assert report["outcomes"][call]["waited_seconds"] < 1
 
 
 def test_the_network_is_not_asked(report):
@@ -96,7 +96,7 @@ def test_the_network_is_not_asked(report):
 
 def test_a_name_that_is_not_here_fails_fast(report):
     for call in MISSING:
-        assert report["outcomes"][call]["seconds"] < 5
+        assert report["outcomes"][call]["waited_seconds"] < 1
         assert report["outcomes"][call]["class"] in ("NotDownloadedError", "OSError")
 
 
@@ -112,13 +112,6 @@ def test_the_cache_stays_a_sound_one(machine, report):
     largest = sum(path.stat().st_size for path in (machine.home / "hub/models--farl-ep64/snapshots").rglob("*.*"))
     alias = machine.home / "hub/models--farl"
     assert sum(path.lstat().st_size for path in alias.rglob("*") if path.is_file()) < largest / 100
-
-
-def test_embedded_names_load_online_without_any_step(tmp_path):
-    empty = Machine(tmp_path)
-    report = empty.outcomes("embedded")
-    assert report["outcomes"]["embedded"]["class"] == "FaceParsingPipeline"
-    assert report["asked"] == []
 
 
 def test_another_folder_of_that_name_comes_first(tmp_path, monkeypatch):
