@@ -213,7 +213,7 @@ def make_model(
             ignore_mismatched_sizes=True,
             dtype="float32",
             attn_implementation=attention,
-            **label_settings(label_names),
+            **relabelled(FaRLConfig.from_pretrained(model_args.model_name_or_path), label_names),
             **model_args.head_overrides(),
         )
     if not model_args.config_name:
@@ -222,6 +222,12 @@ def make_model(
         model_args.config_name, processor.size_hw[0], label_names, model_args.scratch_overrides()
     )
     return task.model_class._from_config(config, attn_implementation=attention)
+
+
+def relabelled(config: FaRLConfig, label_names: list[str]) -> dict[str, Any]:
+    """Settings that give a checkpoint new labels; weights of its own labels in the loss mean nothing to others."""
+    same = label_names == [config.id2label[index] for index in range(config.num_labels)]
+    return label_settings(label_names) | ({} if same else {"label_weights": None})
 
 
 def make_samples(
