@@ -95,7 +95,7 @@ def _scores_table(report: dict[str, Any]):
     table.add_column("score")
     for split, measured in splits.items():
         table.add_column(f"{split} ({measured['num_faces']:,} faces)", justify="right")
-    names = dict.fromkeys(name for measured in splits.values() for name in measured["scores"])
+    names = dict.fromkeys(name for measured in splits.values() for name in measured["scores"] if name != "loss")
     for name in names:
         values = [measured["scores"].get(name) for measured in splits.values()]
         style = "bold" if name == report["main_score"] else None

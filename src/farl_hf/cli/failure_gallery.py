@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from farl_hf.data.decoding import decode_photo
-from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing
+from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing, text_panel
 from farl_hf.results import FaceLandmarks, FaceParsing
 from farl_hf.training.checkpoint_evaluation import CheckpointEvaluation, EvaluatedSplit
 
@@ -16,7 +16,7 @@ __all__ = ["draw_failures", "worst_faces"]
 
 _FACE_PX = 288  # longer side of a drawn face
 _COLUMNS = 4
-_MOST_NAMES = 3  # wrong attributes in a caption
+_MOST_NAMES = 10  # wrong attributes beside a face
 
 
 def worst_faces(face_scores: np.ndarray, greater_is_better: bool, count: int) -> list[int]:
@@ -35,8 +35,8 @@ def draw_failures(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, co
         count (`int`, *optional*, defaults to 16): At most so many faces.
 
     Returns:
-        `PIL.Image.Image`: Left of each pair the prediction, right the label; attributes are named in the caption. The
-        caption begins with the number of the photo and the face's own main score in per cent.
+        `PIL.Image.Image`: Left of each pair the prediction, right the label (for attributes: those that are wrong).
+        The caption begins with the numbers of photo and face, from 0, and the face's own main score in per cent.
     """
     evaluation = measuring.evaluation
     worst = worst_faces(evaluated.face_scores, evaluation.greater_is_better, count)
@@ -51,12 +51,15 @@ def _draw_face(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, item:
     outputs, batch = measuring.outputs_of(samples, item)
     photo = decode_photo(samples.photos[samples.records[item].row]["image"])
     window = _face_window(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
-    caption = f"photo {samples.records[item].row}: {100 * evaluated.face_scores[item]:.1f} %"
+    record, score = samples.records[item], evaluated.face_scores[item]
+    caption = f"photo {record.row}, face {record.face}: {100 * score:.1f} %"
     if measuring.task.name == "parsing":
-        return caption, _parsing_pair(measuring, outputs, batch, photo, window)
+        return f"{caption} (predicted, labelled)", _parsing_pair(measuring, outputs, batch, photo, window)
     if measuring.task.name == "landmarks":
-        return caption, _landmarks_pair(measuring, outputs, batch, photo, window)
-    return f"{caption}, {_wrong_attributes(measuring, outputs, batch)}", _enlarged(photo, window)
+        return f"{caption} (predicted, labelled)", _landmarks_pair(measuring, outputs, batch, photo, window)
+    face = _enlarged(photo, window)
+    wrong = _wrong_attributes(measuring, outputs, batch)
+    return caption, _side_by_side(face, text_panel(["wrong (probability):", *wrong], (_FACE_PX, face.height)))
 
 
 def _face_window(
@@ -104,14 +107,17 @@ def _landmarks_pair(
     return _side_by_side(*(draw_face_landmarks(picture, FaceLandmarks([points])) for points in labelled))
 
 
-def _wrong_attributes(measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any]) -> str:
-    """The attributes that are furthest from their labels, as said by the model."""
+def _wrong_attributes(measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any]) -> list[str]:
+    """The attributes that are furthest from their labels, as said by the model, with their probabilities."""
     probabilities = measuring.processor.post_process_attributes(outputs)[0].cpu().numpy()
     truth = batch["photo_labels"][0].numpy()
     distance = np.where(truth == -100, 0.0, np.abs(probabilities - truth))
     wrong = [index for index in np.argsort(-distance) if distance[index] > 0.5][:_MOST_NAMES]
     names = measuring.label_names
-    return ", ".join(names[index] if truth[index] == 0 else f"not {names[index]}" for index in wrong)
+    return [
+        f"{names[index] if truth[index] == 0 else f'not {names[index]}'} ({probabilities[index]:.2f})"
+        for index in wrong
+    ]
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

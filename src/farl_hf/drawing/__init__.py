@@ -5,5 +5,13 @@ from farl_hf.drawing.contact_sheet import contact_sheet
 from farl_hf.drawing.face_boxes import draw_faces
 from farl_hf.drawing.landmark_lines import draw_face_landmarks
 from farl_hf.drawing.parsing_overlay import draw_face_parsing
+from farl_hf.drawing.text_panel import text_panel
 
-__all__ = ["contact_sheet", "draw_face_attributes", "draw_face_landmarks", "draw_face_parsing", "draw_faces"]
+__all__ = [
+    "contact_sheet",
+    "draw_face_attributes",
+    "draw_face_landmarks",
+    "draw_face_parsing",
+    "draw_faces",
+    "text_panel",
+]

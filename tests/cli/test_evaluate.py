@@ -1,0 +1,87 @@
+"""`farl-hf evaluate`, as one types it, on drawn faces and untrained models."""
+
+import json
+
+import datasets
+import numpy as np
+import pytest
+import yaml
+from face_rows import make_face_dataset
+from PIL import Image
+from typer.testing import CliRunner
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
+from farl_hf.cli import app
+from farl_hf.cli.failure_gallery import worst_faces
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    splits = datasets.DatasetDict(test=make_face_dataset(3), other=make_face_dataset(2, num_faces=2, first_index=9))
+    splits.save_to_disk(str(folder))
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("task", "main_score", "words"),
+    [
+        ("face-parsing", "f1_mean", ("f1_skin", "pixel_accuracy")),
+        ("face-landmarks", "nme", ("nme_diag", "auc", "failure_rate")),
+        ("face-attributes", "mean_accuracy", ("accuracy_male",)),
+    ],
+)
+def test_scores_pictures_and_table(task, main_score, words, data_folder, toy_checkpoint_folder, tmp_path):
+    folder = toy_checkpoint_folder / DEFAULT_CHECKPOINTS[task]
+    result = run(folder, data_folder, "-o", tmp_path, "--split", "test", "--split", "other")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert report["main_score"] == main_score
+    assert {split: measured["num_faces"] for split, measured in report["splits"].items()} == {"test": 3, "other": 4}
+    assert report["splits"]["test"]["scores"][main_score] >= 0
+    assert all(word in result.output for word in (*words, "3 faces", "4 faces"))
+    assert np.asarray(Image.open(tmp_path / "failures.other.jpg")).std() > 10
+
+
+def test_the_card_gets_the_scores_and_keeps_the_rest(data_folder, toy_checkpoint_folder, tmp_path):
+    folder = tmp_path / "parser"
+    for file in (toy_checkpoint_folder / DEFAULT_CHECKPOINTS["face-parsing"]).iterdir():
+        folder.mkdir(exist_ok=True)
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# Mine\n\nWords.\n")
+    for _ in range(2):  # the second time replaces the first
+        result = run(folder, data_folder, "-o", tmp_path / "scores", "--write-card")
+        assert result.exit_code == 0, result.output
+    text = (folder / "README.md").read_text()
+    assert text.endswith("# Mine\n\nWords.\n")
+    card = yaml.safe_load(text.split("---")[1])
+    assert card["license"] == "mit"
+    (entry,) = card["model-index"][0]["results"]
+    report = json.loads((tmp_path / "scores/results.json").read_text())
+    score = report["splits"]["test"]["scores"]["f1_mean"]
+    assert entry["metrics"][0]["value"] == pytest.approx(100 * score, abs=0.005)
+    assert entry["dataset"]["split"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "message"),
+    [
+        ("face-parsing", "celeba", "is a data set for attributes"),
+        ("face-parsing", "celebamask_hq", "the label maps hold celebamask"),
+        ("face-detection", "synthetic_faces", "expected one of FaRLForFaceParsing"),
+    ],
+)
+def test_what_does_not_fit_is_explained(task, dataset, message, toy_checkpoint_folder, tmp_path):
+    result = run(toy_checkpoint_folder / DEFAULT_CHECKPOINTS[task], dataset, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def test_the_worst_come_first_and_the_unlabelled_not_at_all():
+    scores = np.array([0.5, np.nan, 0.1, 0.9])
+    assert worst_faces(scores, True, 3) == [2, 0, 3]
+    assert worst_faces(scores, False, 2) == [3, 0]

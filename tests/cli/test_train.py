@@ -1,0 +1,69 @@
+"""`farl-hf train`, as one types it."""
+
+import json
+
+import datasets
+import pytest
+from face_rows import make_face_dataset
+from typer.testing import CliRunner
+
+from farl_hf.cli import app
+
+RECIPE = """
+task: parsing
+config_name: toy
+image_size: 32
+do_train: true
+do_eval: true
+num_train_epochs: 2
+eval_split: validation
+eval_strategy: epoch
+save_strategy: epoch
+save_total_limit: 2
+load_best_model_at_end: true
+per_device_train_batch_size: 4
+dataloader_num_workers: 0
+"""
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_a_recipe_of_ones_own_trains_and_both_scores_are_told(tmp_path):
+    data = tmp_path / "faces"
+    splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(2, first_index=100))
+    splits.save_to_disk(str(data))
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(RECIPE)
+    output = tmp_path / "run"
+    settings = [f"dataset_name=[{data}]", "train_data_ratio=0.5", "mirror_probability=1.0"]
+    result = run(recipe, "-o", output, *(word for pair in settings for word in ("--set", pair)))
+    assert result.exit_code == 0, result.output
+    results = json.loads((output / "results.json").read_text())
+    assert (results["last"]["epoch"], results["split"], results["saved_weights"]) == (2.0, "validation", "best")
+    assert results["best"]["scores"]["f1_mean"] >= results["last"]["scores"]["f1_mean"]
+    assert "best: f1_mean" in result.output
+    assert "last: f1_mean" in result.output
+    assert "train_data_ratio: 0.5" in (output / "recipe.yaml").read_text()
+
+
+def test_the_list_names_every_recipe():
+    result = run("--list")
+    assert "lapa_448_finetuned_supplement" in result.output
+    assert "celeba_224_frozen" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give the name of a recipe"),
+        (("lapa_448",), "neither a recipe nor a YAML file"),
+        (("lapa_448_frozen", "--set", "epochs=3"), "no training argument 'epochs'"),
+        (("lapa_448_frozen", "--set", "seed"), "takes key=value"),
+    ],
+)
+def test_mistakes_are_explained(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
