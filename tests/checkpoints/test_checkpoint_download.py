@@ -17,6 +17,7 @@ from farl_hf import checkpoint, conversion
 from farl_hf.checkpoints import OFFICIAL_MODELS, checkpoint_download
 from farl_hf.checkpoints.checkpoint_download import download_checkpoint
 from farl_hf.checkpoints.hub_cache import entry_folder, read_snapshot, unfinished_folder
+from farl_hf.conversion.checkpoint_folders import complete_folder
 from farl_hf.errors import ConversionError, DownloadError, MissingExtraError, NotDownloadedError, UnknownNameError
 
 NAME = "retinaface-mobilenet"
@@ -190,14 +191,18 @@ def test_a_file_that_does_not_convert_leaves_nothing(hub_cache, source, monkeypa
     assert not (hub_cache.parent / "farl_hf").exists()  # a wrong file is no measure
 
 
-def test_a_full_disk_is_one_sentence(hub_cache, source, monkeypatch):
-    def fill(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device", "weights")
+def test_a_full_disk_is_one_sentence_and_costs_no_second_download(hub_cache, server, monkeypatch, request):
+    def fill(source, output, **_):
+        with complete_folder(output):
+            raise OSError(errno.ENOSPC, "No space left on device", "weights")
 
     monkeypatch.setattr(conversion, "convert_checkpoint", fill)
-    with pytest.raises(DownloadError, match=rf"{NAME} cannot be stored: it is full \(weights\)"):
-        download_checkpoint(NAME, source)
+    with pytest.raises(DownloadError, match=rf"{NAME} cannot be stored: it is full \(weights\).*HF_HOME"):
+        download_checkpoint(NAME)
     assert read_snapshot(NAME) is None
+    request.getfixturevalue("quick_conversion")
+    download_checkpoint(NAME)
+    assert len(server.ranges) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(hub_cache, source):

@@ -27,6 +27,8 @@ from farl_hf.errors import ConversionError, DownloadError
 
 __all__ = ["download_checkpoint", "link_aliases"]
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 
 def download_checkpoint(
     name: str,
@@ -151,6 +153,10 @@ def _converted(name: str, file: Path, unfinished: Path, tell: Callable[[str], No
     try:
         conversion.convert_checkpoint(file, draft, name=name, progress=tell)
         return store_snapshot(name, draft)
+    except ConversionError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
+            raise error.__cause__ from None  # no fault of the file, which stays for the next run
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
