@@ -72,6 +72,7 @@ def test_the_record_and_the_card_are_complete(converted, source_folder, name):
     card = (report.output / "README.md").read_text()
     assert card.startswith("---\nlicense: unknown\nlibrary_name: transformers\npipeline_tag: ")
     assert report.source.sha256 in card
+    assert "how it compares with the original code" in card
     assert str(source_folder) not in card + json.dumps(record)
 
 

@@ -236,7 +236,8 @@ def _write_processors(folder, converted, source):
 
 def _write_documents(folder, report, converted, released):
     title = report.name or report.output.name
-    card = render_model_card(report.kind, title, released, report.source, converted.kind.described)
+    described, compared = converted.kind.described, report.parity is not None
+    card = render_model_card(report.kind, title, released, report.source, described, compared)
     (folder / "README.md").write_text(card, encoding="utf-8")
     record = {
         "source": asdict(report.source),

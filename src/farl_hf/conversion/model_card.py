@@ -57,7 +57,7 @@ _RETINAFACE_CITATION = """@inproceedings{deng2020retinaface,
 
 
 def render_model_card(
-    kind: str, title: str, released: ReleasedModel | None, source: SourceFile, described: str
+    kind: str, title: str, released: ReleasedModel | None, source: SourceFile, described: str, compared: bool
 ) -> str:
     """
     Write the card.
@@ -69,13 +69,14 @@ def render_model_card(
             training data, licence and scores.
         source (`SourceFile`): The converted file.
         described (`str`): What the kind is called in a sentence.
+        compared (`bool`): Whether `conversion.json` holds a comparison with the original code.
     """
     sections = [
         _front_matter(kind, released),
         f"# {title}",
         released.summary if released else f"Converted from {source.name}, which has the layout of {described}.",
         f"```python\nimport farl_hf  # makes the model known to Transformers\n{_example(kind, title)}\n```",
-        _provenance(released, source),
+        _provenance(released, source, compared),
         _scores(released),
         f"## Intended use\n\n{_USES[kind]} Not for identifying, judging or excluding people.",
         f"## Limits\n\n{_LIMITS[kind]} No measurement per group of people is published.",
@@ -103,10 +104,10 @@ def _example(kind, name):
     return _PIPELINE_EXAMPLE.format(task=_TASK_TAGS[kind], name=name)
 
 
-def _provenance(released, source):
+def _provenance(released, source, compared):
     converted = (
         f"Converted from `{source.name}` ({source.size_bytes:,} bytes, sha256 `{source.sha256}`) without changing a "
-        "value; `conversion.json` says with which versions and how it compares with the original code."
+        f"value; `conversion.json` says with which versions{' and how it compares with the original code' * compared}."
     )
     if released is None:
         return f"## Origin\n\n{converted} Data, licence and scores of these weights are not known to the converter."
