@@ -105,16 +105,14 @@ def test_left_over_and_missing_tensors_are_named(source_folder, tmp_path, change
     refuse(tmp_path / "changed.pth", tmp_path / "out", message)
 
 
-@pytest.mark.parametrize("source", ["attributes.pt", "mobilenet.pth"])
-@pytest.mark.parametrize("wrapper", ["module.", "net.module."])
-def test_what_a_wrapper_puts_before_every_name_is_taken_off(source_folder, tmp_path, source, wrapper):
+@pytest.mark.parametrize(("source", "wrapper"), [("attributes.pt", "module."), ("mobilenet.pth", "net.module.")])
+def test_what_a_wrapper_puts_before_every_name_is_taken_off(source_folder, converted, tmp_path, source, wrapper):
     weights = torch.load(source_folder / source, weights_only=True)
     torch.save({wrapper + name: value for name, value in weights.items()}, tmp_path / "wrapped.pth")
-    convert_checkpoint(source_folder / source, tmp_path / "plain")
     report = convert_checkpoint(tmp_path / "wrapped.pth", tmp_path / "wrapped", check=True)
     assert all(stage.is_equal for stage in report.parity)
-    plain, wrapped = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "wrapped"))
-    assert plain == wrapped
+    plain = converted(source).output / "model.safetensors"
+    assert (report.output / "model.safetensors").read_bytes() == plain.read_bytes()
 
 
 def test_step_counters_may_be_missing(source_folder, tmp_path):
@@ -212,6 +210,13 @@ def test_an_empty_folder_is_filled_and_a_checkpoint_replaced(source_folder, tmp_
 def test_a_file_in_the_place_of_the_folder(source_folder, tmp_path):
     (tmp_path / "out").write_text("mine")
     refuse(source_folder / "mobilenet.pth", tmp_path / "out", "is a file", overwrite=True)
+
+
+def test_the_working_directory_is_not_replaced(source_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConversionError, match="is the working directory"):
+        convert_checkpoint(source_folder / "mobilenet.pth", ".")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_that_another_process_filled_meanwhile(source_folder, tmp_path):
@@ -313,4 +318,5 @@ def test_the_card_of_a_released_model_tells_what_was_published(source_folder, tm
         "## Limits",
     ):
         assert words in card
+    assert "compares with the original" not in card
     assert json.loads((tmp_path / "out/conversion.json").read_text())["name"] == "farl-celeba-224"

@@ -17,9 +17,11 @@ def check_output_folder(output: Path, overwrite: bool) -> None:
     Refuse to write over what is there.
 
     Raises:
-        ConversionError: `output` is a file, or a folder that is not empty and either must not be overwritten or is no
-            checkpoint.
+        ConversionError: `output` is a file, the working directory, or a folder that is not empty and either must not
+            be overwritten or is no checkpoint.
     """
+    if output.resolve() == Path.cwd():  # replacing it would leave the user's shell in a deleted folder
+        raise ConversionError(f"{output} is the working directory; give the name of a folder.")
     if output.is_dir():
         if not any(output.iterdir()):
             return
