@@ -56,6 +56,7 @@ def test_overwriting_must_be_asked_for(source, tmp_path):
     ("arguments", "message"),
     [
         (["--name", "farl-lapa-448"], "another kind"),
+        (["--name", "farl"], "'farl-ep64' is another kind"),
         (["--name", "nonsense"], "Known names: farl-ep16"),
     ],
 )

@@ -59,6 +59,7 @@ def _run(source, output, name, check, overwrite):
     from rich.console import Console
     from transformers.utils import logging
 
+    from farl_hf.checkpoints.official_models import ALIASES
     from farl_hf.conversion import convert_checkpoint
 
     logging.disable_progress_bar()  # the status line says what is going on
@@ -66,7 +67,7 @@ def _run(source, output, name, check, overwrite):
         return convert_checkpoint(
             source,
             output,
-            name=name,
+            name=ALIASES.get(name, name),
             check=check,
             progress=lambda step: status.update(f"{step} …"),
             overwrite=overwrite,
