@@ -163,3 +163,31 @@ def test_a_broken_picture_is_named():
         decode_photo({"bytes": b"no picture", "path": None})
     with pytest.raises(UnreadablePhotoError, match=r"missing\.png"):
         decode_photo({"bytes": None, "path": "missing.png"})
+
+
+def test_photos_without_any_annotation_are_one_face_each():
+    rows = make_face_dataset(2).select_columns(["image", "label_map"])
+    samples = FaceSamples(rows, FaRLImageProcessor(size={"height": 32, "width": 32}), "parsing", alignment="whole")
+    assert len(samples) == 2
+    assert set(samples[1]["labels"].unique().tolist()) >= {0, 1}
+
+
+def test_a_mirror_exchanges_the_pairs_that_it_is_given():
+    rows = make_face_dataset(1)
+    processor = FaRLImageProcessor(size={"height": 64, "width": 64})
+    mirrored = AugmentationRecipe(source="test", mirror_probability=1.0)
+    plain = FaceSamples(rows, processor, "parsing", alignment="whole")[0]["labels"]
+    own = FaceSamples(rows, processor, "parsing", mirrored, alignment="whole", label_mirror_pairs=[(4, 6)])
+    expected = plain.flip(1).clone()
+    nose, eye = expected == 6, expected == 4
+    expected[nose], expected[eye] = 4, 6
+    assert (own[0]["labels"] == expected).float().mean() > 0.99
+
+
+def test_a_part_of_the_faces_is_repeated():
+    rows = make_face_dataset(4)
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32})
+    samples = FaceSamples(rows, processor, "landmarks", min_face_px=1, data_ratio=0.5)
+    whole = FaceSamples(rows, processor, "landmarks", min_face_px=1)
+    assert len(samples) == len(whole) == 4
+    assert len({record.row for record in samples.records}) == 2

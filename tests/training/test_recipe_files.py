@@ -7,7 +7,7 @@ import pytest
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.benchmark_protocols import BENCHMARK_PROTOCOLS, shared_protocol
+from farl_hf.training.benchmark_protocols import BENCHMARK_PROTOCOLS, label_set_of, shared_protocol
 from farl_hf.training.recipe_files import RECIPE_NAMES, RECIPES_FOLDER, parse_overrides, read_recipe
 from farl_hf.training.script_arguments import parse_recipe_arguments, parse_script_arguments
 
@@ -127,6 +127,13 @@ def test_the_total_batch_sets_the_accumulation(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InvalidFaceInputError, match="40 is not a multiple of 15"):
         arguments.accumulation_steps()
+
+
+def test_label_sets_follow_the_order_of_the_classes():
+    assert label_set_of(["celebamask_hq"], None) == "celebamask"
+    assert label_set_of(["celebamask_hq"], "dataset") == "celebamask_dataset"
+    assert label_set_of(["some/hub-data"], None) is None
+    assert label_set_of(["synthetic_faces"], "scenes") == "lapa"
 
 
 def test_joined_data_sets_share_a_protocol_or_have_none():

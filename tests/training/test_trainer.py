@@ -1,4 +1,5 @@
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ from safetensors.torch import load_file
 
 from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
 from farl_hf.data.transforms import FaceSamples
+from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.evaluation import make_evaluation
-from farl_hf.training.trainer import FaRLTrainer
+from farl_hf.training.trainer import FaRLTrainer, with_shared_batch_norms
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,23 @@ def test_best_checkpoint_is_what_is_kept_and_saved(photos, toy_config, tmp_path)
     best = load_file(Path(trainer.state.best_model_checkpoint, "model.safetensors"))
     trainer.save_model(str(tmp_path / "final"))
     assert_same(best, load_file(tmp_path / "final" / "model.safetensors"))
+
+
+def test_batch_norms_are_shared_by_several_processes_only(photos, toy_config, tmp_path):
+    def batch_norms(model):
+        return {
+            type(module) for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        }
+
+    trainer = make_trainer(photos, toy_config, tmp_path, sync_batch_norm=True)
+    assert batch_norms(trainer.model) == {torch.nn.BatchNorm2d}
+    names = trainer.model.state_dict().keys()
+    accelerator = types.SimpleNamespace(device=torch.device("cuda"))
+    shared = with_shared_batch_norms(trainer.model, accelerator)
+    assert batch_norms(shared) == {torch.nn.SyncBatchNorm}
+    assert shared.state_dict().keys() == names
+    with pytest.raises(InvalidFaceInputError, match="accelerators only"):
+        with_shared_batch_norms(trainer.model, trainer.args)
 
 
 def test_training_without_averaging(photos, toy_config, tmp_path):

@@ -220,7 +220,8 @@ def check_name(kind: str, name: str, known: Sequence[str]) -> None:
 def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
     """Reads the annotations of all photos, without opening a picture."""
     columns = [name for name in ANNOTATION_COLUMNS if name in column_names(rows)]
-    annotations = without_decoding(rows, columns)
+    # A `datasets.Dataset` without columns has no rows either.
+    annotations = without_decoding(rows, columns) if columns else [{}] * len(rows)
     return [record for row in range(len(rows)) for record in photo_records(row, annotations[row])]
 
 
