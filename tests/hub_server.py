@@ -1,4 +1,4 @@
-"""A Hugging Face Hub in memory, on 127.0.0.1: repositories of models, commits, LFS objects, access by token."""
+"""A Hugging Face Hub in memory, on 127.0.0.1: models and data sets, commits, LFS objects, access by token."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
 
 TOKEN = "hf_of_the_test"
-_LFS_SUFFIXES = (".safetensors", ".bin")
+_LFS_SUFFIXES = (".safetensors", ".bin", ".parquet")
 
 
 @dataclass
@@ -211,15 +211,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _REPO = r"(?P<repo>[^/]+/[^/]+?)"
+_KIND = "/api/(?:models|datasets)"
 _ROUTES = (
     (("POST",), "/api/repos/create", _Handler.create),
     (("POST",), "/api/validate-yaml", _Handler.validate_yaml),
-    (("POST",), f"/api/models/{_REPO}/branch/(?P<revision>.+)", _Handler.branch),
-    (("POST",), f"/api/models/{_REPO}/preupload/(?P<revision>.+)", _Handler.preupload),
-    (("POST",), f"/api/models/{_REPO}/commit/(?P<revision>.+)", _Handler.commit),
-    (("POST",), f"/{_REPO}.git/info/lfs/objects/batch", _Handler.lfs_batch),
+    (("POST",), f"{_KIND}/{_REPO}/branch/(?P<revision>.+)", _Handler.branch),
+    (("POST",), f"{_KIND}/{_REPO}/preupload/(?P<revision>.+)", _Handler.preupload),
+    (("POST",), f"{_KIND}/{_REPO}/commit/(?P<revision>.+)", _Handler.commit),
+    (("POST",), f"(?:/datasets)?/{_REPO}.git/info/lfs/objects/batch", _Handler.lfs_batch),
     (("PUT",), "/lfs/(?P<oid>[0-9a-f]{64})", _Handler.lfs_upload),
-    (("GET",), f"/api/models/{_REPO}(?:/revision/(?P<revision>.+))?", _Handler.info),
-    (("GET",), f"/api/models/{_REPO}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
+    (("GET",), f"{_KIND}/{_REPO}(?:/revision/(?P<revision>.+))?", _Handler.info),
+    (("GET",), f"{_KIND}/{_REPO}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
     (("GET", "HEAD"), f"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 )

@@ -92,8 +92,8 @@ class CelebA(FaceDatasetBuilder):
         points = parse_numbers(point_line.split(), 10, where, "x y of five points")
         row = {
             "image": picture_file(photo.path),
-            "points5_xy": [points.reshape(5, 2) + 0.5],
-            "attributes": [(signs[list(order)] > 0).astype(np.int8)],
+            "points5_xy": [(points.reshape(5, 2) + 0.5).tolist()],
+            "attributes": [(signs[list(order)] > 0).astype(np.int8).tolist()],
         }
         for line in box_lines:
             x, y, width, height = parse_numbers(line.split(), 4, where, "x, y, width and height of the box")
