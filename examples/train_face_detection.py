@@ -60,9 +60,13 @@ class DataArguments:
 
     dataset_name: str = field(
         default="synthetic_faces",
-        metadata={"help": "synthetic_faces, a folder written by save_to_disk, or a data set on the Hub."},
+        metadata={"help": "synthetic_faces, widerface, a folder written by save_to_disk, or a data set on the Hub."},
     )
-    dataset_config: str | None = field(default="scenes", metadata={"help": "Configuration of the data set."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of widerface, as its owners distribute it."})
+    dataset_config: str | None = field(
+        default=None,
+        metadata={"help": "Configuration: scenes (default) or portraits, retinaface (default) or original."},
+    )
     num_train_samples: int | None = field(default=None, metadata={"help": "Photos to train on; all by default."})
     num_validation_samples: int | None = field(
         default=None, metadata={"help": "Photos to evaluate on; all by default."}
@@ -146,7 +150,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}
     splits = load_face_dataset(
         data_args.dataset_name,
-        data_args.dataset_config,
+        data_args.dataset_config or ("scenes" if data_args.dataset_name == "synthetic_faces" else None),
+        data_dir=data_args.data_dir,
         num_photos={split: count for split, count in num_photos.items() if count is not None},
         cache_dir=data_args.cache_dir,
         num_proc=data_args.num_proc,

@@ -191,3 +191,27 @@ def test_a_part_of_the_faces_is_repeated():
     whole = FaceSamples(rows, processor, "landmarks", min_face_px=1)
     assert len(samples) == len(whole) == 4
     assert len({record.row for record in samples.records}) == 2
+
+
+@pytest.mark.parametrize(
+    ("label_map", "said"),
+    [
+        (np.zeros((96, 95), np.uint8), r"row 1 has \(height, width\) \(96, 95\), its photo \(96, 96\)"),
+        (np.full((96, 96), 11, np.uint8), "row 1 has the class id 11; expected 0 to 10, or 255"),
+    ],
+)
+def test_label_maps_that_do_not_fit_are_named(label_map, said):
+    rows = [make_face_row(0), make_face_row(1)]
+    del rows[1]["instance_map"]
+    rows[1]["label_map"] = PIL.Image.fromarray(label_map)
+    samples = FaceSamples(rows, make_processor(), "parsing", min_face_px=1)
+    assert samples[0]["labels"].shape == (32, 32)
+    with pytest.raises(InvalidFaceInputError, match=said):
+        samples[1]
+
+
+def test_ignored_pixels_are_no_class():
+    row = make_face_row(0)
+    row["label_map"], row["instance_map"] = PIL.Image.fromarray(np.full((96, 96), 255, np.uint8)), None
+    labels = FaceSamples([row], make_processor(), "parsing", alignment="whole", min_face_px=1)[0]["labels"]
+    assert (labels == 255).all()

@@ -36,6 +36,7 @@ PICTURE_COLUMNS = {
     "landmarks": ("image",),
     "attributes": ("image",),
 }
+IGNORED_LABEL = 255  # of the parsing loss and of the scores
 PARSING_MIRROR_PAIRS = {11: LAPA_MIRROR_PAIRS, 19: CELEBAMASK_MIRROR_PAIRS}
 
 
@@ -143,6 +144,8 @@ class FaceSamples(Dataset):
         crop_from_photo, mirrored = self.crop_matrix(record, image_rgb.shape[:2], rng)
         sample = {"pixel_values": self.pixel_values(image_rgb, crop_from_photo, rng)}
         photo_labels = self.photo_labels(record, photo)
+        if self.task == "parsing":
+            check_label_map(photo_labels, image_rgb.shape[:2], self.num_labels, f"row {record.row}")
         sample["labels"] = self.crop_labels(photo_labels, crop_from_photo, mirrored)
         if self.with_photo_labels:
             sample["crop_from_photo"] = crop_from_photo
@@ -215,6 +218,24 @@ def check_name(kind: str, name: str, known: Sequence[str]) -> None:
     """Raises [`UnknownNameError`] unless the name is one of the known ones."""
     if name not in known:
         raise UnknownNameError(f"{name!r} is not a known {kind}. Known: {', '.join(known)}.")
+
+
+def check_label_map(label_map: torch.Tensor, photo_size_hw: tuple[int, int], num_labels: int, where: str) -> None:
+    """Raises [`InvalidFaceInputError`] unless a label map has its photo's size and no ids but classes and 255.
+
+    On a GPU, an id that is no class would stop the training with an assertion that names neither photo nor id.
+    """
+    if tuple(label_map.shape) != tuple(photo_size_hw):
+        raise InvalidFaceInputError(
+            f"The label map of {where} has (height, width) {tuple(label_map.shape)}, its photo {tuple(photo_size_hw)};"
+            " expected one size."
+        )
+    wrong = label_map[(label_map >= num_labels) & (label_map != IGNORED_LABEL)]
+    if wrong.numel():
+        raise InvalidFaceInputError(
+            f"The label map of {where} has the class id {int(wrong.max())}; expected 0 to {num_labels - 1}, or"
+            f" {IGNORED_LABEL} for what is to be ignored. Is it of another data set, or in another class order?"
+        )
 
 
 def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
