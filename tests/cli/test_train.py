@@ -43,6 +43,8 @@ def test_a_recipe_of_ones_own_trains_and_both_scores_are_told(tmp_path):
     results = json.loads((output / "results.json").read_text())
     assert (results["last"]["epoch"], results["split"], results["saved_weights"]) == (2.0, "validation", "best")
     assert results["best"]["scores"]["f1_mean"] >= results["last"]["scores"]["f1_mean"]
+    assert results["last"]["checkpoint"] == f"checkpoint-{results['last']['step']}"
+    assert (output / results["best"]["checkpoint"] / "model.safetensors").is_file()
     assert "best: f1_mean" in result.output
     assert "last: f1_mean" in result.output
     assert "train_data_ratio: 0.5" in (output / "recipe.yaml").read_text()

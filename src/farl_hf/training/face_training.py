@@ -308,4 +308,8 @@ def write_results(
     results = training_results(
         task_name, names, split, evaluation.main_score, evaluation.greater_is_better, history, saved
     )
-    write_json(Path(args.output_dir) / "results.json", results)
+    folder = Path(args.output_dir)
+    for measured in filter(None, (results["best"], results["last"])):
+        checkpoint = f"checkpoint-{measured['step']}"
+        measured["checkpoint"] = checkpoint if (folder / checkpoint).is_dir() else None
+    write_json(folder / "results.json", results)
