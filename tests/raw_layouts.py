@@ -135,7 +135,7 @@ def hrnet_header(num_landmarks):
 
 def write_w300(root, annotations=".", images="."):
     tables = {
-        "train": [("helen/trainset/1_1.jpg", 1.5, (100.0, 120.0))],
+        "train": [("helen/trainset/1_1.jpg", 1.5, (100.0, 120.0)), ("afw/2_1.jpg", 1.0, (70.0, 80.0))],
         "valid_common": [("lfpw/testset/image_0001.png", 0.5, (60.0, 70.0))],
         "valid_challenge": [("ibug/image_092_01.jpg", 1.0, (200.0, 200.0))],
     }
@@ -143,7 +143,7 @@ def write_w300(root, annotations=".", images="."):
     for split, faces in tables.items():
         lines = [hrnet_header(68), *(hrnet_line(*face, 68) for face in faces)]
         write_text(root / annotations / f"face_landmarks_300w_{split}.csv", lines)
-    for image in ("helen/trainset/1_1.jpg", "lfpw/testset/image_0001.png", "ibug/image_092 _01.jpg"):
+    for image in ("helen/trainset/1_1.jpg", "afw/2_1.jpg", "lfpw/testset/image_0001.png", "ibug/image_092 _01.jpg"):
         write_photo(root / images / image)
 
 

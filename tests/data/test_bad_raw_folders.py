@@ -69,7 +69,7 @@ def test_the_folder_of_another_data_set(lapa, other):
 def test_the_folder_around_the_data_set_will_do(lapa):
     raw_layouts.write_w300(lapa.parent / "300W")
     assert len(load("lapa", lapa.parent, split="train", cache_dir=str(lapa / "cache"))) == 4
-    assert len(load("w300", lapa.parent, split="train", cache_dir=str(lapa / "cache"))) == 1
+    assert len(load("w300", lapa.parent, split="train", cache_dir=str(lapa / "cache"))) == 2
 
 
 def test_unknown_configuration_and_split(lapa):
@@ -170,7 +170,7 @@ def test_a_table_with_too_few_columns(tmp_path):
     raw_layouts.write_w300(tmp_path / "raw")
     path = tmp_path / "raw" / "face_landmarks_300w_train.csv"
     path.write_text(path.read_text().rstrip()[:-10])
-    with pytest.raises(InvalidDatasetError, match=r"Line 2 of .*300w_train\.csv has 13\d numbers; expected 139"):
+    with pytest.raises(InvalidDatasetError, match=r"Line 3 of .*300w_train\.csv has 13\d numbers; expected 139"):
         load("w300", tmp_path / "raw")
 
 

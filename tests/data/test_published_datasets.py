@@ -16,7 +16,7 @@ NUM_PHOTOS = {
     ("celebamask_hq", "farl"): {"train": 2, "validation": 1, "test": 1},
     ("celeba", "aligned"): {"train": 2, "validation": 1, "test": 1},
     ("lfwa", "default"): {"train": 2, "test": 2},
-    ("w300", "default"): {"train": 1, "test": 2, "test_common": 1, "test_challenge": 1},
+    ("w300", "default"): {"train": 2, "test": 2, "test_common": 1, "test_challenge": 1},
     ("wflw", "hrnet"): {"train": 2, "test": 1} | {f"test_{name}": 1 for name in raw_layouts.WFLW_SUBSETS},
     ("wflw", "original"): {"train": 2, "test": 1} | {f"test_{name}": 1 for name in raw_layouts.WFLW_SUBSETS},
     ("aflw19", "default"): {"train": 2, "test": 2, "test_frontal": 1},
