@@ -66,6 +66,21 @@ def test_changed_weights_are_noticed(toy_model):
     assert relative_difference(before, plain) > 1e-3
 
 
+def test_a_step_of_a_fused_optimizer_is_noticed(toy_model):
+    """It leaves no trace in the version counters of the weights; norms that stay in evaluation mode leave none."""
+    model = shake_norms(toy_model(FaRLForFaceParsing))
+    pixel_values = torch.randn(1, 3, 64, 64)
+    before, _ = both_ways(model, pixel_values)
+    versions = [parameter._version for parameter in model.parameters()]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model(pixel_values).logits.square().sum().backward()
+    optimizer.step()
+    assert versions == [parameter._version for parameter in model.parameters()]
+    after, plain = both_ways(model, pixel_values)
+    assert relative_difference(after, plain) < 1e-5
+    assert relative_difference(before, plain) > 1e-3
+
+
 def test_training_and_gradients_use_the_modules(toy_model):
     model = toy_model(FaRLForFaceParsing)
     pixel_values = torch.randn(2, 3, 64, 64)

@@ -41,6 +41,12 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
 
+    def train(self, mode=True):
+        """Set the mode; training forgets what inference made of the weights."""
+        if mode:
+            self._rearranged = None
+        return super().train(mode)
+
     def dense_logits(self, pixel_values):
         """Map (B, 3, H, W) to (B, num_labels, H / 4, W / 4)."""
         maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
@@ -49,8 +55,12 @@ class FaRLDenseModel(FaRLPreTrainedModel):
 
     def _inference_head(self, maps):
         """Return pyramid and head rearranged, or None where the modules themselves must, or had better, compute."""
-        records = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if records or not self.rearrange_for_inference or torch.is_autocast_enabled(maps[0].device.type):
+        if torch.compiler.is_compiling():
+            return None
+        if self.training or torch.is_grad_enabled():
+            self._rearranged = None  # a step may follow, and fused optimizers write weights without a trace
+            return None
+        if not self.rearrange_for_inference or torch.is_autocast_enabled(maps[0].device.type):
             return None
         if not can_be_rearranged(self.pyramid, self.head):
             return None
