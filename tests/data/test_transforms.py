@@ -184,6 +184,15 @@ def test_a_mirror_exchanges_the_pairs_that_it_is_given():
     assert (own[0]["labels"] == expected).float().mean() > 0.99
 
 
+def test_a_mirror_of_unknown_classes_is_refused():
+    """Left and right would be mixed up without a word."""
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32})
+    mirrored = AugmentationRecipe(source="test", mirror_probability=0.5)
+    with pytest.raises(InvalidFaceInputError, match="which of 13 classes"):
+        FaceSamples(make_face_dataset(1), processor, "parsing", mirrored, num_labels=13)
+    assert FaceSamples(make_face_dataset(1), processor, "parsing", mirrored, num_labels=13, label_mirror_pairs=())
+
+
 def test_a_part_of_the_faces_is_repeated():
     rows = make_face_dataset(4)
     processor = FaRLImageProcessor(size={"height": 32, "width": 32})

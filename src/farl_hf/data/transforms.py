@@ -74,7 +74,8 @@ class FaceSamples(Dataset):
             or the `"whole"` photo.
         num_labels (`int`, *optional*, defaults to 11): Number of parsing classes.
         label_mirror_pairs (`Sequence[tuple[int, int]]`, *optional*): Parsing classes that a mirror exchanges; those of
-            LaPa (11 classes) or of CelebAMask-HQ in FaRL's order (19) by default.
+            LaPa (11 classes) or of CelebAMask-HQ in FaRL's order (19) by default. Needed for other classes if the
+            recipe mirrors.
         min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose
             box is narrower than twice this) are left out.
         attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
@@ -111,7 +112,13 @@ class FaceSamples(Dataset):
         check_name("alignment", alignment, ALIGNMENTS)
         self.processor, self.task, self.alignment = processor, task, alignment
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
-        self.label_mirror_pairs = label_mirror_pairs or PARSING_MIRROR_PAIRS.get(num_labels, ())
+        pairs = PARSING_MIRROR_PAIRS.get(num_labels) if label_mirror_pairs is None else label_mirror_pairs
+        if pairs is None and task == "parsing" and self.recipe.mirror_probability:
+            raise InvalidFaceInputError(
+                f"The recipe mirrors, but which of {num_labels} classes a mirror exchanges is not known; pass"
+                " label_mirror_pairs (empty if none), or a mirror_probability of 0."
+            )
+        self.label_mirror_pairs = pairs or ()
         self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
         self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
         self.size_hw = processor.size_hw
