@@ -2,8 +2,8 @@
 
     python -m benchmarks.inference_head [--faces N] [--rounds N] [--size PIXELS]
 
-Random weights, float32, one process, alternating; prints the median time per face of both, their ratio, and how far
-the results are apart.
+Random weights, float32, one process, alternating; prints the arithmetic of pyramid and head and the median time of the
+whole network per face of both, their ratio, and how far the results are apart.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import statistics
 import time
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from farl_hf import FaRLConfig, FaRLForFaceParsing
 
@@ -23,6 +24,17 @@ def timed(model: FaRLForFaceParsing, pixel_values: torch.Tensor, rearranged: boo
     start = time.perf_counter()
     logits = model(pixel_values).logits
     return time.perf_counter() - start, logits
+
+
+def head_gflop(model: FaRLForFaceParsing, pixel_values: torch.Tensor, rearranged: bool) -> float:
+    """Multiplications and additions of the network without its tower, in billions."""
+    model.rearrange_for_inference = rearranged
+    counted = []
+    for compute in (model, lambda pixels: model.vision_model.feature_maps(pixels, model.config.feature_levels)):
+        with FlopCounterMode(display=False) as counter:
+            compute(pixel_values)
+        counted.append(counter.get_total_flops())
+    return (counted[0] - counted[1]) / 1e9
 
 
 def main():
@@ -39,6 +51,7 @@ def main():
         rounds = [
             {way: timed(model, pixel_values, value)[0] for way, value in WAYS.items()} for _ in range(arguments.rounds)
         ]
+        gflop = {way: head_gflop(model, pixel_values[:1], value) for way, value in WAYS.items()}
     seconds = {way: statistics.median(each[way] for each in rounds) / arguments.faces for way in WAYS}
     plain, rearranged = logits.values()
     difference = float((plain - rearranged).abs().max() / plain.abs().max())
@@ -46,9 +59,9 @@ def main():
     print(
         f"ViT-B/16 at {arguments.size} px, {arguments.faces} face(s), {torch.get_num_threads()} thread(s), float32\n"
     )
-    print("| way | s per face |\n|---|---|")
+    print("| way | GFLOP of pyramid and head | s per face |\n|---|---|---|")
     for way, value in seconds.items():
-        print(f"| {way} | {value:.3f} |")
+        print(f"| {way} | {gflop[way]:.0f} | {value:.3f} |")
     print(f"\nratio {seconds['modules'] / seconds['rearranged']:.2f}; largest difference {difference:.1e} relative;")
     print(f"equal labels {100 * same:.3f} %")
 

@@ -21,7 +21,8 @@ from farl_hf.checkpoints.hub_cache import (
 )
 from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
 from farl_hf.checkpoints.source_download import download_file
-from farl_hf.checkpoints.source_hashes import file_sha256, record_sha256, require_known_sha256
+from farl_hf.checkpoints.source_hashes import record_sha256, require_known_sha256
+from farl_hf.conversion.file_hashes import file_sha256
 from farl_hf.conversion.open_clip_vocabulary import open_clip_vocabulary_file
 from farl_hf.errors import ConversionError, DownloadError
 

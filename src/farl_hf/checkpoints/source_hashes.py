@@ -1,6 +1,5 @@
 """Checks that a file of weights is the one it was: against the table, or against the first that converted here."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,13 +7,7 @@ from pathlib import Path
 from farl_hf.checkpoints.official_models import OFFICIAL_MODELS
 from farl_hf.errors import DownloadError
 
-__all__ = ["file_sha256", "record_sha256", "require_known_sha256"]
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+__all__ = ["record_sha256", "require_known_sha256"]
 
 
 def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:

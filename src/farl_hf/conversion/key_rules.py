@@ -1,14 +1,22 @@
 """Moves named tensors from one naming to another by rules; every tensor is placed, or dropped for a stated reason."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from farl_hf.errors import ConversionError
 
-__all__ = ["DropRule", "KeyRule", "apply_key_rules", "check_completeness", "name_some", "transposed"]
+__all__ = [
+    "DropRule",
+    "KeyRule",
+    "apply_key_rules",
+    "check_completeness",
+    "name_some",
+    "refuse_unplaced",
+    "transposed",
+]
 
 _NAMED_IN_ERRORS = 4
 
@@ -86,11 +94,16 @@ def apply_key_rules(
             continue
         _check_constant(name, value, drop)
         dropped[name] = drop.reason
-    if unknown:
-        raise ConversionError(
-            f"The source looks like {what}, but these tensors have no place in it: {name_some(unknown)}."
-        )
+    refuse_unplaced(unknown, what)
     return converted, dropped
+
+
+def refuse_unplaced(names: Sequence[str], what: str) -> None:
+    """Raises [`ConversionError`] if there are tensors without a place in the model that the source is taken for."""
+    if names:
+        raise ConversionError(
+            f"The source looks like {what}, but these tensors have no place in it: {name_some(names)}."
+        )
 
 
 def _placed(name, value, rules):

@@ -10,7 +10,7 @@ from farl_hf.conversion.attribute_keys import ATTRIBUTE_DROPS, ATTRIBUTE_RULES
 from farl_hf.conversion.clip_keys import HF_CLIP_DROPS, HF_CLIP_RULES, TWO_TOWER_DROPS, TWO_TOWER_RULES
 from farl_hf.conversion.configs_from_shapes import detector_config, face_task_config, two_tower_config
 from farl_hf.conversion.dense_keys import DENSE_DROPS, DENSE_RULES
-from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some
+from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some, refuse_unplaced
 from farl_hf.conversion.retinaface_keys import rename_retinaface_key
 from farl_hf.errors import ConversionError, NotACheckpointError
 
@@ -145,8 +145,5 @@ def convert_tensors(
             dropped[name] = "the classifier of a body trained on ImageNet"
         else:
             converted[ours] = value
-    if unknown:
-        raise ConversionError(
-            f"The source looks like {kind.described}, but these tensors have no place in it: {name_some(unknown)}."
-        )
+    refuse_unplaced(unknown, kind.described)
     return converted, dropped

@@ -1,6 +1,5 @@
 """Reads a source of weights, whatever its shape; what it is, its content tells, not its name."""
 
-import hashlib
 import os
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from farl_hf.conversion.clip_folder import read_clip_folder, weights_file
+from farl_hf.conversion.file_hashes import file_sha256
 from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
 from farl_hf.conversion.torchscript_archive import is_torchscript, open_extra_file, read_torchscript
 from farl_hf.errors import ConversionError
@@ -47,9 +47,7 @@ class SourceWeights:
 def describe_source(source: Path) -> SourceFile:
     """Name, size and sha256 of a file, or of the weights file of a folder."""
     path = weights_file(source) if source.is_dir() else source
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return SourceFile(path.name, path.stat().st_size, sha256)
+    return SourceFile(path.name, path.stat().st_size, file_sha256(path))
 
 
 def read_source(source: Path) -> SourceWeights:
