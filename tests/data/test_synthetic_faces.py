@@ -6,6 +6,9 @@ import datasets
 import numpy as np
 import pytest
 
+from farl_hf.data.face_renderer.captions import caption_of
+from farl_hf.data.face_renderer.lighting import sample_lights
+from farl_hf.data.face_renderer.person import Pose, draw_person, sample_person
 from farl_hf.data.synthetic_faces import SyntheticFaces, render_face_photo, render_group_photo
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -145,12 +148,44 @@ def test_attributes_hold_only_known_values(portraits):
     assert ((colours == 1).sum(1) <= 1).all()
 
 
-def test_captions_follow_the_attributes(portraits):
-    glasses = CELEBA_ATTRIBUTES.index("eyeglasses")
-    for photo in portraits:
-        if len(photo.attributes) == 1:
-            worn = "eyeglasses" in photo.caption or "sunglasses" in photo.caption
-            assert worn == bool(photo.attributes[0, glasses])
+@pytest.mark.parametrize(
+    ("attribute", "words"),
+    [
+        ("eyeglasses", ("glasses",)),
+        ("wearing_hat", ("hat",)),
+        ("smiling", ("smiling", "happy")),
+        ("bald", ("bald",)),
+        ("goatee", ("goatee",)),
+        ("black_hair", ("black hair",)),
+        ("gray_hair", ("gray hair",)),
+    ],
+)
+def test_captions_follow_the_attributes(portraits, attribute, words):
+    column = CELEBA_ATTRIBUTES.index(attribute)
+    decided = [photo for photo in portraits if len(photo.attributes) == 1 and photo.attributes[0, column] >= 0]
+    for photo in decided:
+        assert any(word in photo.caption for word in words) == bool(photo.attributes[0, column]), photo.caption
+    assert {0, 1} <= {int(photo.attributes[0, column]) for photo in decided} or attribute in ("bald", "goatee")
+
+
+def test_captions_name_the_side_to_which_the_nose_points():
+    person = sample_person(np.random.default_rng(1))
+    lights = sample_lights(np.random.default_rng(2))
+    for yaw, pitch, words in ((0.7, 0, "to the right"), (-0.7, 0, "to the left"), (0, 0.4, "down"), (0, -0.4, "up")):
+        pose = Pose(yaw, pitch, 0.0, (112.0, 100.0), 60.0)
+        captions = {caption_of(person, pose, True, np.random.default_rng(seed)) for seed in range(40)}
+        assert any(f"looking {words}" in caption for caption in captions)
+        nose = draw_person(person, pose, lights, (224, 224)).landmarks_xy[30]
+        straight = draw_person(person, Pose(0.0, 0.0, 0.0, (112.0, 100.0), 60.0), lights, (224, 224)).landmarks_xy[30]
+        moved = {"to the right": (1, 0), "to the left": (-1, 0), "up": (0, -1), "down": (0, 1)}[words]
+        assert (nose - straight) @ moved > 5
+
+
+def test_captions_vary_and_never_change_the_picture():
+    person, pose = sample_person(np.random.default_rng(3)), Pose(0.0, 0.0, 0.0, (112.0, 100.0), 60.0)
+    captions = {caption_of(person, pose, True, np.random.default_rng(seed)) for seed in range(60)}
+    assert len(captions) > 30
+    assert not any("a o" in caption or "  " in caption for caption in captions)
 
 
 def test_group_photo_has_everyone():

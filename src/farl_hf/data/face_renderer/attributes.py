@@ -1,4 +1,4 @@
-"""Ground-truth CelebA attributes and captions of a drawn person; -100 where the drawing does not decide."""
+"""Ground-truth CelebA attributes of a drawn person; -100 where the drawing does not decide."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 
 from .person import Person, Pose
 
-__all__ = ["UNKNOWN", "attributes_of", "caption_of"]
+__all__ = ["UNKNOWN", "attributes_of", "sex_shown"]
 
 UNKNOWN = -100
 _HAIR_NAMES = {"black": "Black_Hair", "blond": "Blond_Hair", "brown": "Brown_Hair", "gray": "Gray_Hair"}
@@ -87,13 +87,13 @@ def attributes_of(person: Person, pose: Pose, blur: float, body_visible: bool) -
     facts["Wearing_Earrings"] = int(clothes.earrings) if ears else (UNKNOWN if clothes.earrings else 0)
     facts["Wearing_Necktie"] = int(clothes.tie) if body_visible else UNKNOWN
     facts["Wearing_Necklace"] = int(clothes.necklace) if body_visible and hair.length < 12 else UNKNOWN
-    facts["Male"] = _male(person)
+    facts["Male"] = sex_shown(person)
     by_name = {name.lower(): value for name, value in facts.items()}
     return np.array([by_name.get(name, UNKNOWN) for name in CELEBA_ATTRIBUTES], np.int64)
 
 
-def _male(person: Person) -> int:
-    """Only where drawn cues decide: facial hair, or make-up with long hair."""
+def sex_shown(person: Person) -> int:
+    """1 for men, 0 for women, only where drawn cues decide: facial hair, or make-up with long hair."""
     face = person.identity
     if (
         face.beard > 0
@@ -104,34 +104,3 @@ def _male(person: Person) -> int:
     ):
         return 1
     return 0 if not face.male and (person.hair.length > 4 or face.lipstick > 0.5) else UNKNOWN
-
-
-def caption_of(person: Person) -> str:
-    """One English sentence about a person."""
-    face, hair, worn = person.identity, person.hair, person.worn
-    noun = {1: "man", 0: "woman", UNKNOWN: "person"}[_male(person)]
-    words = ["smiling"] if person.mood.smile >= 0.5 else []
-    with_what: list[str] = []
-    if hair.bald and not worn.hat:
-        words.append("bald")
-    elif not hair.bald and (not worn.hat or hair.length > 0):
-        curl = (
-            "curly " if hair.curl > 0.4 else ("wavy " if hair.wave > 0.4 else ("straight " if hair.length > 4 else ""))
-        )
-        long = "long " if hair.length > 10 else ("short " if hair.length == 0 else "")
-        with_what.append(f"{long}{curl}{face.hair_colour} hair")
-    if face.beard > 0:
-        with_what.append("a beard")
-    elif face.goatee:
-        with_what.append("a goatee")
-    elif face.moustache > 0:
-        with_what.append("a mustache")
-    if worn.glasses:
-        with_what.append("eyeglasses" if worn.glasses == "clear" else "sunglasses")
-    if worn.hat:
-        with_what.append("a hat")
-    if person.mood.gap > 0.2:
-        with_what.append("an open mouth")
-    start = " ".join(["a photo of a", *words, noun])
-    listed = ", ".join(with_what[:-1]) + (" and " if len(with_what) > 1 else "") + with_what[-1] if with_what else ""
-    return start + (f" with {listed}" if listed else "")

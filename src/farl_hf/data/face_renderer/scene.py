@@ -7,8 +7,9 @@ import numpy as np
 
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 
-from .attributes import attributes_of, caption_of
+from .attributes import attributes_of
 from .background import make_background
+from .captions import caption_of
 from .lighting import Lights, sample_lights
 from .person import DrawnPerson, Person, Pose, draw_person, sample_person, sample_pose
 from .photo_effects import CLEAN, apply_effects, sample_effects
@@ -18,6 +19,7 @@ __all__ = ["DEFAULT_SIZES_HW", "FacePhoto", "render_face_photo", "render_group_p
 
 DEFAULT_SIZES_HW = {"portrait": (224, 224), "scene": (320, 320)}
 _KIND_SEEDS = {"portrait": 0, "scene": 1, "group": 2}
+_WORDING_SEED = 3
 _MIN_VISIBLE = 0.35
 _MIN_BOX_INSIDE = 0.5
 
@@ -189,21 +191,27 @@ def _annotate(
     marks = np.array([item.drawn.landmarks_xy for item in kept], np.float32).reshape(count, 68, 2)
     points5 = np.array([_five_points(each) for each in marks], np.float32).reshape(count, 5, 2)
     attributes = np.array([_attributes(each, blur, size_hw) for each in kept], np.int64).reshape(count, 40)
-    return FacePhoto(picture, label, instance, boxes, points5, marks, attributes, _caption(kept), index)
+    return FacePhoto(
+        picture, label, instance, boxes, points5, marks, attributes, _caption(kept, size_hw, index), index
+    )
+
+
+def _body_visible(item: _Placed, size_hw: tuple[int, int]) -> bool:
+    """Whether the collar lies inside the photo."""
+    return item.drawn.box_xyxy[3] + 0.6 * item.pose.eye_distance_px < size_hw[0]
 
 
 def _attributes(item: _Placed, blur: float, size_hw: tuple[int, int]) -> np.ndarray:
-    collar_y = item.drawn.box_xyxy[3] + 0.6 * item.pose.eye_distance_px
-    return attributes_of(item.person, item.pose, blur, collar_y < size_hw[0])
+    return attributes_of(item.person, item.pose, blur, _body_visible(item, size_hw))
 
 
-def _caption(kept: list[_Placed]) -> str:
+def _caption(kept: list[_Placed], size_hw: tuple[int, int], index: int) -> str:
     if not kept:
         return "a photo without people"
-    if len(kept) == 1:
-        return caption_of(kept[0].person)
     main = max(kept, key=lambda item: item.pose.eye_distance_px)
-    return f"{caption_of(main.person)}, one of {len(kept)} people"
+    rng = np.random.default_rng([index, _WORDING_SEED])
+    sentence = caption_of(main.person, main.pose, _body_visible(main, size_hw), rng)
+    return sentence if len(kept) == 1 else f"{sentence}, one of {len(kept)} people"
 
 
 def _checked_size(kind: str, size_hw: tuple[int, int] | None) -> tuple[int, int]:
