@@ -1,19 +1,16 @@
 """The Transformers Trainer with FaRL's parameter groups, averaged weights, and evaluation in the photo frame."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
-from transformers import EvalPrediction, Trainer
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import EvalPrediction
 
 from farl_hf.data.collate import collate_face_samples
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.ema import EMACallback, restore_training_weights
+from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.evaluation import FaceEvaluation
 from farl_hf.training.parameter_groups import freeze_backbone, make_parameter_groups
 
@@ -23,7 +20,7 @@ __all__ = ["FaRLTrainer"]
 PHOTO_KEYS = ("crop_from_photo", "photo_labels", "box_xyxy")
 
 
-class FaRLTrainer(Trainer):
+class FaRLTrainer(AveragedWeightsTrainer):
     """Trains a FaRL task model on [`FaceSamples`].
 
     Args:
@@ -50,9 +47,6 @@ class FaRLTrainer(Trainer):
             kwargs.setdefault("compute_metrics", self.scores_of_predictions)
         kwargs.setdefault("data_collator", collate_face_samples)
         super().__init__(model=model, args=args, **kwargs)
-        self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
-        if self.ema is not None:
-            self.add_callback(self.ema)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Optimizer with one group per part of the model."""
@@ -80,37 +74,6 @@ class FaRLTrainer(Trainer):
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Trains; see [`~transformers.Trainer.train`]. Resuming restores weights, average and optimizer exactly."""
-        folder = resume_from_checkpoint
-        if folder is True:
-            folder = get_last_checkpoint(self.args.output_dir)
-        if self.ema is not None:
-            self.ema.resume_folder = folder or None
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def evaluate(
-        self,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Evaluates the averaged weights."""
-        return self.with_averaged_weights(super().evaluate, eval_dataset, ignore_keys, metric_key_prefix)
-
-    def predict(
-        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
-    ) -> Any:
-        """Predicts with the averaged weights."""
-        return self.with_averaged_weights(super().predict, test_dataset, ignore_keys, metric_key_prefix)
-
-    def with_averaged_weights(self, function: Any, *arguments: Any) -> Any:
-        """Calls the function while the model holds the averaged weights."""
-        if self.ema is None or self.ema.average is None:
-            return function(*arguments)
-        with self.ema.average.applied_to(self.accelerator.unwrap_model(self.model)):
-            return function(*arguments)
-
     def prediction_step(
         self,
         model: nn.Module,
@@ -134,23 +97,6 @@ class FaRLTrainer(Trainer):
     def scores_of_predictions(self, predictions: EvalPrediction) -> dict[str, float]:
         """`compute_metrics` of the Trainer."""
         return self.evaluation.scores(np.asarray(predictions.predictions))
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        if self.ema is not None and self.ema.average is not None:
-            if state_dict is None:
-                state_dict = self.accelerator.unwrap_model(self.model).state_dict()
-            state_dict = self.ema.average.merged_into(state_dict)
-        super()._save(output_dir, state_dict=state_dict)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.ema is not None:
-            restore_training_weights(self.model if model is None else model, Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        super()._load_best_model()
-        if self.ema is not None and self.ema.average is not None:
-            self.ema.average.reset(self.accelerator.unwrap_model(self.model))
 
 
 def with_shared_batch_norms(model: nn.Module, args: FaRLTrainingArguments) -> nn.Module:
