@@ -41,6 +41,11 @@ def _word_pattern():
     return rf"{special}|(?i:'s|'t|'re|'ve|'m|'ll|'d)|[{letters}]+|[{numbers}]|[^\s{letters}{numbers}\x{{345}}]+"
 
 
+def word_splitter():
+    """Return the pre-tokenizer that splits a cleaned text into words as openai/CLIP does."""
+    return pre_tokenizers.Split(Regex(_word_pattern()), behavior="removed", invert=True)
+
+
 def _without_ftfy():
     """Return a table, for `str.translate`, of what ftfy does to a text that was decoded correctly."""
     same = [0x132, 0x133, 0x149, *range(0x1C4, 0x1CD), *range(0x1F1, 0x1F4), *range(0xFB00, 0xFB07)]  # ligatures
@@ -54,7 +59,7 @@ def _without_ftfy():
 _WITHOUT_FTFY = _without_ftfy()
 
 
-def _clean_text(text):
+def clean_text(text):
     """Mend encoding and quotes, resolve HTML entities, one blank between words, lower case."""
     if ftfy is not None:
         text = ftfy.fix_text(text)
@@ -69,7 +74,7 @@ def _clean_text(text):
 def _clean_nested(text):
     if isinstance(text, (list, tuple)):
         return type(text)(_clean_nested(item) for item in text)
-    return _clean_text(text) if isinstance(text, str) else text
+    return clean_text(text) if isinstance(text, str) else text
 
 
 class FaRLTokenizer(CLIPTokenizer):
@@ -107,10 +112,7 @@ class FaRLTokenizer(CLIPTokenizer):
         super().__init__(vocab=vocab, merges=merges, model_max_length=model_max_length, **kwargs)
         self._tokenizer.normalizer = None  # `_encode_plus` does it; engine and Python disagree on some capitals
         self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(_word_pattern()), behavior="removed", invert=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
+            [word_splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
 
     def __call__(self, *args, **kwargs):

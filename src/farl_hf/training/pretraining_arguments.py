@@ -1,0 +1,153 @@
+"""Arguments of the pre-training script."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from farl_hf.errors import InvalidFaceInputError
+
+__all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModelArguments"]
+
+
+@dataclass
+class PretrainingModelArguments:
+    """Which two towers are pre-trained, and what a crop of a face is."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Two-tower checkpoint to start from: a folder or a name. Default: from scratch."},
+    )
+    config_name: str = field(
+        default="base",
+        metadata={"help": "From scratch: base (ViT-B/16), tiny, toy, or a JSON file with FaRLConfig arguments."},
+    )
+    tokenizer_name: str | None = field(
+        default=None,
+        metadata={"help": "Folder or name of a tokenizer; `captions` learns one from the captions. Default: CLIP's."},
+    )
+    tokenizer_vocab_size: int = field(
+        default=1280, metadata={"help": "Entries of a tokenizer that is learned from the captions."}
+    )
+    max_text_tokens: int | None = field(default=None, metadata={"help": "From scratch: longest text. Default: 77."})
+    image_size: int | None = field(default=None, metadata={"help": "Side of the crop in pixels. Default: 224."})
+    face_template: str = field(
+        default="attribute",
+        metadata={
+            "help": "Where the face lies in the crop: attribute (looser: the hint is that the supplement ties its "
+            "alignment to that of pre-training) or lapa."
+        },
+    )
+    face_scale: float = field(default=1.0, metadata={"help": "Scale of the template; smaller shows more around."})
+    mim_num_hidden_layers: int | None = field(
+        default=None, metadata={"help": "Blocks of the masked-image branch. Default: the configuration's, 1."}
+    )
+    mim_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the masked-image loss. Default: the configuration's, 1."}
+    )
+    visual_tokenizer: str = field(
+        default="facebook/flava-image-codebook",
+        metadata={
+            "help": "Makes the targets of masked patches: a name or folder of DALL-E's dVAE encoder, a folder that a "
+            "run has saved, or `kmeans`, which is learned from the data at the start."
+        },
+    )
+    visual_vocab_size: int | None = field(
+        default=None, metadata={"help": "Visual tokens of a tokenizer that is learned at the start."}
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager or sdpa. Default: eager on a CPU, where it trains faster, else sdpa."}
+    )
+
+
+@dataclass
+class PretrainingDataArguments:
+    """Which pairs of images and texts are seen."""
+
+    dataset_name: str = field(
+        default="laion_face",
+        metadata={"help": "laion_face, synthetic_faces, a folder written by save_to_disk, or a name on the Hub."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder of LAION-Face: img2dataset's shards and the detections."}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data is kept."})
+    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that prepare data."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "At most so many training photos."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "At most so many evaluation photos."})
+    eval_split: str = field(default="validation", metadata={"help": "Split evaluated during and after training."})
+    eval_dataset_name: str | None = field(
+        default=None, metadata={"help": "Data set of the evaluation, in the common row shape. Default: dataset_name."}
+    )
+    gallery_size: int = field(default=256, metadata={"help": "Pairs among which retrieval looks for one."})
+    face_ratio: float | None = field(
+        default=None,
+        metadata={"help": "Share of face images at a fixed total (supplement Table 1). Default: only faces."},
+    )
+    shuffle_buffer_size: int = field(default=10_000, metadata={"help": "Samples in the shuffle buffer of a stream."})
+    augmentation: str = field(default="pretraining", metadata={"help": "Changes to the crop: pretraining, or none."})
+
+
+@dataclass
+class PretrainingArguments(TrainingArguments):
+    """[`~transformers.TrainingArguments`] with FaRL's pre-training recipe as defaults.
+
+    Mixed precision, gradient checkpointing, ZeRO and clipping at 1.0 are of the supplement, section 6. The paper's
+    other settings are known from recollection only, so they are values to change: AdamW with betas 0.9 and 0.98 and
+    weight decay 0.05, learning rate 1e-3 with warm-up over the first of 16 epochs and a cosine to zero, 5,120 pairs
+    per step (on 32 devices of 160 pairs).
+
+    Args:
+        cached_contrast (`bool`, *optional*, defaults to `False`): The pairs of all `gradient_accumulation_steps`
+            batches are contrasted with each other, exactly, by a first pass without gradients. Without it
+            accumulation does not enlarge the set of negatives.
+        ema_decay (`float`, *optional*, defaults to 0.0): Decay per step of averaged weights, which are evaluated and
+            saved; 0 is off.
+        ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n.
+        visual_tokenizer_samples (`int`, *optional*, defaults to 2000): Images from which a visual tokenizer is
+            learned.
+    """
+
+    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
+    weight_decay: float = field(default=0.05, metadata={"help": "AdamW weight decay."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's second beta."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
+    warmup_steps: float = field(
+        default=1 / 16, metadata={"help": "Steps of warm-up; a share of all steps if below 1."}
+    )
+    num_train_epochs: float = field(default=16, metadata={"help": "Epochs."})
+    per_device_train_batch_size: int = field(default=160, metadata={"help": "Pairs per device and step."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Pairs per device in evaluation."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
+    label_names: list[str] | None = field(default_factory=lambda: ["attributes"], metadata={"help": "Leave it."})
+    dataloader_drop_last: bool = field(
+        default=True, metadata={"help": "Leave True: all processes need batches of one size."}
+    )
+    dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
+
+    cached_contrast: bool = field(
+        default=False,
+        metadata={"help": "Contrast the pairs of all accumulated batches with each other (exact; one more forward)."},
+    )
+    ema_decay: float = field(default=0.0, metadata={"help": "Decay of averaged weights; 0 is off."})
+    ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
+    visual_tokenizer_samples: int = field(
+        default=2000, metadata={"help": "Images from which a visual tokenizer is learned."}
+    )
+
+    def __post_init__(self):
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # without it, `bf16` is refused although processors have it
+            self.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
+        if self.accelerator_config is None:
+            # By default the main process would read a stream for all of them.
+            self.accelerator_config = {"dispatch_batches": False, "split_batches": False}
+        super().__post_init__()
+        if self.cached_contrast and self.gradient_accumulation_steps < 2:
+            raise InvalidFaceInputError(
+                f"cached_contrast joins accumulated batches, but gradient_accumulation_steps is "
+                f"{self.gradient_accumulation_steps}; set it to 2 or more, or leave cached_contrast out."
+            )
