@@ -10,7 +10,7 @@ PROMPT_WRAPPERS = ("a photo of {}", "a portrait of {}", "a picture of {}", "a cl
 # CelebA attribute: descriptions of a face that has it, and of one that has not.
 ATTRIBUTE_PROMPTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "eyeglasses": (
-        ("a person wearing eyeglasses", "a man wearing glasses", "a woman wearing glasses", "a man wearing sunglasses"),
+        ("a person wearing eyeglasses", "a man with glasses", "a woman wearing glasses", "a man wearing sunglasses"),
         ("a person", "a man", "a woman"),
     ),
     "smiling": (
