@@ -119,6 +119,8 @@ MODELS = (
     ("AutoModelForKeypointDetection", "FaRLConfig", "FaRLForLandmarks"),
     ("AutoModelForImageClassification", "FaRLConfig", "FaRLForAttributes"),
     ("AutoModelForZeroShotImageClassification", "FaRLConfig", "FaRLModel"),
+    ("AutoModelForPreTraining", "FaRLConfig", "FaRLForPreTraining"),
+    ("AutoModelForMaskedImageModeling", "FaRLConfig", "FaRLForMaskedImageModeling"),
     ("AutoModelForObjectDetection", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
 )
 

@@ -6,6 +6,7 @@ from .modeling_farl import FaRLBackbone, FaRLModel, FaRLOutput, FaRLPreTrainedMo
 from .modeling_farl_attributes import FaRLForAttributes
 from .modeling_farl_landmarks import FaRLForLandmarks, FaRLLandmarksOutput
 from .modeling_farl_parsing import FaRLForFaceParsing
+from .modeling_farl_pretraining import FaRLForMaskedImageModeling, FaRLForPreTraining, FaRLForPreTrainingOutput
 from .modeling_retinaface import RetinaFaceForFaceDetection
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "FaRLForAttributes",
     "FaRLForFaceParsing",
     "FaRLForLandmarks",
+    "FaRLForMaskedImageModeling",
+    "FaRLForPreTraining",
+    "FaRLForPreTrainingOutput",
     "FaRLLandmarksOutput",
     "FaRLModel",
     "FaRLOutput",

@@ -4,6 +4,8 @@ Sizes follow FacePerceiver/FaRL `farl/network/farl/model.py` (vision) and openai
 constructors instead of annotated class fields: those break silently on older Transformers when shipped as remote code.
 """
 
+import math
+
 from transformers import PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
 
@@ -11,6 +13,8 @@ __all__ = ["FaRLConfig", "FaRLTextConfig", "FaRLVisionConfig"]
 
 # Block outputs used downstream, by depth (FaRL farl/network/transformers.py, get_default_output_indices).
 _OFFICIAL_LEVELS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23), 32: (8, 14, 20, 31)}
+
+_LARGEST_LOG_SCALE = math.log(100)  # CLIP paper: logits are scaled by 100 at most
 
 
 def _default_levels(num_layers):
@@ -155,8 +159,8 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
 
 
 class FaRLConfig(PreTrainedConfig):
-    """Configuration of [`FaRLModel`] and of the heads [`FaRLForFaceParsing`], [`FaRLForLandmarks`] and
-    [`FaRLForAttributes`], which use the vision tower only.
+    """Configuration of [`FaRLModel`], of [`FaRLForPreTraining`] and [`FaRLForMaskedImageModeling`], and of the heads
+    [`FaRLForFaceParsing`], [`FaRLForLandmarks`] and [`FaRLForAttributes`], which use the vision tower only.
 
     Args:
         text_config (`dict` or [`FaRLTextConfig`], *optional*): Text tower.
@@ -164,6 +168,16 @@ class FaRLConfig(PreTrainedConfig):
         projection_dim (`int`, *optional*, defaults to 512): Size of the shared image-text space.
         logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial log of the inverse temperature,
             ln(1 / 0.07) as in openai/CLIP.
+        logit_scale_max (`float`, *optional*, defaults to ln 100): Largest log of the inverse temperature that
+            pre-training uses; of the CLIP paper and open_clip, FaRL's own is unknown.
+        itc_weight (`float`, *optional*, defaults to 1.0): Weight of the contrastive loss in pre-training. How the
+            paper weighs the two losses is unknown; this is their plain sum.
+        mim_weight (`float`, *optional*, defaults to 1.0): Weight of the loss of masked image modelling; with 0 its
+            branch is not built.
+        mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared tower, 1 in
+            the released checkpoints; with 0 its classifier reads the tower's last block.
+        mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
+            released checkpoints.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
         feature_levels (`list[int]`, *optional*): Blocks (0-based) that feed a head; `vision_config.out_indices` by
             default. A block may be repeated (supplement section 3 repeats one level four times).
@@ -181,7 +195,11 @@ class FaRLConfig(PreTrainedConfig):
 
     model_type = "farl"
     sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # noqa: RUF012
-    keys_to_ignore_at_inference = ("text_model_output", "vision_model_output", "hidden_states", "attentions")
+    # Besides nested outputs: masked patches differ in number from batch to batch and cannot be gathered.
+    keys_to_ignore_at_inference = (
+        *("text_model_output", "vision_model_output", "hidden_states", "attentions"),
+        *("mim_logits", "logit_scale"),
+    )
 
     def __init__(
         self,
@@ -189,6 +207,11 @@ class FaRLConfig(PreTrainedConfig):
         vision_config=None,
         projection_dim=512,
         logit_scale_init_value=2.6592,
+        logit_scale_max=_LARGEST_LOG_SCALE,
+        itc_weight=1.0,
+        mim_weight=1.0,
+        mim_num_hidden_layers=1,
+        mim_vocab_size=8192,
         initializer_factor=1.0,
         feature_levels=None,
         head_channels=768,
@@ -206,6 +229,11 @@ class FaRLConfig(PreTrainedConfig):
         self.vision_config = _as_config(vision_config, FaRLVisionConfig)
         self.projection_dim = projection_dim
         self.logit_scale_init_value = logit_scale_init_value
+        self.logit_scale_max = logit_scale_max
+        self.itc_weight = itc_weight
+        self.mim_weight = mim_weight
+        self.mim_num_hidden_layers = mim_num_hidden_layers
+        self.mim_vocab_size = mim_vocab_size
         self.initializer_factor = initializer_factor
         self.feature_levels = self._checked_levels(feature_levels)
         self.head_channels = head_channels
@@ -219,6 +247,15 @@ class FaRLConfig(PreTrainedConfig):
         self.attribute_dropout = attribute_dropout
         super().__init__(**kwargs)
         self._check_label_weights()
+        self._check_pretraining()
+
+    def _check_pretraining(self):
+        if min(self.itc_weight, self.mim_weight) < 0 or self.mim_num_hidden_layers < 0 or self.mim_vocab_size < 1:
+            raise ValueError(
+                f"itc_weight={self.itc_weight}, mim_weight={self.mim_weight} and "
+                f"mim_num_hidden_layers={self.mim_num_hidden_layers} must not be negative, and "
+                f"mim_vocab_size={self.mim_vocab_size} must be at least 1."
+            )
 
     def _check_label_weights(self):
         weights = self.label_weights

@@ -1,6 +1,7 @@
-"""Losses of the three heads, in float32, with entries that are not labelled left out.
+"""Losses of the three heads and of masked image modelling, in float32, with entries that are not labelled left out.
 
-Source: FacePerceiver/FaRL `farl/experiments` (parsing, alignment); paper supplement section 6 (attributes).
+Source: FacePerceiver/FaRL `farl/experiments` (parsing, alignment); paper supplement section 6 (attributes). The loss of
+masked image modelling was not published.
 """
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from .heatmap_farl import draw_heatmaps
 
-__all__ = ["attribute_loss", "landmark_losses", "parsing_loss"]
+__all__ = ["attribute_loss", "landmark_losses", "masked_token_loss", "parsing_loss"]
 
 
 def parsing_loss(logits, labels, label_weights=None):
@@ -67,3 +68,21 @@ def attribute_loss(logits, labels):
     targets = labels.float().masked_fill(~labelled, 0.0)
     entropies = functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
     return (entropies * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def masked_token_loss(logits, labels, bool_masked_pos):
+    """Cross-entropy over visual tokens, averaged over the masked patches of each image and then over the images.
+
+    Images differ a little in how many patches are masked. Averaging per image keeps the loss of a batch the same
+    however it is split over processes and accumulated passes; an image without masked patches counts as 0.
+
+    Args:
+        logits (`torch.Tensor` of shape `(M, V)`): Scores of the M masked patches, in row-major order.
+        labels (`torch.LongTensor` of shape `(B, patches)`): Visual token of every patch; -100 is ignored.
+        bool_masked_pos (`torch.BoolTensor` of shape `(B, patches)`): Which patches are masked.
+    """
+    targets_M = labels[bool_masked_pos].long()
+    entropies_M = functional.cross_entropy(logits.float(), targets_M, reduction="none", ignore_index=-100)
+    counted = bool_masked_pos & (labels != -100)
+    share_B = 1.0 / counted.sum(dim=1).clamp(min=1).float()
+    return (entropies_M * share_B[bool_masked_pos.nonzero()[:, 0]]).sum() / labels.shape[0]

@@ -21,6 +21,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
+from .contrastive_loss_farl import contrastive_loss, scaled_similarities
 from .transformer_farl import FaRLAttention, FaRLEncoder, FaRLEncoderLayer
 
 __all__ = ["FaRLBackbone", "FaRLModel", "FaRLOutput", "FaRLPreTrainedModel", "FaRLTextModel", "FaRLVisionModel"]
@@ -92,12 +93,20 @@ class FaRLVisionEmbeddings(nn.Module):
         resized_1CHW = nn.functional.interpolate(grid_1CHW.float(), size=grid_hw, mode="bicubic", align_corners=False)
         return torch.cat([stored_TC[None, :1], resized_1CHW.flatten(2).transpose(1, 2).to(stored_TC.dtype)], dim=1)
 
-    def forward(self, pixel_values_BCHW):
-        """Return tokens (B, 1 + patches, C), class token first."""
+    def forward(self, pixel_values_BCHW, bool_masked_pos=None, mask_token=None):
+        """Return tokens (B, 1 + patches, C), class token first.
+
+        With a mask (B, patches) the B rows are followed by B masked copies, in which `mask_token` (C,) stands for
+        masked patches. It enters before class token and positions, so a masked patch keeps its place.
+        """
         grid_hw = _token_grid(pixel_values_BCHW, self.patch_size)
         patches_BCHW = self.patch_embedding(pixel_values_BCHW.to(self.patch_embedding.weight.dtype))
-        class_B1C = self.class_embedding.expand(patches_BCHW.shape[0], 1, -1)
-        return torch.cat([class_B1C, patches_BCHW.flatten(2).transpose(1, 2)], dim=1) + self.positions(grid_hw)
+        patches_BTC = patches_BCHW.flatten(2).transpose(1, 2)
+        if bool_masked_pos is not None:
+            masked_BTC = torch.where(bool_masked_pos[..., None], mask_token.to(patches_BTC.dtype), patches_BTC)
+            patches_BTC = torch.cat([patches_BTC, masked_BTC])
+        class_B1C = self.class_embedding.expand(patches_BTC.shape[0], 1, -1)
+        return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw)
 
 
 def _token_grid(pixel_values_BCHW, patch_size):
@@ -207,9 +216,9 @@ class FaRLVisionModel(FaRLPreTrainedModel):
         """Return the patch convolution."""
         return self.embeddings.patch_embedding
 
-    def embed(self, pixel_values):
-        """Return the tokens (B, T, C) that enter the first block."""
-        return self.pre_layrnorm(self.embeddings(pixel_values))
+    def embed(self, pixel_values, bool_masked_pos=None, mask_token=None):
+        """Return the tokens (B, T, C) that enter the first block; with a mask (2B, T, C), masked copies last."""
+        return self.pre_layrnorm(self.embeddings(pixel_values, bool_masked_pos, mask_token))
 
     def block_outputs(self, pixel_values, block_indices):
         """Return the raw outputs of chosen blocks.
@@ -313,12 +322,16 @@ class FaRLModel(FaRLPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        self.build_parts(config)
+        self.post_init()
+
+    def build_parts(self, config):
+        """Create the parts; a model with more of them adds its own."""
         self.text_model = FaRLTextModel._from_config(config.text_config)
         self.vision_model = FaRLVisionModel._from_config(config.vision_config)
         self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.full((1,), float(config.logit_scale_init_value)))
-        self.post_init()
 
     def init_farl_weights(self, factor):
         """Projections are normal with width^-0.5; the temperature starts at its configured value."""
@@ -378,10 +391,10 @@ class FaRLModel(FaRLPreTrainedModel):
             return vision
         text = self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs)
         image_embeds, text_embeds = _unit(vision.pooler_output), _unit(text.pooler_output)
-        # In float32: products with the temperature (up to 100) lose whole digits in bfloat16.
-        logits_per_image = image_embeds.float() @ text_embeds.float().t() * self.logit_scale.float().exp()
+        scale = self.logit_scale.float().exp()
+        logits_per_image = scaled_similarities(image_embeds, text_embeds, scale)
         return FaRLOutput(
-            loss=_contrastive_loss(logits_per_image) if return_loss else None,
+            loss=contrastive_loss(image_embeds, text_embeds, scale, gather=False) if return_loss else None,
             logits_per_image=logits_per_image,
             logits_per_text=logits_per_image.t(),
             text_embeds=text_embeds,
@@ -389,13 +402,6 @@ class FaRLModel(FaRLPreTrainedModel):
             text_model_output=text,
             vision_model_output=vision,
         )
-
-
-def _contrastive_loss(logits_per_image):
-    """Mean of the cross-entropies image to text and text to image (paper section 3.1)."""
-    targets = torch.arange(logits_per_image.shape[0], device=logits_per_image.device)
-    loss = nn.functional.cross_entropy
-    return (loss(logits_per_image, targets) + loss(logits_per_image.t(), targets)) / 2
 
 
 class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):

@@ -119,14 +119,20 @@ class FaRLEncoderLayer(GradientCheckpointingLayer):
 
 
 class FaRLEncoder(nn.Module):
-    """A stack of blocks. Stops after the last block that the caller asks for."""
+    """A stack of blocks. Stops after the last block that the caller asks for.
 
-    def __init__(self, config):
+    Args:
+        config ([`FaRLVisionConfig`] or [`FaRLTextConfig`]): Sizes of a block, and the depth.
+        drop_path_rates (`list[float]`, *optional*): One per block, where the depth is not that of the configuration.
+    """
+
+    def __init__(self, config, drop_path_rates=None):
         super().__init__()
-        depth = config.num_hidden_layers
-        final_rate = getattr(config, "drop_path_rate", 0.0)
-        rates = [final_rate * index / max(depth - 1, 1) for index in range(depth)]
-        self.layers = nn.ModuleList([FaRLEncoderLayer(config, rate) for rate in rates])
+        if drop_path_rates is None:
+            depth = config.num_hidden_layers
+            final_rate = getattr(config, "drop_path_rate", 0.0)
+            drop_path_rates = [final_rate * index / max(depth - 1, 1) for index in range(depth)]
+        self.layers = nn.ModuleList([FaRLEncoderLayer(config, rate) for rate in drop_path_rates])
 
     def forward(self, hidden_BTC, attention_mask=None, **kwargs):
         """Run every block; (B, T, C) in and out."""

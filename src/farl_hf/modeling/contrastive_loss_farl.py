@@ -1,0 +1,126 @@
+"""Symmetric image-text contrast between the pairs of all processes, with exact gradients.
+
+Paper section 3.1; supplement section 6: logits are gathered from all GPUs and all considered. In float32, whatever the
+precision around it: products with an inverse temperature of up to 100 lose whole digits in bfloat16.
+
+Shapes: B pairs of this process, N pairs of all processes, P projection size, W processes.
+"""
+
+import torch
+from torch import distributed
+from torch.nn import functional
+
+__all__ = ["contrastive_loss", "inverse_temperature", "scaled_similarities"]
+
+
+def contrastive_loss(image_embeds, text_embeds, logit_scale, gather=True):
+    """Mean of the cross-entropies image to text and text to image.
+
+    Each process compares its own B pairs with all N, so no process holds an N x N matrix. Its value is that of its
+    own rows: the mean over the processes is the loss of all pairs, and averaged gradients (DDP, ZeRO) are exact.
+
+    Args:
+        image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length image features; row i belongs to text i.
+        text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features.
+        logit_scale (`torch.FloatTensor` of shape `(1,)` or `()`): Inverse temperature, not its logarithm.
+        gather (`bool`, *optional*, defaults to `True`): Take the pairs of all processes of the default process group;
+            every process must call, in the forward and in the backward pass.
+
+    Returns:
+        `torch.FloatTensor` of shape `()`: Loss in float32.
+
+    Raises:
+        ValueError: If the processes hold different numbers of pairs, or texts do not match images.
+    """
+    if image_embeds.shape != text_embeds.shape:
+        raise ValueError(
+            f"image_embeds are {tuple(image_embeds.shape)} and text_embeds {tuple(text_embeds.shape)}; "
+            "a contrastive loss needs one text per image."
+        )
+    pairs, first, images_NP, texts_NP = image_embeds.shape[0], 0, image_embeds, text_embeds
+    if gather and _process_count() > 1:
+        _check_equal_batches(pairs, image_embeds.device)
+        joined_N2P = _GatheredRows.apply(torch.cat([image_embeds, text_embeds], dim=1))
+        images_NP, texts_NP = joined_N2P.chunk(2, dim=1)
+        first = distributed.get_rank() * pairs
+    own_B = torch.arange(first, first + pairs, device=image_embeds.device)
+    image_loss = functional.cross_entropy(scaled_similarities(image_embeds, texts_NP, logit_scale), own_B)
+    text_loss = functional.cross_entropy(scaled_similarities(text_embeds, images_NP, logit_scale), own_B)
+    return (image_loss + text_loss) / 2
+
+
+def scaled_similarities(rows_BP, columns_NP, logit_scale):
+    """Return the cosine similarities (B, N) of unit-length features times the inverse temperature, in float32."""
+    # Autocast would turn the product of float32 features into one of bfloat16.
+    with torch.autocast(rows_BP.device.type, enabled=False):
+        return rows_BP.float() @ columns_NP.float().t() * logit_scale.float()
+
+
+def inverse_temperature(log_scale, largest_log):
+    """Return exp(log_scale), no larger than exp(largest_log), in float32.
+
+    At the bound the gradient passes only if it leads back. So the parameter stays at the bound and returns from it, as
+    if it were clamped after each optimizer step (open_clip), but under every optimizer: ZeRO keeps the parameter's
+    master copy where a step's end cannot easily reach it. A plain clamp would never let the parameter return.
+
+    Args:
+        log_scale (`torch.FloatTensor` of shape `(1,)`): Logarithm of the inverse temperature.
+        largest_log (`float`): Its upper bound.
+    """
+    return _BoundedAbove.apply(log_scale.float(), largest_log).exp()
+
+
+def _process_count():
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if ready else 1
+
+
+def _check_equal_batches(pairs, device):
+    """Otherwise the gathering would hang or mix up rows, depending on the backend."""
+    counts_W = torch.empty(_process_count(), dtype=torch.int64, device=device)
+    distributed.all_gather_into_tensor(counts_W, torch.tensor([pairs], device=device))
+    counts = counts_W.tolist()
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"The processes hold {counts} pairs; contrast between processes needs equal batches. Drop the last, "
+            "smaller batch (dataloader_drop_last=True), or pass return_loss=False in evaluation."
+        )
+
+
+class _GatheredRows(torch.autograd.Function):
+    """Rows (B, C) of all processes, in the order of their ranks (W * B, C)."""
+
+    @staticmethod
+    def forward(ctx, rows_BC):
+        ctx.rows = rows_BC.shape[0]
+        all_NC = rows_BC.new_empty(distributed.get_world_size() * ctx.rows, *rows_BC.shape[1:])
+        distributed.all_gather_into_tensor(all_NC, rows_BC.contiguous())
+        return all_NC
+
+    @staticmethod
+    def backward(ctx, gradient_NC):
+        # The losses of all processes depend on the rows of this one.
+        gradient_NC = gradient_NC.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(gradient_NC)
+        first = distributed.get_rank() * ctx.rows
+        return gradient_NC[first : first + ctx.rows]
+
+
+class _BoundedAbove(torch.autograd.Function):
+    """The smaller of a value and its bound; at the bound, descent may only lower the value."""
+
+    @staticmethod
+    def forward(ctx, value, bound):
+        # Not the value itself: ZeRO-3 empties parameters between the passes.
+        ctx.save_for_backward(value >= bound)
+        return value.clamp(max=bound)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (at_bound,) = ctx.saved_tensors
+        if (processes := _process_count()) > 1:
+            # The mean decides, not each process for itself: the averaged gradient would depend on their number.
+            gradient = gradient.clone()
+            distributed.all_reduce(gradient)
+            gradient = gradient / processes
+        return gradient.masked_fill(at_bound & (gradient < 0), 0.0), None

@@ -1,0 +1,249 @@
+"""Pre-training of FaRL: image-text contrast on clean images, masked image modelling on masked copies of them.
+
+Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT), `VisualTransformer.forward_mim`: clean and masked images
+go through the shared tower in one batch; the masked ones then through a few blocks of their own and a classifier of
+visual tokens. The objective around it was not published; the paper's section 3 describes it.
+
+Shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.modeling_outputs import MaskedLMOutput
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_farl import FaRLConfig
+from .contrastive_loss_farl import contrastive_loss, inverse_temperature, scaled_similarities
+from .losses_farl import masked_token_loss
+from .modeling_farl import (
+    HEAD_PARTS,
+    JOINT_PARTS,
+    PRETRAINING_PARTS,
+    TEXT_PARTS,
+    FaRLModel,
+    FaRLPreTrainedModel,
+    FaRLVisionModel,
+)
+from .transformer_farl import FaRLEncoder
+
+__all__ = ["FaRLForMaskedImageModeling", "FaRLForPreTraining", "FaRLForPreTrainingOutput"]
+
+
+@dataclass
+class FaRLForPreTrainingOutput(ModelOutput):
+    """Output of [`FaRLForPreTraining`]; every scalar is float32.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): `itc_weight * itc_loss + mim_weight * mim_loss`, with
+            `return_loss=True`.
+        itc_loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss of this process's pairs
+            among those of all processes, with `return_loss=True`.
+        mim_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of masked image modelling, with `mim_labels`.
+        logit_scale (`torch.FloatTensor` of shape `(1,)`): Inverse temperature that multiplies similarities.
+        image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length features of the clean images, float32.
+        text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features, float32.
+        logits_per_image (`torch.FloatTensor` of shape `(B, B)`): Scaled similarities of this process's pairs.
+        logits_per_text (`torch.FloatTensor` of shape `(B, B)`): Their transpose.
+        mim_logits (`torch.FloatTensor` of shape `(M, V)`, *optional*): Scores of the masked patches, in row-major
+            order of `bool_masked_pos`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    itc_loss: torch.FloatTensor | None = None
+    mim_loss: torch.FloatTensor | None = None
+    logit_scale: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    mim_logits: torch.FloatTensor | None = None
+
+
+class MaskedImageBranch:
+    """The parts that follow the shared tower on masked copies; mixed into a model with a `vision_model`.
+
+    Their names are those of converted checkpoints: `mask_token`, `mim_encoder`, `mim_layer_norm`, `mim_head`.
+    """
+
+    def build_masked_branch(self, config):
+        """Create the parts."""
+        vision = config.vision_config
+        self.mask_token = nn.Parameter(torch.zeros(vision.hidden_size))
+        self.mim_encoder = FaRLEncoder(vision, drop_path_rates=[0.0] * config.mim_num_hidden_layers)
+        self.mim_layer_norm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
+        self.mim_head = nn.Linear(vision.hidden_size, config.mim_vocab_size)
+
+    def post_init(self):
+        """Finish the construction; weights of the branch that do not fit are reported on loading."""
+        super().post_init()
+        if hasattr(self, "mim_head"):
+            # The tower, which ignores them where it is loaded alone, has passed its patterns on.
+            self._keys_to_ignore_on_load_unexpected -= set(PRETRAINING_PARTS)
+
+    def init_masked_branch(self, factor):
+        """The mask token starts like the class token, normal with width^-0.5; the other parts as in the tower."""
+        init.normal_(self.mask_token, std=self.config.vision_config.hidden_size**-0.5 * factor)
+
+    def checked_mask(self, bool_masked_pos, pixel_values):
+        """Return the mask as (B, patches) of bool, or say what is wrong with it."""
+        patch = self.config.vision_config.patch_size
+        batch, height, width = pixel_values.shape[0], *pixel_values.shape[-2:]
+        expected = (batch, (height // patch) * (width // patch))
+        if bool_masked_pos is None or tuple(bool_masked_pos.shape) != expected:
+            came = "missing" if bool_masked_pos is None else f"of shape {tuple(bool_masked_pos.shape)}"
+            raise ValueError(
+                f"bool_masked_pos is {came}, expected {expected}: one row per image, one entry per patch of {patch} x "
+                f"{patch} pixels, row by row."
+            )
+        return bool_masked_pos.to(pixel_values.device, torch.bool)
+
+    def masked_logits(self, hidden_BTC, bool_masked_pos, **kwargs):
+        """Return the scores (M, V) of masked patches from the tower's last block on masked images, (B, T, C)."""
+        hidden_BTC = self.mim_encoder(hidden_BTC, **kwargs)
+        return self.mim_head(self.mim_layer_norm(hidden_BTC[:, 1:][bool_masked_pos]))
+
+    def masked_loss(self, mim_logits, mim_labels, bool_masked_pos):
+        """Return the loss of masked image modelling; see `masked_token_loss`."""
+        if mim_labels.shape != bool_masked_pos.shape:
+            raise ValueError(
+                f"The visual tokens are {tuple(mim_labels.shape)}, expected {tuple(bool_masked_pos.shape)}: one for "
+                "every patch, masked or not."
+            )
+        return masked_token_loss(mim_logits, mim_labels.to(mim_logits.device), bool_masked_pos)
+
+
+class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
+    """Both towers, and the branch of masked image modelling unless `config.mim_weight` is 0.
+
+    What it saves is at once a checkpoint of [`FaRLModel`] and the start of every head.
+    """
+
+    _keys_to_ignore_on_load_unexpected = HEAD_PARTS
+
+    def build_parts(self, config):
+        """Create towers, projections and branch."""
+        super().build_parts(config)
+        if config.mim_weight:
+            self.build_masked_branch(config)
+
+    def init_farl_weights(self, factor):
+        """Both parts have their own rules."""
+        super().init_farl_weights(factor)
+        if self.config.mim_weight:
+            self.init_masked_branch(factor)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids,
+        pixel_values,
+        attention_mask=None,
+        bool_masked_pos=None,
+        mim_labels=None,
+        return_loss: bool = True,
+        **kwargs,
+    ):
+        """Encode pairs, and compare them with the pairs of all processes.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids; text i belongs to image i.
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images.
+            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 1 for tokens, 0 for padding.
+            bool_masked_pos (`torch.BoolTensor` of shape `(B, patches)`, *optional*): Masked patches, row by row.
+                Needed for a loss, unless `config.mim_weight` is 0; without it, no masked copies are computed.
+            mim_labels (`torch.LongTensor` of shape `(B, patches)`, *optional*): Visual token of every patch. Those of
+                patches that are not masked, and -100, are ignored.
+            return_loss (`bool`, *optional*, defaults to `True`): Compute the contrastive and the whole loss. Without
+                it nothing is exchanged between processes; `mim_loss` is computed wherever `mim_labels` are given.
+
+        Returns:
+            [`FaRLForPreTrainingOutput`]: Losses, features and similarities.
+        """
+        masks = self.config.mim_weight > 0 and (return_loss or bool_masked_pos is not None)
+        mask_BT = self.checked_mask(bool_masked_pos, pixel_values) if masks else None
+        if masks and return_loss and mim_labels is None:
+            raise ValueError("mim_labels are missing: pass the visual token of every patch, or set mim_weight=0.")
+        image_embeds, mim_logits = self._encode_images(pixel_values, mask_BT, **kwargs)
+        text_embeds = _unit(
+            self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs).pooler_output
+        )
+        scale = inverse_temperature(self.logit_scale, self.config.logit_scale_max)
+        has_targets = masks and mim_labels is not None
+        mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT) if has_targets else None
+        itc_loss = contrastive_loss(image_embeds, text_embeds, scale) if return_loss else None
+        logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
+        return FaRLForPreTrainingOutput(
+            loss=self.joint_loss(itc_loss, mim_loss) if return_loss else None,
+            itc_loss=itc_loss,
+            mim_loss=mim_loss,
+            logit_scale=scale,
+            image_embeds=image_embeds,
+            text_embeds=text_embeds,
+            logits_per_image=logits_per_image,
+            logits_per_text=logits_per_image.t(),
+            mim_logits=mim_logits,
+        )
+
+    def joint_loss(self, itc_loss, mim_loss=None):
+        """Return the weighted sum of both losses; `mim_loss` is `None` where the branch is off."""
+        weighted = self.config.itc_weight * itc_loss
+        return weighted if mim_loss is None else weighted + self.config.mim_weight * mim_loss
+
+    def _encode_images(self, pixel_values, mask_BT, **kwargs):
+        """Return the features (B, P) of clean images and the scores (M, V) of masked ones, from one pass."""
+        mask_token = None if mask_BT is None else self.mask_token
+        tokens = self.vision_model.embed(pixel_values, mask_BT, mask_token)
+        hidden = self.vision_model.encoder(tokens, **kwargs)
+        batch = pixel_values.shape[0]
+        pooled_BC = self.vision_model.post_layernorm(hidden[:batch, 0])
+        mim_logits = None if mask_BT is None else self.masked_logits(hidden[batch:], mask_BT, **kwargs)
+        return _unit(self.visual_projection(pooled_BC)), mim_logits
+
+
+class FaRLForMaskedImageModeling(MaskedImageBranch, FaRLPreTrainedModel):
+    """The vision tower and the branch of masked image modelling, alone: names the visual tokens of masked patches."""
+
+    config_class = FaRLConfig
+    input_modalities = ("image",)
+    _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *HEAD_PARTS, r"post_layernorm\.")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.vision_model = FaRLVisionModel._from_config(config.vision_config, add_post_layernorm=False)
+        self.build_masked_branch(config)
+        self.post_init()
+
+    def init_farl_weights(self, factor):
+        """Initialise the mask token."""
+        self.init_masked_branch(factor)
+
+    def get_input_embeddings(self):
+        """Return the patch convolution."""
+        return self.vision_model.get_input_embeddings()
+
+    @can_return_tuple
+    def forward(self, pixel_values, bool_masked_pos=None, labels=None, **kwargs):
+        """Score the visual tokens of masked patches.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images.
+            bool_masked_pos (`torch.BoolTensor` of shape `(B, patches)`): Masked patches, row by row.
+            labels (`torch.LongTensor` of shape `(B, patches)`, *optional*): Visual token of every patch; those of
+                patches that are not masked, and -100, are ignored.
+
+        Returns:
+            `MaskedLMOutput`: `loss`, float32, and `logits` (M, V) of the masked patches, in row-major order.
+        """
+        mask_BT = self.checked_mask(bool_masked_pos, pixel_values)
+        tokens_BTC = self.vision_model.embed(pixel_values, mask_BT, self.mask_token)[pixel_values.shape[0] :]
+        logits = self.masked_logits(self.vision_model.encoder(tokens_BTC, **kwargs), mask_BT, **kwargs)
+        loss = None if labels is None else self.masked_loss(logits, labels, mask_BT)
+        return MaskedLMOutput(loss=loss, logits=logits)
+
+
+def _unit(features_BP):
+    return nn.functional.normalize(features_BP.float(), dim=-1)
