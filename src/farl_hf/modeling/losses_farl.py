@@ -1,7 +1,7 @@
 """Losses of the three heads and of masked image modelling, in float32, with entries that are not labelled left out.
 
-Source: FacePerceiver/FaRL `farl/experiments` (parsing, alignment); paper supplement section 6 (attributes). The loss of
-masked image modelling was not published.
+Source: FacePerceiver/FaRL `farl/experiments` (parsing, alignment); paper supplement section 6 (attributes). The loss
+of masked image modelling was not published.
 """
 
 import torch
