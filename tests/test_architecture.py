@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "results": {"errors"},
     "metrics": {"errors", "labels", "results"},
     "drawing": {"errors", "labels", "results"},
-    "explain": {"errors", "labels", "results"},
+    "retrieval": {"errors", "labels", "results", "processing", "pipelines"},
+    "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "data": {"errors", "labels", "results", "processing"},
     "conversion": {"errors", "labels", "modeling", "processing"},
     "checkpoints": {"errors", "conversion"},
@@ -28,8 +29,8 @@ MAY_IMPORT = {
     "training": {"errors", "labels", "modeling", "processing", "data", "metrics"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {
-        *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explain", "hub", "labels"),
-        *("metrics", "modeling", "pipelines", "processing", "results", "training"),
+        *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "hub", "labels"),
+        *("metrics", "modeling", "pipelines", "processing", "results", "retrieval", "training"),
     },
 }
 # What shipped code may need on a machine without farl_hf.

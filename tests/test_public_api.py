@@ -40,13 +40,16 @@ def test_errors_refine_builtin_ones():
         "ConversionError": ValueError,
         "DatasetWriteError": OSError,
         "InvalidDatasetError": ValueError,
+        "InvalidFaceIndexError": ValueError,
         "InvalidFaceInputError": ValueError,
+        "InvalidTextError": ValueError,
         "MissingExtraError": ImportError,
         "DownloadError": OSError,
         "NotACheckpointError": OSError,
         "NotDownloadedError": FileNotFoundError,
         "UnknownNameError": ValueError,
         "UnreadablePhotoError": OSError,
+        "UnsuitableModelError": ValueError,
         "UploadError": OSError,
     }
     for name, builtin in refined.items():

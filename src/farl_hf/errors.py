@@ -6,12 +6,15 @@ __all__ = [
     "DownloadError",
     "FaRLError",
     "InvalidDatasetError",
+    "InvalidFaceIndexError",
     "InvalidFaceInputError",
+    "InvalidTextError",
     "MissingExtraError",
     "NotACheckpointError",
     "NotDownloadedError",
     "UnknownNameError",
     "UnreadablePhotoError",
+    "UnsuitableModelError",
     "UploadError",
 ]
 
@@ -36,8 +39,16 @@ class InvalidDatasetError(FaRLError, ValueError):
     """Raw files of a published data set that are missing, incomplete, or contradict its documented layout."""
 
 
+class InvalidFaceIndexError(FaRLError, ValueError):
+    """A face index that is damaged, is no index, or was made with a model of another embedding size."""
+
+
 class InvalidFaceInputError(FaRLError, ValueError):
     """Face boxes, points or pictures whose shape or values cannot be used."""
+
+
+class InvalidTextError(FaRLError, ValueError):
+    """A text that says nothing, or texts where none have a meaning."""
 
 
 class UnreadablePhotoError(FaRLError, OSError):
@@ -58,6 +69,10 @@ class NotDownloadedError(FaRLError, FileNotFoundError):
 
 class MissingExtraError(FaRLError, ImportError):
     """A feature whose optional packages are not installed; the message names the extra to install."""
+
+
+class UnsuitableModelError(FaRLError, ValueError):
+    """A model or processor that lacks what is asked of it: a text tower, a tokenizer, a head with named classes."""
 
 
 class UploadError(FaRLError, OSError):

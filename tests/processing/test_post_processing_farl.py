@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 from torch.nn.functional import grid_sample, interpolate
 
 from farl_hf.processing import post_processing_farl
-from farl_hf.processing.post_processing_farl import unwarp_label_map
+from farl_hf.processing.post_processing_farl import unwarp_heat_maps, unwarp_label_map
 from farl_hf.processing.resampling_farl import WarpGeometry
 
 CROP = (64, 48)
@@ -157,3 +157,27 @@ def test_scores_may_be_upsampled_to_another_size_than_the_crop(name, alpha, bord
     assert (actual == expected).float().mean() > 0.999
     other = unwarp_label_map(scores, matrix, PHOTO, WarpGeometry(CROP, alpha, 0.0))
     assert not torch.equal(actual, other)
+
+
+@pytest.mark.parametrize("name", FACES)
+@pytest.mark.parametrize("warp_factor", [0.0, 0.8])
+def test_heat_maps_are_read_where_the_photo_points_lie(name, warp_factor):
+    """Maps that hold their own coordinates: the photo holds where each of its pixels lies in the warped crop."""
+    geometry, matrix = WarpGeometry(CROP, warp_factor, 0.0), matrix_of(name)
+    rows, columns = torch.meshgrid(torch.arange(CROP[0]) + 0.5, torch.arange(CROP[1]) + 0.5, indexing="ij")
+    maps = unwarp_heat_maps(torch.stack([columns, rows]), matrix, PHOTO, geometry)
+    y, x = torch.meshgrid(torch.arange(PHOTO[0]) + 0.5, torch.arange(PHOTO[1]) + 0.5, indexing="ij")
+    photo_xy = torch.stack([x, y], dim=-1).reshape(1, -1, 2)
+    expected = geometry.warped_from_photo(photo_xy, matrix[None])[0].T.reshape(2, *PHOTO)
+    limit = torch.tensor([CROP[1], CROP[0]])[:, None, None]
+    inside = ((expected >= 0) & (expected <= limit)).all(0)
+    assert torch.equal(maps != 0, inside.expand(2, -1, -1))
+    read = torch.minimum(torch.maximum(expected, torch.tensor(0.5)), limit - 0.5)  # repeated beyond the last centre
+    assert torch.allclose(maps[:, inside], read[:, inside], atol=1e-3)
+
+
+def test_heat_maps_in_stripes_are_the_same(monkeypatch):
+    geometry, maps = WarpGeometry(CROP, 0.8, 0.0), torch.rand(2, 16, 12)
+    whole = unwarp_heat_maps(maps, matrix_of("turned"), PHOTO, geometry)
+    monkeypatch.setattr(post_processing_farl, "_STRIPE_PIXELS", 700)
+    assert torch.allclose(unwarp_heat_maps(maps, matrix_of("turned"), PHOTO, geometry), whole, atol=1e-6)

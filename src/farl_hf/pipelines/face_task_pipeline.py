@@ -16,7 +16,7 @@ from farl_hf.pipelines.plain_results import plain_faces
 from farl_hf.pipelines.saving import save_without_code
 from farl_hf.results import Faces
 
-__all__ = ["FaceTaskPipeline"]
+__all__ = ["FaceTaskPipeline", "face_arguments"]
 
 # Faces warped at a time: bounds the memory that a photo of a crowd takes, whatever the batch size.
 _FACES_PER_WARP = 16
@@ -82,7 +82,7 @@ class FaceTaskPipeline(ChunkPipeline):
         for start in range(0, len(faces), _FACES_PER_WARP):
             some = faces[start : start + _FACES_PER_WARP]
             warped = self.image_processor(
-                photo_chw, **_face_arguments(some, aligned), input_data_format="channels_first", return_tensors="pt"
+                photo_chw, **face_arguments(some, aligned), input_data_format="channels_first", return_tensors="pt"
             )
             for row, face in enumerate(some):
                 yield {
@@ -139,7 +139,8 @@ class FaceTaskPipeline(ChunkPipeline):
         return tuple(id2label[index] for index in range(len(id2label)))
 
 
-def _face_arguments(faces: Faces, aligned: bool) -> dict[str, list[np.ndarray]]:
+def face_arguments(faces: Faces, aligned: bool) -> dict[str, list[np.ndarray]]:
+    """What tells the image processor where the faces of one photo are."""
     if aligned:
         return {}
     if faces.keypoints_xy is not None:

@@ -21,7 +21,7 @@ from .alignment_farl import (
     whole_matrix,
 )
 from .face_templates_farl import LAPA_TEMPLATE
-from .post_processing_farl import unwarp_label_map
+from .post_processing_farl import unwarp_heat_maps, unwarp_label_map
 from .resampling_farl import WarpGeometry, sample_crops
 
 __all__ = ["FaRLImageProcessor"]
@@ -292,3 +292,19 @@ class FaRLImageProcessor(TorchvisionBackend):
     def post_process_attributes(self, outputs):
         """Probabilities (F, L) in [0, 1] from the model's output or its logits."""
         return getattr(outputs, "logits", outputs).float().sigmoid()
+
+    def post_process_heat_maps(self, heat_maps, crop_from_photo, target_sizes):
+        """Heat maps in the photo frame.
+
+        Args:
+            heat_maps (`torch.Tensor` of shape `(F, K, h, w)`): K maps per face over the warped crop, any resolution.
+            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
+
+        Returns:
+            `list[torch.Tensor]`: One (K, H, W) float32 tensor per face, 0 where the crop does not reach.
+        """
+        return [
+            unwarp_heat_maps(maps, matrix, (int(size[0]), int(size[1])), self.geometry)
+            for maps, matrix, size in zip(heat_maps, crop_from_photo, target_sizes, strict=True)
+        ]

@@ -1,7 +1,7 @@
-"""Label maps from the crop frame back to the photo, only where the crop can reach.
+"""Label maps and heat maps from the crop frame back to the photo, only where the crop can reach.
 
-The full way (FacePerceiver/facer) un-warps every class of every face to the size of the photo: faces x classes x
-pixels. Three facts give the same labels without it:
+For labels, the full way (FacePerceiver/facer) un-warps every class of every face to the size of the photo: faces x
+classes x pixels. Three facts give the same labels without it:
 
 - Far from the face, a bilinear read mixes border cells of the class maps with zero padding. If one class wins on the
   whole border, it wins there too, and only the window around all other cells is computed. If not, the whole photo is.
@@ -12,7 +12,7 @@ pixels. Three facts give the same labels without it:
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
-__all__ = ["unwarp_label_map"]
+__all__ = ["unwarp_heat_maps", "unwarp_label_map"]
 
 _MIXED = 255  # marks a cell whose four corners disagree; class ids stay below
 _STRIPE_PIXELS = 1 << 18
@@ -121,3 +121,46 @@ def _label_window(scores_KHW, cells, crop_from_photo, window, geometry):
         scores = grid_sample(scores_KHW[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         labels[mixed] = scores[0, :, 0].max(dim=0).indices.to(torch.uint8)
     return labels.reshape(y1 - y0, x1 - x0)
+
+
+def unwarp_heat_maps(maps_KHW, crop_from_photo, photo_size_hw, geometry):
+    """Read heat maps of one face at every pixel of the photo, bilinearly.
+
+    Args:
+        maps_KHW (`torch.Tensor` of shape `(K, h, w)`): Maps over the warped crop, of any resolution.
+        crop_from_photo (`torch.Tensor` of shape `(3, 3)`): Matrix of the face.
+        photo_size_hw (`tuple[int, int]`): Size of the photo.
+        geometry ([`WarpGeometry`]): Crop size and warp.
+
+    Returns:
+        `torch.Tensor` of shape `(K, H, W)`, float32: 0 where the crop does not reach.
+    """
+    height, width = photo_size_hw
+    photo_maps_KHW = maps_KHW.new_zeros((maps_KHW.shape[0], height, width), dtype=torch.float32)
+    x0, y0, x1, y1 = _crop_window(crop_from_photo, photo_size_hw, geometry)
+    size_xy = photo_maps_KHW.new_tensor([geometry.size_hw[1], geometry.size_hw[0]])
+    rows = max(1, _STRIPE_PIXELS // max(x1 - x0, 1))
+    for top in range(y0, y1, rows):
+        bottom = min(top + rows, y1)
+        points_photo_xy = _window_points((x0, top, x1, bottom), photo_maps_KHW)
+        warped_xy = geometry.warped_from_photo(points_photo_xy[None], crop_from_photo.to(points_photo_xy)[None])
+        # The border is repeated, not faded out: a map is as warm at the rim of its crop as just inside.
+        grid = (warped_xy * 2 / size_xy - 1)[None]
+        read = grid_sample(maps_KHW[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        inside = ((warped_xy >= 0) & (warped_xy <= size_xy)).all(dim=-1)
+        window = (slice(None), slice(top, bottom), slice(x0, x1))
+        photo_maps_KHW[window] = (read[0, :, 0] * inside).unflatten(1, (bottom - top, x1 - x0))
+    return photo_maps_KHW
+
+
+def _crop_window(crop_from_photo, photo_size_hw, geometry):
+    """Return the photo window x0, y0, x1, y1 that the crop shows; with a tanh warp that is the whole photo."""
+    (height, width), (crop_height, crop_width) = photo_size_hw, geometry.size_hw
+    if geometry.warp_factor:
+        return 0, 0, width, height
+    corners_xy = torch.tensor([[0, 0], [crop_width, 0], [crop_width, crop_height], [0, crop_height]])
+    matrix = crop_from_photo.double().cpu()
+    corners_xy = geometry.photo_from_warped(corners_xy.double()[None], matrix[None])[0]
+    x0, y0 = corners_xy.amin(dim=0).floor().int().tolist()
+    x1, y1 = corners_xy.amax(dim=0).ceil().int().tolist()
+    return (*(max(low, 0) for low in (x0, y0)), min(x1, width), min(y1, height))

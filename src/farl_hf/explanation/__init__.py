@@ -1,0 +1,6 @@
+"""Where in a face a text, an attribute or a class is seen: heat maps of the image tower."""
+
+from farl_hf.explanation.explaining import explain
+from farl_hf.explanation.face_explanation import FaceExplanation
+
+__all__ = ["FaceExplanation", "explain"]

@@ -1,0 +1,87 @@
+"""What a heat map explains: a number per face and name that the model computes from pixels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from farl_hf.errors import UnknownNameError, UnsuitableModelError
+from farl_hf.retrieval.text_embedding import checked_texts, compares_with_texts, embed_texts
+
+__all__ = ["ExplainedScores", "explained_scores"]
+
+
+@dataclass(frozen=True)
+class ExplainedScores:
+    """Scores that can be differentiated.
+
+    Args:
+        names (`tuple[str, ...]`): Texts, attributes or classes.
+        compute (`Callable`): Normalised crops (F, 3, H, W) -> scores (F, num_names).
+        class_token_only (`bool`): The scores read the last class token of the tower and nothing else.
+    """
+
+    names: tuple[str, ...]
+    compute: Callable[[torch.Tensor], torch.Tensor]
+    class_token_only: bool
+
+
+def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers: Sequence[str]) -> ExplainedScores:
+    """The scores of a model: similarity to texts, logits of attributes, mean logits over the pixels of classes.
+
+    Args:
+        model (`PreTrainedModel`): Of both towers, or with a head for attributes or face parsing.
+        processor: With a tokenizer, for texts.
+        names (`Sequence[str]`): Texts, or names of the model's own labels.
+        wrappers (`Sequence[str]`): Prompts around texts.
+
+    Raises:
+        InvalidTextError: If no name was given or a text is empty.
+        UnknownNameError: If the model has no label of that name.
+        UnsuitableModelError: If the model has neither a text tower nor a head.
+    """
+    names = checked_texts(names)
+    if compares_with_texts(model):
+        return ExplainedScores(names, _similarities(model, embed_texts(model, processor, names, wrappers)), True)
+    if not hasattr(model, "head"):
+        raise UnsuitableModelError(
+            f"{type(model).__name__} has neither a text tower nor a head for attributes or classes, so {names[0]!r} "
+            "means nothing to it; load a checkpoint of both towers, or one for face-attributes or face-parsing."
+        )
+    return ExplainedScores(names, _label_scores(model, _label_ids(model, names)), False)
+
+
+def _similarities(model: Any, text_embeds_KP: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    def compute(pixel_values: torch.Tensor) -> torch.Tensor:
+        features_FP = model.get_image_features(pixel_values=pixel_values, interpolate_pos_encoding=True).pooler_output
+        return normalize(features_FP.float(), dim=-1) @ text_embeds_KP.t()
+
+    return compute
+
+
+def _label_ids(model: Any, names: Sequence[str]) -> list[int]:
+    ids = {name: index for index, name in model.config.id2label.items()}
+    unknown = [name for name in names if name not in ids]
+    if unknown:
+        raise UnknownNameError(
+            f"{type(model).__name__} has no label {unknown[0]!r}, and no text tower that would read it as a text. Its "
+            f"labels: {', '.join(ids)}."
+        )
+    return [ids[name] for name in names]
+
+
+def _label_scores(model: Any, ids: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def compute(pixel_values: torch.Tensor) -> torch.Tensor:
+        logits = model(pixel_values=pixel_values).logits.float()
+        return logits[:, ids] if logits.ndim == 2 else _mean_over_own_pixels(logits, ids)
+
+    return compute
+
+
+def _mean_over_own_pixels(logits_FCHW: torch.Tensor, ids: list[int]) -> torch.Tensor:
+    """Mean logit of each class over the pixels where it wins, 0 if it wins nowhere: (F, num_ids)."""
+    winners_FHW = logits_FCHW.argmax(dim=1)
+    own_FKHW = torch.stack([winners_FHW == index for index in ids], dim=1)
+    return (logits_FCHW[:, ids] * own_FKHW).sum(dim=(-2, -1)) / own_FKHW.sum(dim=(-2, -1)).clamp(min=1)

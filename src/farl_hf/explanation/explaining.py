@@ -1,0 +1,149 @@
+"""`farl_hf.explain`: heat maps for every face of a photo."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from farl_hf.errors import InvalidTextError, UnknownNameError
+from farl_hf.explanation.explained_scores import explained_scores
+from farl_hf.explanation.face_explanation import FaceExplanation
+from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
+from farl_hf.explanation.vision_layers import default_layer, find_layer, tower_of
+from farl_hf.retrieval.face_cutting import FaceCrops, FaceCutter
+from farl_hf.retrieval.text_embedding import PLAIN
+
+__all__ = ["METHODS", "explain"]
+
+METHODS = ("grad_cam", "attention_rollout")
+_ROLLOUT_NAME = "attention"
+
+
+def explain(
+    model: Any,
+    processor: Any,
+    image: Any,
+    texts: str | Sequence[str] = (),
+    *,
+    method: str = "grad_cam",
+    layer: str | None = None,
+    prompts: Sequence[str] = PLAIN,
+    aligned: bool = False,
+    detector: Any = None,
+    threshold: float | None = None,
+    batch_size: int = 8,
+) -> list[FaceExplanation]:
+    """Show where in each face of a photo a text, an attribute or a class is seen.
+
+    Args:
+        model ([`FaRLModel`], [`CLIPModel`], [`FaRLForAttributes`] or [`FaRLForFaceParsing`]): What is explained.
+        processor: The checkpoint's processor; for attributes and classes an image processor will do.
+        image: A path, URL, picture or array; or a dict `{"image": …, "boxes": … or "keypoints": …}` of known faces.
+        texts (`str` or `Sequence[str]`): Free texts for a model of both towers, else names of its labels.
+        method (`str`, *optional*, defaults to `"grad_cam"`): `"attention_rollout"` shows what reaches the class token
+            whatever is asked, and takes no texts.
+        layer (`str`, *optional*): Where Grad-CAM is taken, such as `"layers.5.layer_norm1"`, blocks counted from 0; by
+            default the first LayerNorm of the last block (supplement section 2).
+        prompts (`Sequence[str]`, *optional*): Patterns around each text, such as `labels.PROMPT_WRAPPERS`, whose
+            vectors are averaged. By default the text stays as it is.
+        aligned (`bool`, *optional*, defaults to `False`): The whole picture is taken; no face is searched.
+        detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds the faces.
+        threshold (`float`, *optional*): Lowest score of a face.
+        batch_size (`int`, *optional*, defaults to 8): Faces that share a forward pass.
+
+    Returns:
+        `list[FaceExplanation]`: One per face, best score first; empty if there is none.
+
+    Raises:
+        InvalidTextError: If a text is empty, or none or one too many was given.
+        UnknownNameError: If there is no such method, layer or label; the message lists those there are.
+        UnsuitableModelError: If the model or the processor lacks what is needed, such as the text tower.
+        UnreadablePhotoError, InvalidFaceInputError: If the picture or the faces given with it cannot be used.
+
+    Example:
+        >>> from transformers import AutoModel, AutoProcessor
+        >>> import farl_hf
+        >>> model = AutoModel.from_pretrained("farl-tiny")  # doctest: +SKIP
+        >>> processor = AutoProcessor.from_pretrained("farl-tiny")  # doctest: +SKIP
+        >>> faces = farl_hf.explain(model, processor, "photo.jpg", ["a smile", "eyeglasses"])  # doctest: +SKIP
+        >>> heat_map = faces[0].photo_map("a smile")  # doctest: +SKIP
+    """
+    explainer = _Explainer(model, processor, texts, method, layer, prompts)
+    crops = FaceCutter(model, processor, aligned, detector, threshold=threshold)
+    cut = crops(image)
+    explained = []
+    for start in range(0, len(cut.faces), batch_size):
+        rows = slice(start, start + batch_size)
+        scores_FK, patch_maps_FKhw = explainer(cut.pixel_values[rows])
+        explained += _explanations(explainer.names, scores_FK, patch_maps_FKhw, cut, start, crops.image_processor)
+    return explained
+
+
+class _Explainer:
+    """One method, with everything checked and texts embedded once for all faces."""
+
+    def __init__(self, model: Any, processor: Any, texts: Any, method: str, layer: str | None, prompts: Any) -> None:
+        if method not in METHODS:
+            raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(METHODS)}.")
+        self.model, self.tower = model, tower_of(model)
+        if method == "attention_rollout":
+            if len(texts):
+                raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")
+            self.names, self.scores = (_ROLLOUT_NAME,), None
+            return
+        with _evaluating(model):
+            self.scores = explained_scores(model, processor, texts, prompts)
+        self.names, self.layer = self.scores.names, layer or default_layer(self.tower)
+        find_layer(self.tower, self.layer, self.scores.class_token_only)  # before any photo is read
+
+    def __call__(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (F, K) and maps (F, K, rows, columns) of network inputs."""
+        pixel_values = pixel_values.to(self.model.device, self.model.dtype)
+        with _evaluating(self.model):
+            if self.scores is not None:
+                return grad_cam(self.tower, self.scores, self.layer, pixel_values)
+            return torch.full((len(pixel_values), 1), torch.nan), attention_rollout(self.tower, pixel_values)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Drop nothing at random in between, and leave every module in the mode it had."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _explanations(
+    names: tuple[str, ...], scores_FK: Any, patch_maps_FKhw: Any, cut: FaceCrops, start: int, image_processor: Any
+) -> list[FaceExplanation]:
+    crop_maps = _over_crop(patch_maps_FKhw, image_processor.size_hw).cpu().numpy()
+    scores, patch_maps = scores_FK.cpu().numpy(), patch_maps_FKhw.cpu().numpy()
+    return [
+        FaceExplanation(
+            names,
+            scores[row],
+            patch_maps[row],
+            crop_maps[row],
+            cut.crop_from_photo[start + row].numpy(),
+            np.array(cut.faces.boxes_xyxy[start + row]),
+            cut.photo_size_hw,
+            image_processor,
+        )
+        for row in range(len(scores))
+    ]
+
+
+def _over_crop(patch_maps_FKhw: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
+    """Bilinear, then each map scaled so that its lowest value is 0 and its highest 1; constant maps become 0."""
+    maps = interpolate(patch_maps_FKhw, size=size_hw, mode="bilinear", align_corners=False)
+    maps = maps - maps.amin(dim=(-2, -1), keepdim=True)
+    highest = maps.amax(dim=(-2, -1), keepdim=True)
+    return torch.where(highest > 0, maps / highest.clamp(min=torch.finfo(maps.dtype).tiny), 0)

@@ -1,0 +1,127 @@
+"""The layers of an image tower that heat maps can be taken from, and a forward pass opened at one of them.
+
+Towers are those of FaRL and of Transformers' CLIP, whose modules have the same names. Layers are called by their path
+in the tower's encoder, blocks counted from 0: `layers.11.layer_norm1` is the first LayerNorm of the twelfth block.
+
+Shapes: B batch, T tokens (class token first), C width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from farl_hf.errors import UnknownNameError, UnsuitableModelError
+
+__all__ = ["default_layer", "find_layer", "last_block_on_class_token", "opened_at", "token_grid_hw", "tower_of"]
+
+_PARTS = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
+
+
+def tower_of(model: Any) -> nn.Module:
+    """The image tower of a model, or the model itself if it is one.
+
+    Raises:
+        UnsuitableModelError: If it has none that this library knows.
+    """
+    tower = getattr(model, "vision_model", model)
+    blocks = getattr(getattr(tower, "encoder", None), "layers", ())
+    if not len(blocks) or not all(hasattr(blocks[-1], part) for part in _PARTS):
+        raise UnsuitableModelError(
+            f"{type(model).__name__} has no image tower of FaRL's or CLIP's structure; heat maps need one."
+        )
+    return tower
+
+
+def token_grid_hw(tower: nn.Module, pixel_values: torch.Tensor) -> tuple[int, int]:
+    """Rows and columns of patches."""
+    return tuple(side // tower.config.patch_size for side in pixel_values.shape[-2:])
+
+
+def default_layer(tower: nn.Module) -> str:
+    """The first LayerNorm of the last block (supplement section 2)."""
+    return f"layers.{len(tower.encoder.layers) - 1}.layer_norm1"
+
+
+def find_layer(tower: nn.Module, name: str, class_token_only: bool) -> nn.Module:
+    """A layer by its name.
+
+    Args:
+        tower (`nn.Module`): The image tower.
+        name (`str`): Such as `layers.11.layer_norm1`.
+        class_token_only (`bool`): What is explained reads the tower's last class token and nothing else. Then patches
+            have no influence from the attention of the last block on, and those layers are not known.
+
+    Raises:
+        UnknownNameError: If there is no such layer; the message lists those there are.
+    """
+    last = len(tower.encoder.layers) - 1
+    useless = {f"layers.{last}", *(f"layers.{last}.{part}" for part in _PARTS[1:])} if class_token_only else set()
+    names = [f"layers.{block}{part}" for block in range(last + 1) for part in ("", *(f".{part}" for part in _PARTS))]
+    if name not in names or name in useless:
+        unread = f"; of layers.{last}, layer_norm1 only, because the text sees its class token alone"
+        raise UnknownNameError(
+            f"There is no layer {name!r} to take a heat map from. Known layers: layers.N, "
+            f"{', '.join(f'layers.N.{part}' for part in _PARTS)}, with N from 0 to {last}{unread if useless else ''}."
+        )
+    return tower.encoder.get_submodule(name)
+
+
+@contextmanager
+def opened_at(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Run forward passes that record gradients from the output of one layer on, and not below it.
+
+    Yields:
+        `list[torch.Tensor]`: The output (B, T, C) of each pass, a leaf with respect to which to differentiate.
+    """
+    leaves: list[torch.Tensor] = []
+
+    def open_graph(module: nn.Module, inputs: Any, output: Any) -> Any:
+        tokens_BTC, *others = output if isinstance(output, tuple) else (output,)
+        torch.set_grad_enabled(True)  # until the `no_grad` around the pass ends
+        leaves.append(tokens_BTC.detach().requires_grad_())
+        return (leaves[-1], *others) if isinstance(output, tuple) else leaves[-1]
+
+    handle = layer.register_forward_hook(open_graph)
+    try:
+        with torch.no_grad():
+            yield leaves
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def last_block_on_class_token(tower: nn.Module) -> Iterator[None]:
+    """Compute the last block for the class token alone, as far as tokens do not meet.
+
+    Nothing else of its output is read by a model of both towers. One backward pass per text then costs the keys and
+    values of the block, a sixth of it, instead of the whole.
+    """
+    block = tower.encoder.layers[-1]
+    block.forward = partial(_class_token_forward, block)
+    try:
+        yield
+    finally:
+        del block.forward
+
+
+def _class_token_forward(block: nn.Module, hidden_BTC: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Map (B, T, C) to (B, 1, C)."""
+    hidden_B1C = hidden_BTC[:, :1] + _class_token_attention(block.self_attn, block.layer_norm1(hidden_BTC))
+    return hidden_B1C + block.mlp(block.layer_norm2(hidden_B1C))
+
+
+def _class_token_attention(attention: nn.Module, normed_BTC: torch.Tensor) -> torch.Tensor:
+    query, key, value = (
+        projection(tokens).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        for projection, tokens in (
+            (attention.q_proj, normed_BTC[:, :1]),
+            (attention.k_proj, normed_BTC),
+            (attention.v_proj, normed_BTC),
+        )
+    )
+    return attention.out_proj(scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))

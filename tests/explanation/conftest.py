@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+from two_tower_toys import make_clip, make_farl
+
+MAKERS = {"farl": make_farl, "clip": make_clip}
+
+
+@pytest.fixture(scope="session")
+def farl():
+    return make_farl()
+
+
+@pytest.fixture(scope="session", params=sorted(MAKERS))
+def two_towers(request):
+    return MAKERS[request.param]()
+
+
+@pytest.fixture
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
