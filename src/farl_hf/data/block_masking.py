@@ -1,8 +1,8 @@
 """Which patches are hidden in masked image modelling: rectangles of random size and shape, as in BEiT.
 
-Source: BEiT (microsoft/unilm `beit/masking_generator.py`): on 14 x 14 patches at most 75 in blocks of 16 or more, aspect
-ratio log-uniform in [0.3, 1 / 0.3], ten tries per block. That FaRL masks the same way follows from its code, which
-calls the mask by BEiT's name; the number 75 is a recollection. Other grids keep the shares of patches.
+Source: BEiT (microsoft/unilm `beit/masking_generator.py`): on 14 x 14 patches at most 75 in blocks of 16 or more,
+aspect ratio log-uniform in [0.3, 1 / 0.3], ten tries per block. That FaRL masks the same way follows from its code,
+which calls the mask by BEiT's name; the number 75 is a recollection. Other grids keep the shares of patches.
 """
 
 import math
