@@ -65,6 +65,16 @@ def _text_sizes(tensors: Tensors) -> dict[str, int]:
     }
 
 
+def _mim_sizes(tensors: Tensors) -> dict[str, int]:
+    """Of the branch of masked image modelling; without one, the defaults of a new branch stay."""
+    if "mim_head.weight" not in tensors:
+        return {}
+    return {
+        "mim_num_hidden_layers": _depth(tensors, "mim_encoder.layers"),
+        "mim_vocab_size": _shape(tensors, "mim_head.weight")[0],
+    }
+
+
 def _of_folder(settings: Mapping[str, Any], tower: str) -> dict[str, Any]:
     given = settings.get(tower) or {}
     return {name: given[name] for name in _FROM_CLIP_FOLDER if name in given}
@@ -78,6 +88,7 @@ def two_tower_config(tensors: Tensors, settings: Mapping[str, Any]):
         vision_config=_vision_sizes(tensors) | _of_folder(settings, "vision_config"),
         text_config=_text_sizes(tensors) | _of_folder(settings, "text_config"),
         projection_dim=_shape(tensors, "visual_projection.weight")[0],
+        **_mim_sizes(tensors),
     )
 
 
