@@ -172,6 +172,12 @@ SYNTHETIC_GEOMETRY = {
 
 AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
     "none": AugmentationRecipe(source="no change: evaluation"),
+    # The paper does not say how pre-training changes its images. CLIP, whose recipe it follows, crops at random and
+    # changes nothing else; the amounts are those of the official alignment recipe. No mirror and no changes of
+    # colour: captions name sides and colours.
+    "pretraining": AugmentationRecipe(
+        source="ours: unknown in the paper", shift_fraction=0.05, rotation_rad=math.radians(10), scale_spread=0.1
+    ),
     "lapa_parsing": OFFICIAL_PARSING,
     "celebamask_parsing": OFFICIAL_PARSING,
     "w300_landmarks": official_landmarks("ibug300w", 0.8),

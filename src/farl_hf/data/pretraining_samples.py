@@ -1,0 +1,197 @@
+"""From a photo, its faces and its caption to a sample of pre-training: one crop, its tokens, its masked patches."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import get_worker_info
+
+from farl_hf.data.augmentation import (
+    AugmentationRecipe,
+    augment_colors,
+    fill_padding,
+    get_augmentation_recipe,
+    random_alignment_noise,
+    random_crop_motion,
+)
+from farl_hf.data.block_masking import block_mask
+from farl_hf.data.scaled_decoding import MAX_PHOTO_PIXELS, open_photo
+from farl_hf.processing.alignment_farl import box_matrix
+
+__all__ = ["PretrainingTransform", "pretraining_collate", "usable_points"]
+
+# What tells the samples of an epoch apart, so that each draws its own chance; the caption where a row has none.
+KEY_COLUMNS = ("sample_id", "index")
+# A row of a stream says in which epoch it was read.
+EPOCH_COLUMN = "epoch"
+SMALLEST_EYE_DISTANCE_PX = 1.0
+
+
+class PretrainingTransform:
+    """Makes samples of pre-training from rows in the common row shape.
+
+    Called with a batch of rows (a dict of lists), it serves `Dataset.set_transform` and
+    `IterableDataset.map(batched=True, remove_columns=…)`; `sample` makes one.
+
+    One of a photo's faces is chosen at random and aligned by its five points; a photo without is cropped to its
+    centre. Random motion is composed into the crop's matrix, so that the photo is resampled once. All chance comes
+    from the seed, the epoch and the row's `sample_id` or `index` (else its caption): the same in every process.
+
+    Args:
+        image_processor ([`FaRLImageProcessor`]): What a crop is: size, template, normalisation.
+        tokenizer ([`FaRLTokenizer`]): Makes token ids of captions, padded to its `model_max_length`.
+        codebook_size (`int`, *optional*): Side of `codebook_pixel_values`, the crop as a visual tokenizer sees it.
+        mask_grid_hw (`tuple[int, int]`, *optional*): Rows and columns of patches; without it nothing is masked.
+        augmentation (`str` or [`AugmentationRecipe`], *optional*, defaults to `"pretraining"`): Changes of the crop.
+        seed (`int`, *optional*, defaults to 0): Source of chance.
+        max_pixels (`int`, *optional*): Larger photos are refused before they are decoded.
+
+    Returns:
+        A dict of lists of tensors: `pixel_values` (3, S, S) float32, normalised; `input_ids` and `attention_mask`
+        (T,) int64; with `codebook_size` also `codebook_pixel_values` (3, C, C) float32 in [0, 1], the same crop; with
+        `mask_grid_hw` also `bool_masked_pos` (rows * columns,) bool, row by row.
+
+    Raises:
+        UnreadablePhotoError: A photo cannot be decoded, or is larger than `max_pixels`.
+        UnknownNameError: There is no such augmentation recipe.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        *,
+        codebook_size: int | None = None,
+        mask_grid_hw: tuple[int, int] | None = None,
+        augmentation: str | AugmentationRecipe = "pretraining",
+        seed: int = 0,
+        max_pixels: int = MAX_PHOTO_PIXELS,
+    ):
+        self.image_processor, self.tokenizer = image_processor, tokenizer
+        self.codebook_size, self.mask_grid_hw = codebook_size, mask_grid_hw
+        self.recipe = get_augmentation_recipe(augmentation) if isinstance(augmentation, str) else augmentation
+        self.changes_colors = self.recipe != get_augmentation_recipe("none")
+        self.seed, self.max_pixels = seed, max_pixels
+        # Shared memory, so that loader workers that outlive an epoch see the new number.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch of rows that do not name theirs."""
+        self._epoch[0] = epoch
+
+    def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
+        """The samples of a batch of rows, whose captions are tokenized together."""
+        samples = [self.sample(row, with_text=False) for row in single_rows(rows)]
+        texts = self.tokens(list(rows["caption"]))
+        return {key: [sample[key] for sample in samples] for key in samples[0]} | {
+            key: list(values) for key, values in texts.items()
+        }
+
+    def sample(self, row: dict[str, Any], with_text: bool = True) -> dict[str, torch.Tensor]:
+        """The sample of one row."""
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
+        rng = np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self._epoch)), row_key(row)))
+        crop_rgb = self.crop(row, rng)
+        sample = {"pixel_values": self.image_processor.normalize(channels_first(crop_rgb))}
+        if self.codebook_size is not None:
+            sample["codebook_pixel_values"] = channels_first(shrunk(crop_rgb, self.codebook_size))
+        if self.mask_grid_hw is not None:
+            sample["bool_masked_pos"] = torch.from_numpy(block_mask(self.mask_grid_hw, rng).reshape(-1))
+        if with_text:
+            sample |= {key: values[0] for key, values in self.tokens([row["caption"]]).items()}
+        return sample
+
+    def tokens(self, captions: list[str]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` (texts, T) int64."""
+        length = self.tokenizer.model_max_length
+        settings = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
+        encoded = self.tokenizer(captions, **settings)
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    def crop(self, row: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """The changed crop (H, W, 3) float32 in [0, 1], before normalisation; black outside the photo."""
+        photo = open_photo(row["image"], self.max_pixels)
+        crop_from_photo = self.base_matrix(row, photo.size_hw, rng)
+        changed_from_crop, _ = random_crop_motion(self.recipe, rng, self.image_processor.size_hw)
+        crop_from_photo = changed_from_crop @ crop_from_photo
+        image_rgb, reduction = photo.decode(float(np.sqrt(abs(np.linalg.det(crop_from_photo[:2, :2])))))
+        crop_from_image = crop_from_photo @ np.diag([reduction, reduction, 1.0])
+        filled = self.recipe.padding_fill_probability > 0
+        if filled:  # a fourth channel says where the photo is
+            image_rgb = np.dstack([image_rgb, np.full(image_rgb.shape[:2], 255, np.uint8)])
+        crop_rgb = self.warped(image_rgb, crop_from_image).astype(np.float32) * np.float32(1 / 255)
+        if filled:
+            crop_rgb = fill_padding(crop_rgb[..., :3], crop_rgb[..., 3], self.recipe, rng)
+        return augment_colors(crop_rgb, self.recipe, rng) if self.changes_colors else crop_rgb
+
+    def base_matrix(self, row: dict[str, Any], photo_size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """`crop_from_photo` (3, 3) float64 of one face, or of the photo's central square."""
+        faces = usable_points(row.get("points5_xy"))
+        if len(faces) == 0:
+            return central_square_matrix(photo_size_hw, self.image_processor.size_hw)
+        points = random_alignment_noise(self.recipe, rng, faces[rng.integers(len(faces))])
+        return self.image_processor.crop_matrix(torch.from_numpy(points.astype(np.float32))[None])[0].double().numpy()
+
+    def warped(self, image: np.ndarray, crop_from_image: np.ndarray) -> np.ndarray:
+        """The (warped) crop (H, W, channels) of an image (h, w, channels) uint8, in [0, 255]."""
+        height, width = self.image_processor.size_hw
+        if self.image_processor.warp_factor == 0:
+            # OpenCV counts pixels from the centre of the first, this project from its corner.
+            affine = crop_from_image[:2].copy()
+            affine[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5
+            return cv2.warpAffine(image, affine, (width, height), flags=cv2.INTER_LINEAR)
+        matrix = torch.from_numpy(crop_from_image).float()
+        image_CHW = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return self.image_processor.warp(image_CHW, matrix[None])[0].permute(1, 2, 0).numpy()
+
+
+def single_rows(rows: dict[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """The rows of a dict of lists."""
+    for values in zip(*rows.values(), strict=True):
+        yield dict(zip(rows, values, strict=True))
+
+
+def row_key(row: dict[str, Any]) -> int:
+    """A number that is the row's own, not negative."""
+    for column in KEY_COLUMNS:
+        if row.get(column) is not None:
+            return int(row[column]) % 2**64
+    return zlib.crc32(str(row["caption"]).encode())
+
+
+def usable_points(points5_xy: Any) -> np.ndarray:
+    """The faces (n, 5, 2) float32 whose five points are known and apart; n may be 0."""
+    if points5_xy is None or len(points5_xy) == 0:
+        return np.zeros((0, 5, 2), np.float32)
+    points = np.asarray(points5_xy, np.float32).reshape(-1, 5, 2)
+    eye_distance_px = np.linalg.norm(points[:, 1] - points[:, 0], axis=-1)
+    return points[np.isfinite(points).all(axis=(1, 2)) & (eye_distance_px >= SMALLEST_EYE_DISTANCE_PX)]
+
+
+def central_square_matrix(photo_size_hw: tuple[int, int], crop_size_hw: tuple[int, int]) -> np.ndarray:
+    """Matrix (3, 3) float64 of the largest square in the middle of a photo."""
+    height, width = photo_size_hw
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = torch.tensor([[left, top, left + side, top + side]], dtype=torch.float64)
+    return box_matrix(box, crop_size_hw, 1.0)[0].numpy()
+
+
+def shrunk(crop_rgb: np.ndarray, side: int) -> np.ndarray:
+    """The crop at another size; means over areas where it is smaller."""
+    smaller = side <= min(crop_rgb.shape[:2])
+    return cv2.resize(crop_rgb, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def channels_first(image_HWC: np.ndarray) -> torch.Tensor:
+    """(3, H, W) float32, contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1)))
+
+
+def pretraining_collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stacks samples of [`PretrainingTransform`], with whatever number columns travel with them."""
+    return {key: torch.stack([torch.as_tensor(sample[key]) for sample in samples]) for key in samples[0]}
