@@ -213,8 +213,10 @@ def make_model(
             ignore_mismatched_sizes=True,
             dtype="float32",
             attn_implementation=attention,
-            **relabelled(FaRLConfig.from_pretrained(model_args.model_name_or_path), label_names),
-            **model_args.head_overrides(),
+            **(
+                relabelled(FaRLConfig.from_pretrained(model_args.model_name_or_path), label_names)
+                | model_args.head_overrides()
+            ),
         )
     if not model_args.config_name:
         raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")

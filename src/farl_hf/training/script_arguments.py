@@ -50,6 +50,10 @@ class ModelArguments:
     num_hidden_layers: int | None = field(default=None, metadata={"help": "From scratch: blocks of the vision tower."})
     num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
     patch_size: int | None = field(default=None, metadata={"help": "From scratch: side of a patch in pixels."})
+    feature_levels: list[int] | None = field(
+        default=None,
+        metadata={"help": "Four blocks, from 0 on, that feed the head; one may be repeated. Default: the model's."},
+    )
     head_channels: int | None = field(default=None, metadata={"help": "Channels of the dense head."})
     label_weights: list[float] | None = field(
         default=None, metadata={"help": "Parsing: weight of each class in the loss, one number per class."}
@@ -63,7 +67,7 @@ class ModelArguments:
 
     def head_overrides(self) -> dict[str, float]:
         """Settings of the head that replace a checkpoint's or a recipe's."""
-        return given_settings(self, ("head_channels", "label_weights", "point_loss_weight"))
+        return given_settings(self, ("feature_levels", "head_channels", "label_weights", "point_loss_weight"))
 
     def scratch_overrides(self) -> dict[str, float]:
         """Settings that replace a recipe's when the model starts from random weights."""

@@ -1,0 +1,143 @@
+"""Each study as a user starts it, with toy towers and a few faces: table, numbers, plot, and kept trainings."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from face_rows import make_face_dataset
+from PIL import Image
+from toy_checkpoints import save_toy_checkpoints
+
+STUDIES = Path(__file__).parents[2] / "examples" / "studies"
+TOY = {
+    "image_size": 32,
+    "head_channels": 8,
+    "max_steps": 1,
+    "warmup_steps": 0,
+    "per_device_train_batch_size": 4,
+    "dataloader_num_workers": 0,
+    "preprocessing_num_workers": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(3, first_index=100))
+    splits.save_to_disk(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toy_backbone(tmp_path_factory):
+    """A checkpoint of four blocks that saw neither parsing nor attributes."""
+    return save_toy_checkpoints(tmp_path_factory.mktemp("backbones"))["face-landmarks"]
+
+
+@pytest.fixture
+def run_study(data_folder, toy_backbone, monkeypatch, capsys):
+    """Runs a study in this process, because starting one takes so long."""
+    monkeypatch.syspath_prepend(str(STUDIES))
+
+    def run(name, output_dir, *words, **changes):
+        values = TOY | {"dataset_name": data_folder, "model_name_or_path": toy_backbone} | changes
+        settings = [f"{key}={value}" for key, value in values.items() if value is not None]
+        words = ["--output_dir", output_dir, *words, "--set", *settings]
+        status = importlib.import_module(name).main([str(word) for word in words])
+        return status, capsys.readouterr()
+
+    return run
+
+
+def rows_of(folder):
+    lines = (folder / "table.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_levels_are_rows_and_the_script_starts_alone(data_folder, toy_backbone, tmp_path):
+    values = TOY | {"dataset_name": data_folder, "model_name_or_path": toy_backbone}
+    words = ["--levels", "2", "--output_dir", tmp_path, "--set", *(f"{key}={value}" for key, value in values.items())]
+    finished = subprocess.run(
+        [sys.executable, str(STUDIES / "feature_levels.py"), *map(str, words)],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    header, _, single, several = rows_of(tmp_path)
+    assert header == ["Backbone level", "Parsing F1 mean (%) ↑", "Attributes mean accuracy (%) ↑"]
+    assert (single[0], several[0]) == ("2", "several levels")
+    assert "torchrun --nproc_per_node 8 examples/studies/feature_levels.py" in finished.stdout
+    assert Image.open(tmp_path / "plot.png").width > 600
+    cells = json.loads((tmp_path / "results.json").read_text())["cells"]
+    assert [cell["task"] for cell in cells] == ["parsing", "attributes"] * 2
+    assert float(single[1]) == pytest.approx(100 * cells[0]["results"]["last"]["scores"]["f1_mean"], abs=0.005)
+    configs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("cells/2_*/config.json"))]
+    assert [config["feature_levels"] for config in configs] == [[1] * 4] * 2
+
+
+def test_warp_factors_reach_the_image_processor(run_study, tmp_path):
+    status, _ = run_study("warp_factor", tmp_path, "--warp_factors", 0, 0.8)
+    assert status == 0
+    assert rows_of(tmp_path)[0] == [
+        *("Warp factor", "F1 mean (%) ↑", "F1 mean without hair (%) ↑", "F1 hair (%) ↑"),
+    ]
+    assert [bool(cell) for cell in rows_of(tmp_path)[2]] == [True, True, True, False]  # the toy faces are bald
+    files = [tmp_path.glob(f"cells/{name}_parsing*/preprocessor_config.json") for name in ("0.0", "0.8")]
+    factors = [json.loads(next(found).read_text())["warp_factor"] for found in files]
+    assert factors == [0.0, 0.8]
+
+
+def test_finished_trainings_are_kept_until_an_argument_changes(run_study, tmp_path):
+    run_study("warp_factor", tmp_path, "--warp_factors", 0.4)
+    (first,) = tmp_path.glob("cells/*/cell.json")
+    written = first.stat().st_mtime_ns
+    run_study("warp_factor", tmp_path, "--warp_factors", 0.4, 0.6)
+    assert first.stat().st_mtime_ns == written
+    assert len(rows_of(tmp_path)) == 4
+    run_study("warp_factor", tmp_path, "--warp_factors", 0.4, head_learning_rate=0.5)
+    assert len(list(tmp_path.glob("cells/0.4_*"))) == 2
+    assert len(rows_of(tmp_path)) == 3
+
+
+def test_few_shot_curves_of_a_checkpoint_and_of_random_weights(run_study, toy_backbone, tmp_path):
+    words = ["--backbones", toy_backbone, "random", "--random_config", "toy", "--ratios", 0.25, 1]
+    status, _ = run_study("few_shot", tmp_path, *words, model_name_or_path=None)
+    assert status == 0
+    assert [row[0] for row in rows_of(tmp_path)[2:]] == [
+        *(f"{toy_backbone}, 25 %", f"{toy_backbone}, 100 %", "random, 25 %", "random, 100 %"),
+    ]
+    cells = json.loads((tmp_path / "results.json").read_text())["cells"]
+    assert len({cell["results"]["last"]["scores"]["loss"] for cell in cells}) == len(cells)
+
+
+def test_seeds_give_a_mean_and_its_deviation(run_study, toy_backbone, tmp_path):
+    words = ["--backbones", toy_backbone, "--seeds", 0, 1]
+    status, _ = run_study("backbones", tmp_path, *words, model_name_or_path=None)
+    assert status == 0
+    assert "±" in rows_of(tmp_path)[2][1]
+
+
+@pytest.mark.parametrize(
+    ("study", "words", "message"),
+    [
+        ("feature_levels", ["--levels", 9], "has levels 1 to 4"),
+        ("warp_factor", ["--warp_factors", 1.5], "between 0 and 1"),
+        ("few_shot", ["--ratios", 0], r"lies in \(0, 1\]"),
+        ("backbones", ["--recipes", "lapa"], "neither a recipe nor"),
+        ("backbones", ["--recipes", "lapa_224_frozen", "lapa_448_frozen"], "one recipe per task"),
+        ("backbones", ["--recipes", "lapa_224_frozen", "--data_dirs", "a", "b"], "2 folders for 1 recipes"),
+    ],
+)
+def test_what_cannot_be_studied_is_said(run_study, study, words, message, tmp_path):
+    status, printed = run_study(study, tmp_path, *words)
+    assert status == 1
+    assert re.search(message, printed.err)
+    assert not list(tmp_path.iterdir())
