@@ -152,6 +152,13 @@ def test_batch_norms_are_shared_by_several_processes_only(photos, toy_config, tm
         with_shared_batch_norms(trainer.model, trainer.args)
 
 
+def test_evaluation_scores_all_faces_when_the_training_drops_its_last_batch(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, dataloader_drop_last=True, per_device_eval_batch_size=5)
+    assert len(trainer.predict(trainer.eval_dataset).predictions) == len(photos)
+    assert sum(len(batch["labels"]) for batch in trainer.get_eval_dataloader()) == len(photos)
+    assert trainer.args.dataloader_drop_last
+
+
 def test_training_without_averaging(photos, toy_config, tmp_path):
     trainer = make_trainer(photos, toy_config, tmp_path, ema_decay=0.0, max_steps=2)
     trainer.train()

@@ -1,11 +1,13 @@
 """A Trainer that evaluates and saves a moving average of the weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -40,6 +42,16 @@ class AveragedWeightsTrainer(Trainer):
         if self.ema is not None:
             self.ema.resume_folder = folder or None
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        """Batches of the evaluation, the last one too, whatever becomes of the training's last one."""
+        with last_batch_kept(self.args):
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """As `get_eval_dataloader`."""
+        with last_batch_kept(self.args):
+            return super().get_test_dataloader(test_dataset)
 
     def evaluate(
         self,
@@ -79,3 +91,13 @@ class AveragedWeightsTrainer(Trainer):
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+@contextmanager
+def last_batch_kept(args: Any) -> Iterator[None]:
+    """Inside, `dataloader_drop_last` is off: Transformers follows it in evaluation too, and would not score all."""
+    wanted, args.dataloader_drop_last = args.dataloader_drop_last, False
+    try:
+        yield
+    finally:
+        args.dataloader_drop_last = wanted
