@@ -34,19 +34,19 @@ def _spread(name, value):
     return value[0].numel() ** -0.5
 
 
-def make_parser(num_classes=11, resolution=64):
+def make_parser(num_classes=11, resolution=64, sizes=SMALL, head_channels=16):
     """The network of facer's parser archives."""
-    return _dense("head", num_classes, resolution)
+    return _dense("head", num_classes, resolution, sizes, head_channels)
 
 
-def make_aligner(num_points=68, resolution=64):
+def make_aligner(num_points=68, resolution=64, sizes=SMALL, head_channels=16):
     """The network of facer's aligner archives."""
-    return _dense("heatmap_head", num_points, resolution)
+    return _dense("heatmap_head", num_points, resolution, sizes, head_channels)
 
 
-def _dense(head_name, num_outputs, resolution):
-    visual = original_networks.make_visual_transformer(resolution, **SMALL)
-    head = original_networks.make_upernet_head(num_outputs, WIDTH, 16)
+def _dense(head_name, num_outputs, resolution, sizes, head_channels):
+    visual = original_networks.make_visual_transformer(resolution, **sizes)
+    head = original_networks.make_upernet_head(num_outputs, sizes["width"], head_channels)
     features = original_networks.make_visual_features(visual)
     return randomise(original_networks.DenseNetwork(features, head, head_name))
 

@@ -8,6 +8,7 @@ from transformers import Pipeline
 from farl_hf.pipelines.photo_inputs import as_pipeline_inputs, photo_of
 from farl_hf.pipelines.photo_loading import load_photo
 from farl_hf.pipelines.plain_results import plain_faces
+from farl_hf.pipelines.prefetching import prefetch_inputs
 from farl_hf.pipelines.saving import save_without_code
 from farl_hf.results import Faces
 
@@ -46,6 +47,15 @@ class FaceDetectionPipeline(Pipeline):
         if isinstance(inputs, list) and not inputs:
             return []
         return super().__call__(inputs, **kwargs)
+
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
+        """Answers one after the other; the next photos are decoded and resized while the network runs."""
+        answers = super().get_iterator(inputs, num_workers, batch_size, *params)
+        return prefetch_inputs(answers, inputs, num_workers, batch_size)
+
+    def get_inference_context(self) -> Any:
+        """Inference mode: tensors without version counters, which gradients alone need."""
+        return torch.inference_mode
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
         """Write the model and its image processor; the folder is a checkpoint of this task."""

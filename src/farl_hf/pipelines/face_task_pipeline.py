@@ -13,6 +13,7 @@ from farl_hf.pipelines.face_finding import Detector, FaceFinder
 from farl_hf.pipelines.photo_inputs import as_pipeline_inputs, photo_of
 from farl_hf.pipelines.photo_loading import load_photo
 from farl_hf.pipelines.plain_results import plain_faces
+from farl_hf.pipelines.prefetching import prefetch_inputs
 from farl_hf.pipelines.saving import save_without_code
 from farl_hf.results import Faces
 
@@ -26,7 +27,8 @@ class FaceTaskPipeline(ChunkPipeline):
     """Base of the pipelines that run a network on every face of a photo.
 
     A photo becomes one chunk per face, and faces of different photos share a batch. A photo without a face becomes
-    one empty chunk: a photo that yields nothing would swallow the answers of those after it.
+    one empty chunk: a photo that yields nothing would swallow the answers of those after it. Of many photos, the next
+    ones are decoded, searched and warped while the network runs.
 
     Subclasses name the network outputs they keep (`kept_outputs`) and implement `describe_faces`.
     """
@@ -49,6 +51,11 @@ class FaceTaskPipeline(ChunkPipeline):
         if isinstance(inputs, list) and not inputs:
             return []
         return super().__call__(inputs, **kwargs)
+
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
+        """Answers one after the other; see `prefetch_inputs`."""
+        answers = super().get_iterator(inputs, num_workers, batch_size, *params)
+        return prefetch_inputs(answers, inputs, num_workers, batch_size)
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
         """Write the model and its image processor (not the detector); the folder is a checkpoint of this task."""
