@@ -178,6 +178,21 @@ AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
     "pretraining": AugmentationRecipe(
         source="ours: unknown in the paper", shift_fraction=0.05, rotation_rad=math.radians(10), scale_spread=0.1
     ),
+    # The supplement names SimCLR and SwAV without settings. Their papers' colours; crops stay on the aligned face.
+    "self_supervision": AugmentationRecipe(
+        source="colours of SimCLR and SwAV; crop, gamma and blur amounts are ours",
+        shift_fraction=0.1,
+        rotation_rad=math.radians(10),
+        scale_spread=0.25,
+        mirror_probability=0.5,
+        grayscale_probability=0.2,
+        gamma_exponents=(0.6, 0.8, 1.0, 1.25, 1.6),
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue_rad=0.1 * 2 * math.pi,
+        gaussian_blur_max_px=1.5,
+    ),
     "lapa_parsing": OFFICIAL_PARSING,
     "celebamask_parsing": OFFICIAL_PARSING,
     "w300_landmarks": official_landmarks("ibug300w", 0.8),

@@ -94,7 +94,7 @@ class PretrainingTransform:
         """The sample of one row."""
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
-        rng = np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self._epoch)), row_key(row)))
+        rng = self.row_rng(row)
         crop_rgb = self.crop(row, rng)
         sample = {"pixel_values": self.image_processor.normalize(channels_first(crop_rgb))}
         if self.codebook_size is not None:
@@ -104,6 +104,10 @@ class PretrainingTransform:
         if with_text:
             sample |= {key: values[0] for key, values in self.tokens([row["caption"]]).items()}
         return sample
+
+    def row_rng(self, row: dict[str, Any]) -> np.random.Generator:
+        """All chance of one row in one epoch."""
+        return np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self._epoch)), row_key(row)))
 
     def tokens(self, captions: list[str]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` (texts, T) int64."""

@@ -29,7 +29,7 @@ __all__ = ["FaRLBackbone", "FaRLModel", "FaRLOutput", "FaRLPreTrainedModel", "Fa
 # Parts of a checkpoint that a model may leave out on purpose; without this, loading one tower would report the other.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")
 JOINT_PARTS = (r"visual_projection\.", r"logit_scale")
-PRETRAINING_PARTS = (r"mim_", r"mask_token")
+PRETRAINING_PARTS = (r"mim_", r"mask_token", r"self_supervision\.")
 HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
 
 

@@ -1,0 +1,157 @@
+"""Self-supervised rivals of FaRL's pre-training, on the same vision tower: SimCLR and SwAV (supplement section 5).
+
+Losses, projection heads and prototypes are those of `lightly`; this ties them to [`FaRLVisionModel`]. Both take two
+views of each face. Settings that the supplement leaves out are those of the papers of SimCLR (Chen et al. 2020) and
+SwAV (Caron et al. 2020).
+
+Shapes: B faces of this process, C width of the tower, P width of the projection.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from transformers.utils import ModelOutput
+
+from farl_hf.errors import MissingExtraError, UnknownNameError
+from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.modeling_farl import FaRLPreTrainedModel, FaRLVisionModel
+
+__all__ = ["SELF_SUPERVISED_OBJECTIVES", "FaRLForSelfSupervision", "SelfSupervisionSettings"]
+
+PROJECTION_SIZE = 128  # of both papers
+
+
+@dataclass(frozen=True)
+class SelfSupervisionSettings:
+    """Which objective, and its numbers.
+
+    Args:
+        objective (`str`): `"simclr"` or `"swav"`.
+        simclr_temperature (`float`, *optional*, defaults to 0.1): Of the NT-Xent loss; SimCLR, appendix B.7, found
+            0.1 best with long training on ImageNet.
+        num_prototypes (`int`, *optional*, defaults to 3000): Of SwAV, as in its paper on ImageNet. Should not be much
+            more than twice the faces of a batch over all processes, or most stay unused.
+    """
+
+    objective: str
+    simclr_temperature: float = 0.1
+    num_prototypes: int = 3000
+
+
+@dataclass
+class SelfSupervisionOutput(ModelOutput):
+    """Output of [`FaRLForSelfSupervision`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): Loss of this process's faces in float32; its mean over the processes
+            is the loss of all.
+    """
+
+    loss: torch.FloatTensor | None = None
+
+
+class FaRLForSelfSupervision(FaRLPreTrainedModel):
+    """The vision tower and the head of a self-supervised objective.
+
+    Every task head starts from what it saves; the objective's own head is left out then.
+
+    Args:
+        config ([`FaRLConfig`]): Of the tower.
+        settings ([`SelfSupervisionSettings`]): Objective.
+
+    Raises:
+        UnknownNameError: There is no such objective.
+        MissingExtraError: `lightly` is not installed.
+    """
+
+    config_class = FaRLConfig
+    input_modalities = ("image",)
+
+    def __init__(self, config: FaRLConfig, settings: SelfSupervisionSettings):
+        super().__init__(config)
+        if settings.objective not in SELF_SUPERVISED_OBJECTIVES:
+            raise UnknownNameError(
+                f"{settings.objective!r} is not a self-supervised objective. Known: "
+                f"{', '.join(SELF_SUPERVISED_OBJECTIVES)}."
+            )
+        self.vision_model = FaRLVisionModel._from_config(config.vision_config)
+        try:
+            self.self_supervision = SELF_SUPERVISED_OBJECTIVES[settings.objective](
+                config.vision_config.hidden_size, settings
+            )
+        except ImportError as error:
+            raise MissingExtraError(
+                'SimCLR and SwAV need the `lightly` package: pip install "farl-hf[self-supervision]".'
+            ) from error
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the patch convolution."""
+        return self.vision_model.get_input_embeddings()
+
+    def forward(self, pixel_values: torch.Tensor, second_pixel_values: torch.Tensor) -> SelfSupervisionOutput:
+        """Compares two views of each face.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): First views.
+            second_pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Second views of the same faces.
+        """
+        views = torch.cat([pixel_values, second_pixel_values])
+        features = self.vision_model(pixel_values=views).pooler_output
+        return SelfSupervisionOutput(loss=self.self_supervision(features))
+
+
+class SimCLRObjective(nn.Module):
+    """Each view finds the other view of its face among all views of all processes.
+
+    Args:
+        hidden_size (`int`): C.
+        settings ([`SelfSupervisionSettings`]): Temperature.
+    """
+
+    def __init__(self, hidden_size: int, settings: SelfSupervisionSettings):
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules import SimCLRProjectionHead
+
+        super().__init__()
+        self.projector = SimCLRProjectionHead(hidden_size, hidden_size, PROJECTION_SIZE)
+        self.contrast = NTXentLoss(settings.simclr_temperature, gather_distributed=distributed.is_available())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Loss of features (2B, C), all first views before all second ones."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.contrast(*self.projector(features.float()).chunk(2))
+
+
+class SwAVObjective(nn.Module):
+    """The prototypes of one view, assigned evenly over all processes, are predicted from the other view.
+
+    Args:
+        hidden_size (`int`): C.
+        settings ([`SelfSupervisionSettings`]): Number of prototypes.
+    """
+
+    def __init__(self, hidden_size: int, settings: SelfSupervisionSettings):
+        from lightly.loss import SwaVLoss
+        from lightly.models.modules import SwaVProjectionHead, SwaVPrototypes
+
+        super().__init__()
+        self.projector = SwaVProjectionHead(hidden_size, hidden_size, PROJECTION_SIZE)
+        self.prototypes = SwaVPrototypes(PROJECTION_SIZE, settings.num_prototypes)
+        self.prototypes.heads[0].register_parameter("bias", None)  # as in SwAV's own code: directions, no offsets
+        # Sinkhorn's three rounds and both temperatures are lightly's defaults, which are the paper's.
+        self.swapped_prediction = SwaVLoss(sinkhorn_gather_distributed=distributed.is_available())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Loss of features (2B, C), all first views before all second ones."""
+        with torch.autocast(features.device.type, enabled=False):
+            directions = nn.functional.normalize(self.projector(features.float()), dim=1)
+            if self.training:
+                self.prototypes.normalize()
+            similarities = self.prototypes(directions).chunk(2)
+            return self.swapped_prediction(list(similarities), []).squeeze(0)
+
+
+SELF_SUPERVISED_OBJECTIVES: dict[str, Any] = {"simclr": SimCLRObjective, "swav": SwAVObjective}
