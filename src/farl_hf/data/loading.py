@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 
 from farl_hf.data.published_datasets import PUBLISHED_DATASETS
-from farl_hf.errors import MissingExtraError, UnknownNameError
+from farl_hf.errors import InvalidDatasetError, MissingExtraError, UnknownNameError
 
 __all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets", "published_builder"]
 
@@ -35,9 +35,9 @@ def load_face_dataset(
 
     Args:
         name (`str`): A published data set (`"lapa"`, `"celebamask_hq"`, `"celeba"`, `"lfwa"`, `"w300"`, `"wflw"`,
-            `"aflw19"`, `"widerface"`), which is read from `data_dir`; `"synthetic_faces"`; a folder written by
-            `save_to_disk` or `farl-hf data convert`; or any name that `datasets.load_dataset` takes, with columns in
-            the common row shape.
+            `"aflw19"`, `"widerface"`), which is read from `data_dir`; `"laion_face"`, the same, as a stream only;
+            `"synthetic_faces"`; a folder written by `save_to_disk` or `farl-hf data convert`; or any name that
+            `datasets.load_dataset` takes, with columns in the common row shape.
         config_name (`str`, *optional*): Configuration: `"portraits"` or `"scenes"` of the synthetic faces; those of
             the published data sets are in docs/datasets.md.
         data_dir (`str`, *optional*): Folder of a published data set, as its owners distribute it.
@@ -78,6 +78,8 @@ def load_face_dataset(
     wanted = (split,) if split is not None else None
     if name == "synthetic_faces":
         splits = load_synthetic_faces(config_name, num_photos, wanted, streaming, cache_dir, num_proc)
+    elif name == "laion_face":
+        splits = {"train": load_laion_face(data_dir, streaming, cache_dir)}
     elif name in PUBLISHED_DATASETS:
         left_in = wanted or tuple(other for other in PUBLISHED_DATASETS[name].counts if num_photos.get(other) != 0)
         settings = {"bad_photos": bad_photos, "check_counts": check_counts}
@@ -189,6 +191,18 @@ def load_synthetic_faces(
     sizes = {f"num_{split}": count for split, count in (num_photos | dict.fromkeys(left_out, 0)).items()}
     builder = SyntheticFaces(config_name=config_name or "portraits", cache_dir=cache_dir, **sizes)
     return streamed(builder) if streaming else prepared(builder, num_proc)
+
+
+def load_laion_face(data_dir: str | os.PathLike | None, streaming: bool, cache_dir: str | None) -> Any:
+    """The shards of a folder; see [`laion_face_rows`]."""
+    from farl_hf.data.laion_face import laion_face_rows
+
+    if not streaming or data_dir is None:
+        raise InvalidDatasetError(
+            "LAION-Face is too large for a cache; pass streaming=True, and as data_dir the folder with its"
+            " split_*/*.tar and sample2detect_*.pth."
+        )
+    return laion_face_rows(data_dir, cache_dir=cache_dir)
 
 
 def limited(rows: Any, count: int | None) -> Any:

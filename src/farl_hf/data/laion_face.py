@@ -1,0 +1,331 @@
+"""LAION-Face: img2dataset's webdataset shards joined with the faces that were detected in them.
+
+The files (FacePerceiver/LAION-Face, rom1504/img2dataset):
+
+- `split_{part:05d}/{shard:05d}.tar`: `key.jpg`, `key.txt` and `key.json` per sample; the JSON holds `SAMPLE_ID`;
+- `sample2detect_{part}.pth`: faces by SAMPLE_ID, in pixels of the picture as it was downloaded;
+- or `detections-{shard}.parquet`, as `farl-hf laion-face detect` writes them, in pixels of the picture in the shard.
+
+Whatever is wrong with a sample leaves it out under one of `LEFT_OUT_REASONS`; nothing of a shard is unpacked.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farl_hf.data.face_tables import BOX, POINTS, SCORE, face_table_folder, open_face_table
+from farl_hf.data.pretraining_samples import usable_points
+from farl_hf.data.shard_members import DAMAGED_SHARD, INCOMPLETE_SAMPLE, UNSAFE_MEMBER, find_members
+from farl_hf.errors import InvalidDatasetError
+
+__all__ = [
+    "LEFT_OUT_REASONS",
+    "FaceFilter",
+    "LeftOutError",
+    "OpenShard",
+    "Shard",
+    "counts_in_words",
+    "find_shards",
+    "laion_face_rows",
+    "shard_rows",
+]
+
+logger = logging.getLogger(__name__)
+
+# Damaged shards count shards, unsafe members members; all others count samples.
+LEFT_OUT_REASONS = (
+    DAMAGED_SHARD,
+    UNSAFE_MEMBER,
+    INCOMPLETE_SAMPLE,
+    "bad_metadata",
+    "missing_caption",
+    "missing_detection",
+    "empty_detection",
+    "no_usable_face",
+    "cropped_image",
+    "unreadable_image",
+    "oversized_image",
+)
+COLUMNS = ("image", "boxes_xyxy", "points5_xy", "caption", "sample_id")
+OFFICIAL_TABLES = "sample2detect_*.pth"
+# A picture that was shrunk keeps its aspect, up to whole pixels.
+ASPECT_TOLERANCE = 0.02
+# Larger members are no photos and no metadata; reading them would fill the memory.
+MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**26, 2**22
+
+
+class LeftOutError(Exception):
+    """A sample that cannot be used; `reason` is one of `LEFT_OUT_REASONS`. Never leaves this project."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class FaceFilter:
+    """Which detected faces are used. The paper does not say; these are ours.
+
+    Args:
+        min_score (`float`, *optional*, defaults to 0.9): Least score of the detector: the published detections are
+            noisy (LAION-Face issue 7), and its examples use 0.95.
+        min_face_px (`float`, *optional*, defaults to 32.0): Least shorter side of the box in the shard's picture; a
+            face of that size is enlarged two- to threefold in a crop of 224 pixels.
+    """
+
+    min_score: float = 0.9
+    min_face_px: float = 32.0
+
+    def usable(self, faces: np.ndarray) -> np.ndarray:
+        """Those of the faces (n, 15), in pixels of the shard's picture, that may be used."""
+        sides = faces[:, 2:4] - faces[:, 0:2]
+        known = len(faces) and (faces[:, SCORE] >= self.min_score) & (sides.min(axis=1) >= self.min_face_px)
+        faces = faces[known] if len(faces) else faces
+        apart = [len(usable_points(face[None])) == 1 for face in faces[:, POINTS]]
+        return faces[np.array(apart, dtype=bool)]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file and the tables that may know its faces.
+
+    Args:
+        path (`str`): The tar.
+        official_tables (`tuple[str, ...]`): Folders of arrays made from `sample2detect_*.pth`.
+        detections (`str`, *optional*): Detections of this shard alone.
+    """
+
+    path: str
+    official_tables: tuple[str, ...] = ()
+    detections: str | None = None
+
+
+def find_shards(
+    data_dir: str | os.PathLike, with_faces: bool = True, cache_dir: str | os.PathLike | None = None
+) -> list[Shard]:
+    """The shards of a folder, in order, each with the files that hold its faces.
+
+    Shards lie in the folder or in folders in it; detections in the folder, in a folder in it, or beside the shard. A
+    shard in `split_{part:05d}` has the faces of `sample2detect_{part}.pth`; where shards are in no such folder, all
+    files are asked.
+
+    Args:
+        data_dir (`str`): The folder.
+        with_faces (`bool`, *optional*, defaults to `True`): Look for detections, and turn them into arrays.
+        cache_dir (`str`, *optional*): Where these arrays are kept.
+
+    Raises:
+        InvalidDatasetError: There are no shards, or a shard without detections.
+    """
+    root = Path(data_dir).expanduser()
+    tars = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
+    if not tars:
+        raise InvalidDatasetError(
+            f"The folder {root} holds no shards; expected split_*/*.tar, as img2dataset writes them with"
+            " --output_format webdataset. docs/pretraining.md says how to get them."
+        )
+    if not with_faces:
+        return [Shard(str(tar)) for tar in tars]
+    official = {
+        path.stem.rpartition("_")[2]: path
+        for path in sorted([*root.glob(OFFICIAL_TABLES), *root.glob(f"*/{OFFICIAL_TABLES}")])
+    }
+    return [shard_with_faces(tar, root, official, cache_dir) for tar in tars]
+
+
+def shard_with_faces(tar: Path, root: Path, official: dict[str, Path], cache_dir: Any) -> Shard:
+    """A shard and its detections: its own before those of its part, these before those of all parts."""
+    own = detections_of(tar, root)
+    if own is not None:
+        return Shard(str(tar), detections=str(own))
+    part = re.fullmatch(r"split_(\d+)", tar.parent.name)
+    number = str(int(part[1])) if part else None
+    tables = [official[number]] if number in official else [] if part else list(official.values())
+    if not tables:
+        wanted = f"sample2detect_{number}.pth" if part else "sample2detect_*.pth"
+        raise InvalidDatasetError(
+            f"There are no detections for the shard {tar}: neither {wanted} nor detections-{tar.stem}.parquet is in"
+            f" {root}. Download LAION-Face's detections, or run `farl-hf laion-face detect`."
+        )
+    return Shard(str(tar), tuple(face_table_folder(path, cache_dir) for path in tables))
+
+
+def detections_of(tar: Path, root: Path) -> Path | None:
+    """The detections of one shard."""
+    name = f"detections-{tar.stem}.parquet"
+    places = (tar.parent / name, root / "detections" / tar.parent.name / name)
+    # Shards of different parts have the same names: a file for all of them would be wrong for all but one.
+    places += (root / "detections" / name, root / name) if tar.parent == root else ()
+    return next((place for place in places if place.is_file()), None)
+
+
+class OpenShard:
+    """A shard whose samples can be read in any order.
+
+    Args:
+        shard ([`Shard`]): Where it is.
+        face_filter ([`FaceFilter`], *optional*): Which faces are used; without it faces are not looked up and rows
+            have none.
+
+    Attributes:
+        left_out (`Counter`): What is wrong with the shard as a whole, by reason.
+    """
+
+    def __init__(self, shard: Shard, face_filter: FaceFilter | None):
+        self.shard, self.face_filter = shard, face_filter
+        self.places, self.left_out = find_members(shard.path)
+        self.file = open(shard.path, "rb") if len(self.places) else None  # noqa: SIM115 - it stays open for rows
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self.file is not None:
+            self.file.close()
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The row of a sample, its picture encoded.
+
+        Raises:
+            LeftOutError: The sample cannot be used.
+        """
+        metadata = self.metadata(number)
+        try:
+            sample_id = int(metadata["SAMPLE_ID"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise LeftOutError("bad_metadata") from error
+        faces = self.faces(sample_id, metadata)
+        return {
+            "image": {
+                "bytes": self.read(*self.places[number, 0:2], MAX_PICTURE_BYTES, "oversized_image"),
+                "path": None,
+            },
+            "boxes_xyxy": faces[:, BOX],
+            "points5_xy": faces[:, POINTS].reshape(-1, 5, 2),
+            "caption": self.caption(number),
+            "sample_id": sample_id,
+        }
+
+    def metadata(self, number: int) -> dict[str, Any]:
+        """The JSON of a sample."""
+        try:
+            metadata = json.loads(self.read(*self.places[number, 2:4], MAX_TEXT_BYTES, "bad_metadata"))
+        except (ValueError, RecursionError) as error:
+            raise LeftOutError("bad_metadata") from error
+        if not isinstance(metadata, dict):
+            raise LeftOutError("bad_metadata")
+        return metadata
+
+    def caption(self, number: int) -> str:
+        """The text of a sample."""
+        offset, size = self.places[number, 4:6]
+        if size <= 0:
+            raise LeftOutError("missing_caption")
+        caption = self.read(offset, size, MAX_TEXT_BYTES, "missing_caption").decode("utf-8", "replace").strip()
+        if not caption:
+            raise LeftOutError("missing_caption")
+        return caption
+
+    def faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray:
+        """The usable faces (n, 15) of a sample, at least one, in pixels of the shard's picture."""
+        if self.face_filter is None:
+            return np.zeros((0, 15), np.float32)
+        found = self.detected_faces(sample_id, metadata)
+        if found is None:
+            raise LeftOutError("missing_detection")
+        if len(found) == 0:
+            raise LeftOutError("empty_detection")
+        usable = self.face_filter.usable(found)
+        if len(usable) == 0:
+            raise LeftOutError("no_usable_face")
+        return usable
+
+    def detected_faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray | None:
+        """All faces that are known of a sample, in pixels of the shard's picture."""
+        if self.shard.detections is not None:
+            return open_face_table(self.shard.detections).find(sample_id)
+        found = (open_face_table(table).find(sample_id) for table in self.shard.official_tables)
+        faces = next((faces for faces in found if faces is not None), None)
+        return faces if faces is None else scaled_faces(faces, metadata)
+
+    def read(self, offset: int, size: int, limit: int, reason: str) -> bytes:
+        """Bytes of the shard, fewer than `size` if the file was cut since; `reason` if there are more than `limit`."""
+        if size > limit:
+            raise LeftOutError(reason)
+        try:
+            return os.pread(self.file.fileno(), int(size), int(offset))
+        except OSError as error:
+            raise LeftOutError("unreadable_image") from error
+
+
+def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:
+    """Faces of the downloaded picture in pixels of the one in the shard, which img2dataset may have shrunk.
+
+    Raises:
+        LeftOutError: The picture was cropped or padded; where the faces are then is not known.
+    """
+    sizes = [metadata.get(name) for name in ("width", "original_width", "height", "original_height")]
+    if not all(isinstance(size, int | float) and math.isfinite(size) and size > 0 for size in sizes):
+        return faces
+    scale_x, scale_y = sizes[0] / sizes[1], sizes[2] / sizes[3]
+    if scale_x == scale_y == 1:
+        return faces
+    # A side that was rounded to whole pixels is off by up to half a pixel.
+    if abs(scale_x - scale_y) > max(ASPECT_TOLERANCE * scale_x, 1 / min(sizes[1], sizes[3])):
+        raise LeftOutError("cropped_image")
+    return np.concatenate([faces[:, :SCORE] * np.tile(np.float32([scale_x, scale_y]), 7), faces[:, SCORE:]], axis=1)
+
+
+def shard_rows(shards: Sequence[Shard], face_filter: FaceFilter | None = None) -> Iterator[dict[str, Any]]:
+    """Yields the rows of shards in order; the log (level INFO) says what was left out of each."""
+    for shard in shards:
+        opened = OpenShard(shard, face_filter)
+        left_out = Counter(opened.left_out)
+        for number in range(len(opened)):
+            try:
+                yield opened.row(number)
+            except LeftOutError as error:
+                left_out[error.reason] += 1
+        opened.close()
+        if left_out.total():
+            logger.info("Left out of %s: %s.", shard.path, counts_in_words(left_out))
+
+
+def laion_face_rows(
+    data_dir: str | os.PathLike,
+    face_filter: FaceFilter | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Any:
+    """A `datasets.IterableDataset` of the photos that have a usable face, one shard of it per shard of the folder.
+
+    `boxes_xyxy` and `points5_xy` hold the usable faces of a photo, in pixels of the picture in the shard.
+
+    Raises:
+        InvalidDatasetError: There are no shards, or no detections for one.
+    """
+    import datasets
+
+    from farl_hf.data.row_shape import row_features
+
+    shards = find_shards(data_dir, cache_dir=cache_dir)
+    features = row_features(COLUMNS[:-1]) | {"sample_id": datasets.Value("int64")}
+    return datasets.IterableDataset.from_generator(
+        shard_rows,
+        features=datasets.Features(features),
+        gen_kwargs={"shards": shards, "face_filter": face_filter or FaceFilter()},
+    )
+
+
+def counts_in_words(counts: Counter) -> str:
+    """Reasons and their counts, the most frequent first."""
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common() if count) or "nothing"
