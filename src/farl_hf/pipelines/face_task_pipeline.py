@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.functional import pad
 from transformers.pipelines.base import ChunkPipeline
 
 from farl_hf.pipelines.face_finding import Detector, FaceFinder
@@ -54,7 +55,11 @@ class FaceTaskPipeline(ChunkPipeline):
 
     def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
         """Answers one after the other; see `prefetch_inputs`."""
-        answers = super().get_iterator(inputs, num_workers, batch_size, *params)
+        preprocess_params, forward_params, postprocess_params = params
+        forward_params = forward_params | {"num_rows": batch_size}
+        answers = super().get_iterator(
+            inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+        )
         return prefetch_inputs(answers, inputs, num_workers, batch_size)
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
@@ -110,14 +115,18 @@ class FaceTaskPipeline(ChunkPipeline):
             "is_last": True,
         }
 
-    def _forward(self, chunks: dict[str, Any]) -> dict[str, Any]:
+    def _forward(self, chunks: dict[str, Any], num_rows: int = 1) -> dict[str, Any]:
         pixel_values = chunks.pop("pixel_values")
         valid = chunks["valid"]
         if not valid.any():
             return chunks
-        outputs = self.model(pixel_values=pixel_values[valid].to(self.dtype))
+        faces = pixel_values[valid].to(self.dtype)
+        num_faces = len(faces)
+        if is_compiled(self.model):
+            faces = pad(faces, (0,) * 7 + (num_rows - num_faces,))  # another number of rows would compile anew
+        outputs = self.model(pixel_values=faces)
         for name in self.kept_outputs:
-            values = outputs[name].float()
+            values = outputs[name][:num_faces].float()
             chunks[name] = values.new_zeros(len(valid), *values.shape[1:])
             chunks[name][valid] = values
         return chunks
@@ -144,6 +153,11 @@ class FaceTaskPipeline(ChunkPipeline):
         """Names of the model's classes in id order."""
         id2label = self.model.config.id2label
         return tuple(id2label[index] for index in range(len(id2label)))
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether `model.compile()` was called, or the model comes from `torch.compile`."""
+    return getattr(model, "_compiled_call_impl", None) is not None or hasattr(model, "_orig_mod")
 
 
 def face_arguments(faces: Faces, aligned: bool) -> dict[str, list[np.ndarray]]:
