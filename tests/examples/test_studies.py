@@ -12,6 +12,7 @@ import datasets
 import pytest
 from face_rows import make_face_dataset
 from PIL import Image
+from study_tables import table_rows
 from toy_checkpoints import save_toy_checkpoints
 
 STUDIES = Path(__file__).parents[2] / "examples" / "studies"
@@ -56,8 +57,7 @@ def run_study(data_folder, toy_backbone, monkeypatch, capsys):
 
 
 def rows_of(folder):
-    lines = (folder / "table.md").read_text().splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return table_rows((folder / "table.md").read_text())
 
 
 def test_levels_are_rows_and_the_script_starts_alone(data_folder, toy_backbone, tmp_path):
@@ -89,7 +89,6 @@ def test_warp_factors_reach_the_image_processor(run_study, tmp_path):
     assert rows_of(tmp_path)[0] == [
         *("Warp factor", "F1 mean (%) ↑", "F1 mean without hair (%) ↑", "F1 hair (%) ↑"),
     ]
-    assert [bool(cell) for cell in rows_of(tmp_path)[2]] == [True, True, True, False]  # the toy faces are bald
     files = [tmp_path.glob(f"cells/{name}_parsing*/preprocessor_config.json") for name in ("0.0", "0.8")]
     factors = [json.loads(next(found).read_text())["warp_factor"] for found in files]
     assert factors == [0.0, 0.8]

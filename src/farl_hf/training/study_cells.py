@@ -54,11 +54,13 @@ class StudyRecipe:
     Args:
         name (`str`): Recipe, see [`read_recipe`].
         task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        title (`str`): What it is.
         overrides (`dict[str, Any]`): Training arguments that replace the recipe's in all variants.
     """
 
     name: str
     task: str
+    title: str
     overrides: dict[str, Any]
 
 
@@ -67,7 +69,7 @@ class StudyCell:
     """A finished training.
 
     Args:
-        variant (`str`), task (`str`), recipe (`str`), seed (`int`): Which one.
+        variant (`str`), task (`str`), recipe (`str`), seed (`int`): Which one; the recipe by title and name.
         results (`dict[str, Any]`): Its `results.json`, see [`training_results`].
         seconds (`float`): How long it took, with all of its interruptions left out but the last part.
     """
@@ -100,10 +102,10 @@ def study_recipes(
             "each, in the same order."
         )
     folders = [{"data_dir": folder} for folder in data_dirs] or [{}] * len(names)
-    recipes = [
-        StudyRecipe(name, read_recipe(name).task, (overrides or {}) | folder)
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    recipes = []
+    for name, folder in zip(names, folders, strict=True):
+        recipe = read_recipe(name)
+        recipes.append(StudyRecipe(name, recipe.task, recipe.title, (overrides or {}) | folder))
     tasks = [recipe.task for recipe in recipes]
     if len(set(tasks)) < len(tasks):
         raise InvalidFaceInputError(f"A study takes one recipe per task, but got {', '.join(names)} ({tasks}).")
@@ -163,7 +165,7 @@ def train_cell(folder: Path, variant: StudyVariant, recipe: StudyRecipe, seed: i
     if training_args.should_save:
         results = json.loads((folder / "results.json").read_text())
         seconds = round(time.perf_counter() - started, 1)
-        cell = StudyCell(variant.name, task, recipe.name, seed, results, seconds)
+        cell = StudyCell(variant.name, task, f"{recipe.title} ({Path(recipe.name).stem})", seed, results, seconds)
         write_json(folder / FINISHED_NAME, asdict(cell))
 
 

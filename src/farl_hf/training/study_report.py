@@ -149,7 +149,7 @@ def measurements(cells: Sequence[StudyCell]) -> list[str]:
         results, seeds = mine[0].results, sorted({cell.seed for cell in mine})
         steps = sorted({cell.results["last"]["step"] for cell in mine})
         lines.append(
-            f"- {task}: {', '.join(results['dataset'])}, split {results['split']}; recipe {mine[0].recipe}, "
+            f"- {task}: {', '.join(results['dataset'])}, split {results['split']}; {mine[0].recipe}, "
             f"{' or '.join(map(str, steps))} steps; seeds {', '.join(map(str, seeds))}; "
             f"{sum(cell.seconds for cell in mine) / 60:.1f} minutes"
         )
