@@ -84,14 +84,25 @@ class PretrainingStream(IterableDataset):
         """Goes on where [`StreamProgress`] was; the data loader must have as many workers as then.
 
         Raises:
-            InvalidFaceInputError: The state is of another number of processes, or another process.
+            InvalidFaceInputError: The state is of another process, of another number of them, or of other shards.
         """
         if (state["rank"], state["world_size"]) != (self.rank, self.world_size):
             raise InvalidFaceInputError(
                 f"The state of the stream is of process {state['rank']} of {state['world_size']}, this is process"
                 f" {self.rank} of {self.world_size}; resume with as many processes, or start the stream anew."
             )
+        if state["num_shards"] != self.num_shards:
+            raise InvalidFaceInputError(
+                f"The state is of a stream with {state['num_shards'][0]} shards of faces and {state['num_shards'][1]} of"
+                f" other photos, this one has {self.num_shards[0]} and {self.num_shards[1]}; resume with the same"
+                " shards, or start the stream anew."
+            )
         self.resumed = state
+
+    @property
+    def num_shards(self) -> list[int]:
+        """Shards of faces and of other photos."""
+        return [len(shards) for shards, _ in self.sources]
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker, num_workers = self.worker()
@@ -181,17 +192,23 @@ class SourceReader:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         epoch, first, done = self.place
+        barren = 0
         while self.num_epochs is None or epoch < self.num_epochs:
-            fresh, found = (first, done) == (0, 0), False
+            barren += (first, done) == (0, 0)
             for sample in self.epoch_samples(epoch, first, done):
-                found = True
+                barren = 0
                 yield sample
-            if fresh and not found and self.num_epochs is None:
-                raise InvalidDatasetError(
-                    f"No sample of {len(self.shards)} shards can be used (reader {self.reader} of {self.num_readers});"
-                    f" left out: {counts_in_words(self.left_out)}."
-                )
+            self.check_harvest(barren)
             epoch, first, done = epoch + 1, 0, 0
+
+    def check_harvest(self, barren: int) -> None:
+        """Raises [`InvalidDatasetError`] when so many passes in a row without a sample mean that there is none."""
+        # Readers that share fewer samples than they are take turns.
+        if self.num_epochs is None and barren >= (self.num_readers if self.shares_shards else 1):
+            raise InvalidDatasetError(
+                f"No sample of {len(self.shards)} shards can be used (reader {self.reader} of {self.num_readers});"
+                f" left out: {counts_in_words(self.left_out)}."
+            )
 
     def epoch_samples(self, epoch: int, first: int, done: int) -> Iterator[dict[str, torch.Tensor]]:
         """The samples of one pass, from a window and a place in it on."""
@@ -213,7 +230,7 @@ class SourceReader:
 
     @property
     def shares_shards(self) -> bool:
-        """With fewer shards than readers, all readers open all shards and share their samples."""
+        """With fewer shards than readers, each opens all shards, in one window, and takes its share of samples."""
         return len(self.shards) < self.num_readers
 
     def own_shards(self, epoch: int) -> list[Shard]:
@@ -230,7 +247,7 @@ class SourceReader:
             # What is wrong with a whole shard is counted once: not again after a resume, not by every reader of it.
             if counting and (self.reader == 0 or not self.shares_shards):
                 self.left_out.update(window[-1].left_out)
-            if sum(map(len, window)) >= self.window_size:
+            if not self.shares_shards and sum(map(len, window)) >= self.window_size:
                 break
         return window
 
@@ -242,7 +259,7 @@ class SourceReader:
             # Readers that share shards must shuffle alike, the others need not.
             chance = self.chance(epoch, first) if self.shares_shards else self.chance(epoch, first, self.reader)
             places = chance.permutation(places)
-        return places[self.reader :: self.num_readers] if self.shares_shards else places
+        return places[(self.reader + epoch) % self.num_readers :: self.num_readers] if self.shares_shards else places
 
     def sample(self, shard: OpenShard, number: int, epoch: int) -> dict[str, torch.Tensor] | None:
         """The sample, or None when it is left out."""
@@ -273,7 +290,7 @@ class StreamProgress:
     """
 
     def __init__(self, stream: PretrainingStream):
-        self.rank, self.world_size = stream.rank, stream.world_size
+        self.rank, self.world_size, self.num_shards = stream.rank, stream.world_size, stream.num_shards
         resumed = stream.resumed or {}
         self.readers: dict[str, list[int]] = dict(resumed.get("readers", {}))
         self.next_worker, self.num_workers = resumed.get("next_worker", 0), resumed.get("num_workers", 1)
@@ -290,6 +307,7 @@ class StreamProgress:
         return {
             "rank": self.rank,
             "world_size": self.world_size,
+            "num_shards": self.num_shards,
             "num_workers": self.num_workers,
             "next_worker": self.next_worker,
             "readers": self.readers,
