@@ -93,8 +93,8 @@ class PretrainingStream(IterableDataset):
             )
         if state["num_shards"] != self.num_shards:
             raise InvalidFaceInputError(
-                f"The state is of a stream with {state['num_shards'][0]} shards of faces and {state['num_shards'][1]} of"
-                f" other photos, this one has {self.num_shards[0]} and {self.num_shards[1]}; resume with the same"
+                f"The state is of a stream with {state['num_shards'][0]} shards of faces and {state['num_shards'][1]}"
+                f" of other photos, this one has {self.num_shards[0]} and {self.num_shards[1]}; resume with the same"
                 " shards, or start the stream anew."
             )
         self.resumed = state
