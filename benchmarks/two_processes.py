@@ -70,9 +70,9 @@ def _measured(work, request):
             result = work()
         answer = {"peak_bytes": memory.peak}
     else:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         result = work()
-        answer = {"seconds": time.perf_counter() - start}
+        answer = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu_start}
     if request.get("save"):
         np.savez(request["save"], **{name: np.asarray(value) for name, value in result.items()})
     return answer
@@ -134,22 +134,28 @@ def compare(sides: dict[str, Side], request: Request, rounds: int, folder: Path)
         folder (`Path`): Where results are kept, `<side>.npz`.
 
     Returns:
-        `dict`: Per side `median_s`, `seconds`, `peak_mib`, or `error`.
+        `dict`: Per side `median_s`, `seconds`, `cpu_s`, `peak_mib`, or `error`. `cpu_s` is the median time that the
+        process computed, all threads together: it tells more than the clock where others share the machine.
     """
     figures = {name: side.ask(request, memory=True, save=str(folder / f"{name}.npz")) for name, side in sides.items()}
     alive = [name for name in sides if "error" not in figures[name]]
-    seconds = {name: [] for name in alive}
+    answers = {name: [] for name in alive}
     for number in range(rounds + 1):
         for name in alive if number % 2 else reversed(alive):
-            seconds[name].append(sides[name].ask(request)["seconds"])
-    for name in alive:
-        timed = seconds[name][1:]
-        figures[name] = {
-            "median_s": statistics.median(timed),
-            "seconds": timed,
-            "peak_mib": figures[name]["peak_bytes"] / 2**20,
-        }
-    return figures
+            answers[name].append(sides[name].ask(request))
+    return figures | {
+        name: _summary(answers[name][1:]) | {"peak_mib": figures[name]["peak_bytes"] / 2**20} for name in alive
+    }
+
+
+def _summary(answers):
+    seconds, cpu_seconds = ([answer[key] for answer in answers] for key in ("seconds", "cpu_seconds"))
+    return {
+        "median_s": statistics.median(seconds),
+        "cpu_s": statistics.median(cpu_seconds),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
 
 
 def ratio(figures: dict[str, Any], first: str, second: str, key: str) -> float | None:

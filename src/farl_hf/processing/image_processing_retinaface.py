@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torchvision.ops import box_convert, nms
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_base import BatchFeature
@@ -182,19 +181,19 @@ class RetinaFaceImageProcessor(TorchvisionBackend):
             new_hw = self.resized_size(size_hw, max_long_side, min_long_side)
             if new_hw != size_hw:
                 image = self.resize(image, SizeDict(height=new_hw[0], width=new_hw[1]), resample=resample)
-            image = image.flip(0) if do_flip_channel_order else image
-            image = image.to(torch.float32)
-            if do_rescale:
-                image = image * rescale_factor
-            if do_normalize:
-                image = self.normalize(image, image_mean, image_std)
-            inputs.append(image)
+            inputs.append(image.flip(0) if do_flip_channel_order else image)
         input_scales = [
             [image.shape[-2] / height, image.shape[-1] / width]
             for image, (height, width) in zip(inputs, original_sizes, strict=True)
         ]
+        pixel_values = pad_and_stack(
+            inputs,
+            max(1, pad_size_divisor),
+            factor=rescale_factor if do_rescale else None,
+            mean_and_std=(image_mean, image_std) if do_normalize else None,
+        )
         data = {
-            "pixel_values": pad_and_stack(inputs, max(1, pad_size_divisor)),
+            "pixel_values": pixel_values,
             "original_sizes": torch.tensor(original_sizes, dtype=torch.int64),
             "input_scales": torch.tensor(input_scales, dtype=torch.float32),
         }
@@ -284,8 +283,19 @@ def add_channel_axis(image):
     return image
 
 
-def pad_and_stack(inputs: list[torch.Tensor], divisor: int) -> torch.Tensor:
-    """Stack pictures (3, H, W), zeros at the right and bottom up to the largest height and width, made divisible."""
+def pad_and_stack(inputs: list[torch.Tensor], divisor: int, factor=None, mean_and_std=None) -> torch.Tensor:
+    """
+    One float batch of pictures (3, H, W), each converted where it lies in the batch: a pass over memory, no copies.
+
+    Args:
+        inputs (`list[torch.Tensor]`): Pictures of any type.
+        divisor (`int`): The batch has the largest height and width, made divisible; zeros at the right and bottom.
+        factor (`float`, *optional*): Multiplies every value first.
+        mean_and_std (pair of 3 numbers each, *optional*): Then subtracted and divided by.
+
+    Returns:
+        `torch.Tensor` of shape (B, 3, H, W), float32, channels last, as the network wants it.
+    """
     height = math.ceil(max(image.shape[-2] for image in inputs) / divisor) * divisor
     width = math.ceil(max(image.shape[-1] for image in inputs) / divisor) * divisor
     if divisor == 1 and any(tuple(image.shape[-2:]) != (height, width) for image in inputs):
@@ -293,7 +303,20 @@ def pad_and_stack(inputs: list[torch.Tensor], divisor: int) -> torch.Tensor:
         raise ValueError(
             f"Inputs have different sizes {sizes} and pad_size_divisor is 1; pass photos of one size at a time."
         )
-    return torch.stack([F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in inputs])
+    shape, device = (len(inputs), 3, height, width), inputs[0].device
+    batch = torch.empty(shape, device=device, memory_format=torch.channels_last)
+    for image, place in zip(inputs, batch, strict=True):
+        rows, columns = image.shape[-2:]
+        place[:, rows:], place[:, :rows, columns:] = 0, 0
+        content = place[:, :rows, :columns].copy_(image)
+        if factor is not None:
+            content.mul_(factor)
+        if mean_and_std is not None:
+            mean, std = (torch.tensor(values, device=device)[:, None, None] for values in mean_and_std)
+            content.sub_(mean)
+            if bool((std != 1).any()):
+                content.div_(std)
+    return batch
 
 
 def best_anchors(scores, anchors, limit_xy, threshold: float, top_k: int) -> torch.Tensor:
