@@ -5,6 +5,8 @@ import tarfile
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from laion_shards import (
@@ -214,6 +216,52 @@ def test_each_part_has_its_own_detections(tmp_path, cache):
     shards = find_shards(tmp_path, cache_dir=cache)
     firsts = [OpenShard(shard, FaceFilter()).row(0)["boxes_xyxy"][0, 0] for shard in shards]
     assert firsts == [FACE[0][0] + part for part in (0, 3, 12)]
+
+
+def write_parquet(path, faces):
+    """Detections of one shard: SAMPLE_ID to faces."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"sample_id": list(faces)}
+    for i, name in enumerate(("box_xyxy", "points5_xy", "scores")):
+        columns[name] = [[np.asarray(face[i]).tolist() for face in found] for found in faces.values()]
+    pq.write_table(pa.table(columns), path)
+
+
+def test_detections_of_a_shard_come_first_and_are_in_its_pixels(tmp_path, cache):
+    shrunk = {"width": 24, "height": 20, "original_width": 48, "original_height": 40}
+    for shard in (0, 1):
+        write_shard(tmp_path, shard, count=2, changes={0: {"metadata": shrunk}})
+    write_detections(tmp_path, [0, 1], 2)
+    moved = (FACE[0] + 1, FACE[1] + 1, 0.95)
+    write_parquet(
+        tmp_path / "detections" / "detections-00001.parquet", {sample_id(1, 1): [], sample_id(0, 1): [moved]}
+    )
+    first, second = (OpenShard(shard, FaceFilter(min_face_px=10)) for shard in find_shards(tmp_path, cache_dir=cache))
+    np.testing.assert_allclose(first.row(0)["points5_xy"][0], FACE_POINTS_XY / 2)
+    np.testing.assert_allclose(second.row(0)["points5_xy"][0], FACE_POINTS_XY + 1)
+    assert outcome(second, 1) == "empty_detection"
+
+
+def test_detections_in_one_folder_must_be_of_one_shard_each(tmp_path, cache):
+    for part in (0, 1):
+        write_shard(tmp_path, part=part, count=1)
+        write_parquet(tmp_path / "detections" / f"split_{part:05d}" / "detections-00000.parquet", {})
+    write_parquet(tmp_path / "detections" / "detections-00000.parquet", {})
+    assert [shard.detections.split("/")[-2] for shard in find_shards(tmp_path)] == ["split_00000", "split_00001"]
+    (tmp_path / "detections" / "split_00001" / "detections-00000.parquet").unlink()
+    with pytest.raises(InvalidDatasetError, match="detections-00000"):
+        find_shards(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut"])
+def test_damaged_detections_of_a_shard_are_named(tmp_path, content):
+    path = tmp_path / "detections-00000.parquet"
+    path.write_bytes(content)
+    with pytest.raises(InvalidDatasetError, match="box_xyxy"):
+        open_face_table(str(path))
+    pq.write_table(pa.table({"sample_id": [1]}), path)
+    with pytest.raises(InvalidDatasetError, match="box_xyxy"):
+        open_face_table(str(path))
 
 
 def test_a_folder_without_shards_or_without_detections_is_refused(tmp_path, cache):

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ ARRAYS = ("sample_ids", "first_face", "faces")
 # Columns of a face: box, five points, score.
 BOX, POINTS, SCORE = slice(0, 4), slice(4, 14), 14
 NUM_COLUMNS = 15
+DETECTION_COLUMNS = ("sample_id", "box_xyxy", "points5_xy", "scores")
 # NumPy 2 wrote some of these, NumPy 1 the others.
 NUMPY_MODULES = ("numpy._core.multiarray", "numpy.core.multiarray")
 NUMPY_DTYPES = (np.float16, np.float32, np.float64, np.int32, np.int64)
@@ -75,8 +76,27 @@ class FaceTable:
 
 @lru_cache(maxsize=64)  # all parts of LAION-Face, or the shards of a window
 def open_face_table(path: str) -> FaceTable:
-    """The table in a folder of arrays."""
+    """The table in a folder of arrays, or of the detections of one shard."""
+    if path.endswith(".parquet"):
+        return FaceTable.of_samples(detected_samples(path))
     return FaceTable(*(np.load(Path(path, f"{name}.npy"), mmap_mode="r") for name in ARRAYS))
+
+
+def detected_samples(path: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Sample numbers and faces (n, 15) of the file that `farl-hf laion-face detect` writes for a shard."""
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_table(path, columns=list(DETECTION_COLUMNS)).to_pylist()
+    except (OSError, KeyError, pyarrow.lib.ArrowException) as error:
+        raise InvalidDatasetError(
+            f"The detections {path} cannot be read; expected a Parquet file with the columns"
+            f" {', '.join(DETECTION_COLUMNS)}: {error}"
+        ) from error
+    for sample_id, *columns in (tuple(row.values()) for row in rows):
+        faces = [face_row(face) for face in zip(*columns, strict=True)]
+        yield sample_id, np.array(faces, np.float32).reshape(-1, NUM_COLUMNS)
 
 
 def face_table_folder(path: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> str:
@@ -133,7 +153,7 @@ def write_table(table: FaceTable, folder: Path) -> None:
         raise DatasetWriteError(f"The table of faces {folder} could not be written: {error}.") from error
 
 
-def official_samples(path: str | os.PathLike) -> Iterable[tuple[int, np.ndarray]]:
+def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]]:
     """Sample numbers and faces (n, 15) of a `sample2detect_*.pth`; faces that are not three parts are left out."""
     try:
         with torch.serialization.safe_globals(numpy_globals()):

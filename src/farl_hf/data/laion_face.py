@@ -139,12 +139,14 @@ def find_shards(
         path.stem.rpartition("_")[2]: path
         for path in sorted([*root.glob(OFFICIAL_TABLES), *root.glob(f"*/{OFFICIAL_TABLES}")])
     }
-    return [shard_with_faces(tar, root, official, cache_dir) for tar in tars]
+    # Shards of different parts have the same names: one file would be wrong for all but one of them.
+    unique = len({tar.stem for tar in tars}) == len(tars)
+    return [shard_with_faces(tar, root, unique, official, cache_dir) for tar in tars]
 
 
-def shard_with_faces(tar: Path, root: Path, official: dict[str, Path], cache_dir: Any) -> Shard:
+def shard_with_faces(tar: Path, root: Path, unique: bool, official: dict[str, Path], cache_dir: Any) -> Shard:
     """A shard and its detections: its own before those of its part, these before those of all parts."""
-    own = detections_of(tar, root)
+    own = detections_of(tar, root, unique)
     if own is not None:
         return Shard(str(tar), detections=str(own))
     part = re.fullmatch(r"split_(\d+)", tar.parent.name)
@@ -159,12 +161,12 @@ def shard_with_faces(tar: Path, root: Path, official: dict[str, Path], cache_dir
     return Shard(str(tar), tuple(face_table_folder(path, cache_dir) for path in tables))
 
 
-def detections_of(tar: Path, root: Path) -> Path | None:
-    """The detections of one shard."""
+def detections_of(tar: Path, root: Path, unique: bool) -> Path | None:
+    """The detections of one shard; if its name is unique, they may lie in one folder with all others."""
     name = f"detections-{tar.stem}.parquet"
-    places = (tar.parent / name, root / "detections" / tar.parent.name / name)
-    # Shards of different parts have the same names: a file for all of them would be wrong for all but one.
-    places += (root / "detections" / name, root / name) if tar.parent == root else ()
+    places = [tar.parent / name, root / "detections" / tar.parent.name / name]
+    if unique:
+        places += [root / "detections" / name, root / name]
     return next((place for place in places if place.is_file()), None)
 
 
