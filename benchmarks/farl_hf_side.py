@@ -67,13 +67,17 @@ def inference(work):
 
 def threshold_for(request, folder):
     """The score between the given number of candidates and the next one."""
-    inputs = detector(folder).image_processor(face_scenes.make_photo(request["size"]), return_tensors="pt")
-    with torch.inference_mode():
-        logits = detector(folder).model(inputs["pixel_values"]).class_logits[0]
-    scores = logits.softmax(dim=-1)[:, 1].sort(descending=True).values
-    candidates = request["candidates"]
-    threshold = float((scores[candidates - 1].double() + scores[candidates].double()) / 2)
+    threshold = score_of_candidate(detector(folder), face_scenes.make_photo(request["size"]), request["candidates"])
     return lambda: {"threshold": threshold}
+
+
+def score_of_candidate(run, photo, candidates):
+    """A score that so many anchors of a photo pass, in the middle of the gap to the next one."""
+    inputs = run.image_processor(photo, return_tensors="pt")
+    with torch.inference_mode():
+        logits = run.model(inputs["pixel_values"]).class_logits[0]
+    scores = logits.softmax(dim=-1)[:, 1].sort(descending=True).values.double()
+    return float(scores[candidates - 1 : candidates + 1].mean())
 
 
 def detection(request, folder):
