@@ -80,11 +80,17 @@ class PretrainingStream(IterableDataset):
         ]
         self.resumed: dict[str, Any] | None = None
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where [`StreamProgress`] was; the data loader must have as many workers as then.
+    def load_state_dict(self, state: dict[str, Any], num_workers: int | None = None) -> None:
+        """Goes on where [`StreamProgress`] was.
+
+        Args:
+            state (`dict`): From [`StreamProgress`].
+            num_workers (`int`, *optional*): Of the data loader to come, to hear at once that they are not as many as
+                then; otherwise the first batch says so.
 
         Raises:
-            InvalidFaceInputError: The state is of another process, of another number of them, or of other shards.
+            InvalidFaceInputError: The state is of another process, of another number of processes or loader workers,
+                or of other shards.
         """
         if (state["rank"], state["world_size"]) != (self.rank, self.world_size):
             raise InvalidFaceInputError(
@@ -97,6 +103,8 @@ class PretrainingStream(IterableDataset):
                 f" of other photos, this one has {self.num_shards[0]} and {self.num_shards[1]}; resume with the same"
                 " shards, or start the stream anew."
             )
+        if num_workers is not None:
+            check_num_workers(state, max(1, num_workers))
         self.resumed = state
 
     @property
@@ -134,11 +142,7 @@ class PretrainingStream(IterableDataset):
         worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         if self.resumed is None:
             return worker, num_workers
-        if self.resumed["num_workers"] != num_workers:
-            raise InvalidFaceInputError(
-                f"The state of the stream is of {self.resumed['num_workers']} loader workers, there are {num_workers};"
-                " resume with as many, or start the stream anew."
-            )
+        check_num_workers(self.resumed, num_workers)
         return (worker + self.resumed["next_worker"]) % num_workers, num_workers
 
     def state_of(self, worker: int) -> np.ndarray:
@@ -332,6 +336,15 @@ def source_state(state: Sequence[int], number: int) -> Any:
     """The part of a state vector that is of one source."""
     start = HEADER_SIZE + number * SOURCE_SIZE
     return state[start : start + SOURCE_SIZE]
+
+
+def check_num_workers(state: dict[str, Any], num_workers: int) -> None:
+    """Raises [`InvalidFaceInputError`] unless a state is of so many loader workers."""
+    if state["num_workers"] != num_workers:
+        raise InvalidFaceInputError(
+            f"The state of the stream is of {state['num_workers']} loader workers, there are {num_workers}; resume with"
+            " as many, or start the stream anew."
+        )
 
 
 def check_face_ratio(face_ratio: float | None, other_shards: Sequence[Shard] | None) -> None:
