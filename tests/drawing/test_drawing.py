@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from farl_hf.drawing import contact_sheet, draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
+from farl_hf.drawing import (
+    contact_sheet,
+    draw_face_attributes,
+    draw_face_landmarks,
+    draw_face_parsing,
+    draw_faces,
+    draw_heat_map,
+)
 from farl_hf.drawing.fine_layer import FineLayer
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS, LAPA_PALETTE
@@ -161,3 +168,19 @@ def test_contact_sheet_holds_every_picture():
     counts = {colour: count for count, colour in sheet.getcolors(10**6)}
     assert [counts[colour] for colour in colours] == [2000] * 3
     assert contact_sheet([("large", Image.new("RGB", (4000, 3000)))]).width < 700
+
+
+def test_heat_maps_colour_what_is_warm_and_nothing_else():
+    photo = Image.new("RGB", (60, 40), (120, 120, 120))
+    heat = np.zeros((40, 60), np.float32)
+    heat[10:20, 30:50] = 1
+    heat[25:30, 5:10] = 0.2
+    drawn = np.asarray(draw_heat_map(photo, heat, opacity=0.5)).astype(int)
+    changed = (drawn != 120).any(axis=-1)
+    assert np.array_equal(changed, heat > 0)
+    red, green, blue = drawn[15, 40]
+    assert red > 120 > max(green, blue)
+    assert drawn[27, 7, 2] > drawn[27, 7, 0]
+    assert np.array_equal(np.asarray(draw_heat_map(photo, heat, opacity=0.0)), np.asarray(photo))
+    with pytest.raises(InvalidFaceInputError, match="40 pixels high"):
+        draw_heat_map(photo, heat.T)

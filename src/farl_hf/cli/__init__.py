@@ -9,6 +9,7 @@ from farl_hf.cli.demo import demo
 from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
 from farl_hf.cli.evaluate import evaluate
+from farl_hf.cli.explain import explain
 from farl_hf.cli.list_checkpoints import list_checkpoints
 from farl_hf.cli.push import push
 from farl_hf.cli.train import train
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("annotate")(annotate)
+app.command("explain")(explain)
 app.command("convert")(convert)
 app.add_typer(data_app, name="data")
 app.command("list")(list_checkpoints)

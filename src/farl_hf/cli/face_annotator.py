@@ -18,7 +18,7 @@ from farl_hf.errors import NotACheckpointError, UnknownNameError
 from farl_hf.pipelines.photo_loading import load_photo
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 
-__all__ = ["FaceAnnotator", "load_pipelines", "write_json"]
+__all__ = ["FaceAnnotator", "load_pipelines", "require_device", "write_json", "write_whole"]
 
 _JPEG = {"quality": 92, "subsampling": 0}
 
@@ -105,12 +105,13 @@ def load_pipelines(checkpoints: Mapping[str, str | None], device: str | None) ->
             no such device.
     """
     if device is not None:
-        _require_device(device)
+        require_device(device)
     disable_progress_bar()  # of Transformers, whose bars for loading weights would bury ours
     return {task: _load_pipeline(task, name_or_folder, device) for task, name_or_folder in checkpoints.items()}
 
 
-def _require_device(device: str) -> None:
+def require_device(device: str) -> None:
+    """Raise `UnknownNameError` if torch cannot use a device."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
@@ -131,13 +132,18 @@ def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) ->
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that readers see either the old one or the whole new one."""
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file beside its place and move it there when it is complete; returns the path."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+    return path
 
 
 def _attributes_picture(photo: Image.Image, faces: list[dict[str, Any]]) -> Image.Image:

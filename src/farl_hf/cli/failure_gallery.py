@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 
+from farl_hf.cli.face_window import enlarged_window, face_window
 from farl_hf.data.decoding import decode_photo
 from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing, text_panel
 from farl_hf.results import FaceLandmarks, FaceParsing
@@ -50,49 +50,26 @@ def _draw_face(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, item:
     samples = evaluated.samples
     outputs, batch = measuring.outputs_of(samples, item)
     photo = decode_photo(samples.photos[samples.records[item].row]["image"])
-    window = _face_window(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
+    window = face_window(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
     record, score = samples.records[item], evaluated.face_scores[item]
     caption = f"photo {record.row}, face {record.face}: {100 * score:.1f} %"
     if measuring.task.name == "parsing":
         return f"{caption} (predicted, labelled)", _parsing_pair(measuring, outputs, batch, photo, window)
     if measuring.task.name == "landmarks":
         return f"{caption} (predicted, labelled)", _landmarks_pair(measuring, outputs, batch, photo, window)
-    face = _enlarged(photo, window)
+    face = enlarged_window(photo, window, _FACE_PX)
     wrong = _wrong_attributes(measuring, outputs, batch)
     return caption, _side_by_side(face, text_panel(["wrong (probability):", *wrong], (_FACE_PX, face.height)))
-
-
-def _face_window(
-    crop_from_photo: torch.Tensor, crop_hw: tuple[int, int], photo_hw: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """The part of the photo that the crop shows (with a warp: before it), x_min, y_min, x_max, y_max."""
-    height, width = crop_hw
-    corners = torch.tensor([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]], dtype=torch.float64)
-    x, y = (torch.linalg.inv(crop_from_photo.double()) @ corners)[:2].numpy()
-    x_min, x_max = np.clip([x.min(), x.max()], 0, photo_hw[1]).round().astype(int)
-    y_min, y_max = np.clip([y.min(), y.max()], 0, photo_hw[0]).round().astype(int)
-    if x_max - x_min < 2 or y_max - y_min < 2:
-        return 0, 0, photo_hw[1], photo_hw[0]
-    return int(x_min), int(y_min), int(x_max), int(y_max)
-
-
-def _enlarged(picture: np.ndarray, window: tuple[int, int, int, int], nearest: bool = False) -> Any:
-    """The window of a photo (a PIL image) or of a label map (an array), `_FACE_PX` on its longer side."""
-    x_min, y_min, x_max, y_max = window
-    part = picture[y_min:y_max, x_min:x_max]
-    scale = _FACE_PX / max(part.shape[:2])
-    size_wh = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
-    shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(part, size_wh, interpolation=cv2.INTER_NEAREST if nearest else shrinks)
-    return resized if nearest else Image.fromarray(resized)
 
 
 def _parsing_pair(measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any], photo, window) -> Image.Image:
     sizes_hw = torch.tensor([photo.shape[:2]])
     predicted = measuring.processor.post_process_face_parsing(outputs, batch["crop_from_photo"], sizes_hw)[0]
     maps = [predicted.cpu().numpy().astype(np.uint8), batch["photo_labels"][0].numpy()]
-    names, picture = tuple(measuring.label_names), _enlarged(photo, window)
-    shown = [_enlarged(np.where(labels < len(names), labels, 0), window, nearest=True) for labels in maps]
+    names, picture = tuple(measuring.label_names), enlarged_window(photo, window, _FACE_PX)
+    shown = [
+        enlarged_window(np.where(labels < len(names), labels, 0), window, _FACE_PX, nearest=True) for labels in maps
+    ]
     return _side_by_side(*(draw_face_parsing(picture, FaceParsing([one], names), legend=False) for one in shown))
 
 
@@ -100,7 +77,7 @@ def _landmarks_pair(
     measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any], photo, window
 ) -> Image.Image:
     predicted = measuring.processor.post_process_landmarks(outputs, batch["crop_from_photo"])[0].cpu().numpy()
-    picture = _enlarged(photo, window)
+    picture = enlarged_window(photo, window, _FACE_PX)
     scale = picture.width / (window[2] - window[0])
     shown = [(points - window[:2]) * scale for points in (predicted, batch["photo_labels"][0].numpy())]
     labelled = [points[np.isfinite(points).all(axis=1)] for points in shown]

@@ -29,7 +29,9 @@ _SUFFIXES = (
 _URL_SCHEMES = ("http://", "https://")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 # Pictures that an earlier run wrote are not photos to annotate.
-_WRITTEN_BY_US = re.compile(r"\.face-(detection|parsing|landmarks|attributes|\d+\.segmentation)\.(png|jpg)$")
+_WRITTEN_BY_US = re.compile(
+    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg)$"
+)
 
 
 def find_photos(arguments: Sequence[str]) -> tuple[list[str], dict[str, Exception]]:

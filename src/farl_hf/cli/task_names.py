@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["DETECTION", "TASKS", "parse_tasks"]
+__all__ = ["DETECTION", "TASKS", "TWO_TOWER_MODEL", "parse_tasks"]
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
+TWO_TOWER_MODEL = "farl-tiny"  # compares faces with texts, unless another is named
 
 
 def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from PIL import Image
+from toy_checkpoints import MAX_FACES
+from two_tower_toys import make_clip, make_farl
+from typer.testing import CliRunner
+
+from farl_hf.cli import app
+
+PICTURE = "farl_explanations/photo.face-explanation.png"
+
+
+@pytest.fixture(scope="session")
+def two_tower_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two_towers")
+    for name, make in {"farl": make_farl, "clip": make_clip}.items():
+        for part in make():
+            part.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture
+def explain(toy_defaults, two_tower_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+
+    def run(*arguments, model="farl"):
+        model = two_tower_folder / model if (two_tower_folder / model).exists() else model
+        return CliRunner().invoke(app, ["explain", "--device", "cpu", "--model", str(model), *map(str, arguments)])
+
+    return run
+
+
+@pytest.mark.parametrize("model", ["farl", "clip"])
+def test_a_row_of_pictures_and_arrays_per_face(explain, tmp_path, model):
+    result = explain("photo.png", "a smile", "eyeglasses", model=model)
+    assert result.exit_code == 0, result.output
+    files = sorted(path.name for path in (tmp_path / "farl_explanations").iterdir())
+    assert files == [
+        *(f"photo.face-{row + 1}.explanation.npz" for row in range(MAX_FACES)),
+        "photo.face-explanation.png",
+    ]
+    with np.load(tmp_path / "farl_explanations/photo.face-1.explanation.npz") as arrays:
+        assert arrays["names"].tolist() == ["a smile", "eyeglasses"]
+        x_min, y_min, x_max, y_max = arrays["window_xyxy"]
+        assert arrays["photo_maps"].shape == (2, y_max - y_min, x_max - x_min)
+        assert arrays["crop_maps"].shape == (2, 32, 32)
+        assert arrays["patch_maps"].shape == (2, 4, 4)
+        assert arrays["crop_from_photo"].shape == (3, 3)
+        assert np.abs(arrays["scores"]).max() <= 1
+    with Image.open(tmp_path / PICTURE) as picture:
+        assert picture.width > 3 * 200
+        assert picture.height > MAX_FACES * 100
+
+
+def test_labels_of_a_head(explain, toy_defaults):
+    result = explain("photo.png", "nose", "hair", "--aligned", model=toy_defaults / "farl-tiny-parsing")
+    assert result.exit_code == 0, result.output
+    assert "nose" in result.output
+
+
+def test_rollout_without_a_text(explain, tmp_path):
+    result = explain("photo.png", "--method", "attention-rollout", "--aligned")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / PICTURE).is_file()
+
+
+def test_no_face_is_said_with_a_way_out(explain, tmp_path):
+    result = explain("photo.png", "a smile", "--threshold", "1.0")
+    assert result.exit_code == 1
+    assert "No face was found in photo.png" in result.output + result.stderr
+    assert "--aligned" in result.output + result.stderr
+    assert not list((tmp_path / "farl_explanations").iterdir())
+    assert explain("photo.png", "a smile", "--aligned").exit_code == 0
+
+
+def test_its_own_pictures_are_no_photos(explain, tmp_path):
+    from farl_hf.cli.photo_files import find_photos
+
+    explain("photo.png", "a smile", "--aligned", "-o", ".")
+    assert (tmp_path / "photo.face-explanation.png").is_file()
+    assert find_photos(["."])[0] == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["photo.png", ""], "Text 1"),
+        (["photo.png"], "at least one"),
+        (["photo.png", "a", "--layer", "blocks.1"], "layers.N.layer_norm1"),
+        (["photo.png", "a", "--method", "lime"], "grad-cam, attention-rollout"),
+        (["photo.png", "a", "--method", "attention-rollout"], "without texts"),
+        (["missing.png", "a"], "missing.png"),
+        (["photo.png", "a", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_what_cannot_work_is_explained(explain, arguments, said):
+    result = explain(*arguments)
+    assert result.exit_code == 2
+    assert said in " ".join((result.output + result.stderr).split())
+    assert "Traceback" not in result.output + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("farl-huge", "Known names"), ("retinaface-tiny", "no image tower"), (".", "no config.json")]
+)
+def test_models_that_cannot_explain(explain, model, said):
+    result = explain("photo.png", "a smile", model=model)
+    assert result.exit_code == 2
+    assert said in " ".join((result.output + result.stderr).split())
