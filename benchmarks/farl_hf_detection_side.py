@@ -9,7 +9,7 @@ def threshold_for(request, folder):
     """A score that `candidates` anchors of the first photo pass."""
     (photo,) = make_photos(1)
     threshold = score_of_candidate(detector(folder), photo, request["candidates"])
-    return lambda: {"threshold": threshold}
+    return lambda: {"number": threshold}
 
 
 def detection(request, folder):

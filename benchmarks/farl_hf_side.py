@@ -68,7 +68,7 @@ def inference(work):
 def threshold_for(request, folder):
     """The score between the given number of candidates and the next one."""
     threshold = score_of_candidate(detector(folder), face_scenes.make_photo(request["size"]), request["candidates"])
-    return lambda: {"threshold": threshold}
+    return lambda: {"number": threshold}
 
 
 def score_of_candidate(run, photo, candidates):
@@ -173,11 +173,33 @@ def landmarks_points(request, folder):
 
 
 def floor(request, folder):
-    """Seconds that arithmetic and memory traffic of the parser take at least, see `machine_rates`."""
-    run = parser(folder, "float32")
-    return lambda: {"seconds_per_face": machine_rates.floor_seconds(run.model, torch.zeros(1, 3, 448, 448))}
+    """Seconds that arithmetic and memory traffic of a case take at least, see `machine_rates`."""
+    seconds = FLOORS[request["of"]](request, folder)
+    return lambda: {"number": seconds}
 
 
+def _floor_of_detection(request, folder):
+    height, width = face_scenes.PHOTO_SIZES_HW[request["size"]]
+    return machine_rates.floor_seconds(detector(folder).model, torch.zeros(1, 3, height, width))
+
+
+def _floor_of_labels(request, folder):
+    height, width = face_scenes.PHOTO_SIZES_HW[request["size"]]
+    return request["faces"] * (height * width + 4 * 11 * 112**2) / machine_rates.copy_rate()  # written, read
+
+
+def _floor_of_faces(network, request, folder):
+    model = network(folder, request["dtype"]).model
+    return request["faces"] * machine_rates.floor_seconds(model, torch.zeros(1, 3, 448, 448, dtype=model.dtype))
+
+
+FLOORS = {
+    "detection": _floor_of_detection,
+    "parsing: network": functools.partial(_floor_of_faces, parser),
+    "parsing": functools.partial(_floor_of_faces, parser),
+    "parsing: after the network": _floor_of_labels,
+    "landmarks": functools.partial(_floor_of_faces, aligner),
+}
 CASES = {
     "threshold": threshold_for,
     "floor": floor,

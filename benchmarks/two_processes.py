@@ -5,6 +5,7 @@ inputs and returns what to run. What runs is measured; its result, arrays by nam
 """
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import json
@@ -13,8 +14,9 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from benchmarks.post_processing_cost import PeakMemory
 Request = dict[str, Any]
 Work = Callable[[], Mapping[str, Any]]
 GIB = 2**30
+_SHARE_OF_MEMORY = 0.7
 
 
 # --- in the process of a side -----------------------------------------------------------------------------------
@@ -180,8 +183,19 @@ def shown(value: float | None, digits: int = 2) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.{digits}f}"
 
 
-def available_memory_gib() -> float:
-    """Memory that processes can still get (Linux)."""
+@contextlib.contextmanager
+def opened(modules: Mapping[str, str], folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Side]]:
+    """Both sides' processes, by name, ended afterwards."""
+    memory_gib = arguments.memory_gib or _SHARE_OF_MEMORY * _available_memory_gib()
+    sides = {name: Side(module, folder, arguments.threads, memory_gib) for name, module in modules.items()}
+    try:
+        yield sides
+    finally:
+        for side in sides.values():
+            side.close()
+
+
+def _available_memory_gib() -> float:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) / 2**20
@@ -201,10 +215,60 @@ def describe_machine(threads: int) -> dict[str, Any]:
     }
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every comparison has."""
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def make_table(title_columns: Sequence[str], sides: Sequence[str], rows: Sequence[tuple[Sequence[str], dict, str]]):
+    """A Markdown table of a comparison.
+
+    Args:
+        title_columns (`Sequence[str]`): Headings of what tells the rows apart.
+        sides (`Sequence[str]`): Names of both sides, the one compared with first.
+        rows (`Sequence`): Titles, the figures of `compare`, and how far the results agree.
+    """
+    first, second = sides
+    headings = [*title_columns, f"{first} s", f"{second} s", "time ratio", "of single rounds", "CPU time ratio"]
+    headings += [f"{first} MiB", f"{second} MiB", "memory ratio", "agreement"]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    return "\n".join(lines + [_table_row(titles, figures, sides, agreement) for titles, figures, agreement in rows])
+
+
+def _table_row(titles, figures, sides, agreement):
+    cells = [figures[side].get("error") or shown(figures[side].get("median_s"), 3) for side in sides]
+    cells += [shown(ratio(figures, *sides, "median_s")), spread(figures, *sides)]
+    cells += [shown(ratio(figures, *sides, "cpu_s"))]
+    cells += [shown(figures[side].get("peak_mib")) for side in sides] + [shown(ratio(figures, *sides, "peak_mib"))]
+    return "| " + " | ".join([*map(str, titles), *cells, agreement]) + " |"
+
+
+def in_words(agreement: Mapping[str, float]) -> str:
+    """Figures of agreement in one cell."""
+    return "; ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in agreement.items())
+
+
+# --- the command line -------------------------------------------------------------------------------------------
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every comparison has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="Also write everything measured to this file.")
     parser.add_argument("--folder", type=Path, help="Keep the weights here; a temporary folder by default.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5, help="Timed calls of each side.")
     parser.add_argument("--memory_gib", type=float, help="Most memory of a side; by default 70 %% of what is free.")
+    return parser
+
+
+def report(
+    arguments: argparse.Namespace,
+    measure: Callable[[argparse.Namespace, Path], list[dict]],
+    table: Callable[[list[dict]], str],
+) -> None:
+    """Measure, print the table, and write the JSON file."""
+    with tempfile.TemporaryDirectory() as temporary:
+        rows = measure(arguments, arguments.folder or Path(temporary))
+    machine = describe_machine(arguments.threads)
+    print(f"{machine}, {arguments.rounds} rounds\n\n{table(rows)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")

