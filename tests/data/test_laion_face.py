@@ -22,7 +22,7 @@ from laion_shards import (
 )
 
 from farl_hf.data.face_tables import face_table_folder, open_face_table
-from farl_hf.data.laion_face import FaceFilter, LeftOutError, OpenShard, Shard, find_shards
+from farl_hf.data.laion_face import FaceFilter, LeftOutError, OpenShard, Shard, find_shards, num_listed_samples
 from farl_hf.data.loading import load_face_dataset
 from farl_hf.data.shard_members import find_members
 from farl_hf.errors import InvalidDatasetError
@@ -274,6 +274,13 @@ def test_a_folder_without_shards_or_without_detections_is_refused(tmp_path, cach
     assert len(find_shards(tmp_path, with_faces=False)) == 1
     with pytest.raises(InvalidDatasetError, match="streaming=True"):
         load_face_dataset("laion_face", data_dir=tmp_path)
+
+
+def test_samples_are_counted_by_their_statistics_or_one_by_one(tmp_path):
+    paths = [write_shard(tmp_path, shard, count=3) for shard in range(3)]
+    paths[0].with_name("00000_stats.json").write_text('{"count": 10, "successes": 7, "failed_to_download": 3}')
+    paths[1].with_name("00001_stats.json").write_text("{")
+    assert num_listed_samples(find_shards(tmp_path, with_faces=False)) == 7 + 3 + 3
 
 
 def link(name, kind, target):

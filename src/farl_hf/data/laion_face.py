@@ -36,6 +36,7 @@ __all__ = [
     "counts_in_words",
     "find_shards",
     "laion_face_rows",
+    "num_listed_samples",
     "shard_rows",
 ]
 
@@ -326,6 +327,18 @@ def laion_face_rows(
         features=datasets.Features(features),
         gen_kwargs={"shards": shards, "face_filter": face_filter or FaceFilter()},
     )
+
+
+def num_listed_samples(shards: Sequence[Shard]) -> int:
+    """Samples of shards, those that will be left out included: by img2dataset's `*_stats.json`, else counted."""
+    total = 0
+    for shard in shards:
+        stats = Path(shard.path.removesuffix(".tar") + "_stats.json")
+        try:
+            total += int(json.loads(stats.read_text())["successes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            total += len(find_members(shard.path).places)
+    return total
 
 
 def counts_in_words(counts: Counter) -> str:

@@ -342,8 +342,8 @@ def check_num_workers(state: dict[str, Any], num_workers: int) -> None:
     """Raises [`InvalidFaceInputError`] unless a state is of so many loader workers."""
     if state["num_workers"] != num_workers:
         raise InvalidFaceInputError(
-            f"The state of the stream is of {state['num_workers']} loader workers, there are {num_workers}; resume with"
-            " as many, or start the stream anew."
+            f"The state of the stream is of {state['num_workers']} loader workers, there are {num_workers}; resume"
+            " with as many, or start the stream anew."
         )
 
 

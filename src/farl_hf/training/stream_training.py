@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from farl_hf.data.laion_face import LEFT_OUT_REASONS
 from farl_hf.data.pretraining_stream import PretrainingStream, StreamProgress
+from farl_hf.data.shard_members import DAMAGED_SHARD, UNSAFE_MEMBER
 from farl_hf.errors import NotACheckpointError
 
 __all__ = ["StreamTrainerMixin"]
@@ -95,15 +96,15 @@ class StreamTrainerMixin:
 
     def left_out_of_all(self) -> dict[str, int]:
         """What all processes have left out since the start, by reason; all processes must ask for it together."""
-        if self.progress is None:
-            return {}
         counts = torch.tensor(list(self.progress.left_out.values()), device=self.accelerator.device)
         return dict(zip(LEFT_OUT_REASONS, self.accelerator.reduce(counts, "sum").tolist(), strict=True))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds what was left out of the data, by reason, to the entries of a training."""
-        if "loss" in logs:
-            logs |= {f"left_out/{reason}": count for reason, count in self.left_out_of_all().items()}
+        """Adds what was left out since the start to the entries of a training: samples in all, and by reason."""
+        if "loss" in logs and self.progress is not None:
+            counts = self.left_out_of_all()
+            samples = sum(count for reason, count in counts.items() if reason not in (DAMAGED_SHARD, UNSAFE_MEMBER))
+            logs |= {"left_out": samples} | {f"left_out/{reason}": count for reason, count in counts.items() if count}
         super().log(logs, *args, **kwargs)
 
 
