@@ -102,7 +102,7 @@ def test_a_photo_without_faces_is_cropped_to_its_centre(tokenizer):
     photo = np.zeros((40, 100, 3), np.uint8)
     photo[:, 30:70] = 255
     transform = make_transform(tokenizer)
-    for points in ([], None, np.full((1, 5, 2), np.nan)):
+    for points in ([], None, np.full((1, 5, 2), np.nan), np.full((1, 5, 2), 7.0), face_at((1e30, 0), 1e29)[None]):
         crop = transform.crop({"image": photo, "points5_xy": points, "caption": ""}, np.random.default_rng(0))
         assert crop[2:-2, 2:-2].min() > 0.99
 
@@ -185,10 +185,13 @@ def test_the_codebook_sees_the_same_crop(tokenizer):
     assert torch.allclose(torch.nn.functional.avg_pool2d(pixels, 2), sample["codebook_pixel_values"], atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["empty", "text", "truncated"])
+@pytest.mark.parametrize("mode", ["empty", "text", "truncated", "postscript"])
 def test_damaged_pictures_are_refused(tokenizer, mode):
     encoded = jpeg(smooth_photo())["bytes"]
-    damaged = {"empty": b"", "text": b"no picture", "truncated": encoded[: len(encoded) // 2]}[mode]
+    postscript = io.BytesIO()
+    PIL.Image.fromarray(smooth_photo()).save(postscript, "eps")
+    half = encoded[: len(encoded) // 2]
+    damaged = {"empty": b"", "text": b"no picture", "truncated": half, "postscript": postscript.getvalue()}[mode]
     row = {"image": {"bytes": damaged}, "points5_xy": [], "caption": ""}
     with pytest.raises(UnreadablePhotoError):
         make_transform(tokenizer).sample(row)

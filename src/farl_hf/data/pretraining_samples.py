@@ -28,6 +28,8 @@ KEY_COLUMNS = ("sample_id", "index")
 # A row of a stream says in which epoch it was read.
 EPOCH_COLUMN = "epoch"
 SMALLEST_EYE_DISTANCE_PX = 1.0
+# Points farther away than any photo is wide are no points; their squares would overflow.
+FARTHEST_POINT_PX = 1e5
 
 
 class PretrainingTransform:
@@ -172,8 +174,9 @@ def usable_points(points5_xy: Any) -> np.ndarray:
     if points5_xy is None or len(points5_xy) == 0:
         return np.zeros((0, 5, 2), np.float32)
     points = np.asarray(points5_xy, np.float32).reshape(-1, 5, 2)
-    eye_distance_px = np.linalg.norm(points[:, 1] - points[:, 0], axis=-1)
-    return points[np.isfinite(points).all(axis=(1, 2)) & (eye_distance_px >= SMALLEST_EYE_DISTANCE_PX)]
+    eye_distance_px = np.hypot(*(points[:, 1] - points[:, 0]).astype(np.float64).T)
+    near = (np.abs(points) <= FARTHEST_POINT_PX).all(axis=(1, 2))  # not so for NaN
+    return points[near & (eye_distance_px >= SMALLEST_EYE_DISTANCE_PX)]
 
 
 def central_square_matrix(photo_size_hw: tuple[int, int], crop_size_hw: tuple[int, int]) -> np.ndarray:

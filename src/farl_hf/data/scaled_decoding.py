@@ -21,6 +21,8 @@ __all__ = ["MAX_PHOTO_PIXELS", "OversizedPhotoError", "ReducedPhoto", "open_phot
 # What Pillow itself warns about: a quarter of a gigabyte of RGB. Photos of the web are far below.
 MAX_PHOTO_PIXELS = 89_478_485
 REDUCTIONS = (8, 4, 2)
+# Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 EXIF_ORIENTATION = 0x0112
 
 
@@ -107,7 +109,7 @@ def opened(picture: dict[str, Any]) -> PIL.Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the limit is checked by the caller
-            return PIL.Image.open(source)
+            return PIL.Image.open(source, formats=PHOTO_FORMATS)
     except PIL.Image.DecompressionBombError as error:
         raise OversizedPhotoError(f"A picture is far too large: {error}") from error
     except (OSError, ValueError, SyntaxError, TypeError) as error:
