@@ -85,7 +85,14 @@ class PretrainingDataArguments:
         default=None,
         metadata={"help": "Share of face images at a fixed total (supplement Table 1). Default: only faces."},
     )
-    shuffle_buffer_size: int = field(default=10_000, metadata={"help": "Samples in the shuffle buffer of a stream."})
+    other_data_dir: str | None = field(
+        default=None, metadata={"help": "Folder of shards whose photos need not show a face, for --face_ratio."}
+    )
+    min_face_score: float = field(default=0.9, metadata={"help": "LAION-Face: least score of a detected face."})
+    min_face_px: float = field(default=32, metadata={"help": "LAION-Face: shortest side of a detected face."})
+    shuffle_window_size: int = field(
+        default=10_000, metadata={"help": "Samples of a stream that are shuffled together, per reader."}
+    )
     augmentation: str = field(default="pretraining", metadata={"help": "Changes to the crop: pretraining, or none."})
 
 

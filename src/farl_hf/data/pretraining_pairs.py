@@ -1,0 +1,62 @@
+"""Image-text pairs of a data set that fits on a disk, as samples of pre-training."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from farl_hf.data.decoding import without_decoding
+from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, usable_points
+from farl_hf.errors import InvalidDatasetError
+
+__all__ = ["PretrainingPairs"]
+
+PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)
+
+
+class PretrainingPairs(Dataset):
+    """One sample per photo.
+
+    Args:
+        rows (`datasets.Dataset` or sequence of dicts): Photos in the common row shape, with `caption`.
+        transform ([`PretrainingTransform`]): Makes a sample of a row.
+        with_attributes (`bool`, *optional*, defaults to `False`): Also return the face's `attributes` (40,) int64, as
+            far as the data has them, and leave out photos with no face or several, whose caption may be of another
+            one.
+
+    Raises:
+        InvalidDatasetError: The rows have no captions.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], transform: PretrainingTransform, with_attributes: bool = False):
+        columns = rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+        if "caption" not in columns:
+            raise InvalidDatasetError(
+                f"The data set has the columns {', '.join(columns)}; pre-training needs pairs with a caption."
+            )
+        self.transform, self.with_attributes = transform, with_attributes and "attributes" in columns
+        self.rows = without_decoding(rows, [*PAIR_COLUMNS, *(["attributes"] if self.with_attributes else [])])
+        self.chosen = np.arange(len(self.rows))
+        if with_attributes and "points5_xy" in columns:
+            points = self.rows["points5_xy"] if hasattr(rows, "column_names") else [row["points5_xy"] for row in rows]
+            self.chosen = np.flatnonzero([len(usable_points(faces)) == 1 for faces in points])
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
+        self.transform.set_epoch(epoch)
+
+    def captions(self) -> Iterator[str]:
+        """All captions."""
+        return iter(self.rows["caption"] if hasattr(self.rows, "column_names") else [r["caption"] for r in self.rows])
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        row = self.rows[int(self.chosen[item])]
+        sample = self.transform.sample(row)
+        if self.with_attributes:
+            sample["attributes"] = torch.as_tensor(row["attributes"][0], dtype=torch.int64)
+        return sample
