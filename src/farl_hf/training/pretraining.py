@@ -20,6 +20,7 @@ from farl_hf.data.loading import SPLITS, load_face_dataset
 from farl_hf.data.pretraining_pairs import PretrainingPairs
 from farl_hf.data.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.data.pretraining_stream import PretrainingStream
+from farl_hf.data.two_view_samples import TwoViewTransform
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
@@ -35,6 +36,8 @@ from farl_hf.training.pretraining_arguments import (
 )
 from farl_hf.training.pretraining_trainer import PretrainingTrainer
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
+from farl_hf.training.self_supervised_objectives import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
+from farl_hf.training.self_supervised_trainer import SelfSupervisedTrainer, make_self_supervised_trainer
 from farl_hf.training.tiny_recipes import read_settings
 from farl_hf.training.visual_tokens import (
     KMEANS_CONFIG,
@@ -47,6 +50,7 @@ __all__ = ["run_pretraining"]
 
 logger = logging.get_logger(__name__)
 
+OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)
 FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
 SCRATCH_IMAGE_SIZE = 224
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
@@ -67,10 +71,14 @@ def run_pretraining(
     Returns:
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
     """
+    check_objective(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
+    if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
+        train(trainer_without_texts(model_args, data_args, training_args, sources))
+        return {}
     with training_args.main_process_first(desc="preparing the tokenizer"):
         processor = make_processor(model_args, training_args, sources)
     model = make_model(model_args, training_args, processor)
@@ -92,6 +100,44 @@ def run_pretraining(
     if training_args.do_train:
         train(trainer)
     return evaluate(trainer) if training_args.do_eval else {}
+
+
+def check_objective(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> None:
+    """Says what an objective cannot do before anything is prepared."""
+    if model_args.objective not in OBJECTIVES:
+        raise UnknownNameError(f"{model_args.objective!r} is not an objective. Known: {', '.join(OBJECTIVES)}.")
+    if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
+        if model_args.model_name_or_path:
+            raise InvalidFaceInputError(
+                f"{model_args.objective} starts from random weights; leave --model_name_or_path out."
+            )
+        if training_args.do_eval or not training_args.do_train:
+            raise InvalidFaceInputError(
+                f"{model_args.objective} knows no texts, so that retrieval cannot be measured; pass --do_train "
+                "without --do_eval, and train heads from the result."
+            )
+
+
+def trainer_without_texts(
+    model_args: PretrainingModelArguments,
+    data_args: PretrainingDataArguments,
+    training_args: PretrainingArguments,
+    sources: "PairSources",
+) -> SelfSupervisedTrainer:
+    """The trainer of the vision tower alone."""
+    settings = SelfSupervisionSettings(model_args.objective, model_args.simclr_temperature, model_args.num_prototypes)
+    image_processor = make_image_processor(model_args)
+    # Views that hardly differ teach nothing: the pairs' own changes are not enough.
+    changes = "self_supervision" if data_args.augmentation == "pretraining" else data_args.augmentation
+    transform = TwoViewTransform(image_processor, changes, seed=training_args.seed)
+    return make_self_supervised_trainer(
+        settings,
+        scratch_config(model_args, image_processor, None, {}),
+        image_processor,
+        training_pairs(sources, transform, data_args, training_args),
+        training_args,
+        attention_of(model_args, training_args),
+    )
 
 
 @dataclass(frozen=True)
@@ -295,36 +341,38 @@ def make_model(
     model_args: PretrainingModelArguments, training_args: PretrainingArguments, processor: FaRLProcessor
 ) -> FaRLForPreTraining:
     """Both towers, from a checkpoint or from random weights."""
-    # The backward pass of PyTorch's fused attention takes half of a training step on a CPU.
-    attention = model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
+    attention = attention_of(model_args, training_args)
     branch = {
         name: getattr(model_args, name)
         for name in ("mim_weight", "mim_num_hidden_layers")
         if getattr(model_args, name) is not None
     }
+    if model_args.objective == "itc":
+        branch["mim_weight"] = 0.0
     if model_args.visual_vocab_size:
         branch["mim_vocab_size"] = model_args.visual_vocab_size
     if model_args.model_name_or_path:
         return FaRLForPreTraining.from_pretrained(
             model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
         )
-    config = scratch_config(model_args, processor, branch)
+    config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
     return FaRLForPreTraining._from_config(config, attn_implementation=attention)
 
 
+def attention_of(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> str:
+    """The attention to use: on a CPU, PyTorch's fused one takes half of a training step for its backward pass."""
+    return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
+
+
 def scratch_config(
-    model_args: PretrainingModelArguments, processor: FaRLProcessor, branch: dict[str, Any]
+    model_args: PretrainingModelArguments,
+    image_processor: FaRLImageProcessor,
+    tokenizer: FaRLTokenizer | None,
+    branch: dict[str, Any],
 ) -> FaRLConfig:
-    """Configuration of towers that start from random weights, fitted to the crop and to the vocabulary."""
-    settings, tokenizer = read_settings(model_args.config_name), processor.tokenizer
-    side = processor.image_processor.size["height"]
-    text = {
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": tokenizer.model_max_length,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    """Configuration of towers that start from random weights, fitted to the crop and to the vocabulary, if any."""
+    settings, side = read_settings(model_args.config_name), image_processor.size["height"]
+    text = {} if tokenizer is None else vocabulary_settings(tokenizer)
     return FaRLConfig(
         **(
             settings
@@ -335,6 +383,17 @@ def scratch_config(
             }
         )
     )
+
+
+def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
+    """What the text tower must know of its tokenizer."""
+    return {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": tokenizer.model_max_length,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
 
 
 def square(side: int) -> dict[str, int]:

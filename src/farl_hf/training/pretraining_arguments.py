@@ -39,6 +39,18 @@ class PretrainingModelArguments:
         },
     )
     face_scale: float = field(default=1.0, metadata={"help": "Scale of the template; smaller shows more around."})
+    objective: str = field(
+        default="itc_mim",
+        metadata={
+            "help": "itc_mim: image-text contrast and masked image modelling. itc: the contrast alone. simclr, swav: "
+            "the vision tower learns from two views of each face, without texts (supplement Table 2)."
+        },
+    )
+    simclr_temperature: float = field(default=0.1, metadata={"help": "simclr: temperature of its contrast."})
+    num_prototypes: int = field(
+        default=3000,
+        metadata={"help": "swav: prototypes; best not many more than the views of a step over all processes."},
+    )
     mim_num_hidden_layers: int | None = field(
         default=None, metadata={"help": "Blocks of the masked-image branch. Default: the configuration's, 1."}
     )

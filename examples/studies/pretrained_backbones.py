@@ -1,0 +1,69 @@
+"""Pre-trainings of a study: one backbone per row, trained once and kept."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from study_script import backbone_overrides
+from transformers import HfArgumentParser
+
+from farl_hf.training.pretraining import run_pretraining
+from farl_hf.training.pretraining_arguments import (
+    PretrainingArguments,
+    PretrainingDataArguments,
+    PretrainingModelArguments,
+)
+from farl_hf.training.recipe_files import as_flags
+from farl_hf.training.study_cells import output_kept_in
+
+PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
+FINISHED_NAME = "finished.json"  # written last
+
+# A laptop: rendered faces, a tower of 1 million parameters. Every number is ours.
+TINY_PRETRAINING = {
+    "config_name": "tiny",
+    "dataset_name": "synthetic_faces",
+    "preprocessing_num_workers": 2,
+    "max_train_samples": 4000,
+    "max_eval_samples": 300,
+    "tokenizer_name": "captions",
+    "max_text_tokens": 32,
+    "visual_tokenizer": "kmeans",
+    "visual_vocab_size": 256,
+    "image_size": 64,
+    "num_prototypes": 100,
+    "per_device_train_batch_size": 64,
+    "max_steps": 200,
+    "learning_rate": 2.0e-3,
+    "dataloader_num_workers": 1,
+    "save_strategy": "no",
+    "logging_steps": 25,
+    "report_to": "none",
+}
+
+
+def probe_overrides(folder: str, pretraining: dict[str, Any]) -> dict[str, Any]:
+    """Training arguments of a head on a pretrained tower, at the size of its pre-training."""
+    return backbone_overrides(folder, pretraining["config_name"]) | {"image_size": pretraining["image_size"]}
+
+
+def pretrained_backbone(name: str, arguments: dict[str, Any], output_dir: str | Path) -> str:
+    """The checkpoint folder of a pre-training, which is done now unless it was finished before.
+
+    Args:
+        name (`str`): First part of the folder's name.
+        arguments (`dict[str, Any]`): Arguments of `examples/pretrain_farl.py`; with others it is done anew.
+        output_dir (`str`): The study's folder.
+    """
+    digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(output_dir) / "pretrained" / f"{name}-{digest}"
+    if not (folder / FINISHED_NAME).is_file():
+        known = [action.dest for action in PARSER._actions]
+        flags = as_flags(arguments | {"output_dir": str(folder), "do_train": True}, known)
+        model_args, data_args, training_args = PARSER.parse_args_into_dataclasses(flags)
+        with output_kept_in(folder / "output.txt", training_args.should_save):
+            run_pretraining(model_args, data_args, training_args)
+        if training_args.should_save:
+            (folder / FINISHED_NAME).write_text(json.dumps(arguments, indent=2))
+    return str(folder)
