@@ -14,6 +14,7 @@ _MODULES = {
     "modeling": (
         "FaRLBackbone",
         "FaRLConfig",
+        "FaRLFeatureMaps",
         "FaRLForAttributes",
         "FaRLForFaceParsing",
         "FaRLForLandmarks",
@@ -30,6 +31,7 @@ _MODULES = {
     "processing": ("FaRLImageProcessor", "FaRLProcessor", "FaRLTokenizer", "RetinaFaceImageProcessor"),
     "explanation": ("FaceExplanation", "explain"),
     "metrics": ("metric",),
+    "retrieval": ("FaceIndex", "embed_texts", "index_faces"),
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
     "checkpoints": ("checkpoint",),
     "data": ("load_face_dataset",),

@@ -19,9 +19,11 @@ def _register_configs():
     from transformers import AutoConfig
 
     from .modeling import configuration_farl as farl
+    from .modeling.configuration_face_transformer import FaceTransformerConfig
     from .modeling.configuration_retinaface import RetinaFaceConfig
 
-    for config in (farl.FaRLConfig, farl.FaRLTextConfig, farl.FaRLVisionConfig, RetinaFaceConfig):
+    ours = (farl.FaRLConfig, farl.FaRLTextConfig, farl.FaRLVisionConfig, RetinaFaceConfig, FaceTransformerConfig)
+    for config in ours:
         AutoConfig.register(config.model_type, config, exist_ok=True)
 
 
@@ -114,7 +116,9 @@ MODELS = (
     ("AutoModel", "FaRLVisionConfig", "FaRLVisionModel"),
     ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
     ("AutoModel", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
+    ("AutoModel", "FaceTransformerConfig", "FaceTransformerModel"),
     ("AutoBackbone", "FaRLVisionConfig", "FaRLBackbone"),
+    ("AutoBackbone", "FaRLConfig", "FaRLFeatureMaps"),
     ("AutoModelForSemanticSegmentation", "FaRLConfig", "FaRLForFaceParsing"),
     ("AutoModelForKeypointDetection", "FaRLConfig", "FaRLForLandmarks"),
     ("AutoModelForImageClassification", "FaRLConfig", "FaRLForAttributes"),

@@ -1,9 +1,12 @@
 """The networks. Files here are shipped flat into Hub repositories and import nothing of farl_hf but siblings."""
 
+from .configuration_face_transformer import FaceTransformerConfig
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .configuration_retinaface import RetinaFaceConfig
+from .modeling_face_transformer import FaceTransformerModel
 from .modeling_farl import FaRLBackbone, FaRLModel, FaRLOutput, FaRLPreTrainedModel, FaRLTextModel, FaRLVisionModel
 from .modeling_farl_attributes import FaRLForAttributes
+from .modeling_farl_features import FaRLFeatureMaps
 from .modeling_farl_landmarks import FaRLForLandmarks, FaRLLandmarksOutput
 from .modeling_farl_parsing import FaRLForFaceParsing
 from .modeling_farl_pretraining import FaRLForMaskedImageModeling, FaRLForPreTraining, FaRLForPreTrainingOutput
@@ -12,6 +15,7 @@ from .modeling_retinaface import RetinaFaceForFaceDetection
 __all__ = [
     "FaRLBackbone",
     "FaRLConfig",
+    "FaRLFeatureMaps",
     "FaRLForAttributes",
     "FaRLForFaceParsing",
     "FaRLForLandmarks",
@@ -26,6 +30,8 @@ __all__ = [
     "FaRLTextModel",
     "FaRLVisionConfig",
     "FaRLVisionModel",
+    "FaceTransformerConfig",
+    "FaceTransformerModel",
     "RetinaFaceConfig",
     "RetinaFaceForFaceDetection",
 ]

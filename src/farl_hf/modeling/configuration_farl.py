@@ -6,8 +6,10 @@ constructors instead of annotated class fields: those break silently on older Tr
 
 import math
 
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
+
+from .configuration_face_transformer import FaceTransformerConfig
 
 __all__ = ["FaRLConfig", "FaRLTextConfig", "FaRLVisionConfig"]
 
@@ -180,7 +182,8 @@ class FaRLConfig(PreTrainedConfig):
             released checkpoints.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
         feature_levels (`list[int]`, *optional*): Blocks (0-based) that feed a head; `vision_config.out_indices` by
-            default. A block may be repeated (supplement section 3 repeats one level four times).
+            default; of a `backbone_config`, those after a third, a half, two thirds and all of its blocks. A block may
+            be repeated (supplement section 3 repeats one level four times).
         head_channels (`int`, *optional*, defaults to 768): Width of the UperNet head.
         head_pool_scales (`list[int]`, *optional*, defaults to `[1, 2, 3, 6]`): Grid sizes of its pyramid pooling.
         head_dropout (`float`, *optional*, defaults to 0.1): Channel dropout before its classifier.
@@ -191,6 +194,9 @@ class FaRLConfig(PreTrainedConfig):
         heatmap_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the heat-map loss.
         point_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the point distance loss.
         attribute_dropout (`float`, *optional*, defaults to 0.0): Dropout before the attribute classifier.
+        backbone_config (`dict` or `PreTrainedConfig`, *optional*): Encoder under the heads instead of FaRL's vision
+            tower: `{"model_type": "timm_wrapper", "architecture": …, "model_args": {…}}` for a ViT, DeiT or BEiT of
+            timm, `{"model_type": "face_transformer"}`, or the configuration of a plain ViT of Transformers.
     """
 
     model_type = "farl"
@@ -223,10 +229,12 @@ class FaRLConfig(PreTrainedConfig):
         heatmap_loss_weight=1.0,
         point_loss_weight=1.0,
         attribute_dropout=0.0,
+        backbone_config=None,
         **kwargs,
     ):
         self.text_config = _as_config(text_config, FaRLTextConfig)
         self.vision_config = _as_config(vision_config, FaRLVisionConfig)
+        self.backbone_config = _as_backbone_config(backbone_config)
         self.projection_dim = projection_dim
         self.logit_scale_init_value = logit_scale_init_value
         self.logit_scale_max = logit_scale_max
@@ -264,17 +272,48 @@ class FaRLConfig(PreTrainedConfig):
                 f"label_weights={list(weights)} must be {self.num_labels} numbers, one per class and none negative."
             )
 
+    @property
+    def input_side(self):
+        """Side in pixels of the pictures that the encoder was trained on."""
+        if self.backbone_config is None:
+            return self.vision_config.image_size
+        timm_settings = getattr(self.backbone_config, "model_args", None) or {}
+        return getattr(self.backbone_config, "image_size", timm_settings.get("img_size", 224))
+
     def _checked_levels(self, levels):
-        depth = self.vision_config.num_hidden_layers
-        if levels is None:
-            levels = list(self.vision_config.out_indices)
-            # The pyramid wants four maps; a tower of fewer than four blocks repeats its last one.
-            levels += [levels[-1]] * (4 - len(levels))
-        if any(not 0 <= level < depth for level in levels):
-            raise ValueError(
-                f"feature_levels={list(levels)} must lie in 0..{depth - 1}, the blocks of the vision tower."
-            )
-        return list(levels)
+        if self.backbone_config is None:
+            levels = _four(self.vision_config.out_indices) if levels is None else levels
+            return _fitting_levels(levels, self.vision_config.num_hidden_layers)
+        depth = getattr(self.backbone_config, "num_hidden_layers", None)  # unknown for timm until its model is built
+        return levels if depth is None else _fitting_levels(levels, depth)
+
+    def settle_levels(self, depth):
+        """Choose levels for a backbone of so many blocks, if none are given; a ValueError if it lacks one of them."""
+        self.feature_levels = _fitting_levels(self.feature_levels, depth)
+
+
+def _fitting_levels(levels, depth):
+    levels = _four(_default_levels(depth)) if levels is None else list(levels)
+    if any(not 0 <= level < depth for level in levels):
+        raise ValueError(f"feature_levels={levels} must lie in 0..{depth - 1}, the blocks of the vision tower.")
+    return levels
+
+
+def _four(levels):
+    """The pyramid wants four maps; a tower of fewer than four blocks repeats its last one."""
+    return [*levels, *[levels[-1]] * (4 - len(levels))]
+
+
+def _as_backbone_config(value):
+    if not isinstance(value, dict):
+        return value
+    settings = dict(value)
+    if "model_type" not in settings:
+        raise ValueError(f"backbone_config={value} lacks model_type, such as 'timm_wrapper' or 'face_transformer'.")
+    model_type = settings.pop("model_type")
+    if model_type == FaceTransformerConfig.model_type:  # not known to AutoConfig where this file is shipped alone
+        return FaceTransformerConfig(**settings)
+    return AutoConfig.for_model(model_type, **settings)
 
 
 def _as_config(value, config_class):

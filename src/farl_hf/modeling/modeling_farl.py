@@ -22,6 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .contrastive_loss_farl import contrastive_loss, scaled_similarities
+from .position_tables_farl import PatchMaps, resize_position_table, token_grid
 from .transformer_farl import FaRLAttention, FaRLEncoder, FaRLEncoderLayer
 
 __all__ = ["FaRLBackbone", "FaRLModel", "FaRLOutput", "FaRLPreTrainedModel", "FaRLTextModel", "FaRLVisionModel"]
@@ -86,12 +87,8 @@ class FaRLVisionEmbeddings(nn.Module):
 
     def positions(self, grid_hw):
         """Return positions (1, 1 + h * w, C) for a token grid, bicubically resized; the class row is untouched."""
-        stored_TC = self.position_embedding.weight
-        if grid_hw == (self.grid_size, self.grid_size):
-            return stored_TC[None]
-        grid_1CHW = stored_TC[1:].reshape(1, self.grid_size, self.grid_size, -1).permute(0, 3, 1, 2)
-        resized_1CHW = nn.functional.interpolate(grid_1CHW.float(), size=grid_hw, mode="bicubic", align_corners=False)
-        return torch.cat([stored_TC[None, :1], resized_1CHW.flatten(2).transpose(1, 2).to(stored_TC.dtype)], dim=1)
+        stored_hw = (self.grid_size, self.grid_size)
+        return resize_position_table(self.position_embedding.weight, 1, stored_hw, grid_hw)[None]
 
     def forward(self, pixel_values_BCHW, bool_masked_pos=None, mask_token=None):
         """Return tokens (B, 1 + patches, C), class token first.
@@ -99,7 +96,7 @@ class FaRLVisionEmbeddings(nn.Module):
         With a mask (B, patches) the B rows are followed by B masked copies, in which `mask_token` (C,) stands for
         masked patches. It enters before class token and positions, so a masked patch keeps its place.
         """
-        grid_hw = _token_grid(pixel_values_BCHW, self.patch_size)
+        grid_hw = token_grid(pixel_values_BCHW, self.patch_size)
         patches_BCHW = self.patch_embedding(pixel_values_BCHW.to(self.patch_embedding.weight.dtype))
         patches_BTC = patches_BCHW.flatten(2).transpose(1, 2)
         if bool_masked_pos is not None:
@@ -107,17 +104,6 @@ class FaRLVisionEmbeddings(nn.Module):
             patches_BTC = torch.cat([patches_BTC, masked_BTC])
         class_B1C = self.class_embedding.expand(patches_BTC.shape[0], 1, -1)
         return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw)
-
-
-def _token_grid(pixel_values_BCHW, patch_size):
-    height, width = pixel_values_BCHW.shape[-2:]
-    if height % patch_size or width % patch_size:
-        fitting = tuple(max(patch_size, round(side / patch_size) * patch_size) for side in (height, width))
-        raise ValueError(
-            f"pixel_values are {height} x {width}, but both sides must be multiples of the patch size {patch_size}; "
-            f"resize to {fitting[0]} x {fitting[1]}, for example."
-        )
-    return height // patch_size, width // patch_size
 
 
 class FaRLTextEmbeddings(nn.Module):
@@ -189,7 +175,7 @@ class FaRLPreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, **kwargs)
 
 
-class FaRLVisionModel(FaRLPreTrainedModel):
+class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
     """The vision tower: CLIP's ViT.
 
     Args:
@@ -204,6 +190,7 @@ class FaRLVisionModel(FaRLPreTrainedModel):
 
     def __init__(self, config, add_post_layernorm=True):
         super().__init__(config)
+        self.width, self.patch_size, self.depth = config.hidden_size, config.patch_size, config.num_hidden_layers
         self.embeddings = FaRLVisionEmbeddings(config)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)  # the spelling of HF's CLIP
         self.encoder = FaRLEncoder(config)
@@ -231,12 +218,6 @@ class FaRLVisionModel(FaRLPreTrainedModel):
             `list[torch.Tensor]`: One (B, 1 + patches, C) per index, class token first, no final norm.
         """
         return self.encoder.block_outputs(self.embed(pixel_values), block_indices)
-
-    def feature_maps(self, pixel_values, block_indices):
-        """Return the patch tokens of chosen blocks as maps (B, C, H / patch, W / patch); see `block_outputs`."""
-        grid_hw = _token_grid(pixel_values, self.config.patch_size)
-        outputs = self.block_outputs(pixel_values, block_indices)
-        return [output_BTC[:, 1:].transpose(1, 2).unflatten(2, grid_hw) for output_BTC in outputs]
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -322,6 +303,11 @@ class FaRLModel(FaRLPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        if config.backbone_config is not None:
+            raise ValueError(
+                f"{type(self).__name__} has FaRL's own towers, but the configuration names another backbone "
+                f"({config.backbone_config.model_type}); load it under a head, or with FaRLFeatureMaps."
+            )
         self.build_parts(config)
         self.post_init()
 

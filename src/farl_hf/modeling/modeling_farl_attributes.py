@@ -12,18 +12,25 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .losses_farl import attribute_loss
-from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel, FaRLVisionModel
+from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel
+from .vision_backbones_farl import make_vision_backbone
 
 __all__ = ["FaRLForAttributes"]
 
 
 class FaRLAttributeHead(nn.Module):
-    """Mean, max and class token of each level, LayerNorm each, softmax-weighted sum, linear classifier."""
+    """Mean, max and class token of each level, LayerNorm each, softmax-weighted sum, linear classifier.
 
-    def __init__(self, num_levels, channels, num_labels, dropout):
+    A backbone without class token gives mean and max only. Of several prefix tokens the first is the class token; the
+    others (DeiT's distillation token, registers) are not read.
+    """
+
+    def __init__(self, num_levels, channels, num_labels, dropout, num_prefix_tokens=1):
         super().__init__()
-        self.norms = nn.ModuleList([nn.LayerNorm(channels) for _ in range(3 * num_levels)])
-        self.mixture = nn.Parameter(torch.ones(3 * num_levels))
+        self.num_prefix_tokens = num_prefix_tokens
+        num_vectors = (3 if num_prefix_tokens else 2) * num_levels
+        self.norms = nn.ModuleList([nn.LayerNorm(channels) for _ in range(num_vectors)])
+        self.mixture = nn.Parameter(torch.ones(num_vectors))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, num_labels)
 
@@ -32,11 +39,13 @@ class FaRLAttributeHead(nn.Module):
         init.ones_(self.mixture)
 
     def forward(self, levels):
-        """Return logits (B, L) for block outputs (B, 1 + patches, C), class token first."""
+        """Return logits (B, L) for block outputs (B, prefix + patches, C), class token first."""
         pooled = []
         for tokens_BTC in levels:
-            patches_BTC = tokens_BTC[:, 1:]
-            pooled += [patches_BTC.mean(dim=1), patches_BTC.amax(dim=1), tokens_BTC[:, 0]]
+            patches_BTC = tokens_BTC[:, self.num_prefix_tokens :]
+            pooled += [patches_BTC.mean(dim=1), patches_BTC.amax(dim=1)]
+            if self.num_prefix_tokens:
+                pooled.append(tokens_BTC[:, 0])
         normed_BVC = torch.stack([norm(vector) for norm, vector in zip(self.norms, pooled, strict=True)], dim=1)
         mixed_BC = (normed_BVC * self.mixture.softmax(dim=0)[:, None]).sum(dim=1)
         return self.classifier(self.dropout(mixed_BC))
@@ -60,9 +69,13 @@ class FaRLForAttributes(FaRLPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        self.vision_model = FaRLVisionModel._from_config(config.vision_config, add_post_layernorm=False)
+        self.vision_model = backbone = make_vision_backbone(config)
         self.head = FaRLAttributeHead(
-            len(config.feature_levels), config.vision_config.hidden_size, config.num_labels, config.attribute_dropout
+            len(config.feature_levels),
+            backbone.width,
+            config.num_labels,
+            config.attribute_dropout,
+            backbone.num_prefix_tokens,
         )
         self.post_init()
 

@@ -8,8 +8,9 @@ from .configuration_farl import FaRLConfig
 from .feature_pyramid_farl import FaRLFeaturePyramid
 from .inference_head_farl import InferenceHead, can_be_rearranged
 from .losses_farl import parsing_loss
-from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel, FaRLVisionModel
+from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel
 from .uper_head_farl import FaRLUperHead
+from .vision_backbones_farl import make_vision_backbone
 
 __all__ = ["FaRLDenseModel", "FaRLForFaceParsing"]
 
@@ -28,11 +29,11 @@ class FaRLDenseModel(FaRLPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        vision = config.vision_config
-        self.vision_model = FaRLVisionModel._from_config(vision, add_post_layernorm=False)
-        self.pyramid = FaRLFeaturePyramid(vision.hidden_size, vision.patch_size)
+        self.vision_model = make_vision_backbone(config)
+        width = self.vision_model.width
+        self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size)
         self.head = FaRLUperHead(
-            vision.hidden_size, config.head_channels, config.num_labels, config.head_pool_scales, config.head_dropout
+            width, config.head_channels, config.num_labels, config.head_pool_scales, config.head_dropout
         )
         self._rearranged = None  # made of the weights at the first inference
         self.post_init()

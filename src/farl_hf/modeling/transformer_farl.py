@@ -13,10 +13,11 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-__all__ = ["FaRLAttention", "FaRLEncoder", "FaRLEncoderLayer", "FaRLMLP"]
+__all__ = ["FaRLAttention", "FaRLEncoder", "FaRLEncoderLayer", "FaRLMLP", "eager_attention"]
 
 
-def _eager_attention(module, query_BHTD, key_BHTD, value_BHTD, attention_mask, scaling, dropout=0.0, **kwargs):
+def eager_attention(module, query_BHTD, key_BHTD, value_BHTD, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Return attended values (B, T, H, D) and weights (B, H, T, T): the attention interface, written out."""
     weights_BHTT = torch.matmul(query_BHTD, key_BHTD.transpose(-1, -2)) * scaling
     if attention_mask is not None:
         weights_BHTT = weights_BHTT + attention_mask
@@ -47,7 +48,7 @@ class FaRLAttention(nn.Module):
             projection(hidden_BTC).view(split).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, _eager_attention)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         dropout = self.attention_dropout if self.training else 0.0
         attended, weights = attend(
             self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs

@@ -1,0 +1,208 @@
+"""The encoder under a head: FaRL's tower or any plain ViT, of this library, timm or Transformers.
+
+A backbone is a module with `width`, `patch_size`, `depth` and `num_prefix_tokens`, and with
+`block_outputs(pixel_values, block_indices)`, which returns the raw outputs (B, prefix + patches, C) of 0-based blocks,
+class token first. What comes after the last block has no part in that and is not built.
+
+timm's ViTs and BEiTs are run block by block here, because they would resize positions with anti-aliasing, and tables
+of relative positions not at all. BEiT's blocks are timm's because their weights are named as in the official files.
+
+Shapes: B batch, T tokens, C width.
+"""
+
+import inspect
+
+import torch
+from torch import nn
+from transformers import AutoModel
+from transformers import initialization as init
+
+from .configuration_face_transformer import FaceTransformerConfig
+from .modeling_face_transformer import FaceTransformerModel
+from .modeling_farl import FaRLVisionModel
+from .position_tables_farl import PatchMaps, RelativePositionBias, resize_position_table, token_grid
+
+__all__ = ["make_vision_backbone"]
+
+_TIMM_CONFIGS = ("timm_wrapper", "timm_backbone")
+# Parameters of Transformers' embeddings that stand before the patches; the second axis from the end counts tokens.
+_PREFIX_PARAMETERS = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+_AFTER_THE_BLOCKS = ("layernorm", "post_layernorm", "norm", "pooler", "head")
+
+
+def make_vision_backbone(config):
+    """Build the backbone that a [`FaRLConfig`] names, with random weights, and settle its levels.
+
+    Raises:
+        ValueError: It is no plain ViT, or has no block of a configured level.
+        ImportError: It is timm's, and timm is not installed.
+    """
+    given = config.backbone_config
+    if given is None:
+        backbone = FaRLVisionModel._from_config(config.vision_config, add_post_layernorm=False)
+    elif isinstance(given, FaceTransformerConfig):
+        backbone = FaceTransformerModel._from_config(given, add_post_layernorm=False, **_attention(config))
+    elif given.model_type in _TIMM_CONFIGS:
+        backbone = _make_timm_backbone(given, config._attn_implementation)
+    else:
+        backbone = TransformersBackbone(given, _attention(config))
+    config.settle_levels(backbone.depth)
+    return backbone
+
+
+def _attention(config):
+    implementation = config._attn_implementation
+    return {"attn_implementation": implementation} if isinstance(implementation, str) else {}
+
+
+def _make_timm_backbone(config, attention):
+    try:
+        from timm import create_model
+        from timm.models.beit import Beit
+        from timm.models.vision_transformer import VisionTransformer
+    except ImportError as error:
+        raise ImportError("The backbone is a model of timm, which is not installed: pip install timm") from error
+    name = config.architecture if config.model_type == "timm_wrapper" else config.backbone
+    settings = {"num_classes": 0, **(getattr(config, "model_args", None) or {})}
+    # The tables are ours; which kind the architecture has, its signature does not tell.
+    shared, own = (settings.pop(key, False) for key in ("use_shared_rel_pos_bias", "use_rel_pos_bias"))
+    if name.startswith("beit"):
+        own = own or not shared
+        settings |= {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": False}
+    model = create_model(name, pretrained=False, **settings)
+    if not isinstance(model, VisionTransformer | Beit):
+        raise ValueError(f"timm's {name} is a {type(model).__name__}; expected one of its plain ViTs or BEiTs.")
+    num_tables = (len(model.blocks) if own else 1) if name.startswith("beit") else 0
+    return TimmBackbone(model, num_tables, fused=attention != "eager")
+
+
+class TimmBackbone(PatchMaps, nn.Module):
+    """A ViT, distilled DeiT or BEiT of timm, for any input size that its patch divides.
+
+    Args:
+        model (`nn.Module`): timm's model; its head and last norm are taken away.
+        num_bias_tables (`int`): Tables of relative positions: none, one for all blocks, or one per block.
+        fused (`bool`): Whether attention is PyTorch's fused one.
+    """
+
+    gradient_checkpointing = False  # set by Transformers, with `_gradient_checkpointing_func`
+
+    def __init__(self, model, num_bias_tables, fused):
+        super().__init__()
+        model.prune_intermediate_layers(len(model.blocks) - 1, prune_norm=True, prune_head=True)
+        model.patch_embed.strict_img_size = False
+        self.model = model
+        self.width, self.depth = model.embed_dim, len(model.blocks)
+        self.patch_size = model.patch_embed.patch_size[0]
+        self.num_prefix_tokens = model.num_prefix_tokens
+        grid_hw, num_heads = model.patch_embed.grid_size, model.blocks[0].attn.num_heads
+        self.biases = nn.ModuleList([RelativePositionBias(grid_hw, num_heads) for _ in range(num_bias_tables)])
+        for block in model.blocks:
+            block.attn.fused_attn = fused
+
+    def init_farl_weights(self, factor):
+        """Tokens and positions have deviation 0.02, as timm's; attention's key has no bias in BEiT."""
+        for parameter in self.model.parameters(recurse=False):
+            init.trunc_normal_(parameter, std=0.02 * factor)
+        for block in self.model.blocks:
+            if getattr(block.attn, "k_bias", None) is not None:
+                init.zeros_(block.attn.k_bias)
+
+    def get_input_embeddings(self):
+        """Return the patch convolution."""
+        return self.model.patch_embed.proj
+
+    def embed(self, pixel_values, grid_hw):
+        """Return the tokens (B, T, C) that enter the first block."""
+        model = self.model
+        patches_BTC = model.patch_embed(pixel_values.to(model.patch_embed.proj.weight.dtype)).flatten(1, -2)
+        tokens = (getattr(model, name, None) for name in ("cls_token", "dist_token", "reg_token"))
+        prefix = [token.expand(patches_BTC.shape[0], -1, -1) for token in tokens if token is not None]
+        positions_TC = self._positions(grid_hw)
+        if getattr(model, "no_embed_class", False):
+            return self._dropped(torch.cat([*prefix, patches_BTC + positions_TC], dim=1))
+        return self._dropped(torch.cat([*prefix, patches_BTC], dim=1) + positions_TC)
+
+    def _positions(self, grid_hw):
+        table = self.model.pos_embed
+        if table is None:
+            return 0.0
+        num_rows = 0 if getattr(self.model, "no_embed_class", False) else self.num_prefix_tokens
+        return resize_position_table(table[0], num_rows, self.model.patch_embed.grid_size, grid_hw)
+
+    def _dropped(self, tokens_BTC):
+        tokens_BTC = self.model.pos_drop(tokens_BTC)
+        return self.model.norm_pre(tokens_BTC) if hasattr(self.model, "norm_pre") else tokens_BTC
+
+    def block_outputs(self, pixel_values, block_indices):
+        """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
+        grid_hw = token_grid(pixel_values, self.patch_size)
+        hidden_BTC, outputs = self.embed(pixel_values, grid_hw), {}
+        shared = self.biases[0](grid_hw) if len(self.biases) == 1 else None
+        for index, block in enumerate(self.model.blocks[: max(block_indices) + 1]):
+            bias = self.biases[index](grid_hw) if len(self.biases) > 1 else shared
+            hidden_BTC = self._run(block, hidden_BTC, *(() if bias is None else (bias.to(hidden_BTC.dtype),)))
+            outputs[index] = hidden_BTC
+        return [outputs[index] for index in block_indices]
+
+    def _run(self, block, *inputs):
+        if self.gradient_checkpointing and self.training:
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
+
+
+class TransformersBackbone(PatchMaps, nn.Module):
+    """Any plain ViT of Transformers; its own code resizes positions (bicubic in CLIP, ViT, DeiT, DINOv2)."""
+
+    def __init__(self, config, attention):
+        super().__init__()
+        sizes = [getattr(config, name, None) for name in ("hidden_size", "patch_size", "num_hidden_layers")]
+        if hasattr(config, "depths") or not all(isinstance(size, int) for size in sizes):  # Swin's kind has depths
+            raise ValueError(
+                f"backbone_config of type {config.model_type!r} is no plain ViT: expected whole numbers hidden_size, "
+                f"patch_size and num_hidden_layers, got {sizes}. Of a model with several towers give the vision one's."
+            )
+        self.width, self.patch_size, self.depth = sizes
+        self.model = AutoModel.from_config(config, **attention)
+        for name in _AFTER_THE_BLOCKS:
+            if getattr(self.model, name, None) is not None:
+                setattr(self.model, name, None if name == "pooler" else nn.Identity())
+        self.num_prefix_tokens = sum(
+            parameter.unflatten(-1, (1, -1)).shape[-3] if parameter.ndim > 1 else 1
+            for name, parameter in self.model.named_parameters()
+            if name.endswith(_PREFIX_PARAMETERS)
+        )
+        for name, parameter in self.model.named_parameters():
+            if name.endswith("mask_token"):  # never used here; data-parallel training would wait for its gradient
+                parameter.requires_grad_(False)
+        accepted = inspect.signature(self.model.forward).parameters
+        self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted else {}
+
+    def get_input_embeddings(self):
+        """Return what the model calls its input embeddings."""
+        return self.model.get_input_embeddings()
+
+    def _blocks(self):
+        stacks = (module for module in self.model.modules() if isinstance(module, nn.ModuleList))
+        return next(stack for stack in stacks if len(stack) == self.depth)
+
+    def block_outputs(self, pixel_values, block_indices):
+        """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
+        token_grid(pixel_values, self.patch_size)
+        outputs, hooks = {}, []
+        blocks = self._blocks()
+        for index in set(block_indices):
+            hooks.append(blocks[index].register_forward_hook(_keep(outputs, index)))
+        try:
+            self.model(pixel_values, **self._options)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [outputs[index] for index in block_indices]
+
+
+def _keep(outputs, index):
+    def hook(module, inputs, output):
+        outputs[index] = output[0] if isinstance(output, tuple) else output
+
+    return hook
