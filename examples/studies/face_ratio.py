@@ -10,14 +10,10 @@ images are coloured shapes with captions.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import datasets
-from pretrained_backbones import TINY_PRETRAINING, pretrained_backbone, probe_overrides
-from shape_pictures import COLUMNS, shape_pictures
+from pretrained_backbones import TINY_PRETRAINING, mixed_pairs, pretrained_backbone, probe_overrides
 from study_script import StudyArguments, run_study_script
 
-from farl_hf.data.loading import load_face_dataset
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.recipe_files import parse_overrides
 from farl_hf.training.study_cells import StudyRecipe, StudyVariant
@@ -41,26 +37,9 @@ class RatioArguments(StudyArguments):
     face_ratios: list[float] = field(
         default_factory=lambda: [0.0, 0.125, 0.5, 1.0], metadata={"help": "Shares of face images, from 0 to 1."}
     )
-    faces: str = field(
-        default="synthetic_faces", metadata={"help": "Faces with captions: a data set in the common row shape."}
-    )
     pretraining_set: list[str] = field(
         default_factory=list, metadata={"help": "KEY=VALUE ...: arguments replaced in every pre-training."}
     )
-
-
-def mixed_pairs(faces: datasets.Dataset, face_ratio: float, folder: Path) -> str:
-    """A data set of as many pairs as there are faces, of which only a share shows one; written once."""
-    num_faces = round(face_ratio * len(faces))
-    parts = [faces.select(range(num_faces)).select_columns(list(COLUMNS))]
-    if num_faces < len(faces):
-        parts.append(shape_pictures(len(faces) - num_faces, first_index=10**9))
-    if not folder.is_dir():
-        unfinished = folder.with_name(f".{folder.name}")
-        pairs = datasets.concatenate_datasets([part for part in parts if len(part)])
-        datasets.DatasetDict(train=pairs).save_to_disk(str(unfinished))
-        unfinished.rename(folder)
-    return str(folder)
 
 
 def make_report(arguments: RatioArguments, recipes: list[StudyRecipe]) -> StudyReport:
@@ -69,14 +48,9 @@ def make_report(arguments: RatioArguments, recipes: list[StudyRecipe]) -> StudyR
     if wrong:
         raise InvalidFaceInputError(f"--face_ratios {wrong[0]}: a share lies between 0 and 1.")
     pretraining = TINY_PRETRAINING | {"objective": "itc"} | parse_overrides(arguments.pretraining_set)
-    limits = {"train": pretraining["max_train_samples"], "validation": pretraining["max_eval_samples"], "test": 0}
-    faces = load_face_dataset(arguments.faces, num_photos=limits, num_proc=pretraining["preprocessing_num_workers"])[
-        "train"
-    ]
     variants = []
     for ratio in arguments.face_ratios:
-        folder = Path(arguments.output_dir) / "pairs" / f"faces-{ratio:g}-of-{len(faces)}"
-        mixture = {"dataset_name": mixed_pairs(faces, ratio, folder)}
+        mixture = {"dataset_name": mixed_pairs(pretraining, ratio, arguments.output_dir)}
         backbone = pretrained_backbone(f"faces-{ratio:g}", pretraining | mixture, arguments.output_dir)
         variants.append(StudyVariant(f"{100 * ratio:g}", probe_overrides(backbone, pretraining), place=100 * ratio))
     return StudyReport(

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
+from shape_pictures import COLUMNS, shape_pictures
 from study_script import backbone_overrides
 from transformers import HfArgumentParser
 
+from farl_hf.data.loading import load_face_dataset
 from farl_hf.training.pretraining import run_pretraining
 from farl_hf.training.pretraining_arguments import (
     PretrainingArguments,
@@ -46,6 +49,29 @@ TINY_PRETRAINING = {
 def probe_overrides(folder: str, pretraining: dict[str, Any]) -> dict[str, Any]:
     """Training arguments of a head on a pretrained tower, at the size of its pre-training."""
     return backbone_overrides(folder, pretraining["config_name"]) | {"image_size": pretraining["image_size"]}
+
+
+def mixed_pairs(pretraining: dict[str, Any], face_ratio: float, output_dir: str | Path) -> str:
+    """The folder of a data set of pairs, of which only a share shows a face; made once.
+
+    Args:
+        pretraining (`dict[str, Any]`): Arguments of the pre-training: which faces, and how many pairs.
+        face_ratio (`float`): Share of pairs with a face, in [0, 1].
+        output_dir (`str`): The study's folder.
+    """
+    # As many of each split as the trainings of heads use, which then find them rendered.
+    limits = {"train": pretraining["max_train_samples"], "validation": pretraining["max_eval_samples"], "test": 0}
+    num_proc = pretraining["preprocessing_num_workers"]
+    faces = load_face_dataset(pretraining["dataset_name"], num_photos=limits, num_proc=num_proc)["train"]
+    folder = Path(output_dir) / "pairs" / f"{face_ratio:g}-of-{len(faces)}"
+    if not folder.is_dir():
+        num_faces = round(face_ratio * len(faces))
+        parts = [faces.select(range(num_faces)).select_columns(list(COLUMNS))] if num_faces else []
+        parts += [shape_pictures(len(faces) - num_faces)] if num_faces < len(faces) else []
+        unfinished = folder.with_name(f".{folder.name}")
+        datasets.DatasetDict(train=datasets.concatenate_datasets(parts)).save_to_disk(str(unfinished))
+        unfinished.rename(folder)
+    return str(folder)
 
 
 def pretrained_backbone(name: str, arguments: dict[str, Any], output_dir: str | Path) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pretrained_backbones import TINY_PRETRAINING, pretrained_backbone, probe_overrides
+from pretrained_backbones import TINY_PRETRAINING, mixed_pairs, pretrained_backbone, probe_overrides
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import UnknownNameError
@@ -55,6 +55,7 @@ def make_report(arguments: ObjectiveArguments, recipes: list[StudyRecipe]) -> St
     if unknown:
         raise UnknownNameError(f"{unknown[0]!r} is not an objective. Known: {', '.join(TITLES)}.")
     pretraining = TINY_PRETRAINING | parse_overrides(arguments.pretraining_set)
+    pretraining["dataset_name"] = mixed_pairs(pretraining, 1.0, arguments.output_dir)
     starts = {
         name: name
         if name == "random"

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from farl_hf.data.row_shape import row_features
 
 SIDE_PX = 128
+FIRST_INDEX = 10**9
 COLOURS_RGB = {
     "red": (200, 40, 40),
     "green": (40, 150, 60),
@@ -58,9 +59,9 @@ def draw_shapes(index: int) -> tuple[Image.Image, str]:
     return picture, f"a {first} {shapes[0]} {place} a {second} {shapes[1]} on {ground}"
 
 
-def shape_pictures(count: int, first_index: int) -> datasets.Dataset:
-    """That many pictures as rows of the common shape, without a face; numbers count on from `first_index`."""
-    indices = range(first_index, first_index + count)
+def shape_pictures(count: int) -> datasets.Dataset:
+    """That many pictures as rows of the common shape, without a face; their numbers are no rendered face's."""
+    indices = range(FIRST_INDEX, FIRST_INDEX + count)
     pictures, captions = zip(*map(draw_shapes, indices), strict=True)
     columns = {"image": pictures, "points5_xy": [[]] * count, "caption": captions, "index": indices}
     return datasets.Dataset.from_dict(

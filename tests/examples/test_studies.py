@@ -108,6 +108,7 @@ def test_finished_trainings_are_kept_until_an_argument_changes(run_study, tmp_pa
 
 def test_few_shot_curves_of_a_checkpoint_and_of_random_weights(run_study, toy_backbone, tmp_path):
     words = ["--backbones", toy_backbone, "random", "--random_config", "toy", "--ratios", 0.25, 1]
+    words += ["--recipes", STUDIES / "tiny" / "attributes.yaml"]
     status, _ = run_study("few_shot", tmp_path, *words, model_name_or_path=None)
     assert status == 0
     assert [row[0] for row in rows_of(tmp_path)[2:]] == [
@@ -140,3 +141,61 @@ def test_what_cannot_be_studied_is_said(run_study, study, words, message, tmp_pa
     assert status == 1
     assert re.search(message, printed.err)
     assert not list(tmp_path.iterdir())
+
+
+PRETRAINING = {
+    "config_name": "toy",
+    "max_train_samples": 8,
+    "max_eval_samples": 3,
+    "preprocessing_num_workers": 1,
+    "image_size": 32,
+    "visual_vocab_size": 4,
+    "num_prototypes": 4,
+    "max_steps": 1,
+    "per_device_train_batch_size": 4,
+    "dataloader_num_workers": 0,
+}
+
+
+@pytest.fixture
+def pretraining_words(data_folder):
+    values = PRETRAINING | {"dataset_name": data_folder}
+    return ["--pretraining_set", *(f"{name}={value}" for name, value in values.items())]
+
+
+def test_objectives_start_heads_of_all_tasks(run_study, pretraining_words, tmp_path):
+    words = ["--objectives", "swav", "itc_mim", *pretraining_words]
+    status, printed = run_study("pretraining_objectives", tmp_path, *words, model_name_or_path=None)
+    assert status == 0, printed.err
+    header, _, *rows = rows_of(tmp_path)
+    assert header[1:] == ["Parsing F1 mean (%) ↑", "Landmarks NME (%) ↓", "Attributes mean accuracy (%) ↑"]
+    assert [row[0] for row in rows] == ["SwAV+ALIGN", "ITC+MIM1+ALIGN (FaRL)"]
+    finished = sorted(tmp_path.glob("pretrained/*/finished.json"))
+    assert [json.loads(path.read_text())["objective"] for path in finished] == ["itc_mim", "swav"]
+    written = [path.stat().st_mtime_ns for path in finished]
+    run_study("pretraining_objectives", tmp_path, *words, model_name_or_path=None)
+    assert [path.stat().st_mtime_ns for path in finished] == written
+
+
+def test_face_ratios_keep_the_number_of_images(run_study, pretraining_words, tmp_path):
+    words = ["--face_ratios", 0, 0.5, *pretraining_words]
+    words += ["--recipes", STUDIES / "tiny" / "attributes.yaml"]
+    status, printed = run_study("face_ratio", tmp_path, *words, model_name_or_path=None)
+    assert status == 0, printed.err
+    assert [row[0] for row in rows_of(tmp_path)[2:]] == ["0", "50"]
+    pairs = [datasets.load_from_disk(tmp_path / "pairs" / name)["train"] for name in ("0-of-8", "0.5-of-8")]
+    assert [sum(map(len, rows["points5_xy"])) for rows in pairs] == [0, 4]
+    assert [len(rows) for rows in pairs] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("study", "words", "message"),
+    [
+        ("pretraining_objectives", ["--objectives", "moco"], "Known: random, swav, simclr, itc, itc_mim"),
+        ("face_ratio", ["--face_ratios", 2], "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_pretrained_is_said(run_study, study, words, message, tmp_path):
+    status, printed = run_study(study, tmp_path, *words)
+    assert status == 1
+    assert message in printed.err
