@@ -11,7 +11,7 @@ from farl_hf.data.decoding import without_decoding
 from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, usable_points
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["PretrainingPairs"]
+__all__ = ["PretrainingPairs", "require_captions"]
 
 PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)
 
@@ -31,11 +31,8 @@ class PretrainingPairs(Dataset):
     """
 
     def __init__(self, rows: Sequence[dict[str, Any]], transform: PretrainingTransform, with_attributes: bool = False):
-        columns = rows.column_names if hasattr(rows, "column_names") else list(rows[0])
-        if "caption" not in columns:
-            raise InvalidDatasetError(
-                f"The data set has the columns {', '.join(columns)}; pre-training needs pairs with a caption."
-            )
+        require_captions(rows)
+        columns = column_names(rows)
         self.transform, self.with_attributes = transform, with_attributes and "attributes" in columns
         self.rows = without_decoding(rows, [*PAIR_COLUMNS, *(["attributes"] if self.with_attributes else [])])
         self.chosen = np.arange(len(self.rows))
@@ -60,3 +57,16 @@ class PretrainingPairs(Dataset):
         if self.with_attributes:
             sample["attributes"] = torch.as_tensor(row["attributes"][0], dtype=torch.int64)
         return sample
+
+
+def column_names(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Columns of a data set, or of a list of dicts."""
+    return rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+
+
+def require_captions(rows: Sequence[dict[str, Any]]) -> None:
+    """Refuses rows that are no pairs."""
+    if "caption" not in column_names(rows):
+        raise InvalidDatasetError(
+            f"The data set has the columns {', '.join(column_names(rows))}; pre-training needs pairs with a caption."
+        )

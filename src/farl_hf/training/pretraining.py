@@ -17,11 +17,11 @@ from transformers.utils import logging
 
 from farl_hf.data.laion_face import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.loading import SPLITS, load_face_dataset
-from farl_hf.data.pretraining_pairs import PretrainingPairs
+from farl_hf.data.pretraining_pairs import PretrainingPairs, require_captions
 from farl_hf.data.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.data.pretraining_stream import PretrainingStream
 from farl_hf.data.two_view_samples import TwoViewTransform
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidFaceInputError, NotACheckpointError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
 from farl_hf.processing.face_templates_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
@@ -161,6 +161,8 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
         ]
         if missing:
             raise UnknownNameError(f"{data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(rows)}.")
+        for split in rows.values():
+            require_captions(split)
         return PairSources(rows.get("train"), rows.get(data_args.eval_split))
     if data_args.data_dir is None:
         raise InvalidFaceInputError("laion_face is read from a folder; pass it as --data_dir (docs/pretraining.md).")
@@ -334,7 +336,14 @@ def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) 
         return train_caption_tokenizer(
             captions_of(sources), model_args.tokenizer_vocab_size, model_args.max_text_tokens or 77
         )
-    return FaRLTokenizer.from_pretrained(model_args.tokenizer_name or OFFICIAL_TOKENIZER)
+    name = model_args.tokenizer_name or OFFICIAL_TOKENIZER
+    try:
+        return FaRLTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise NotACheckpointError(
+            f"{name!r} could not be loaded as a tokenizer ({error}); pass --tokenizer_name with a folder or a name, "
+            "such as `farl` after `farl-hf download farl`, or `captions` to learn one from the data."
+        ) from error
 
 
 def make_model(

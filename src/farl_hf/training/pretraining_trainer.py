@@ -1,6 +1,7 @@
 """The Trainer of pre-training: visual tokens as targets, contrast over accumulated batches, a log of both losses."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,7 +55,8 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         self.prompt_embeds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.cached_features: CachedFeatures | None = None
         self.log_sums: dict[str, torch.Tensor] = {}
-        self.log_count = 0
+        self.log_count = self.log_samples = 0
+        self.log_started: float | None = None
         if evaluation is not None:
             kwargs.setdefault("compute_metrics", self.scores_of_predictions)
         super().__init__(model=model, args=args, **kwargs)
@@ -67,6 +69,8 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
         """The batches of one optimizer step; with `cached_contrast` their features are computed first."""
+        if self.log_started is None:
+            self.log_started = time.perf_counter()
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.cached_features = None
         if self.args.cached_contrast and len(batches) > 1:
@@ -138,6 +142,7 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             if value is not None:
                 self.log_sums[name] = self.log_sums.get(name, 0.0) + value.detach().float().mean()
         self.log_count += 1
+        self.log_samples += len(similarities) * self.args.world_size
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds both losses, the temperature, retrieval within a batch, speed and left-out data to a training entry."""
@@ -145,7 +150,9 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             for name, total in self.log_sums.items():
                 mean = self.accelerator.reduce(total / self.log_count, reduction="mean")
                 logs[name] = round(float(mean), 5)
-            self.log_sums, self.log_count = {}, 0
+            # From the first batch after the last entry, so that evaluation and saving are no part of it.
+            logs["samples_per_second"] = round(self.log_samples / (time.perf_counter() - self.log_started), 1)
+            self.log_sums, self.log_count, self.log_samples, self.log_started = {}, 0, 0, None
         super().log(logs, start_time)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
