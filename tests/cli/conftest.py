@@ -1,5 +1,6 @@
 import pytest
 from toy_checkpoints import save_toy_checkpoints
+from two_tower_toys import make_clip, make_farl
 
 from farl_hf.checkpoints import checkpoint_names
 
@@ -16,3 +17,13 @@ def toy_defaults(toy_checkpoint_folder, monkeypatch):
     """The default models are toys: commands run in a moment, whatever they find."""
     monkeypatch.setattr(checkpoint_names, "_EMBEDDED_FOLDER", toy_checkpoint_folder)
     return toy_checkpoint_folder
+
+
+@pytest.fixture(scope="session")
+def two_tower_folder(tmp_path_factory):
+    """Checkpoints of untrained models of both towers: `farl` and `clip`."""
+    folder = tmp_path_factory.mktemp("two_towers")
+    for name, make in {"farl": make_farl, "clip": make_clip}.items():
+        for part in make():
+            part.save_pretrained(folder / name)
+    return folder

@@ -2,21 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from toy_checkpoints import MAX_FACES
-from two_tower_toys import make_clip, make_farl
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
 
 PICTURE = "farl_explanations/photo.face-explanation.png"
-
-
-@pytest.fixture(scope="session")
-def two_tower_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two_towers")
-    for name, make in {"farl": make_farl, "clip": make_clip}.items():
-        for part in make():
-            part.save_pretrained(folder / name)
-    return folder
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
 from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.explain import explain
+from farl_hf.cli.index import index
 from farl_hf.cli.list_checkpoints import list_checkpoints
+from farl_hf.cli.match import match
 from farl_hf.cli.push import push
 from farl_hf.cli.train import train
 
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("annotate")(annotate)
 app.command("explain")(explain)
+app.command("match")(match)
+app.command("index")(index)
 app.command("convert")(convert)
 app.add_typer(data_app, name="data")
 app.command("list")(list_checkpoints)

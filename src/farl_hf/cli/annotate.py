@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from farl_hf.cli.plain_errors import error_console, plain_errors
+from farl_hf.cli.plain_errors import plain_errors, report_failures
 from farl_hf.cli.task_names import DETECTION, TASKS, parse_tasks
 
 __all__ = ["annotate"]
@@ -69,8 +69,6 @@ def annotate(
 
 def _run(arguments, checkpoints, tasks, output: Path, device, batch_size: int, threshold) -> dict[str, Exception]:
     """Annotate what the arguments name; the photos that failed, with the reason."""
-    from rich.text import Text
-
     from farl_hf.cli.annotation_run import annotate_photos
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
     from farl_hf.cli.photo_files import find_photos
@@ -79,9 +77,7 @@ def _run(arguments, checkpoints, tasks, output: Path, device, batch_size: int, t
     output = make_folder(output)
     annotator = FaceAnnotator(load_pipelines(checkpoints, device), tasks, output, batch_size, threshold)
     failures |= annotate_photos(annotator, photos, output)
-    console = error_console()
-    for photo, error in failures.items():
-        console.print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
+    report_failures(failures)
     return failures
 
 

@@ -1,6 +1,6 @@
 """Errors that the user can mend, shown as one sentence instead of a traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from farl_hf.errors import FaRLError
 
-__all__ = ["USAGE_ERROR", "error_console", "plain_errors"]
+__all__ = ["USAGE_ERROR", "error_console", "plain_errors", "report_failures"]
 
 USAGE_ERROR = 2  # exit status of a command that could not start
 
@@ -17,6 +17,12 @@ USAGE_ERROR = 2  # exit status of a command that could not start
 def error_console() -> Console:
     """Where errors go."""
     return Console(stderr=True, soft_wrap=True)
+
+
+def report_failures(failures: Mapping[str, Exception]) -> None:
+    """Say which photos were left out, and why."""
+    for photo, error in failures.items():
+        error_console().print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
 
 
 @contextmanager

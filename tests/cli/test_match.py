@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_checkpoints import MAX_FACES
+from two_tower_toys import make_farl
+from typer.testing import CliRunner
+
+from farl_hf import FaceIndex, embed_texts
+from farl_hf.cli import app
+from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
+
+TEXTS = ("a smile", "a man with a hat", "eyeglasses")
+TEXT_OPTIONS = [part for text in TEXTS for part in ("--texts", text)]
+
+
+@pytest.fixture
+def run(toy_defaults, two_tower_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a.png", 0), ("deep/b.png", 1)):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 255, (80, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
+
+    def call(command, *arguments, model="farl"):
+        options = ["--device", "cpu", "--model", str(two_tower_folder / model)]
+        result = CliRunner().invoke(app, [command, *map(str, arguments), *options], env={"COLUMNS": "200"})
+        assert "Traceback" not in result.output + result.stderr
+        return result
+
+    return call
+
+
+def said(result):
+    return " ".join((result.output + result.stderr).split())
+
+
+@pytest.mark.parametrize("model", ["farl", "clip"])
+def test_texts_per_face_and_faces_per_text(run, tmp_path, model):
+    result = run("match", "in", *TEXT_OPTIONS, "--top", "3", "--output", "found.json", model=model)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["num_faces"] == len(found["texts_of_face"]) == 2 * MAX_FACES
+    for face in found["texts_of_face"]:
+        values = [text["similarity"] for text in face["texts"]]
+        assert values == sorted(values, reverse=True)
+        assert sum(text["probability"] for text in face["texts"]) == pytest.approx(1)
+    assert [text["text"] for text in found["faces_of_text"]] == list(TEXTS)
+    of_first_text = {
+        (face["photo"], *face["box_xyxy"]): text["similarity"]
+        for face in found["texts_of_face"]
+        for text in face["texts"]
+        if text["text"] == TEXTS[0]
+    }
+    best = [face["similarity"] for face in found["faces_of_text"][0]["faces"]]
+    assert best == pytest.approx(sorted(of_first_text.values(), reverse=True)[:3], abs=1e-6)
+    assert "a man with a hat" in result.output
+
+
+def test_an_index_answers_as_the_photos_do(run, tmp_path):
+    run("match", "in", *TEXT_OPTIONS, "--output", "direct.json")
+    for ending in ("safetensors", "parquet"):
+        assert run("index", "in", "--output", f"faces.{ending}").exit_code == 0
+        result = run("match", "--index", f"faces.{ending}", *TEXT_OPTIONS, "--output", "indexed.json")
+        assert result.exit_code == 0, result.output
+        indexed, direct = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("indexed", "direct"))
+        assert indexed["faces_of_text"] == direct["faces_of_text"]
+        assert "texts_of_face" not in indexed
+
+
+@pytest.mark.parametrize(("options", "wrappers"), [([], PROMPT_WRAPPERS), (["--plain"], ("{}",))])
+def test_texts_are_wrapped_unless_plain(run, tmp_path, options, wrappers):
+    run("index", "in", "--aligned")
+    run("match", "--index", "faces.safetensors", "--texts", TEXTS[0], "--output", "found.json", *options)
+    index, found = FaceIndex.load("faces.safetensors"), json.loads((tmp_path / "found.json").read_text())
+    expected = index.search(embed_texts(*make_farl(), TEXTS[0], wrappers))[1][0]
+    got = [face["similarity"] for face in found["faces_of_text"][0]["faces"]]
+    assert got == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_a_data_set_with_its_own_faces(run, tmp_path, monkeypatch):
+    from farl_hf.data import loading
+
+    rows = [
+        {"image": Image.open("in/a.png"), "boxes_xyxy": [[10, 10, 60, 60]], "points5_xy": None},
+        {
+            "image": Image.open("in/deep/b.png"),
+            "boxes_xyxy": [[1, 1, 9, 9], [20, 15, 70, 75]],
+            "points5_xy": [[[np.nan, 0]] * 5, [[30, 30], [60, 30], [45, 45], [35, 60], [55, 60]]],
+        },
+    ]
+    asked = {}
+    monkeypatch.setattr(
+        loading, "load_face_dataset", lambda name, **options: asked.update({"name": name}, **options) or rows
+    )
+    result = run("index", "--dataset", "celeba", "--split", "train", "--max_samples", "2")
+    assert result.exit_code == 0, result.output
+    assert asked == {"name": "celeba", "data_dir": None, "split": "train", "num_photos": {"train": 2}}
+    index = FaceIndex.load("faces.safetensors")
+    assert index.photos == ("celeba/train/0", "celeba/train/1")
+    assert index.boxes_xyxy[0].tolist() == [10, 10, 60, 60]
+
+
+def test_bad_photos_are_reported_and_the_rest_goes_on(run, tmp_path):
+    (tmp_path / "in/broken.png").write_bytes(b"broken")
+    for command, options in (("index", []), ("match", TEXT_OPTIONS)):
+        result = run(command, "in", "missing.jpg", *options)
+        assert result.exit_code == 1
+        assert "broken.png" in said(result)
+        assert "missing.jpg" in said(result)
+    assert set(FaceIndex.load("faces.safetensors").photos) == {"in/a.png", "in/deep/b.png"}
+
+
+def test_no_face_is_said_with_a_way_out(run):
+    result = run("match", "in", *TEXT_OPTIONS, "--threshold", "1.0")
+    assert result.exit_code == 1
+    assert "No face was found" in said(result)
+    assert "--aligned" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["match", "in"], "No text was given"),
+        (["match", "in", "--texts", " "], "Text 1"),
+        (["match", "--texts", "a"], "either photos or --index"),
+        (["match", "in", "--index", "f.parquet", "--texts", "a"], "either photos or --index"),
+        (["match", "--index", "f.parquet", "--texts", "a"], "There is no face index f.parquet"),
+        (["match", "in", "--texts", "a", "--output", "no/where.json"], "no/where.json"),
+        (["index"], "either photos or --dataset"),
+        (["index", "in", "--dataset", "celeba"], "either photos or --dataset"),
+        (["index", "in", "--output", "faces.csv"], ".safetensors or .parquet"),
+        (["index", "in", "--output", "no/faces.parquet"], "does not exist"),
+    ],
+)
+def test_what_cannot_work_is_explained(run, arguments, text):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert text in said(result)
+
+
+def test_an_index_of_another_model_is_refused(run):
+    run("index", "in")
+    result = run("match", "--index", "faces.safetensors", "--texts", "a", model="clip")
+    assert result.exit_code == 2
+    assert "made with another model" in said(result)
+
+
+def test_a_head_cannot_be_matched(run, toy_defaults):
+    result = run("match", "in", "--texts", "a", model=toy_defaults / "farl-tiny-parsing")
+    assert result.exit_code == 2
+    assert "no text tower" in said(result)
