@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "pipelines": {"errors", "labels", "results", "checkpoints"},
     "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "training": {"errors", "labels", "modeling", "processing", "data", "metrics"},
+    "laion_face": {"errors", "results", "conversion", "checkpoints", "data", "pipelines"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "hub", "labels"),
-        *("metrics", "modeling", "pipelines", "processing", "results", "retrieval", "training"),
+        *("laion_face", "metrics", "modeling", "pipelines", "processing", "results", "retrieval", "training"),
     },
 }
 # What shipped code may need on a machine without farl_hf.

@@ -37,6 +37,7 @@ __all__ = [
     "find_shards",
     "laion_face_rows",
     "num_listed_samples",
+    "sample_id_of",
     "shard_rows",
 ]
 
@@ -203,21 +204,20 @@ class OpenShard:
             LeftOutError: The sample cannot be used.
         """
         metadata = self.metadata(number)
-        try:
-            sample_id = int(metadata["SAMPLE_ID"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise LeftOutError("bad_metadata") from error
+        sample_id = sample_id_of(metadata)
         faces = self.faces(sample_id, metadata)
         return {
-            "image": {
-                "bytes": self.read(*self.places[number, 0:2], MAX_PICTURE_BYTES, "oversized_image"),
-                "path": None,
-            },
+            "image": self.picture(number),
             "boxes_xyxy": faces[:, BOX],
             "points5_xy": faces[:, POINTS].reshape(-1, 5, 2),
             "caption": self.caption(number),
             "sample_id": sample_id,
         }
+
+    def picture(self, number: int) -> dict[str, Any]:
+        """The encoded picture of a sample."""
+        content = self.read(*self.places[number, 0:2], MAX_PICTURE_BYTES, "oversized_image")
+        return {"bytes": content, "path": None}
 
     def metadata(self, number: int) -> dict[str, Any]:
         """The JSON of a sample."""
@@ -269,6 +269,14 @@ class OpenShard:
             return os.pread(self.file.fileno(), int(size), int(offset))
         except OSError as error:
             raise LeftOutError("unreadable_image") from error
+
+
+def sample_id_of(metadata: dict[str, Any]) -> int:
+    """SAMPLE_ID in the JSON of a sample."""
+    try:
+        return int(metadata["SAMPLE_ID"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise LeftOutError("bad_metadata") from error
 
 
 def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:

@@ -1,0 +1,189 @@
+"""`farl-hf laion-face prepare` and `farl-hf laion-face detect`: what a training on LAION-Face needs."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farl_hf.cli.plain_errors import error_console, plain_errors
+
+__all__ = ["laion_face_app"]
+
+NOT_ALL_DONE = 1  # exit status when a part or shard failed; the others are finished
+
+laion_face_app = typer.Typer(
+    help="LAION-Face: filter LAION-400M's metadata, detect faces in shards.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="local: one after the other, here. ray: on a Ray cluster, or on all cores of this machine."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Address of a running Ray cluster, or auto. Its machines must see the same files."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers on Ray; as many as fit if not given.")]
+
+
+@laion_face_app.command("prepare")
+def prepare(
+    metadata_dir: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LAION_400M_PARQUET_DIR", help="Folder with part-00000-….parquet: LAION-400M's metadata."
+        ),
+    ],
+    ids: Annotated[Path, typer.Option("--ids", help="LAION-Face's list of numbers, laion_face_ids.pth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the filtered metadata.")],
+    parts: Annotated[
+        str, typer.Option("--parts", help="20m: the subset of the paper. all. Or numbers: 0,2,5-8.")
+    ] = "20m",
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
+) -> None:
+    """Filter the metadata of LAION-400M by the numbers of LAION-Face, and print the download command.
+
+    One file per part. Each appears complete or not at all; started again, the command keeps finished ones. What was
+    made of what, and the counts, are in [bold]manifest.json[/bold].
+
+    Rows without a number or without a URL are left out, those without a text are kept; both are counted.
+
+    The exit status is 1 if a part failed, 2 if nothing could be done.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf laion-face prepare laion400m-meta --ids laion_face_ids.pth -o laion_face_meta
+
+    [dim]$[/dim] farl-hf laion-face prepare laion400m-meta --ids laion_face_ids.pth -o meta --parts all --engine ray
+    """
+    with plain_errors():
+        from farl_hf.laion_face import metadata_preparation as preparation
+        from farl_hf.laion_face.id_lists import parse_parts
+        from farl_hf.laion_face.job_engines import Engine
+
+        where = Engine(engine, address, workers)
+        with error_console().status("Reading the list of numbers …"):
+            jobs = preparation.part_jobs(metadata_dir, ids, output, parse_parts(parts))
+        rows = {job["part"]: preparation.num_rows(job) for job in jobs}
+        with job_progress("Filtering", "rows", sum(rows.values())) as advance:
+            outcomes = []
+            for outcome in preparation.prepare_metadata(jobs, where):
+                outcomes.append(outcome)
+                advance(rows[outcome.job["part"]])
+        total = preparation.write_manifest(output)
+        show_parts(outcomes, total, output)
+        done = [outcome.job for outcome in outcomes if outcome.error is None]
+        for command in preparation.download_commands(sorted(done, key=lambda job: job["part"])):
+            print(command)
+    show_failures(outcomes, "source")
+
+
+@laion_face_app.command("detect")
+def detect(
+    shards: Annotated[
+        list[Path], typer.Argument(metavar="SHARDS…", help="Webdataset tar files, or folders with them.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the detections, laion_face/detections.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Name or folder of a RetinaFace checkpoint.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Photos at a time.")] = 16,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Least score; the checkpoint's if not given.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; a GPU if there is one.")] = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
+    gpus_per_worker: Annotated[float, typer.Option(min=0.0, help="GPUs of each worker on Ray, 0.5 for example.")] = 0,
+) -> None:
+    """Detect the faces in webdataset shards: one Parquet file per shard, which the training reads.
+
+    Written to [bold]OUTPUT/FOLDER_OF_SHARD/detections-SHARD.parquet[/bold]: sample_id, box_xyxy, points5_xy, scores,
+    in pixels of the upright picture in the shard. Each file appears complete or not at all; started again, the command
+    keeps those that were made of the same shard with the same detector.
+
+    Pictures and shards that are damaged are counted; nothing of a shard is unpacked.
+
+    The exit status is 1 if a shard failed, 2 if nothing could be done.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf laion-face detect laion_face -o laion_face/detections --model retinaface-mobilenet
+
+    [dim]$[/dim] farl-hf laion-face detect laion_face/split_00000 -o laion_face/detections --engine ray
+    """
+    with plain_errors():
+        from farl_hf.laion_face.job_engines import Engine
+        from farl_hf.laion_face.shard_detection import detect_faces, shard_jobs
+
+        where = Engine(engine, address, workers, gpus_per_worker)
+        if model is not None and Path(model).is_dir():
+            model = str(Path(model).absolute())  # workers have working folders of their own
+        settings = {"model": model, "batch_size": batch_size, "threshold": threshold, "device": device}
+        jobs = shard_jobs(shards, output)
+        outcomes = []
+        with job_progress("Detecting", "shards", len(jobs)) as advance:
+            for outcome in detect_faces(jobs, where, settings):
+                outcomes.append(outcome)
+                advance(1)
+    show_shards(outcomes, output)
+    show_failures(outcomes, "shard")
+
+
+@contextmanager
+def job_progress(what: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the error stream; yields a function that advances it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    with Progress(*columns, console=error_console(), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def show_parts(outcomes: Sequence[Any], total: dict[str, int], output: Path) -> None:
+    """Counts of every part of this run as a table, then those of the folder."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("part", *(name.replace("_", " ") for name in total), "")
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.job["part"]):
+        if outcome.error is None:
+            counts = (f"{outcome.result['counts'][name]:,}" for name in total)
+            table.add_row(str(outcome.job["part"]), *counts, "kept" if outcome.result["kept"] else "")
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print(f"{output}: {total['written']:,} of {total['rows']:,} rows.", markup=False)
+
+
+def show_shards(outcomes: Sequence[Any], output: Path) -> None:
+    """Sums over all shards, and what was left out of them."""
+    from rich.console import Console
+
+    from farl_hf.data.laion_face import counts_in_words
+
+    done = [outcome.result for outcome in outcomes if outcome.error is None]
+    kept = sum(result["kept"] for result in done)
+    counts, left_out = (sum((Counter(result[name]) for result in done), Counter()) for name in ("counts", "left_out"))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{len(done):,} shards in {output}, {kept:,} of them finished before.", markup=False)
+    console.print(f"{counts['samples']:,} photos, {counts['with_faces']:,} with faces, {counts['faces']:,} faces.")
+    console.print(f"Left out: {counts_in_words(left_out)}.", markup=False)
+
+
+def show_failures(outcomes: Sequence[Any], name: str) -> None:
+    """Names what failed, and ends the command with status 1 if anything did."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        error_console().print(f"{outcome.job[name]} failed: {outcome.error}", markup=False)
+    if failed:
+        raise typer.Exit(NOT_ALL_DONE)

@@ -1,0 +1,277 @@
+"""LAION-Face's list of numbers, `laion_face_ids.pth`, as sorted arrays on disk, one per part.
+
+The published file is a pickle of fifty million Python integers: loaded as such they would fill gigabytes. Here the
+pickle is walked through, instruction by instruction; nothing in it is run and no object of its making exists.
+"""
+
+import os
+import pickletools
+import shutil
+import tempfile
+import zipfile
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from farl_hf.conversion.file_hashes import file_sha256
+from farl_hf.data.face_tables import numpy_globals
+from farl_hf.data.recorded_parquet import current_umask
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
+
+__all__ = ["LAION_FACE_20M", "id_arrays", "parse_parts"]
+
+# The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).
+LAION_FACE_20M = (0, 2, 5, 8, 13, 15, 17, 18, 21, 22, 24, 25, 28)
+COLLECTIONS = ("set", "frozenset", "list", "tuple")
+# How pickles of Python 2's time and of today call the module of the built-in types.
+BUILTINS = ("builtins", "__builtin__")
+
+
+class NotIntegersError(ValueError):
+    """A pickle of something else than collections of integers. Never leaves this project."""
+
+
+# What damaged files lead to.
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError, zipfile.BadZipFile)
+
+
+def parse_parts(words: str) -> list[int] | None:
+    """Numbers of parts from `20m`, `all` (None: every part in the list of numbers), or `0,2,5-8`.
+
+    Raises:
+        UnknownNameError: It is none of these.
+    """
+    words = words.strip().lower()
+    if words in ("20m", "all"):
+        return list(LAION_FACE_20M) if words == "20m" else None
+    try:
+        bounds = [[int(number) for number in piece.split("-")] for piece in words.split(",")]
+        parts = sorted({number for first_last in bounds for number in range(first_last[0], first_last[-1] + 1)})
+    except ValueError:
+        parts = []
+    if not parts or any(len(first_last) > 2 for first_last in bounds):
+        raise UnknownNameError(f"There are no parts {words!r}. Give 20m, all, or numbers such as 0,2,5-8.")
+    return parts
+
+
+def id_arrays(path: str | os.PathLike, cache_dir: str | os.PathLike) -> dict[int, Path]:
+    """Files of sorted int64 arrays, by part; made once for a list and found by later calls.
+
+    Args:
+        path (`str`): A `torch.save`d or pickled list (or dict by part) of collections of SAMPLE_IDs: sets, lists or
+            tuples of integers.
+        cache_dir (`str`): Folder for the arrays.
+
+    Raises:
+        InvalidDatasetError: The file is missing, damaged, or holds anything else.
+        DatasetWriteError: The arrays cannot be written.
+    """
+    folder = Path(cache_dir, f"ids-{content_mark(path)}")
+    try:
+        if not folder.is_dir():
+            write_arrays(path, folder)
+        return {int(file.stem.rpartition("_")[2]): file for file in sorted(folder.glob("part_*.npy"))}
+    except OSError as error:
+        raise DatasetWriteError(f"The arrays of numbers {folder} could not be written: {error}.") from error
+
+
+def content_mark(path: str | os.PathLike) -> str:
+    """Changes with the content of a file, wherever it lies."""
+    try:
+        return file_sha256(Path(path))[:16]
+    except OSError as error:
+        raise InvalidDatasetError(
+            f"The list of numbers {path} cannot be read: {error.strerror}. It is laion_face_ids.pth of"
+            " huggingface.co/datasets/FacePerceiver/laion-face."
+        ) from error
+
+
+def write_arrays(path: str | os.PathLike, folder: Path) -> None:
+    """Writes the arrays of a list beside their place, then moves them there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".unfinished", dir=folder.parent)
+    try:
+        for part, numbers in read_parts(path):
+            np.save(Path(unfinished, f"part_{part:05d}.npy"), np.unique(numbers))
+        os.chmod(unfinished, 0o777 & ~current_umask())  # mkdtemp's folders are for their owner alone
+        if not folder.is_dir():  # another process may have been faster
+            os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read_parts(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields parts and their numbers, int64, in the order of the file."""
+    try:
+        parts = load_parts(path)
+        named = list(parts.items() if isinstance(parts, dict) else enumerate(parts))
+        if not named or any(not isinstance(part, int) or part < 0 for part, _ in named):
+            raise ValueError("it is empty, or its parts have no numbers")
+        for part, numbers in named:
+            yield part, as_numbers(numbers)
+    except UNREADABLE as error:
+        raise InvalidDatasetError(
+            f"{path} cannot be read as LAION-Face's list of numbers: {error}. Expected a list with a collection of"
+            " integers per part, as in laion_face_ids.pth."
+        ) from error
+
+
+def load_parts(path: str | os.PathLike) -> list | dict:
+    """Collections, arrays or tensors by part."""
+    try:
+        with open_pickle(path) as stream:
+            content = walk_pickle(stream)
+    except NotIntegersError as more_than_integers:
+        try:  # arrays and tensors lie outside the pickle, or as bytes in it: they may be loaded as they are
+            with torch.serialization.safe_globals(numpy_globals()):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:
+            raise more_than_integers from None
+    return content.others if isinstance(content, Collection) else content
+
+
+def as_numbers(numbers: Any) -> np.ndarray:
+    """The numbers of one part, int64."""
+    if isinstance(numbers, Collection):
+        if numbers.others:
+            raise ValueError("a part holds more than integers")
+        return np.frombuffer(numbers.integers, np.int64)
+    array_of_part = np.asarray(numbers)
+    if array_of_part.ndim != 1 or array_of_part.dtype.kind not in "iu":
+        raise ValueError(f"a part is {array_of_part.dtype} of shape {array_of_part.shape}")
+    return array_of_part.astype(np.int64)
+
+
+def open_pickle(path: str | os.PathLike) -> IO[bytes]:
+    """The pickle inside a file of `torch.save`, or the file itself when it is a plain pickle."""
+    if not zipfile.is_zipfile(path):
+        return open(path, "rb")
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if len(names) != 1:
+            raise ValueError("it is a zip file that torch.save did not write")
+        return archive.open(names[0])
+
+
+class Collection:
+    """Items of a list, set or tuple; almost always integers, which take eight bytes each."""
+
+    def __init__(self, items: list[Any] | tuple[Any, ...] = ()):
+        self.integers, self.others = array("q"), []
+        self.extend(items)
+
+    def extend(self, items: list[Any] | tuple[Any, ...]) -> None:
+        """Takes items over."""
+        try:
+            self.integers.extend(items)
+        except TypeError:  # the items before the first that is no integer have been taken
+            self.others += [item for item in items if not isinstance(item, int)]
+
+
+class Global:
+    """A name that a pickle refers to; only those of collections are allowed."""
+
+    def __init__(self, module_and_name: str):
+        module, _, name = module_and_name.partition(" ")
+        if module not in BUILTINS or name not in COLLECTIONS:
+            raise NotIntegersError(f"it refers to {module}.{name}, which is no collection of integers")
+
+
+def walk_pickle(stream: IO[bytes]) -> Collection | dict:
+    """The content of a pickle of collections of integers, or of a dict of them."""
+    stack: list[Any] = []
+    remembered: dict[int, Global] = {}
+    num_remembered = 0
+    for opcode, argument, _ in pickletools.genops(stream):
+        name = opcode.name
+        if name in INTEGER_CODES:
+            stack.append(argument)
+        elif name in STEPS:
+            STEPS[name](stack)
+        elif name in REMEMBER_CODES:
+            # Of everything that is remembered only the names of types are asked for again.
+            if isinstance(stack[-1], Global):
+                remembered[num_remembered if argument is None else int(argument)] = stack[-1]
+            num_remembered += 1
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(remembered[int(argument)])
+        elif name == "GLOBAL":
+            stack.append(Global(argument))
+        elif name == "STOP":
+            return stack.pop()
+        elif name not in ("PROTO", "FRAME"):
+            raise NotIntegersError(f"it holds more than integers ({name})")
+    raise EOFError("it ends early")
+
+
+def since_mark(stack: list[Any]) -> list[Any]:
+    """Takes the items after the last mark, and the mark, off the stack."""
+    place = len(stack) - 1
+    while stack[place] is not MARK:  # an empty stack ends in an IndexError: the pickle is damaged
+        place -= 1
+    items = stack[place + 1 :]
+    del stack[place:]
+    return items
+
+
+def extend_last(stack: list[Any]) -> None:
+    """Items after the mark go into the collection before it."""
+    items = since_mark(stack)
+    stack[-1].extend(items)
+
+
+def append_last(stack: list[Any]) -> None:
+    """One item goes into the collection before it."""
+    item = stack.pop()
+    stack[-1].extend([item])
+
+
+def make_tuple(count: int) -> Callable[[list[Any]], None]:
+    """A step that makes one collection of the last items."""
+
+    def step(stack: list[Any]) -> None:
+        items = [stack.pop() for _ in range(count)]
+        stack.append(Collection(items[::-1]))
+
+    return step
+
+
+def call_type(stack: list[Any]) -> None:
+    """`set([…])`: the collection stays what it is."""
+    arguments, called = stack.pop(), stack.pop()
+    if not isinstance(called, Global):
+        raise ValueError("it calls what is no type")
+    stack.append(arguments.others[0] if arguments.others else Collection())
+
+
+def set_items(stack: list[Any]) -> None:
+    """Pairs after the mark go into the dict before it."""
+    items = since_mark(stack)
+    stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+
+def set_item(stack: list[Any]) -> None:
+    """One pair goes into the dict before it."""
+    value, key = stack.pop(), stack.pop()
+    stack[-1][key] = value
+
+
+MARK = object()
+INTEGER_CODES = frozenset(("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG"))
+REMEMBER_CODES = ("BINPUT", "LONG_BINPUT", "MEMOIZE")
+STEPS: dict[str, Callable[[list[Any]], None]] = {
+    "MARK": lambda stack: stack.append(MARK),
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE"), lambda stack: stack.append(Collection())),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), extend_last),
+    **dict.fromkeys(("TUPLE", "FROZENSET"), lambda stack: stack.append(Collection(since_mark(stack)))),
+    **{f"TUPLE{count}": make_tuple(count) for count in (1, 2, 3)},
+    "APPEND": append_last,
+    "REDUCE": call_type,
+    "EMPTY_DICT": lambda stack: stack.append({}),
+    "SETITEMS": set_items,
+    "SETITEM": set_item,
+}

@@ -1,0 +1,154 @@
+"""One job per file, here or on a Ray cluster: the same workers, the same files.
+
+A worker is a class: made once per process with `settings`, called with one job at a time. Jobs are independent, leave
+one file each, and find a finished one by themselves; so a job may be tried again wherever a machine was lost.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError
+
+__all__ = ["ENGINES", "Engine", "JobOutcome", "run_jobs"]
+
+ENGINES = ("local", "ray")
+Worker = Callable[..., Callable[[dict[str, Any]], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where jobs run.
+
+    Args:
+        name (`str`, *optional*, defaults to `"local"`): One of `ENGINES`.
+        address (`str`, *optional*): Of a running Ray cluster, or `auto`; a cluster of this machine is started if not
+            given.
+        num_workers (`int`, *optional*): Workers on Ray; by default as many as CPUs (or GPUs) allow.
+        gpus_per_worker (`float`, *optional*, defaults to 0): GPUs of each worker on Ray.
+    """
+
+    name: str = "local"
+    address: str | None = None
+    num_workers: int | None = None
+    gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise UnknownNameError(f"There is no engine {self.name!r}. Known: {', '.join(ENGINES)}.")
+        if self.name == "local" and self.address is not None:
+            raise UnknownNameError("An address is that of a Ray cluster; add --engine ray, or leave the address out.")
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What became of one job.
+
+    Args:
+        job (`dict`): The job.
+        result (`dict`): What its worker answered; empty if it failed.
+        error (`str`, *optional*): Why it failed.
+    """
+
+    job: dict[str, Any]
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+def run_jobs(
+    worker: Worker, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], engine: Engine
+) -> Iterator[JobOutcome]:
+    """Yields the outcome of every job as it comes; a job that fails does not stop the others.
+
+    Args:
+        worker (class): Made with `settings` as keyword arguments, called with a job, answers with plain values.
+        settings (`dict`): Plain values.
+        jobs (`list[dict[str, Any]]`): Plain values.
+        engine ([`Engine`]): Where.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        FaRLError: The worker could not be made.
+    """
+    if not jobs:
+        return
+    if engine.name == "local":
+        tried = TriedWorker(worker, settings)
+        yield from (as_outcome(tried({"job": json.dumps(job)})) for job in jobs)
+    else:
+        yield from run_on_ray(worker, settings, jobs, engine)
+
+
+class TriedWorker:
+    """A worker whose jobs and answers are JSON, errors that the user can mend among them.
+
+    Args:
+        worker (class): Its class.
+        settings (`dict`): Its keyword arguments.
+    """
+
+    def __init__(self, worker: Worker, settings: dict[str, Any]):
+        self.work = worker(**settings)
+
+    def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        """The row with `answer`."""
+        try:
+            answer = {"result": self.work(json.loads(row["job"]))}
+        except FaRLError as error:
+            answer = {"error": str(error)}
+        return {"job": row["job"], "answer": json.dumps(answer)}
+
+
+def as_outcome(row: dict[str, str]) -> JobOutcome:
+    """The outcome in an answered row."""
+    return JobOutcome(json.loads(row["job"]), **json.loads(row["answer"]))
+
+
+def run_on_ray(
+    worker: Worker, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], engine: Engine
+) -> Iterator[JobOutcome]:
+    """Jobs as rows of a Ray data set, mapped by a pool of actors that each hold one worker."""
+    ray = imported_ray()
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(address=engine.address, include_dashboard=False, log_to_driver=False, logging_level="error")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UnknownNameError(f"There is no Ray cluster at {engine.address}: {error}") from error
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        rows = [{"job": json.dumps(job)} for job in jobs]
+        answered = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            TriedWorker,
+            fn_constructor_args=(worker, settings),
+            compute=ray.data.ActorPoolStrategy(size=pool_size(ray, len(rows), engine)),
+            num_gpus=engine.gpus_per_worker or None,
+        )
+        yield from (as_outcome(row) for row in answered.iter_rows())
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def imported_ray() -> Any:
+    """The module `ray`, with `ray.data`."""
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError('The engine ray needs the `ray` package: pip install "farl-hf[ray]".') from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
+
+
+def pool_size(ray: Any, num_jobs: int, engine: Engine) -> int:
+    """Workers that fit on the cluster, no more than jobs."""
+    there = ray.cluster_resources()
+    room = int(there.get("CPU", 1))
+    if engine.gpus_per_worker:
+        room = int(there.get("GPU", 0) / engine.gpus_per_worker)
+    if room < 1:
+        raise UnknownNameError("The Ray cluster has no GPU; leave out --gpus-per-worker, or add machines with GPUs.")
+    return max(1, min(num_jobs, room, engine.num_workers or room))

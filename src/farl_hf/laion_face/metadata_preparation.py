@@ -1,0 +1,161 @@
+"""`farl-hf laion-face prepare`: which parts there are, one job each, a manifest, the download command."""
+
+import json
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from farl_hf.data.recorded_parquet import read_record
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError
+from farl_hf.laion_face.id_lists import id_arrays
+from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
+from farl_hf.laion_face.metadata_filtering import COUNTS, filter_metadata, finished_counts, open_parquet
+
+__all__ = ["MANIFEST", "download_commands", "num_rows", "part_jobs", "prepare_metadata", "write_manifest"]
+
+MANIFEST = "manifest.json"
+SOURCE_PATTERN = "part-*.parquet"
+OUTPUT_NAME = "laion_face_part_{}.parquet"
+EXTRA_COLUMNS = ("NSFW", "similarity", "LICENSE", "SAMPLE_ID")
+
+
+class PartFilter:
+    """A worker of `run_jobs`: filters one part, or finds that this was done."""
+
+    def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Counts of the part, and whether it was finished before."""
+        files = job["source"], job["ids"], job["output"]
+        counts = finished_counts(*files)
+        if counts is not None:
+            return {"counts": counts, "kept": True}
+        return {"counts": filter_metadata(*files), "kept": False}
+
+
+def part_jobs(
+    metadata_dir: str | os.PathLike, ids: str | os.PathLike, output: str | os.PathLike, parts: Sequence[int] | None
+) -> list[dict[str, Any]]:
+    """One job per part: its source, its numbers, its output.
+
+    Args:
+        metadata_dir (`str`): Folder with LAION-400M's `part-00000-….parquet` and the like.
+        ids (`str`): `laion_face_ids.pth`.
+        output (`str`): Folder for the results; the arrays of numbers go there too.
+        parts (`list[int]`, *optional*): Which; all in the list of numbers if not given.
+
+    Raises:
+        InvalidDatasetError: A part is in neither or only in one of the two; the list of numbers cannot be read.
+        DatasetWriteError: The output cannot be written.
+    """
+    folder, output = Path(metadata_dir).expanduser().absolute(), Path(output).expanduser().absolute()
+    sources = numbered_sources(folder)
+    arrays = id_arrays(Path(ids).expanduser(), output)
+    wanted = sorted(arrays) if parts is None else parts
+    unlisted = [part for part in wanted if part not in arrays]
+    if unlisted:
+        raise InvalidDatasetError(f"{ids} has no part {in_words(unlisted)}; it has {in_words(sorted(arrays))}.")
+    missing = [part for part in wanted if part not in sources]
+    if missing:
+        raise InvalidDatasetError(
+            f"{folder} lacks part {in_words(missing)}; expected files named part-{missing[0]:05d}-….parquet, as"
+            " LAION-400M's metadata is published. --parts chooses others."
+        )
+    return [
+        {
+            "part": part,
+            "source": str(sources[part]),
+            "ids": str(arrays[part]),
+            "output": str(output / OUTPUT_NAME.format(f"{part:05d}")),
+        }
+        for part in wanted
+    ]
+
+
+def numbered_sources(folder: Path) -> dict[int, Path]:
+    """Parquet files of a folder by the number of their part."""
+    numbered: dict[int, Path] = {}
+    for path in sorted(folder.glob(SOURCE_PATTERN)):
+        found = re.match(r"part-(\d+)\b", path.name)
+        if found and int(found[1]) in numbered:
+            raise InvalidDatasetError(f"{numbered[int(found[1])]} and {path} are both part {int(found[1])}; keep one.")
+        if found:
+            numbered[int(found[1])] = path
+    if not numbered:
+        raise InvalidDatasetError(
+            f"{folder} holds no files named part-00000-….parquet; expected the metadata of LAION-400M."
+        )
+    return numbered
+
+
+def in_words(parts: Sequence[int]) -> str:
+    """Numbers with commas."""
+    return ", ".join(map(str, parts))
+
+
+def num_rows(job: dict[str, Any]) -> int:
+    """Rows that a part's source has by its footer; 0 if it cannot be read."""
+    try:
+        with open_parquet(job["source"]) as source:
+            return source.metadata.num_rows
+    except InvalidDatasetError:
+        return 0
+
+
+def prepare_metadata(jobs: Sequence[dict[str, Any]], engine: Engine) -> Iterator[JobOutcome]:
+    """Yields the outcome of every part; finished parts are kept.
+
+    Args:
+        jobs (`list`): From `part_jobs`.
+        engine ([`Engine`]): Where.
+    """
+    yield from run_jobs(PartFilter, {}, jobs, engine)
+
+
+def write_manifest(output: str | os.PathLike) -> dict[str, int]:
+    """Writes which parts lie in a folder, of what each was made, and the counts; returns their totals.
+
+    The parts say so in their footers, those of earlier runs too.
+
+    Raises:
+        DatasetWriteError: It cannot be written.
+    """
+    folder = Path(output).expanduser()
+    parts = {path.name: read_record(path) for path in sorted(folder.glob(OUTPUT_NAME.format("*")))}
+    total = sum((Counter(record["counts"]) for record in parts.values()), Counter())
+    manifest = {"parts": parts, "total": {name: total[name] for name in COUNTS}}
+    path = folder / MANIFEST
+    unfinished = path.with_name(f".{MANIFEST}.unfinished")
+    try:
+        unfinished.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise DatasetWriteError(f"{path} could not be written: {error}.") from error
+    return manifest["total"]
+
+
+def download_commands(jobs: Sequence[dict[str, Any]], folder: str = "laion_face") -> list[str]:
+    """The img2dataset command of every part, with the flags of LAION-Face's `download.sh`.
+
+    Columns that the metadata lacks are not asked for.
+    """
+    commands = []
+    for job in jobs:
+        with open_parquet(job["output"]) as written:
+            extra = [name for name in EXTRA_COLUMNS if name in written.schema_arrow.names]
+        words = {
+            "--url_list": job["output"],
+            "--input_format": "parquet",
+            "--url_col": "URL",
+            "--caption_col": "TEXT",
+            "--output_format": "webdataset",
+            "--output_folder": f"{folder}/split_{job['part']:05d}",
+            "--processes_count": "16",
+            "--thread_count": "128",
+            "--resize_mode": "no",
+            "--save_additional_columns": json.dumps(extra),
+        }
+        commands.append(" ".join(["img2dataset", *(f"{name} {shlex.quote(word)}" for name, word in words.items())]))
+    return commands

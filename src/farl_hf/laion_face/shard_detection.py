@@ -1,0 +1,204 @@
+"""`farl-hf laion-face detect`: faces in webdataset shards, one file of detections per shard."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from transformers import pipeline
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.conversion.file_hashes import file_sha256
+from farl_hf.data.face_detections import detections_path, write_detections
+from farl_hf.data.laion_face import LeftOutError, OpenShard, Shard, sample_id_of
+from farl_hf.data.recorded_parquet import read_record
+from farl_hf.data.scaled_decoding import OversizedPhotoError, open_photo
+from farl_hf.errors import InvalidDatasetError, UnknownNameError, UnreadablePhotoError, UnsuitableModelError
+from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
+from farl_hf.results import Faces
+
+__all__ = ["ShardDetector", "detect_faces", "shard_jobs"]
+
+DETECTION = "face-detection"
+# A batch holds decoded photos: half a gigabyte at most, whatever the shard says.
+MAX_BATCH_PIXELS = 2**27
+
+
+class ShardDetector:
+    """A worker of `run_jobs`: detects the faces of one shard, or finds that this was done.
+
+    Args:
+        model (`str`, *optional*): Name or folder of a checkpoint; the default detector if not given.
+        batch_size (`int`, *optional*, defaults to 16): Photos at a time. Those of one input size share a forward pass.
+        threshold (`float`, *optional*): Least score; the checkpoint's own if not given.
+        device (`str`, *optional*): Where the network runs; a GPU if there is one.
+
+    Raises:
+        UnknownNameError, NotDownloadedError, NotACheckpointError: There is no such checkpoint.
+        UnsuitableModelError: It finds no faces.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        batch_size: int = 16,
+        threshold: float | None = None,
+        device: str | None = None,
+    ):
+        folder = checkpoint(model or DEFAULT_CHECKPOINTS[DETECTION])
+        require_detector(folder)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self.find_faces = pipeline(DETECTION, model=str(folder), device=device)
+        except (RuntimeError, AssertionError) as error:  # PyTorch's words for devices that do not exist
+            raise UnknownNameError(f"The detector cannot run on the device {device!r}: {error}") from error
+        self.batch_size = batch_size
+        self.options = {} if threshold is None else {"threshold": threshold}
+        settings = (folder / "preprocessor_config.json").read_text(encoding="utf-8")
+        self.detector = {
+            "weights": file_sha256(folder / "model.safetensors"),
+            "settings": json.loads(settings),
+            **self.options,
+        }
+
+    def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Counts of the shard, what was left out of it, and whether it was finished before."""
+        origin = {"shard": Path(job["shard"]).name, "bytes": shard_size(job["shard"]), "detector": self.detector}
+        record = read_record(job["output"])
+        if record is not None and record.get("origin") == origin:
+            return {"counts": record["counts"], "left_out": record["left_out"], "kept": True}
+        counts, left_out = Counter(samples=0, with_faces=0, faces=0), Counter()
+        record = {"origin": origin, "counts": counts, "left_out": left_out}
+        write_detections(job["output"], self.detected_samples(job["shard"], counts, left_out), record)
+        return {"counts": counts, "left_out": left_out, "kept": False}
+
+    def detected_samples(self, shard: str, counts: Counter, left_out: Counter) -> Iterator[tuple[int, Faces]]:
+        """Yields SAMPLE_IDs and faces; `counts` and `left_out` take note of what is in the shard."""
+        for sample_ids, photos in photo_batches(shard, self.batch_size, left_out):
+            answers = self.find_faces(photos, batch_size=len(photos), **self.options)
+            for sample_id, answer in zip(sample_ids, answers, strict=True):
+                faces = faces_of_answer(answer)
+                counts.update(samples=1, with_faces=int(len(faces) > 0), faces=len(faces))
+                yield sample_id, faces
+
+
+def require_detector(folder: Path) -> None:
+    """Refuses checkpoints of other tasks before they are loaded."""
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != "retinaface" or not (folder / "model.safetensors").is_file():
+        raise UnsuitableModelError(
+            f"The checkpoint {folder} ({kind}) finds no faces; give a RetinaFace checkpoint with safetensors weights,"
+            " retinaface-tiny for example."
+        )
+
+
+def shard_size(path: str | os.PathLike) -> int:
+    """Bytes of a shard.
+
+    Raises:
+        InvalidDatasetError: It cannot be opened.
+    """
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        raise InvalidDatasetError(f"The shard {path} cannot be read: {error.strerror}.") from error
+
+
+def faces_of_answer(answer: list[dict[str, Any]]) -> Faces:
+    """The faces of one photo, five points each; boxes without an area are no faces."""
+    sides = ((face["box"], face) for face in answer)
+    kept = [face for box, face in sides if box["xmax"] > box["xmin"] and box["ymax"] > box["ymin"]]
+    return Faces.from_pipeline(kept) if kept else Faces([], [], np.zeros((0, 5, 2)))
+
+
+def photo_batches(shard: str, batch_size: int, left_out: Counter) -> Iterator[tuple[list[int], list[PIL.Image.Image]]]:
+    """Yields SAMPLE_IDs and upright photos of a shard, as many as fit into a batch.
+
+    Of a SAMPLE_ID that comes twice each is a sample: the training stream takes the first.
+    """
+    opened = OpenShard(Shard(shard), None)
+    left_out.update(opened.left_out)
+    sample_ids, photos, num_pixels = [], [], 0
+    try:
+        for number in range(len(opened)):
+            try:
+                sample_id, photo = sample_id_of(opened.metadata(number)), decoded(opened.picture(number))
+            except LeftOutError as error:
+                left_out[error.reason] += 1
+                continue
+            if photos and (len(photos) == batch_size or num_pixels + photo.width * photo.height > MAX_BATCH_PIXELS):
+                yield sample_ids, photos
+                sample_ids, photos, num_pixels = [], [], 0
+            sample_ids.append(sample_id)
+            photos.append(photo)
+            num_pixels += photo.width * photo.height
+        if photos:
+            yield sample_ids, photos
+    finally:
+        opened.close()
+
+
+def decoded(picture: dict[str, Any]) -> PIL.Image.Image:
+    """The upright photo of a sample, in full: faces are in its pixels, as the training stream has them.
+
+    Raises:
+        LeftOutError: It is damaged, or its header promises more pixels than any photo has.
+    """
+    try:
+        return PIL.Image.fromarray(open_photo(picture).decode(1.0)[0])
+    except OversizedPhotoError as error:
+        raise LeftOutError("oversized_image") from error
+    except UnreadablePhotoError as error:
+        raise LeftOutError("unreadable_image") from error
+
+
+def shard_jobs(shards: Sequence[str | os.PathLike], output: str | os.PathLike) -> list[dict[str, Any]]:
+    """One job per shard: the shard and its output.
+
+    Args:
+        shards: Tar files, or folders with tar files in them or in their folders.
+        output (`str`): Folder of the detections.
+
+    Raises:
+        InvalidDatasetError: A folder holds no shards, a file is missing, or two shards would share one output.
+    """
+    jobs: dict[str, dict[str, Any]] = {}
+    for tar in (tar for given in shards for tar in tars_of(Path(given).expanduser())):
+        path = str(detections_path(Path(output).expanduser().absolute(), tar))
+        job = jobs.setdefault(path, {"shard": str(tar.absolute()), "output": path})
+        if job["shard"] != str(tar.absolute()):
+            raise InvalidDatasetError(
+                f"{job['shard']} and {tar} have folder and name in common, so their detections would too; run the"
+                " command once for each, with an output of its own."
+            )
+    return list(jobs.values())
+
+
+def tars_of(path: Path) -> list[Path]:
+    """The shards that a file or folder stands for."""
+    if not path.exists():
+        raise InvalidDatasetError(f"The shard {path} does not exist.")
+    if not path.is_dir():
+        return [path]
+    tars = sorted([*path.glob("*.tar"), *path.glob("*/*.tar")])
+    if not tars:
+        raise InvalidDatasetError(f"The folder {path} holds no shards; expected *.tar or split_*/*.tar.")
+    return tars
+
+
+def detect_faces(
+    jobs: Sequence[dict[str, Any]], engine: Engine, settings: dict[str, Any] | None = None
+) -> Iterator[JobOutcome]:
+    """Yields the outcome of every shard; finished shards are kept.
+
+    Args:
+        jobs (`list`): From `shard_jobs`.
+        engine ([`Engine`]): Where.
+        settings (`dict`, *optional*): Arguments of [`ShardDetector`].
+    """
+    yield from run_jobs(ShardDetector, settings or {}, jobs, engine)
