@@ -13,13 +13,14 @@ from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_
 from farl_hf.conversion.clip_folder import has_vocabulary
 from farl_hf.conversion.key_rules import check_completeness
 from farl_hf.conversion.model_card import render_model_card
-from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise_kind
+from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise_kind, with_trained_kind
 from farl_hf.conversion.output_labels import label_names
 from farl_hf.conversion.processor_settings import face_processor_settings
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.safetensors_writing import write_safetensors
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
 from farl_hf.errors import ConversionError
+from farl_hf.labels.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from farl_hf.conversion.parity import StageDifference
@@ -33,7 +34,8 @@ class ConversionReport:
 
     Args:
         output (`Path`): The checkpoint folder.
-        kind (`str`): `"two_towers"`, `"parser"`, `"aligner"`, `"attributes"` or `"detector"`.
+        kind (`str`): `"two_towers"`, `"parser"`, `"aligner"`, `"attributes"`,
+            `"detector"` or `"encoder"`.
         name (`str`, *optional*): The released name that was asked for.
         model_class (`str`): The class that loads it.
         num_parameters (`int`): Values stored, running statistics included.
@@ -99,6 +101,8 @@ def convert_checkpoint(
     check_output_folder(output, overwrite)
     tell(f"Reading {source.name}")
     weights, kind = _recognised(read_source(source))
+    if check and kind.name == "encoder":
+        raise ConversionError(f"The source is {kind.described}; --check compares with code of FaRL and facer only.")
     converted = _convert(weights, kind, released, name)
     tell("Computing the checksum")
     source_file = describe_source(source)
@@ -130,7 +134,7 @@ def _recognised(weights: SourceWeights) -> tuple[SourceWeights, ModelKind]:
     """The weights without what a wrapper puts before every name, and their kind."""
     kind, prefix = recognise_kind(weights.tensors)
     tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items()}
-    return replace(weights, tensors=tensors), kind
+    return replace(weights, tensors=tensors), with_trained_kind(kind, tensors)
 
 
 def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | None, name: str | None) -> _Converted:
@@ -172,7 +176,7 @@ def _in_one_precision(tensors):
 
 
 def _outputs(kind, config):
-    if kind.name == "two_towers":
+    if kind.name in ("two_towers", "encoder"):
         return 0
     return config.body if kind.name == "detector" else config.num_labels
 
@@ -214,8 +218,10 @@ def _make_processor(kind, config, outputs, source_shape):
     if kind.name == "detector":
         return RetinaFaceImageProcessor()
     official_training = source_shape == "training_states"
-    size = config.vision_config.image_size
-    return FaRLImageProcessor(**face_processor_settings(kind.name, outputs, size, official_training))
+    settings = face_processor_settings(kind.name, outputs, config.input_side, official_training)
+    backbone = BACKBONES[kind.backbone]
+    normalisation = {"image_mean": list(backbone.image_mean), "image_std": list(backbone.image_std)}
+    return FaRLImageProcessor(**settings, **normalisation)
 
 
 def _write_model(folder, converted):

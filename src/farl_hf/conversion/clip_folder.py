@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
 from farl_hf.errors import ConversionError
 
-__all__ = ["has_vocabulary", "read_clip_folder", "weights_file"]
+__all__ = ["has_vocabulary", "read_clip_folder", "read_safetensors", "weights_file"]
 
 _VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 _WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -52,7 +52,17 @@ def read_clip_folder(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         raise ConversionError(f"{folder} holds a model of type {settings.get('model_type')!r}, expected 'clip'.")
     if path.suffix == ".bin":
         return find_state_dict(load_pickled_tensors(path, path.name), path.name)[0], settings
+    return read_safetensors(path), settings
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """
+    The tensors of a safetensors file.
+
+    Raises:
+        ConversionError: It is damaged.
+    """
     try:
-        return load_file(path), settings
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ConversionError(f"{path} is damaged ({error}); download it again.") from error

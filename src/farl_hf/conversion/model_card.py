@@ -13,6 +13,7 @@ _PIPELINE_TAGS = {
     "aligner": "keypoint-detection",
     "attributes": "image-classification",
     "detector": "object-detection",
+    "encoder": "image-feature-extraction",
 }
 _TASK_TAGS = {
     "two_towers": "clip",
@@ -20,6 +21,7 @@ _TASK_TAGS = {
     "aligner": "face-landmarks",
     "attributes": "face-attributes",
     "detector": "face-detection",
+    "encoder": "backbone",
 }
 _USES = {
     "two_towers": "Features of faces for training heads, and similarities of faces and texts.",
@@ -27,6 +29,7 @@ _USES = {
     "aligner": "Finding the landmarks of a face in a photo, for alignment, drawing and measuring.",
     "attributes": "Describing photos in bulk, and as a baseline for research on attributes.",
     "detector": "Finding faces in photos, with the five points that the FaRL models align by.",
+    "encoder": "A backbone to train the heads of FaRL on, for comparison with FaRL's own.",
 }
 _LIMITS = {
     "two_towers": "Trained on pairs from the web: it repeats their prejudices. Input is an aligned face, not a scene.",
@@ -35,11 +38,16 @@ _LIMITS = {
     "attributes": "The labels are opinions of annotators about celebrities ('attractive', 'young', 'male'); they are "
     "neither facts about a person nor balanced over groups.",
     "detector": "Small, blurred and covered faces are missed; things that look like faces are found.",
+    "encoder": "Features only; a head must be trained before it says anything about a face.",
 }
 _PIPELINE_EXAMPLE = 'from transformers import pipeline\n\nfaces = pipeline("{task}", model="{name}")("photo.jpg")'
 _MODEL_EXAMPLE = (
     "from transformers import AutoModel, AutoProcessor\n\n"
     'model = AutoModel.from_pretrained("{name}")\nprocessor = AutoProcessor.from_pretrained("{name}")'
+)
+_ENCODER_EXAMPLE = (
+    "from farl_hf import FaRLFeatureMaps, FaRLImageProcessor\n\n"
+    'model = FaRLFeatureMaps.from_pretrained("{name}")\nprocessor = FaRLImageProcessor.from_pretrained("{name}")'
 )
 _FARL_CITATION = """@inproceedings{zheng2022farl,
   title = {General Facial Representation Learning in a Visual-Linguistic Manner},
@@ -101,6 +109,8 @@ def _front_matter(kind, released):
 def _example(kind, name):
     if kind == "two_towers":
         return _MODEL_EXAMPLE.format(name=name)
+    if kind == "encoder":
+        return _ENCODER_EXAMPLE.format(name=name)
     return _PIPELINE_EXAMPLE.format(task=_TASK_TAGS[kind], name=name)
 
 

@@ -1,12 +1,27 @@
 """The kinds of source that are known: how to tell them, where their weights go, which model they become."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from farl_hf.conversion.attribute_keys import ATTRIBUTE_DROPS, ATTRIBUTE_RULES
+from farl_hf.conversion.backbone_keys import (
+    BEIT_DROPS,
+    BEIT_RULES,
+    FACE_TRANSFORMER_DROPS,
+    FACE_TRANSFORMER_RULES,
+    MOCO_DROPS,
+    MOCO_RULES,
+    TIMM_DROPS,
+    TIMM_RULES,
+    beit_config,
+    deit_config,
+    face_transformer_config,
+    has_fixed_positions,
+    vit_config,
+)
 from farl_hf.conversion.clip_keys import HF_CLIP_DROPS, HF_CLIP_RULES, TWO_TOWER_DROPS, TWO_TOWER_RULES
 from farl_hf.conversion.configs_from_shapes import detector_config, face_task_config, two_tower_config
 from farl_hf.conversion.dense_keys import DENSE_DROPS, DENSE_RULES
@@ -14,7 +29,7 @@ from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, nam
 from farl_hf.conversion.retinaface_keys import rename_retinaface_key
 from farl_hf.errors import ConversionError, NotACheckpointError
 
-__all__ = ["MODEL_KINDS", "ModelKind", "convert_tensors", "recognise_kind"]
+__all__ = ["MODEL_KINDS", "ModelKind", "convert_tensors", "recognise_kind", "with_trained_kind"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class ModelKind:
         model_class (`str`): Name in `farl_hf.modeling`.
         make_config (`Callable`): From converted tensors and a folder's settings to the configuration.
         rules, drops: See [`KeyRule`] and [`DropRule`]; none for RetinaFace, which has `rename_retinaface_key`.
+        backbone (`str`): Row of `farl_hf.labels.backbones`, which tells mean and standard deviation of its pictures.
     """
 
     name: str
@@ -37,6 +53,11 @@ class ModelKind:
     make_config: Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], Any]
     rules: tuple[KeyRule, ...] = ()
     drops: tuple[DropRule, ...] = ()
+    backbone: str = "farl"
+
+
+def _encoder(backbone, described, signature, make_config, rules, drops):
+    return ModelKind("encoder", described, signature, "FaRLFeatureMaps", make_config, rules, drops, backbone)
 
 
 MODEL_KINDS = (
@@ -92,6 +113,54 @@ MODEL_KINDS = (
         "RetinaFaceForFaceDetection",
         detector_config,
     ),
+    _encoder(
+        "face_transformer",
+        "a Face Transformer",
+        ("patch_to_embedding.weight", "transformer.layers.0.0.fn.fn.to_qkv.weight"),
+        face_transformer_config,
+        FACE_TRANSFORMER_RULES,
+        FACE_TRANSFORMER_DROPS,
+    ),
+    _encoder(
+        "mocov3",
+        "a MoCo v3 checkpoint",
+        ("module.base_encoder.cls_token", "module.base_encoder.pos_embed"),
+        vit_config,
+        MOCO_RULES,
+        MOCO_DROPS,
+    ),
+    _encoder(
+        "beit",
+        "a BEiT",
+        ("cls_token", "patch_embed.proj.weight", "rel_pos_bias.relative_position_bias_table"),
+        beit_config,
+        BEIT_RULES,
+        BEIT_DROPS,
+    ),
+    _encoder(
+        "beit",
+        "a fine-tuned BEiT",
+        ("cls_token", "patch_embed.proj.weight", "blocks.0.attn.relative_position_bias_table"),
+        beit_config,
+        BEIT_RULES,
+        BEIT_DROPS,
+    ),
+    _encoder(
+        "deit",
+        "a distilled DeiT",
+        ("dist_token", "pos_embed", "patch_embed.proj.weight"),
+        deit_config,
+        TIMM_RULES,
+        TIMM_DROPS,
+    ),
+    _encoder(
+        "vit",
+        "a ViT of timm or AugReg",
+        ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+        vit_config,
+        TIMM_RULES,
+        TIMM_DROPS,
+    ),
 )
 
 
@@ -112,6 +181,12 @@ def recognise_kind(names: Iterable[str]) -> tuple[ModelKind, str]:
         prefix = _longer_prefix(names, prefix)
     known = ", ".join(dict.fromkeys(kind.described for kind in MODEL_KINDS))
     raise ConversionError(f"No known model has the tensors {name_some(sorted(names))}. Known are: {known}.")
+
+
+def with_trained_kind(kind: ModelKind, tensors: Mapping[str, torch.Tensor]) -> ModelKind:
+    """The kind, with the backbone told by values where names do not: MoCo v3's ViT, once its prefix is taken off."""
+    is_moco = kind.backbone == "vit" and has_fixed_positions(tensors)
+    return replace(kind, backbone="mocov3", described="a converted MoCo v3") if is_moco else kind
 
 
 def _longer_prefix(names, prefix):

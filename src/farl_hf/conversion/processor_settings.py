@@ -26,6 +26,7 @@ _ATTRIBUTES = {
 _RELEASED = {
     # The template of pre-training is not published; the supplement ties that of the attributes to it (section 6).
     ("two_towers", None): _ATTRIBUTES,
+    ("encoder", None): _ATTRIBUTES,  # a head that is trained on it brings its own frame
     ("parser", 19): {"alignment": "ffhq_square", "box_scale": 0.58, **_PARSER_OUTPUT},
     ("parser", None): {**_TEMPLATE, "warp_factor": 0.8, **_PARSER_OUTPUT},
     ("aligner", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},

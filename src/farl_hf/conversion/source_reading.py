@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from farl_hf.conversion.clip_folder import read_clip_folder, weights_file
+from farl_hf.conversion.augreg_arrays import is_npz, read_npz, with_timm_names
+from farl_hf.conversion.clip_folder import read_clip_folder, read_safetensors, weights_file
 from farl_hf.conversion.file_hashes import file_sha256
 from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
 from farl_hf.conversion.torchscript_archive import is_torchscript, open_extra_file, read_torchscript
@@ -35,7 +36,8 @@ class SourceWeights:
 
     Args:
         tensors (`dict[str, torch.Tensor]`): As the source names them.
-        shape (`str`): `"torch_file"`, `"training_states"`, `"torchscript"` or `"clip_folder"`.
+        shape (`str`): `"torch_file"`, `"training_states"`, `"torchscript"`, `"arrays"`, `"safetensors"` or
+            `"clip_folder"`.
         settings (`dict`): `config.json` of a CLIP folder.
     """
 
@@ -55,7 +57,8 @@ def read_source(source: Path) -> SourceWeights:
     Read the weights of a file or folder.
 
     Args:
-        source (`Path`): A file of `torch.save` (zip or legacy), a TorchScript archive or a CLIP folder.
+        source (`Path`): A file of `torch.save` (zip or legacy), a TorchScript archive, a `.npz` of AugReg, a
+            `.safetensors` file or a CLIP folder.
 
     Raises:
         ConversionError: It is none of these, damaged, or would need code to be read; the message says which.
@@ -69,6 +72,10 @@ def read_source(source: Path) -> SourceWeights:
         _check_zip(source)
         if is_torchscript(source):
             return SourceWeights(_read_archive(source), "torchscript")
+        if is_npz(source):
+            return SourceWeights(with_timm_names(read_npz(source)), "arrays")
+    if _is_safetensors(source):
+        return SourceWeights(read_safetensors(source), "safetensors")
     tensors, place = find_state_dict(load_pickled_tensors(source, source.name), source.name)
     return SourceWeights(tensors, "training_states" if "networks" in place else "torch_file")
 
@@ -84,6 +91,12 @@ def _is_zip(path):
             f"{path.stat().st_size} bytes. Download it again."
         )
     return start == _ZIP_START
+
+
+def _is_safetensors(path):
+    """Eight bytes that count the header, then the header, which is JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _check_zip(path):

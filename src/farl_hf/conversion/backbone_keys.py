@@ -1,0 +1,168 @@
+"""Names of the other encoders that the paper compares, to ours, and their configurations.
+
+Sources: facebookresearch/moco-v3 `convert_to_deit.py`; facebookresearch/deit `models.py`; microsoft/unilm
+`beit/modeling_finetune.py` and `modeling_pretrain.py`; zhongyy/Face-Transformer `vit_face.py`. The first three are
+named as timm's models, which compute them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from farl_hf.conversion.key_rules import DropRule, KeyRule
+from farl_hf.errors import ConversionError
+
+__all__ = [
+    "BEIT_DROPS",
+    "BEIT_RULES",
+    "FACE_TRANSFORMER_DROPS",
+    "FACE_TRANSFORMER_RULES",
+    "MOCO_DROPS",
+    "MOCO_RULES",
+    "TIMM_DROPS",
+    "TIMM_RULES",
+    "beit_config",
+    "deit_config",
+    "face_transformer_config",
+    "has_fixed_positions",
+    "vit_config",
+]
+
+_HEAD_CHANNELS = 64
+_MODEL = "vision_model.model."
+_AFTER_BLOCKS = "what follows the last block; the heads read raw block outputs"
+_PARTS = r"((?:cls_token|dist_token|pos_embed|patch_embed\.proj\.\w+|blocks\.(?!.*relative_position).+))"
+
+TIMM_RULES = (KeyRule(_PARTS, (rf"{_MODEL}\1",)),)
+TIMM_DROPS = (DropRule(r"(norm|fc_norm|head|head_dist|pre_logits)\..+", _AFTER_BLOCKS),)
+
+MOCO_RULES = (KeyRule(rf"module\.base_encoder\.{_PARTS}", (rf"{_MODEL}\1",)),)
+MOCO_DROPS = (
+    DropRule(r"module\.base_encoder\.(norm|head)\..+", _AFTER_BLOCKS),
+    DropRule(r"module\.(momentum_encoder|predictor)\..+", "the second encoder and the predictor of pre-training"),
+)
+
+BEIT_RULES = (
+    KeyRule(r"rel_pos_bias\.relative_position_bias_table", ("vision_model.biases.0.table",)),
+    KeyRule(r"blocks\.(\d+)\.attn\.relative_position_bias_table", (r"vision_model.biases.\1.table",)),
+    *TIMM_RULES,
+)
+BEIT_DROPS = (
+    DropRule(r".*relative_position_index", "a table of indices, which the size of the grid gives"),
+    DropRule(r"mask_token|lm_head\..+", "masked image modelling"),
+    *TIMM_DROPS,
+)
+
+
+def _as_convolution(weight_CN):
+    """Weights over a flattened patch in the order (row, column, channel) as a convolution's."""
+    side = round((weight_CN.shape[1] / 3) ** 0.5)
+    return weight_CN.reshape(-1, side, side, 3).permute(0, 3, 1, 2)
+
+
+_FACE_BLOCK = r"transformer\.layers\.(\d+)\."
+_FACE_LAYER = r"vision_model.layers.\1."
+FACE_TRANSFORMER_RULES = (
+    KeyRule("pos_embedding", ("vision_model.position_embedding",)),
+    KeyRule("cls_token", ("vision_model.class_embedding",)),
+    KeyRule(r"patch_to_embedding\.weight", ("vision_model.patch_embedding.weight",), _as_convolution),
+    KeyRule(r"patch_to_embedding\.bias", ("vision_model.patch_embedding.bias",)),
+    KeyRule(
+        rf"{_FACE_BLOCK}0\.fn\.fn\.to_qkv\.weight",
+        tuple(f"{_FACE_LAYER}self_attn.{part}_proj.weight" for part in "qkv"),
+    ),
+    KeyRule(rf"{_FACE_BLOCK}0\.fn\.norm\.(\w+)", (rf"{_FACE_LAYER}layer_norm1.\2",)),
+    KeyRule(rf"{_FACE_BLOCK}0\.fn\.fn\.to_out\.0\.(\w+)", (rf"{_FACE_LAYER}self_attn.out_proj.\2",)),
+    KeyRule(rf"{_FACE_BLOCK}1\.fn\.norm\.(\w+)", (rf"{_FACE_LAYER}layer_norm2.\2",)),
+    KeyRule(rf"{_FACE_BLOCK}1\.fn\.fn\.net\.0\.(\w+)", (rf"{_FACE_LAYER}fc1.\2",)),
+    KeyRule(rf"{_FACE_BLOCK}1\.fn\.fn\.net\.3\.(\w+)", (rf"{_FACE_LAYER}fc2.\2",)),
+)
+FACE_TRANSFORMER_DROPS = (
+    DropRule(r"mlp_head\..+", _AFTER_BLOCKS),
+    DropRule(r"loss\..+", "the classifier of the identities that it was trained on"),
+)
+
+
+def has_fixed_positions(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether positions are MoCo v3's fixed ones, which are zero for the class token; learned ones never are."""
+    return "pos_embed" in tensors and not tensors["pos_embed"][0, 0].any()
+
+
+def _numbered(tensors, pattern):
+    numbers = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
+    return max(numbers, default=-1) + 1
+
+
+def _square_side(count, what):
+    side = round(count**0.5)
+    if side**2 != count:
+        raise ConversionError(f"The source has {count} {what}; expected a square number.")
+    return side
+
+
+def _required(tensors, name):
+    if name not in tensors:
+        raise ConversionError(f"The source lacks the tensor that becomes {name}; it is incomplete or of another kind.")
+    return tensors[name]
+
+
+def _timm_config(tensors, architecture, grid_side, num_heads, **settings):
+    from farl_hf.modeling import FaRLConfig
+
+    width, _, _, patch = _required(tensors, f"{_MODEL}patch_embed.proj.weight").shape
+    sizes = {
+        "embed_dim": width,
+        "depth": _numbered(tensors, r"vision_model\.model\.blocks\.(\d+)\."),
+        "num_heads": num_heads or width // _HEAD_CHANNELS,
+        "mlp_ratio": _required(tensors, f"{_MODEL}blocks.0.mlp.fc1.weight").shape[0] / width,
+        "patch_size": patch,
+        "img_size": patch * grid_side,
+    }
+    backbone = {"model_type": "timm_wrapper", "architecture": architecture, "model_args": sizes | settings}
+    return FaRLConfig(backbone_config=backbone)
+
+
+def _vit(tensors, architecture, num_prefix_tokens):
+    num_patches = _required(tensors, f"{_MODEL}pos_embed").shape[1] - num_prefix_tokens
+    return _timm_config(tensors, architecture, _square_side(num_patches, "positions of patches"), None)
+
+
+def vit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
+    """`FaRLConfig` over timm's ViT; heads have 64 channels."""
+    return _vit(tensors, "vit_base_patch16_224", 1)
+
+
+def deit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
+    """`FaRLConfig` over timm's distilled DeiT; heads have 64 channels."""
+    return _vit(tensors, "deit_base_distilled_patch16_224", 2)
+
+
+def beit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
+    """`FaRLConfig` over timm's BEiT, with one table of relative positions (pt22k) or one per block (ft22k)."""
+    num_tables = _numbered(tensors, r"vision_model\.biases\.(\d+)\.table")
+    rows, num_heads = _required(tensors, "vision_model.biases.0.table").shape
+    grid_side = (_square_side(rows - 3, "relative positions") + 1) // 2
+    shared = num_tables == 1
+    kind = {"use_shared_rel_pos_bias": shared, "use_rel_pos_bias": not shared}
+    return _timm_config(tensors, "beit_base_patch16_224", grid_side, num_heads, **kind)
+
+
+def face_transformer_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
+    """`FaRLConfig` over Face Transformer; heads have 64 channels."""
+    from farl_hf.modeling import FaceTransformerConfig, FaRLConfig
+
+    layers = "vision_model.layers."
+    width, _, _, patch = _required(tensors, "vision_model.patch_embedding.weight").shape
+    positions = _required(tensors, "vision_model.position_embedding").shape[1] - 1
+    backbone = FaceTransformerConfig(
+        hidden_size=width,
+        intermediate_size=_required(tensors, f"{layers}0.fc1.weight").shape[0],
+        num_hidden_layers=_numbered(tensors, r"vision_model\.layers\.(\d+)\."),
+        num_attention_heads=_required(tensors, f"{layers}0.self_attn.q_proj.weight").shape[0] // _HEAD_CHANNELS,
+        head_dim=_HEAD_CHANNELS,
+        patch_size=patch,
+        image_size=patch * _square_side(positions, "positions of patches"),
+    )
+    return FaRLConfig(backbone_config=backbone)
