@@ -10,6 +10,7 @@ import datasets
 import pytest
 import torch
 from face_rows import make_face_dataset, make_face_row
+from toy_checkpoints import save_toy_checkpoints
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
@@ -17,7 +18,7 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.training.face_training import run_face_training
 from farl_hf.training.recipe_files import read_recipe
 from farl_hf.training.script_arguments import parse_script_arguments
@@ -105,6 +106,22 @@ def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
     assert AutoModelForSemanticSegmentation.from_pretrained(parser).config.label_weights == [2.0] * 11
     second = AutoModelForKeypointDetection.from_pretrained(landmarks).vision_model.state_dict()
     assert all(first[name].equal(second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("flag", "numbers", "message"),
+    [
+        ("--feature_levels", [0, 1, 2, 9], r"must lie in 0\.\.3"),
+        ("--feature_levels", [1, 1], "names 2 blocks, but a head reads four"),
+        ("--label_weights", [1, 2], "must be 11 numbers"),
+    ],
+)
+def test_settings_that_a_checkpoint_cannot_fulfil_are_explained(flag, numbers, message, data_folder, tmp_path):
+    checkpoint = save_toy_checkpoints(tmp_path)["face-landmarks"]
+    values = settings(data_folder, tmp_path / "run", 1) | {"model_name_or_path": checkpoint}
+    del values["config_name"]
+    with pytest.raises(InvalidFaceInputError, match=message):
+        run_face_training("parsing", *parse_script_arguments([*as_flags(values), flag, *map(str, numbers)]))
 
 
 @pytest.mark.parametrize(

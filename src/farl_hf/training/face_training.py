@@ -22,6 +22,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.backbone_choice import pixel_normalisation, scratch_settings, with_backbone
 from farl_hf.training.benchmark_protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
@@ -55,7 +56,7 @@ def run_face_training(
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     task = FACE_TASK_SETTINGS[task_name]
-    model_args, data_args = with_protocol(model_args, data_args)
+    model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
     with training_args.main_process_first(desc="preparing the data set"):
@@ -182,12 +183,13 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
         config = FaRLConfig.from_pretrained(model_args.model_name_or_path)
         if task.model_class.__name__ in (config.architectures or ()):
             return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
-        image_size = config.vision_config.image_size
+        image_size = config.input_side
     defaults = {
         "size": square(image_size),
         "warp_factor": task.warp_factor,
         "face_scale": task.face_scale,
         "face_template": [list(point) for point in task.face_template],
+        **pixel_normalisation(model_args),
     }
     return FaRLImageProcessor(**(defaults | given))
 
@@ -208,22 +210,35 @@ def make_model(
     # The backward pass of PyTorch's fused attention takes half of a training step on a CPU.
     attention = model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
     if model_args.model_name_or_path:
+        start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+        settings = relabelled(start, label_names) | model_args.head_overrides()
+        check_head_settings(start, settings)
         return task.model_class.from_pretrained(
             model_args.model_name_or_path,
             ignore_mismatched_sizes=True,
             dtype="float32",
             attn_implementation=attention,
-            **(
-                relabelled(FaRLConfig.from_pretrained(model_args.model_name_or_path), label_names)
-                | model_args.head_overrides()
-            ),
+            **settings,
         )
     if not model_args.config_name:
         raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
     config = make_scratch_config(
-        model_args.config_name, processor.size_hw[0], label_names, model_args.scratch_overrides()
+        model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
     )
     return task.model_class._from_config(config, attn_implementation=attention)
+
+
+def check_head_settings(start: FaRLConfig, settings: dict[str, Any]) -> None:
+    """Refuses settings that the checkpoint's backbone cannot fulfil; loading would take them unread."""
+    levels = settings.get("feature_levels")
+    if levels is not None and len(levels) != 4:
+        raise InvalidFaceInputError(
+            f"feature_levels names {len(levels)} blocks, but a head reads four; repeat one if need be."
+        )
+    try:
+        FaRLConfig.from_dict(start.to_dict() | settings)
+    except ValueError as error:
+        raise InvalidFaceInputError(str(error)) from error
 
 
 def relabelled(config: FaRLConfig, label_names: list[str]) -> dict[str, Any]:
