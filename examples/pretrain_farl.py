@@ -17,6 +17,9 @@ A laptop, on rendered faces:
         --tokenizer_name captions --visual_tokenizer kmeans --image_size 112 --face_template lapa \
         --output_dir my-tiny-farl --do_train --do_eval --per_device_train_batch_size 128
 
+The rivals of supplement Table 2, on the same tower, data and schedule: `--objective swav` and `--objective simclr`,
+with `pip install "farl-hf[self-supervision]"`. `--objective itc` is the contrast alone (supplement Table 1).
+
 A run that was stopped goes on where it was when the same command is given again.
 """
 

@@ -19,6 +19,7 @@ from farl_hf.training.pretraining_arguments import (
 )
 from farl_hf.training.recipe_files import as_flags
 from farl_hf.training.study_cells import output_kept_in
+from farl_hf.training.training_results import write_json
 
 PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
 FINISHED_NAME = "finished.json"  # written last
@@ -91,5 +92,5 @@ def pretrained_backbone(name: str, arguments: dict[str, Any], output_dir: str | 
         with output_kept_in(folder / "output.txt", training_args.should_save):
             run_pretraining(model_args, data_args, training_args)
         if training_args.should_save:
-            (folder / FINISHED_NAME).write_text(json.dumps(arguments, indent=2))
+            write_json(folder / FINISHED_NAME, arguments)
     return str(folder)
