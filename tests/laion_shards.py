@@ -3,7 +3,9 @@ detections as LAION-Face publishes them. Every sample's picture has its own grey
 
 import io
 import json
+import struct
 import tarfile
+import zlib
 
 import cv2
 import numpy as np
@@ -20,6 +22,14 @@ def photo_bytes(number=0, size_hw=PHOTO_SIZE_HW, suffix=".jpg"):
     picture = np.full((*size_hw, 3), 40 + number % 200, np.uint8)
     picture[::4] += 5
     return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def bomb_bytes(width=40_000, height=30_000):
+    """A PNG of a few bytes whose header promises more than a gigapixel."""
+    encoded = bytearray(photo_bytes(suffix=".png"))
+    encoded[16:24] = struct.pack(">II", width, height)
+    encoded[29:33] = struct.pack(">I", zlib.crc32(encoded[12:29]))
+    return bytes(encoded)
 
 
 def sample_members(number, shard=0, **changes):
