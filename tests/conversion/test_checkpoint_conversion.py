@@ -301,7 +301,7 @@ def test_a_comparison_without_pyfacer_says_what_to_install(source_folder, tmp_pa
 
 def test_every_released_model_is_of_a_known_kind():
     kinds = {kind.name for kind in model_kinds.MODEL_KINDS}
-    assert {row.kind for row in RELEASED_MODELS.values()} == kinds
+    assert {row.kind for row in RELEASED_MODELS.values()} == kinds - {"encoder"}  # those of other projects
     assert len({row.file_name for row in RELEASED_MODELS.values()}) == len(RELEASED_MODELS) == 10
 
 

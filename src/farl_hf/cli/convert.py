@@ -16,7 +16,8 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A released .pth or .pt file, a states file of the official training code, a CLIP folder."
+            help="A released .pth, .pt, .npz or .safetensors file, a states file of the official training code, a "
+            "CLIP folder."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
@@ -34,7 +35,8 @@ def convert(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
 ) -> None:
-    """Convert published weights: FaRL's backbones, facer's models, RetinaFace, OpenAI CLIP.
+    """Convert published weights: FaRL's backbones, facer's models, RetinaFace, OpenAI CLIP; and the encoders that the paper
+    compares: ViT (AugReg), DeiT, MoCo v3, BEiT, Face Transformer.
 
     What SOURCE is, its content tells. Nothing that is stored in it is run: tensors are read, anything else is refused.
     The folder holds [bold]config.json[/bold], [bold]model.safetensors[/bold], the processor, a model card, and

@@ -19,6 +19,10 @@ def train(
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", "--output-dir", "-o", help="Default: runs/<recipe>.")
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="Encoder instead of FaRL's: the folder that farl-hf convert made of it."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace an argument of the recipe; can be repeated."),
@@ -39,6 +43,8 @@ def train(
     [dim]$[/dim] farl-hf train lapa_448_finetuned --data_dir data/LaPa
 
     [dim]$[/dim] farl-hf train wflw_224_frozen --data_dir data/WFLW --set train_data_ratio=0.1 --set seed=1
+
+    [dim]$[/dim] farl-hf train lapa_224_frozen --data_dir data/LaPa --backbone mocov3 --output_dir runs/lapa-mocov3
     """
     if list_all:
         _show_recipes()
@@ -46,11 +52,13 @@ def train(
     if recipe is None:
         raise typer.BadParameter("give the name of a recipe, or --list to see them.", param_hint="RECIPE")
     with plain_errors():
-        results = _run(recipe, data_dir, output_dir, settings or [])
+        results = _run(recipe, data_dir, output_dir, backbone, settings or [])
     _show_results(results)
 
 
-def _run(recipe: str, data_dir: Path | None, output_dir: Path | None, settings: list[str]) -> Path:
+def _run(
+    recipe: str, data_dir: Path | None, output_dir: Path | None, backbone: str | None, settings: list[str]
+) -> Path:
     from farl_hf.training.face_training import run_face_training
     from farl_hf.training.recipe_files import parse_overrides
     from farl_hf.training.script_arguments import parse_recipe_arguments
@@ -58,6 +66,8 @@ def _run(recipe: str, data_dir: Path | None, output_dir: Path | None, settings: 
     overrides = {"output_dir": str(output_dir or Path("runs") / Path(recipe).stem)}
     if data_dir is not None:
         overrides["data_dir"] = str(data_dir)
+    if backbone is not None:
+        overrides["backbone"] = backbone
     task, model_args, data_args, training_args = parse_recipe_arguments(recipe, overrides | parse_overrides(settings))
     run_face_training(task, model_args, data_args, training_args)
     return Path(training_args.output_dir) / "results.json"

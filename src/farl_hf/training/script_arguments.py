@@ -27,6 +27,13 @@ class ModelArguments:
         default=None,
         metadata={"help": "Start from random weights: tiny, toy, base, or a JSON file with FaRLConfig arguments."},
     )
+    backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "Encoder under the head: the folder that farl-hf convert made of its weights; or, with "
+            "--config_name base, one of farl, clip, vit, deit, mocov3, beit, face_transformer, with random weights."
+        },
+    )
     image_size: int | None = field(
         default=None, metadata={"help": "Side of the crop in pixels. Default: the checkpoint's, or 224 from scratch."}
     )

@@ -1,0 +1,80 @@
+"""`--backbone`: the encoder under the head, its weights and the pictures that it expects."""
+
+import pytest
+import torch
+
+from farl_hf import FaRLConfig, FaRLForFaceParsing, FaRLImageProcessor
+from farl_hf.errors import UnknownNameError
+from farl_hf.labels.backbones import BACKBONES
+from farl_hf.modeling import FaRLFeatureMaps
+from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.backbone_choice import scratch_settings, with_backbone
+from farl_hf.training.face_tasks import FACE_TASK_SETTINGS
+from farl_hf.training.face_training import make_model, make_processor
+from farl_hf.training.script_arguments import ModelArguments, parse_recipe_arguments
+
+PARSING = FACE_TASK_SETTINGS["parsing"]
+SMALL_FACE_TRANSFORMER = {
+    "model_type": "face_transformer",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "head_dim": 16,
+    "image_size": 32,
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What `farl-hf convert` makes of a Face Transformer."""
+    torch.manual_seed(0)
+    FaRLFeatureMaps(FaRLConfig(backbone_config=SMALL_FACE_TRANSFORMER)).save_pretrained(tmp_path / "face")
+    row = BACKBONES["face_transformer"]
+    normalisation = {"image_mean": list(row.image_mean), "image_std": list(row.image_std)}
+    FaRLImageProcessor(size={"height": 32, "width": 32}, **normalisation).save_pretrained(tmp_path / "face")
+    return str(tmp_path / "face")
+
+
+def test_a_folder_gives_weights_and_normalisation(folder, tmp_path):
+    recipe = {"output_dir": str(tmp_path / "run"), "backbone": folder, "head_channels": 16}
+    _, model_args, _, training_args = parse_recipe_arguments("lapa_224_frozen", recipe)
+    model_args = with_backbone(model_args)
+    assert model_args.model_name_or_path == folder
+    processor = make_processor(PARSING, model_args)
+    assert list(processor.image_std) == pytest.approx([1 / 255] * 3)
+    assert (processor.size_hw, processor.warp_factor) == ((224, 224), 0.8)
+    model = make_model(PARSING, model_args, training_args, processor, ["skin", "hair"])
+    assert isinstance(model, FaRLForFaceParsing)
+    stored = FaRLFeatureMaps.from_pretrained(folder).state_dict()
+    assert stored
+    for name, value in stored.items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_name_builds_its_architecture(name):
+    model_args = with_backbone(ModelArguments(backbone=name, config_name="base"))
+    row = BACKBONES[name]
+    assert list(make_processor(PARSING, model_args).image_mean) == pytest.approx(list(row.image_mean))
+    with torch.device("meta"):
+        model = FaRLFeatureMaps(FaRLConfig(**scratch_settings(model_args)))
+    assert tuple(model.config.feature_levels) == row.levels
+    assert model.vision_model.patch_size == row.patch_size
+    assert model.vision_model.depth == row.levels[-1] + 1
+
+
+def test_scratch_training_builds_it(tmp_path):
+    model_args = with_backbone(ModelArguments(backbone="face_transformer", config_name="toy"))
+    processor = make_processor(PARSING, model_args)
+    args = FaRLTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    model = make_model(PARSING, model_args, args, processor, ["skin", "hair"])
+    assert model.config.backbone_config.model_type == "face_transformer"
+    assert model.head.classifier.out_channels == 2
+
+
+def test_a_name_without_weights_says_how_to_make_them():
+    with pytest.raises(UnknownNameError, match="farl-hf convert FILE -o mocov3"):
+        with_backbone(ModelArguments(backbone="mocov3", model_name_or_path="farl-ep16"))
+    with pytest.raises(UnknownNameError, match="nor one of farl, clip"):
+        with_backbone(ModelArguments(backbone="resnet"))
