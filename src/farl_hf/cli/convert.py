@@ -35,8 +35,9 @@ def convert(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
 ) -> None:
-    """Convert published weights: FaRL's backbones, facer's models, RetinaFace, OpenAI CLIP; and the encoders that the paper
-    compares: ViT (AugReg), DeiT, MoCo v3, BEiT, Face Transformer.
+    """Convert published weights: FaRL's backbones, facer's models, RetinaFace, OpenAI CLIP, and other encoders.
+
+    Those are the ones that the paper compares: ViT (AugReg), DeiT, MoCo v3, BEiT, Face Transformer.
 
     What SOURCE is, its content tells. Nothing that is stored in it is run: tensors are read, anything else is refused.
     The folder holds [bold]config.json[/bold], [bold]model.safetensors[/bold], the processor, a model card, and
