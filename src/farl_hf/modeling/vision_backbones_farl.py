@@ -40,7 +40,7 @@ def make_vision_backbone(config):
     given = config.backbone_config
     if given is None:
         backbone = FaRLVisionModel._from_config(config.vision_config, add_post_layernorm=False)
-    elif isinstance(given, FaceTransformerConfig):
+    elif given.model_type == FaceTransformerConfig.model_type:  # its class may be a second copy in shipped code
         backbone = FaceTransformerModel._from_config(given, add_post_layernorm=False, **_attention(config))
     elif given.model_type in _TIMM_CONFIGS:
         backbone = _make_timm_backbone(given, config._attn_implementation)
