@@ -134,3 +134,31 @@ def test_by_default_no_code_is_written(toy_config, tmp_path):
     save_checkpoint(tmp_path, "FaRLForFaceParsing", toy_config)
     assert not list(tmp_path.glob("*.py"))
     assert "auto_map" not in json.loads((tmp_path / "config.json").read_text())
+
+
+FOREIGN = {
+    "face_transformer": {
+        **{"model_type": "face_transformer", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4},
+        **{"num_attention_heads": 2, "head_dim": 16, "image_size": 32},
+    },
+    "beit": {
+        **{"model_type": "timm_wrapper", "architecture": "beit_base_patch16_224"},
+        "model_args": {"embed_dim": 32, "depth": 4, "num_heads": 4, "img_size": 32},
+    },
+}
+
+
+def test_heads_on_other_encoders_load_without_the_package(shipping, toy_config, tmp_path):
+    photo, folders, expected = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8), {}, {}
+    torch.save(photo, tmp_path / "photo.pt")
+    processor = farl_hf.FaRLImageProcessor(size={"height": 64, "width": 64})
+    for name, backbone in FOREIGN.items():
+        folder = str(tmp_path / name)
+        model = farl_hf.FaRLForAttributes(toy_config(backbone_config=backbone)).eval()
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        folders[folder] = ("AutoModelForImageClassification", {"landmarks": LANDMARKS})
+        expected[folder] = model(processor(photo, return_tensors="pt", landmarks=LANDMARKS)["pixel_values"]).logits
+    actual = run_stranger(folders, tmp_path / "photo.pt", tmp_path / "results.pt", tmp_path)
+    for folder, logits in expected.items():
+        torch.testing.assert_close(actual[folder]["output"], logits.detach())
