@@ -1,7 +1,8 @@
 """Pretrained backbones side by side, under one recipe.
 
 The paper's comparison: the head, the data and the schedule stay, only the backbone changes. `random` is a backbone
-that has learned nothing; with a frozen backbone it shows what the head alone can do.
+that has learned nothing; with a frozen backbone it shows what the head alone can do. Folders of the paper's other
+encoders come from `farl-hf convert` (docs/backbones.md).
 
     python examples/studies/backbones.py --output_dir runs/backbones
 """
@@ -18,7 +19,7 @@ from farl_hf.training.study_report import TASK_SCORES, StudyReport
 REAL_COMMAND = """\
 torchrun --nproc_per_node 8 examples/studies/backbones.py --output_dir runs/backbones \\
     --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data_dirs data/LaPa data/AFLW-19 data/CelebA \\
-    --backbones farl-ep16 farl-ep64 random --random_config base"""
+    --backbones farl-ep16 clip vit deit mocov3 beit face_transformer random --random_config base"""
 
 
 @dataclass

@@ -125,7 +125,12 @@ def trainer_without_texts(
     sources: "PairSources",
 ) -> SelfSupervisedTrainer:
     """The trainer of the vision tower alone."""
-    settings = SelfSupervisionSettings(model_args.objective, model_args.simclr_temperature, model_args.num_prototypes)
+    settings = SelfSupervisionSettings(
+        model_args.objective,
+        model_args.simclr_temperature,
+        model_args.num_prototypes,
+        model_args.sinkhorn_epsilon,
+    )
     image_processor = make_image_processor(model_args)
     # Views that hardly differ teach nothing: the pairs' own changes are not enough.
     changes = "self_supervision" if data_args.augmentation == "pretraining" else data_args.augmentation

@@ -51,6 +51,12 @@ class PretrainingModelArguments:
         default=3000,
         metadata={"help": "swav: prototypes; best not many more than the views of a step over all processes."},
     )
+    sinkhorn_epsilon: float = field(
+        default=0.05,
+        metadata={
+            "help": "swav: softness of assignments; smaller where the loss stays at the logarithm of num_prototypes."
+        },
+    )
     mim_num_hidden_layers: int | None = field(
         default=None, metadata={"help": "Blocks of the masked-image branch. Default: the configuration's, 1."}
     )

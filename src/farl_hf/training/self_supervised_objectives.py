@@ -33,11 +33,14 @@ class SelfSupervisionSettings:
             0.1 best with long training on ImageNet.
         num_prototypes (`int`, *optional*, defaults to 3000): Of SwAV, as in its paper on ImageNet. Should not be much
             more than twice the faces of a batch over all processes, or most stay unused.
+        sinkhorn_epsilon (`float`, *optional*, defaults to 0.05): Of SwAV, as in its paper: how soft assignments are.
+            Where the loss stays at the logarithm of `num_prototypes`, a smaller one helps.
     """
 
     objective: str
     simclr_temperature: float = 0.1
     num_prototypes: int = 3000
+    sinkhorn_epsilon: float = 0.05
 
 
 @dataclass
@@ -141,8 +144,10 @@ class SwAVObjective(nn.Module):
         self.projector = SwaVProjectionHead(hidden_size, hidden_size, PROJECTION_SIZE)
         self.prototypes = SwaVPrototypes(PROJECTION_SIZE, settings.num_prototypes)
         self.prototypes.heads[0].register_parameter("bias", None)  # as in SwAV's own code: directions, no offsets
-        # Sinkhorn's three rounds and both temperatures are lightly's defaults, which are the paper's.
-        self.swapped_prediction = SwaVLoss(sinkhorn_gather_distributed=distributed.is_available())
+        # Sinkhorn's three rounds and the temperature are lightly's defaults, which are the paper's.
+        self.swapped_prediction = SwaVLoss(
+            sinkhorn_epsilon=settings.sinkhorn_epsilon, sinkhorn_gather_distributed=distributed.is_available()
+        )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Loss of features (2B, C), all first views before all second ones."""
