@@ -18,10 +18,11 @@ def make_features():
     return torch.cat([first, second]).requires_grad_()
 
 
-def make_objective(name):
+def make_objective(name, **settings):
     """An objective whose projection head, with its batch norm of each process, is left out."""
     torch.manual_seed(0)
-    objective = SELF_SUPERVISED_OBJECTIVES[name](WIDTH, SelfSupervisionSettings(name, num_prototypes=NUM_PROTOTYPES))
+    settings = SelfSupervisionSettings(name, num_prototypes=NUM_PROTOTYPES, **settings)
+    objective = SELF_SUPERVISED_OBJECTIVES[name](WIDTH, settings)
     objective.projector = nn.Identity()
     return objective
 

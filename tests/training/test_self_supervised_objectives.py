@@ -29,7 +29,7 @@ def nt_xent(first, second, temperature):
     return -np.log(similarities[np.arange(len(views)), partners] / others).mean()
 
 
-def swapped_prediction(first, second, temperature=0.1, epsilon=0.05):
+def swapped_prediction(first, second, epsilon, temperature=0.1):
     """Equations 2 to 4 of Caron et al. 2020 for similarities (N, K) of two views; three Sinkhorn rounds."""
 
     def codes(similarities):
@@ -47,20 +47,22 @@ def swapped_prediction(first, second, temperature=0.1, epsilon=0.05):
     return (cross_entropy(first, codes(second)) + cross_entropy(second, codes(first))) / 2
 
 
-def test_simclr_is_its_equation():
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_simclr_is_its_equation(temperature):
     features = make_features()
-    loss = make_objective("simclr")(features)
+    loss = make_objective("simclr", simclr_temperature=temperature)(features)
     first, second = features.detach().double().numpy().reshape(2, -1, features.shape[1])
-    assert loss.item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-5)
+    assert loss.item() == pytest.approx(nt_xent(first, second, temperature), rel=1e-5)
 
 
-def test_swav_is_its_equations():
-    objective, features = make_objective("swav"), make_features()
+@pytest.mark.parametrize("epsilon", [0.02, 0.05])
+def test_swav_is_its_equations(epsilon):
+    objective, features = make_objective("swav", sinkhorn_epsilon=epsilon), make_features()
     loss = objective(features)
     prototypes = objective.prototypes.heads[0].weight.detach().double().numpy()
     np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, rtol=1e-6)
     similarities = unit(features.detach().double().numpy()) @ prototypes.T
-    assert loss.item() == pytest.approx(swapped_prediction(*np.split(similarities, 2)), rel=1e-5)
+    assert loss.item() == pytest.approx(swapped_prediction(*np.split(similarities, 2), epsilon), rel=1e-5)
 
 
 @pytest.fixture(scope="module")
