@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "data": {"errors", "labels", "results", "processing"},
     "conversion": {"errors", "labels", "modeling", "processing"},
+    "export": {"errors", "modeling", "conversion"},
     "checkpoints": {"errors", "conversion"},
     "pipelines": {"errors", "labels", "results", "checkpoints"},
     "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "laion_face": {"errors", "results", "conversion", "checkpoints", "data", "pipelines"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {
-        *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "hub", "labels"),
+        *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "hub", "labels"),
         *("laion_face", "metrics", "modeling", "pipelines", "processing", "results", "retrieval", "training"),
     },
 }

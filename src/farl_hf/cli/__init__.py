@@ -10,6 +10,7 @@ from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
 from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.explain import explain
+from farl_hf.cli.export import export
 from farl_hf.cli.index import index
 from farl_hf.cli.laion_face import laion_face_app
 from farl_hf.cli.list_checkpoints import list_checkpoints
@@ -35,6 +36,7 @@ app.command("explain")(explain)
 app.command("match")(match)
 app.command("index")(index)
 app.command("convert")(convert)
+app.command("export")(export)
 app.add_typer(data_app, name="data")
 app.add_typer(laion_face_app, name="laion-face")
 app.command("list")(list_checkpoints)

@@ -31,6 +31,9 @@ def annotate(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
     ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="torch, or onnx: every model is then a folder made by [bold]farl-hf export[/bold].")
+    ] = "torch",
     detector: Annotated[
         str | None, typer.Option(help="Checkpoint, name or folder, of face-detection.", rich_help_panel=_MODELS)
     ] = None,
@@ -62,12 +65,15 @@ def annotate(
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
         models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
         wanted = list(chosen) if aligned else list(dict.fromkeys([DETECTION, *chosen]))
-        failures = _run(photos, {task: models[task] for task in wanted}, chosen, output, device, batch_size, threshold)
+        checkpoints = {task: models[task] for task in wanted}
+        failures = _run(photos, checkpoints, chosen, output, device, batch_size, threshold, runtime)
     if failures:
         raise typer.Exit(SOME_FAILED)
 
 
-def _run(arguments, checkpoints, tasks, output: Path, device, batch_size: int, threshold) -> dict[str, Exception]:
+def _run(
+    arguments, checkpoints, tasks, output: Path, device, batch_size: int, threshold, runtime: str
+) -> dict[str, Exception]:
     """Annotate what the arguments name; the photos that failed, with the reason."""
     from farl_hf.cli.annotation_run import annotate_photos
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
@@ -75,7 +81,7 @@ def _run(arguments, checkpoints, tasks, output: Path, device, batch_size: int, t
 
     photos, failures = find_photos(arguments)
     output = make_folder(output)
-    annotator = FaceAnnotator(load_pipelines(checkpoints, device), tasks, output, batch_size, threshold)
+    annotator = FaceAnnotator(load_pipelines(checkpoints, device, runtime), tasks, output, batch_size, threshold)
     failures |= annotate_photos(annotator, photos, output)
     report_failures(failures)
     return failures

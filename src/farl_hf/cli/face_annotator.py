@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import Pipeline, pipeline
+from transformers import AutoImageProcessor, Pipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
@@ -93,21 +93,27 @@ class FaceAnnotator:
         return face | {"segmentation": path.name}
 
 
-def load_pipelines(checkpoints: Mapping[str, str | None], device: str | None) -> dict[str, Pipeline]:
+def load_pipelines(
+    checkpoints: Mapping[str, str | None], device: str | None, runtime: str = "torch"
+) -> dict[str, Pipeline]:
     """A pipeline for every task.
 
     Args:
         checkpoints (`Mapping`): Task -> name or folder of a checkpoint, or `None` for the default.
         device (`str`, *optional*): Such as "cpu" or "cuda:1"; the first accelerator if there is one otherwise.
+        runtime (`str`): One of `RUNTIMES`.
 
     Raises:
         UnknownNameError, NotACheckpointError: If a checkpoint does not exist or is not one of its task, or if there is
-            no such device.
+            no such device or runtime.
     """
+    if runtime not in RUNTIMES:
+        raise UnknownNameError(f"There is no runtime {runtime!r}; known: {', '.join(RUNTIMES)}.")
     if device is not None:
         require_device(device)
     disable_progress_bar()  # of Transformers, whose bars for loading weights would bury ours
-    return {task: _load_pipeline(task, name_or_folder, device) for task, name_or_folder in checkpoints.items()}
+    load = RUNTIMES[runtime]
+    return {task: load(task, name_or_folder, device) for task, name_or_folder in checkpoints.items()}
 
 
 def require_device(device: str) -> None:
@@ -128,6 +134,24 @@ def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) ->
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded as a {task} checkpoint: {first_line}") from error
+
+
+def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
+    from farl_hf.export import load_onnx_model
+    from farl_hf.pipelines import PIPELINES
+
+    if name_or_folder is None:
+        raise NotACheckpointError(
+            f"The runtime onnx needs an exported {task} model; make one with farl-hf export "
+            f"{DEFAULT_CHECKPOINTS[task]} --output FOLDER, and give the folder."
+        )
+    folder = Path(name_or_folder)
+    model = load_onnx_model(folder)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    return PIPELINES[task].pipeline_class(model=model, image_processor=processor, task=task, device="cpu")
+
+
+RUNTIMES = {"torch": _load_pipeline, "onnx": _load_onnx_pipeline}
 
 
 def write_json(path: Path, content: Any) -> None:

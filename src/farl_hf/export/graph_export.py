@@ -1,0 +1,164 @@
+"""A checkpoint as one graph, with the exporters of Transformers.
+
+The graph begins with the network's input and ends with its outputs, for any number of faces. The geometry around it,
+alignment, warp and the way back to the photo, stays in the image processor: it has one matrix per face, reads photos
+of any size, and costs little beside the network. The graph of the detector takes any height and width that 32 divides.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+
+from farl_hf import modeling
+from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
+from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
+
+__all__ = ["EXPORT_FORMATS", "ExportReport", "export_checkpoint"]
+
+EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
+LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
+_DETECTOR_STRIDE = 32
+_COPIED = ("preprocessor_config.json", "processor_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*")
+# Every size is dynamic that differs from the sample's; two in the sample, since one would be taken for a constant.
+_SAMPLE_BATCH, _CHECKED_BATCH = 2, 3
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What came of an export.
+
+    Args:
+        output (`Path`): The folder.
+        architecture (`str`): Class of the model.
+        graph (`Path`): The file of the graph.
+        differences (`Mapping[str, float]`): By output, the largest difference between graph and model, relative to the
+            output's largest value, on inputs of another batch size than the graph was made with.
+    """
+
+    output: Path
+    architecture: str
+    graph: Path
+    differences: Mapping[str, float]
+
+
+def export_checkpoint(
+    folder: Path, output: Path, export_format: str = "onnx", overwrite: bool = False
+) -> ExportReport:
+    """Write a checkpoint as a graph, compare both, and put the folder in its place when they agree.
+
+    Args:
+        folder (`Path`): A checkpoint folder.
+        output (`Path`): Folder to make: the graph, `config.json`, and the files of the processor.
+        export_format (`str`): One of `EXPORT_FORMATS`.
+        overwrite (`bool`): Replace an export that is there.
+
+    Raises:
+        UnknownNameError: There is no such format.
+        MissingExtraError: The packages that write and run the format are not installed.
+        NotACheckpointError: The folder holds no model of this library.
+        ConversionError: `output` cannot be written, or the graph answers differently.
+    """
+    if export_format not in EXPORT_FORMATS:
+        raise UnknownNameError(f"There is no format {export_format!r}; known formats: {', '.join(EXPORT_FORMATS)}.")
+    check_output_folder(output, overwrite)
+    exporter, settings_class = _exporter(export_format)
+    model = _load_model(folder)
+    sample, dynamic_shapes = _inputs(model, folder, _SAMPLE_BATCH), _dynamic_shapes(model)
+    settings = settings_class(dynamic=True, dynamic_shapes=dynamic_shapes)
+    exported = exporter.export(model, sample, config=settings)
+    differences = _differences(model, exported, _inputs(model, folder, _CHECKED_BATCH))
+    with complete_folder(output, overwrite) as partial:
+        exported.save_pretrained(partial)
+        _copy_processor(folder, partial)
+    return ExportReport(output, type(model).__name__, output / EXPORT_FORMATS[export_format], differences)
+
+
+def _exporter(export_format: str) -> tuple[Any, type]:
+    try:
+        if export_format == "onnx":
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+            from transformers.exporters import OnnxConfig, OnnxExporter
+
+            return OnnxExporter(), OnnxConfig
+        from transformers.exporters import DynamoConfig, DynamoExporter
+
+        return DynamoExporter(), DynamoConfig
+    except ImportError as error:
+        raise MissingExtraError(
+            f'Exporting needs packages that are missing ({error}): pip install "farl-hf[export]" "transformers>=5.23".'
+        ) from error
+
+
+def _load_model(folder: Path) -> PreTrainedModel:
+    """The model of a folder, ready for inference."""
+    try:
+        names = AutoConfig.from_pretrained(folder).architectures or []
+        model_class = getattr(modeling, names[0]) if names and names[0] in modeling.__all__ else None
+        if model_class is None:
+            raise NotACheckpointError(f"{folder} holds {names or 'no model'}; expected a model of farl_hf.")
+        return model_class.from_pretrained(folder, dtype="float32").eval()
+    except (OSError, ValueError) as error:
+        if isinstance(error, NotACheckpointError):
+            raise
+        first_line = str(error).strip().splitlines()[0]
+        raise NotACheckpointError(f"{folder} cannot be loaded as a checkpoint: {first_line}") from error
+
+
+def _inputs(model: PreTrainedModel, folder: Path, batch: int) -> dict[str, torch.Tensor]:
+    """Inputs as the processor makes them; as many texts as pictures, and one more."""
+    if model.config.model_type == "retinaface":
+        height, width = _DETECTOR_STRIDE * batch, _DETECTOR_STRIDE * (batch + 1)  # another batch, another size
+        return {"pixel_values": torch.randn(batch, 3, height, width)}
+    size = AutoImageProcessor.from_pretrained(folder).size
+    inputs = {"pixel_values": torch.randn(batch, 3, size["height"], size["width"])}
+    if isinstance(model, modeling.FaRLModel):
+        text = model.config.text_config
+        input_ids = torch.randint(1, text.eos_token_id, (batch + 1, text.max_position_embeddings))
+        input_ids[:, -1] = text.eos_token_id
+        inputs = {"input_ids": input_ids} | inputs
+    return inputs
+
+
+def _dynamic_shapes(model: PreTrainedModel) -> dict[str, dict[int, Any]]:
+    if model.config.model_type == "retinaface":
+        rows, columns = _DETECTOR_STRIDE * Dim("rows"), _DETECTOR_STRIDE * Dim("columns")
+        return {"pixel_values": {0: Dim("batch"), 2: rows, 3: columns}}
+    shapes: dict[str, dict[int, Any]] = {"pixel_values": {0: Dim("batch")}}
+    return {"input_ids": {0: Dim("texts")}} | shapes if isinstance(model, modeling.FaRLModel) else shapes
+
+
+def _differences(model: PreTrainedModel, exported: Any, inputs: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Relative difference of each output.
+
+    Raises:
+        ConversionError: If one is larger than `LARGEST_DIFFERENCE`.
+    """
+    with torch.no_grad():
+        expected = model(**inputs)
+    found = exported(**inputs)
+    differences = {
+        name: float((torch.as_tensor(found[name]) - value).abs().max() / value.abs().max().clamp(min=1e-12))
+        for name, value in expected.items()
+        if isinstance(value, torch.Tensor) and name in found
+    }
+    wrong = {name: value for name, value in differences.items() if not value <= LARGEST_DIFFERENCE}
+    if wrong or not differences:
+        raise ConversionError(
+            f"The graph answers differently from the model: {wrong or 'no output of its'} (relative; at most "
+            f"{LARGEST_DIFFERENCE:g} is accepted). Nothing was written; try other versions of torch and onnxscript."
+        )
+    return differences
+
+
+def _copy_processor(folder: Path, target: Path) -> None:
+    for pattern in _COPIED:
+        for path in Path(folder).glob(pattern):
+            shutil.copyfile(path, target / path.name)
