@@ -1,0 +1,132 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from farl_hf import FaRLConfig, FaRLForAttributes, FaRLForFaceParsing, FaRLImageProcessor, RetinaFaceConfig
+from farl_hf.cli import app
+from farl_hf.errors import ConversionError, NotACheckpointError, UnknownNameError
+from farl_hf.export import export_checkpoint, load_onnx_model
+from farl_hf.export.graph_export import _differences
+
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
+}
+SIZE = {"height": 32, "width": 32}
+
+
+def save_toy(model_class, folder, **settings):
+    torch.manual_seed(0)
+    model = model_class(FaRLConfig(vision_config=VISION, **settings)).eval()
+    model.save_pretrained(folder)
+    FaRLImageProcessor(size=SIZE).save_pretrained(folder)
+    return model
+
+
+@pytest.fixture(scope="module")
+def attributes(tmp_path_factory):
+    """A toy checkpoint of face-attributes, and its export to ONNX."""
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("attributes")
+    names = ("smiling", "young", "bald")
+    settings = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    model = save_toy(FaRLForAttributes, folder / "checkpoint", feature_levels=[0], **settings)
+    return model, folder / "checkpoint", export_checkpoint(folder / "checkpoint", folder / "onnx")
+
+
+def test_onnx_runtime_answers_the_same_for_any_number_of_faces(attributes):
+    model, _, report = attributes
+    assert report.architecture == "FaRLForAttributes"
+    assert 0 < report.differences["logits"] < 1e-4
+    graph = load_onnx_model(report.output)
+    for batch in (1, 5):
+        pixel_values = torch.randn(batch, 3, 32, 32)
+        with torch.no_grad():
+            expected = model(pixel_values).logits
+        assert torch.allclose(graph(pixel_values=pixel_values).logits, expected, atol=1e-4)
+
+
+def test_photos_are_annotated_by_the_graph(attributes, tmp_path):
+    _, checkpoint, report = attributes
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "face.png")
+    scores = {}
+    for runtime, folder in {"torch": checkpoint, "onnx": report.output}.items():
+        words = ["annotate", tmp_path / "face.png", "--aligned", "-t", "attributes", "--device", "cpu"]
+        words += ["--runtime", runtime, "--attributes-model", folder, "-o", tmp_path / runtime]
+        result = CliRunner().invoke(app, list(map(str, words)))
+        assert result.exit_code == 0, result.output
+        ((face,),) = [photo["faces"] for photo in json.loads((tmp_path / runtime / "faces.json").read_text())]
+        scores[runtime] = {entry["label"]: entry["score"] for entry in face["attributes"]}
+    assert scores["onnx"] == pytest.approx(scores["torch"], abs=1e-5)
+
+
+def test_exported_programs_load_with_torch_alone(tmp_path):
+    model = save_toy(
+        FaRLForFaceParsing, tmp_path / "checkpoint", head_channels=8, num_labels=3, feature_levels=[0] * 4
+    )
+    report = export_checkpoint(tmp_path / "checkpoint", tmp_path / "graph", "torch-export")
+    assert report.graph == tmp_path / "graph" / "model.pt2"
+    assert (tmp_path / "graph" / "preprocessor_config.json").is_file()
+    program = torch.export.load(report.graph).module()
+    pixel_values = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = model(pixel_values).logits, program(pixel_values=pixel_values)
+    assert torch.allclose(next(iter(found.values())), expected, atol=1e-5)
+
+
+def test_a_graph_that_answers_differently_is_refused():
+    class Model(torch.nn.Module):
+        def forward(self, pixel_values):
+            return {"logits": pixel_values}
+
+    inputs = {"pixel_values": torch.tensor([1.0, 2.0])}
+    assert _differences(Model(), lambda pixel_values: {"logits": pixel_values}, inputs) == {"logits": 0.0}
+    for wrong in (1.001, float("nan")):
+        with pytest.raises(ConversionError, match="answers differently"):
+            _differences(Model(), lambda pixel_values, factor=wrong: {"logits": pixel_values * factor}, inputs)
+    with pytest.raises(ConversionError, match="no output"):
+        _differences(Model(), lambda pixel_values: {}, inputs)
+
+
+def test_what_cannot_be_exported_is_named(tmp_path):
+    RetinaFaceConfig().save_pretrained(tmp_path / "no_model")
+    with pytest.raises(NotACheckpointError, match="expected a model of farl_hf"):
+        export_checkpoint(tmp_path / "no_model", tmp_path / "out", "torch-export")
+    with pytest.raises(UnknownNameError, match="known formats: onnx, torch-export"):
+        export_checkpoint(tmp_path / "no_model", tmp_path / "out", "tflite")
+    with pytest.raises(ConversionError, match="not empty"):
+        export_checkpoint(tmp_path / "no_model", tmp_path / "no_model")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_without_a_graph_and_damaged_graphs_are_named(tmp_path):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(NotACheckpointError, match="farl-hf export"):
+        load_onnx_model(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(NotACheckpointError, match="cannot be loaded"):
+        load_onnx_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runtime", "tpu"], "known: torch, onnx"),
+        (["--runtime", "onnx"], "farl-hf export farl-tiny-attributes"),
+    ],
+)
+def test_unusable_runtimes_are_named(tmp_path, options, message):
+    Image.new("RGB", (8, 8)).save(tmp_path / "face.png")
+    words = ["annotate", tmp_path / "face.png", "--aligned", "-t", "attributes", *options, "-o", tmp_path / "out"]
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
