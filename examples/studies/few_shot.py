@@ -61,6 +61,7 @@ def make_report(arguments: FewShotArguments, recipes: list[StudyRecipe]) -> Stud
         scores=TASK_SCORES,
         real_command=REAL_COMMAND,
         log_axis=True,
+        row_heading="Backbone, training data",
     )
 
 

@@ -53,11 +53,12 @@ class StudyReport:
     Args:
         title (`str`): First line of the table.
         source (`str`): Which result of the paper it repeats.
-        axis (`str`): What varies: the first column, and the axis of the plot.
+        axis (`str`): What varies: the axis of the plot, and the first column.
         variants (`Sequence[StudyVariant]`): Its rows.
         scores (`dict[str, tuple[StudyScore, ...]]`): Columns of each task.
         real_command (`str`): The command for the paper's data.
         log_axis (`bool`, *optional*, defaults to `False`): Places differ by factors.
+        row_heading (`str`, *optional*): Heading of the first column where it is not the axis.
     """
 
     title: str
@@ -67,6 +68,7 @@ class StudyReport:
     scores: dict[str, tuple[StudyScore, ...]]
     real_command: str
     log_axis: bool = False
+    row_heading: str | None = None
 
 
 def write_study_report(report: StudyReport, cells: Sequence[StudyCell], output_dir: str | Path) -> str:
@@ -126,7 +128,7 @@ def markdown_report(report: StudyReport, cells: Sequence[StudyCell]) -> str:
 def markdown_table(report: StudyReport, cells: Sequence[StudyCell], which: str) -> str:
     """A row per variant; mean and standard deviation where there are several seeds."""
     shown = columns(report, cells)
-    lines = [[report.axis, *(score.heading for _, score in shown)], ["---"] * (len(shown) + 1)]
+    lines = [[report.row_heading or report.axis, *(score.heading for _, score in shown)], ["---"] * (len(shown) + 1)]
     for variant in report.variants:
         values = [measured(cells, variant.name, task, score, which) for task, score in shown]
         lines.append([variant.name, *map(mean_and_deviation, values)])
