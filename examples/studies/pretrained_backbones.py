@@ -39,7 +39,7 @@ TINY_PRETRAINING = {
     "num_prototypes": 100,
     "sinkhorn_epsilon": 0.02,
     "per_device_train_batch_size": 64,
-    "max_steps": 200,
+    "max_steps": 150,
     "dataloader_num_workers": 1,
     "save_strategy": "no",
     "logging_steps": 25,
