@@ -81,11 +81,12 @@ def test_the_plot_joins_series_and_dashes_what_has_no_place():
     assert panel.get_xscale() == "log"
 
 
-def test_the_plot_has_bars_when_nothing_has_a_place():
+def test_the_plot_has_points_when_nothing_has_a_place():
     variants = [StudyVariant("farl"), StudyVariant("random"), StudyVariant("not yet")]
     cells = [make_cell("farl", "parsing", {"f1_mean": 0.9}), make_cell("random", "parsing", {"f1_mean": 0.3})]
     (panel,) = panels(make_report(variants), cells)
-    assert [bar.get_height() for bar in panel.patches] == [pytest.approx(90), pytest.approx(30)]
+    points = [tuple(points.get_offsets()[0]) for points in panel.collections]
+    assert points == [(0, pytest.approx(90))] * 2 + [(1, pytest.approx(30))] * 2  # the only seed, and the mean
     assert [label.get_text() for label in panel.get_xticklabels()] == ["farl", "random"]
 
 

@@ -159,7 +159,7 @@ def measurements(cells: Sequence[StudyCell]) -> list[str]:
 
 
 def study_figure(report: StudyReport, cells: Sequence[StudyCell]) -> Any:
-    """One panel per column: lines over an axis where the variants have places on it, else bars.
+    """One panel per column: lines over an axis where the variants have places on it, else points.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -171,7 +171,7 @@ def study_figure(report: StudyReport, cells: Sequence[StudyCell]) -> Any:
     shown = columns(report, cells)
     figure = Figure(figsize=(4.2 * len(shown), 3.6), layout="constrained")
     figure.suptitle(f"{report.title} (last evaluation)", fontsize="medium")
-    draw = draw_bars if all(variant.place is None for variant in report.variants) else draw_lines
+    draw = draw_points if all(variant.place is None for variant in report.variants) else draw_lines
     for axes, (task, score) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         axes.set_ylabel(score.heading)
         axes.grid(axis="y", alpha=0.3)
@@ -204,13 +204,10 @@ def draw_lines(axes: Any, report: StudyReport, values: dict[str, list[float]]) -
         axes.legend(fontsize="small")
 
 
-def draw_bars(axes: Any, report: StudyReport, values: dict[str, list[float]]) -> None:
-    """A bar per variant, with every seed as a dot; the axis begins near the smallest, for differences to show."""
-    means = [statistics.fmean(numbers) for numbers in values.values()]
-    axes.bar(range(len(means)), means, color="tab:blue", alpha=0.7)
+def draw_points(axes: Any, report: StudyReport, values: dict[str, list[float]]) -> None:
+    """A dash at the mean of each variant and a dot per seed. Not bars, which would have to begin at zero."""
     for place, numbers in enumerate(values.values()):
-        axes.scatter([place] * len(numbers), numbers, s=14, color="black", zorder=3)
-    everything = [number for numbers in values.values() for number in numbers]
-    margin = 0.25 * (max(everything) - min(everything)) or 1.0
-    axes.set_ylim(max(0.0, min(everything) - margin), max(everything) + margin)
-    axes.set_xticks(range(len(means)), list(values), rotation=20, ha="right", fontsize="small")
+        axes.scatter([place] * len(numbers), numbers, s=20, color="tab:blue")
+        axes.scatter([place], [statistics.fmean(numbers)], s=200, marker="_", color="black")
+    axes.margins(x=0.2, y=0.25)
+    axes.set_xticks(range(len(values)), list(values), rotation=20, ha="right", fontsize="small")
