@@ -79,10 +79,10 @@ def _method_name(method: str) -> str:
 
 def _run(photo: str, texts: list[str], output: Path, checkpoint: str, device: str | None, options: dict) -> list[Any]:
     """Explain and write; the faces' explanations with the file of each, and the picture."""
-    from farl_hf import explain as explain_faces
     from farl_hf.cli.explanation_files import write_arrays, write_sheet
     from farl_hf.cli.language_model import load_model_and_processor
     from farl_hf.cli.photo_files import output_stems
+    from farl_hf.explanation import explain as explain_faces
     from farl_hf.pipelines.photo_loading import load_photo
 
     make_folder(output)

@@ -108,7 +108,7 @@ def index_photos(
     from rich.console import Console
     from rich.progress import track
 
-    from farl_hf import index_faces
+    from farl_hf.retrieval import index_faces
 
     shown = track(sources, description="Looking at photos", console=Console(stderr=True))
     return index_faces(*loaded, shown, on_failure=failures.__setitem__, **options)

@@ -73,9 +73,9 @@ def match(
 
 def _match(photos, texts, index, top, plain, checkpoint, device, failures, options) -> dict[str, Any]:
     """Everything that is shown, fit for JSON."""
-    from farl_hf import embed_texts
     from farl_hf.cli.language_model import load_model_and_processor
     from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
+    from farl_hf.retrieval import embed_texts
     from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
 
     texts = checked_texts(texts)  # before anything is loaded
@@ -102,7 +102,7 @@ def _require_one_source(photos: list[str], index: Path | None) -> None:
 
 
 def _load_index(path: Path) -> Any:
-    from farl_hf import FaceIndex
+    from farl_hf.retrieval import FaceIndex
 
     return FaceIndex.load(path)
 
