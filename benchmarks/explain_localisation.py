@@ -34,6 +34,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
 
 TARGET_RATIO = 2.0
+MOST_PHOTOS = 5000
 SMALLEST_EYE_DISTANCE_PX = 25
 SMALLEST_REGION = 0.005  # of the crop; regions outside the photo, or hidden, say nothing
 
@@ -194,8 +195,10 @@ def main():
     parser.add_argument("--plain", action="store_true", help="Texts as they are, without averaging over prompts.")
     arguments = parser.parse_args()
     model, processor = load_model_and_processor(arguments.model, "cpu")
-    streaming = arguments.dataset == "synthetic_faces"  # rendered one after the other until there are enough
-    rows = load_face_dataset(arguments.dataset, split="test", streaming=streaming)
+    if arguments.dataset == "synthetic_faces":  # rendered one after the other until there are enough
+        rows = load_face_dataset(arguments.dataset, split="test", streaming=True, num_photos={"test": MOST_PHOTOS})
+    else:
+        rows = load_face_dataset(arguments.dataset, split="test")
     options = {"layer": arguments.layer} | ({} if arguments.plain else {"prompts": PROMPT_WRAPPERS})
     print(f"{arguments.model}, {'plain texts' if arguments.plain else 'texts averaged over prompts'}\n")
     print_table(collect(model, processor, rows, arguments.faces, options))
