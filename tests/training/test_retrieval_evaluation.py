@@ -52,7 +52,13 @@ def test_zero_shot_scores_leave_out_the_unknown():
     truth[:5, CELEBA_ATTRIBUTES.index("smiling")] = [1, 1, 1, 0, 0]
     images = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
     scores = zero_shot_scores(
-        images, truth, {"smiling": (np.array([1, 0]), np.array([0, 1])), "bald": (np.ones(2), np.zeros(2))}
+        images,
+        truth,
+        {
+            # The second sentence for it is never nearest.
+            "smiling": (np.array([[1, 0], [0.1, 0.2]]), np.array([[0, 1]])),
+            "bald": (np.ones((1, 2)), np.zeros((1, 2))),
+        },
     )
     predicted = [1, 0, 1, 0, 1]
     assert scores == pytest.approx(

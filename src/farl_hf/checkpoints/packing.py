@@ -18,7 +18,9 @@ from farl_hf.errors import NotACheckpointError, UnknownNameError
 
 __all__ = ["pack_checkpoint"]
 
-_SETTINGS_FILES = ("config.json", "preprocessor_config.json")
+# Of a task model, and of both towers with their tokenizer.
+_TASK_FILES = ("config.json", "preprocessor_config.json")
+_TWO_TOWER_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 _WEIGHTS_FILE = "model.safetensors"
 
 
@@ -35,11 +37,12 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     Raises:
         NotACheckpointError: If `source` lacks a file of a complete checkpoint.
     """
-    missing = [name for name in (*_SETTINGS_FILES, _WEIGHTS_FILE) if not (source / name).is_file()]
+    settings_files = _TWO_TOWER_FILES if (source / "processor_config.json").is_file() else _TASK_FILES
+    missing = [name for name in (*settings_files, _WEIGHTS_FILE) if not (source / name).is_file()]
     if missing:
         raise NotACheckpointError(f"{source} lacks {', '.join(missing)}; give a folder that a training script wrote.")
     target.mkdir(parents=True, exist_ok=True)
-    for name in _SETTINGS_FILES:
+    for name in settings_files:
         shutil.copyfile(source / name, target / name)
     config = json.loads((source / "config.json").read_text())
     (target / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")

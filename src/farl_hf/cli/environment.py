@@ -58,9 +58,10 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _models() -> list[tuple[str, str]]:
-    from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
+    from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, checkpoint
 
-    def state(name: str) -> str:
-        return "" if (checkpoint(name) / "config.json").is_file() else " (files missing)"
+    def described(name: str, task: str) -> str:
+        use = f"default model of {task}" if task in DEFAULT_CHECKPOINTS else f"for {task}, explain and match"
+        return use if (checkpoint(name) / "config.json").is_file() else f"{use} (files missing)"
 
-    return [(name, f"default model of {task}{state(name)}") for name, task in EMBEDDED_CHECKPOINTS.items()]
+    return [(name, described(name, task)) for name, task in EMBEDDED_CHECKPOINTS.items()]

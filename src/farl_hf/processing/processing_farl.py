@@ -11,7 +11,7 @@ class FaRLProcessorKwargs(ProcessingKwargs, total=False):
     """Settings of a call of [`FaRLProcessor`]: those of the tokenizer and of the image processor."""
 
     images_kwargs: FaRLImageProcessorKwargs
-    _defaults = {"text_kwargs": {"padding": "max_length", "max_length": 77, "truncation": True}}  # noqa: RUF012
+    _defaults = {"text_kwargs": {"padding": "max_length", "truncation": True}}  # noqa: RUF012
 
 
 class FaRLProcessor(ProcessorMixin):
@@ -19,7 +19,8 @@ class FaRLProcessor(ProcessorMixin):
 
     `processor(images=…, text=…)` returns one `BatchFeature` with `input_ids`, `attention_mask` and everything that
     the image processor returns; the model takes it whole: `model(**inputs)`. `landmarks` or `boxes` say where the
-    faces are; without them each photo is taken for a face crop. Texts are padded and truncated to 77 tokens.
+    faces are; without them each photo is taken for a face crop. Texts are padded and truncated to the
+    tokenizer's `model_max_length`, 77 tokens for CLIP's.
 
     Args:
         image_processor ([`FaRLImageProcessor`]): Cuts and normalises faces.

@@ -44,12 +44,13 @@ def mean_recalls(image_embeds: np.ndarray, text_embeds: np.ndarray, gallery_size
 def zero_shot_scores(
     image_embeds: np.ndarray, attributes: np.ndarray, prompt_embeds: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """Accuracy and balanced accuracy of each attribute, told by which sentence is nearer.
+    """Accuracy and balanced accuracy of each attribute, told by which sentence is nearest.
 
     Args:
         image_embeds (`np.ndarray` of shape `(n, P)`): Unit-length image features.
         attributes (`np.ndarray` of shape `(n, 40)`): 1, 0, or negative where unknown; CelebA's order.
-        prompt_embeds (`dict[str, tuple]`): Per attribute the unit-length features `(P,)` of having it and of not.
+        prompt_embeds (`dict[str, tuple]`): Per attribute the unit-length features `(sentences, P)` of having it and
+            of not.
     """
     scores: dict[str, float] = {}
     for name, (has, lacks) in prompt_embeds.items():
@@ -57,7 +58,8 @@ def zero_shot_scores(
         known = truth >= 0
         if not known.any():
             continue
-        predicted, truth = (image_embeds @ (has - lacks))[known] > 0, truth[known].astype(bool)
+        nearest_has, nearest_lacks = (image_embeds[known] @ sentences.T for sentences in (has, lacks))
+        predicted, truth = nearest_has.max(1) > nearest_lacks.max(1), truth[known].astype(bool)
         right = predicted == truth
         by_class = [right[truth == value].mean() for value in (False, True) if (truth == value).any()]
         scores[f"zero_shot_accuracy_{name}"] = float(right.mean())
@@ -79,15 +81,17 @@ class RetrievalEvaluation:
 
     @torch.no_grad()
     def prompt_embeds(self, model: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Features of the sentences of every attribute, each the mean over sentences and wrappers, unit length."""
+        """Features (sentences, P) of the sentences for and against every attribute, each the mean over wrappers."""
         return {
-            name: tuple(self.mean_embedding(model, sentences) for sentences in both)
+            name: tuple(
+                np.stack([self.mean_embedding(model, sentence) for sentence in sentences]) for sentences in both
+            )
             for name, both in ATTRIBUTE_PROMPTS.items()
         }
 
-    def mean_embedding(self, model: nn.Module, sentences: tuple[str, ...]) -> np.ndarray:
-        """Unit-length mean (P,) of the sentences' features in all wrappers."""
-        texts = [wrapper.format(sentence) for sentence in sentences for wrapper in PROMPT_WRAPPERS]
+    def mean_embedding(self, model: nn.Module, sentence: str) -> np.ndarray:
+        """Unit-length mean (P,) of a sentence's features in all wrappers."""
+        texts = [wrapper.format(sentence) for wrapper in PROMPT_WRAPPERS]
         batch = self.tokenizer(texts, padding=True, return_tensors="pt").to(next(model.parameters()).device)
         embeds = model.get_text_features(**batch).pooler_output.float()
         mean = nn.functional.normalize(embeds, dim=-1).mean(0)
