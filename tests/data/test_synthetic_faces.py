@@ -9,7 +9,7 @@ import pytest
 from farl_hf.data.face_renderer.captions import caption_of
 from farl_hf.data.face_renderer.lighting import sample_lights
 from farl_hf.data.face_renderer.person import Pose, draw_person, sample_person
-from farl_hf.data.synthetic_faces import SyntheticFaces, render_face_photo, render_group_photo
+from farl_hf.data.synthetic_faces import VERSION, SyntheticFaces, render_face_photo, render_group_photo
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
@@ -218,6 +218,10 @@ def test_builder_streams_disjoint_splits(builder):
     np.testing.assert_array_equal(np.asarray(row["label_map"]), expected.label_map)
     np.testing.assert_allclose(np.asarray(row["landmarks_xy"], np.float32), expected.landmarks_xy)
     assert row["caption"] == expected.caption
+
+
+def test_the_cache_of_another_version_is_not_read(builder):
+    assert str(VERSION) in builder.cache_dir
 
 
 def test_builder_prepares_on_disk(builder):

@@ -14,6 +14,8 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 
 __all__ = ["FacePhoto", "SyntheticFaces", "SyntheticFacesConfig", "render_face_photo", "render_group_photo"]
 
+# Part of the cache's path: raise it whenever a number gives another photo or caption than before.
+VERSION = datasets.Version("1.1.0")
 # Splits draw from ranges of photo numbers that never meet.
 FIRST_INDEX = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 
@@ -78,11 +80,14 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
         >>> stream = builder.as_streaming_dataset(split="train")
     """
 
-    VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = SyntheticFacesConfig
     BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type are set by datasets
-        SyntheticFacesConfig(name="portraits", kind="portrait", description="One main face per photo."),
-        SyntheticFacesConfig(name="scenes", kind="scene", description="None to eight faces per photo."),
+        SyntheticFacesConfig(
+            name="portraits", version=VERSION, kind="portrait", description="One main face per photo."
+        ),
+        SyntheticFacesConfig(
+            name="scenes", version=VERSION, kind="scene", description="None to eight faces per photo."
+        ),
     ]
     DEFAULT_CONFIG_NAME = "portraits"
 
