@@ -5,6 +5,7 @@ FaRL evaluates and publishes the average over steps of parameters and float buff
 and, for exact resuming, the trained weights beside it in `training_weights.safetensors`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -143,7 +144,9 @@ def save_training_weights(model: nn.Module, average: WeightAverage, folder: Path
     if not is_deepspeed_zero3_enabled():  # ZeRO-3 keeps parameters in parts and restores them from its own files
         own = float_tensors(model).items()
         tensors |= {RAW_PREFIX + name: tensor.detach().cpu().clone().contiguous() for name, tensor in own}
-    save_file(tensors, folder / TRAINING_WEIGHTS_NAME, metadata={"format": "pt"})
+    unfinished = folder / f"unfinished-{TRAINING_WEIGHTS_NAME}"
+    save_file(tensors, unfinished, metadata={"format": "pt"})
+    os.replace(unfinished, folder / TRAINING_WEIGHTS_NAME)
 
 
 def restore_training_weights(model: nn.Module, folder: Path) -> None:

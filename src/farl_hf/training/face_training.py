@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import transformers
 from transformers import PreTrainedModel, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from farl_hf.data.augmentation import get_augmentation_recipe
@@ -24,8 +23,10 @@ from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.backbone_choice import pixel_normalisation, scratch_settings, with_backbone
 from farl_hf.training.benchmark_protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
+from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
+from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 from farl_hf.training.recipe_files import save_resolved_recipe
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
 from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
@@ -55,6 +56,7 @@ def run_face_training(
     """
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
+    start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train and training_args.should_save:
@@ -225,7 +227,7 @@ def make_model(
     config = make_scratch_config(
         model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
     )
-    return task.model_class._from_config(config, attn_implementation=attention)
+    return model_from_scratch(task.model_class, config, attention, training_args)
 
 
 def check_head_settings(start: FaRLConfig, settings: dict[str, Any]) -> None:
@@ -292,8 +294,8 @@ def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: 
 def train(trainer: FaRLTrainer, training_args: FaRLTrainingArguments) -> None:
     """Trains to the end and leaves the checkpoint folder in `output_dir`."""
     resume_from = training_args.resume_from_checkpoint
-    if resume_from is None and Path(training_args.output_dir).is_dir():
-        resume_from = get_last_checkpoint(training_args.output_dir)
+    if resume_from is None:
+        resume_from = last_finished_checkpoint(training_args.output_dir, training_args.ema_decay)
         if resume_from:
             logger.warning(f"Going on from {resume_from}; choose another --output_dir to start anew.")
     result = trainer.train(resume_from_checkpoint=resume_from)

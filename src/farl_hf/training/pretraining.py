@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from farl_hf.data.laion_face import FaceFilter, Shard, find_shards, num_listed_samples
@@ -29,6 +28,8 @@ from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer
 from farl_hf.training.caption_vocabulary import train_caption_tokenizer
+from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
+from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 from farl_hf.training.pretraining_arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
@@ -74,6 +75,7 @@ def run_pretraining(
     check_objective(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
+    start_deepspeed(training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
     if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
@@ -370,7 +372,7 @@ def make_model(
             model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
         )
     config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
-    return FaRLForPreTraining._from_config(config, attn_implementation=attention)
+    return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
 
 
 def attention_of(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> str:
@@ -419,8 +421,8 @@ def train(trainer: PretrainingTrainer) -> None:
     """Trains to the end and leaves the checkpoint folder in `output_dir`."""
     args = trainer.args
     resume_from = args.resume_from_checkpoint
-    if resume_from is None and Path(args.output_dir).is_dir():
-        resume_from = get_last_checkpoint(args.output_dir)
+    if resume_from is None:
+        resume_from = last_finished_checkpoint(args.output_dir, args.ema_decay)
         if resume_from:
             logger.warning(f"Going on from {resume_from}; choose another --output_dir to start anew.")
     result = trainer.train(resume_from_checkpoint=resume_from)

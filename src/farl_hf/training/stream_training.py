@@ -93,6 +93,8 @@ class StreamTrainerMixin:
             unfinished = path.with_suffix(".unfinished")
             unfinished.write_text(json.dumps(self.progress.state_dict()))
             os.replace(unfinished, path)
+        # Next the first process writes the Trainer's state, by which a finished checkpoint is known.
+        self.accelerator.wait_for_everyone()
 
     def left_out_of_all(self) -> dict[str, int]:
         """What all processes have left out since the start, by reason; all processes must ask for it together."""

@@ -8,8 +8,6 @@ holds them.
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from farl_hf.errors import InvalidFaceInputError, MissingExtraError, NotACheckpointError
+from farl_hf.training.deepspeed_start import without_partitioning
 
 __all__ = ["FlavaVisualTokenizer", "PatchKMeansTokenizer", "VisualTokenizer", "load_visual_tokenizer"]
 
@@ -59,7 +58,7 @@ class FlavaVisualTokenizer:
         from transformers import FlavaImageCodebook
 
         try:
-            with _without_partitioning():
+            with without_partitioning():
                 return cls(FlavaImageCodebook.from_pretrained(name_or_path, dtype=torch.float32))
         except (OSError, SafetensorError) as error:
             raise NotACheckpointError(
@@ -191,19 +190,3 @@ def _check_pixels(pixel_values: torch.Tensor, stride: int) -> None:
             f"codebook_pixel_values lie in {pixel_values.min():.2f} .. {pixel_values.max():.2f}, expected 0 .. 1: "
             "they are not normalised."
         )
-
-
-@contextmanager
-def _without_partitioning() -> Iterator[None]:
-    """Inside, `from_pretrained` does not split weights over processes as ZeRO-3 does for the trained model.
-
-    Nothing would put them together again: the tokenizer is not part of DeepSpeed's engine.
-    """
-    from transformers.integrations import deepspeed
-
-    active = deepspeed._hf_deepspeed_config_weak_ref
-    deepspeed.unset_hf_deepspeed_config()
-    try:
-        yield
-    finally:
-        deepspeed._hf_deepspeed_config_weak_ref = active
