@@ -11,7 +11,7 @@ import numpy as np
 from farl_hf.data.recorded_parquet import read_record, recorded_parquet
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["COUNTS", "filter_metadata", "finished_counts"]
+__all__ = ["COUNTS", "PartFilter", "filter_metadata", "finished_counts", "open_parquet"]
 
 ID_COLUMN = "SAMPLE_ID"
 NEEDED_COLUMNS = (ID_COLUMN, "URL", "TEXT")
@@ -22,6 +22,21 @@ ROWS_PER_BATCH = 2**16
 READ_AHEAD_BYTES = 2**20
 NUMBER_IN_TEXT = r"^\s*[0-9]{1,18}(\.0*)?\s*$"
 LARGEST_EXACT_FLOAT = 2.0**53
+
+
+class PartFilter:
+    """A worker of `run_jobs`: filters one part, or finds that this was done.
+
+    It lies here, where nothing imports torch, so that the processes of a cluster start in a moment.
+    """
+
+    def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Counts of the part, and whether it was finished before."""
+        files = job["source"], job["ids"], job["output"]
+        counts = finished_counts(*files)
+        if counts is not None:
+            return {"counts": counts, "kept": True}
+        return {"counts": filter_metadata(*files), "kept": False}
 
 
 def filter_metadata(

@@ -13,7 +13,7 @@ from farl_hf.data.recorded_parquet import read_record
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 from farl_hf.laion_face.id_lists import id_arrays
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
-from farl_hf.laion_face.metadata_filtering import COUNTS, filter_metadata, finished_counts, open_parquet
+from farl_hf.laion_face.metadata_filtering import COUNTS, PartFilter, open_parquet
 
 __all__ = ["MANIFEST", "download_commands", "num_rows", "part_jobs", "prepare_metadata", "write_manifest"]
 
@@ -21,18 +21,6 @@ MANIFEST = "manifest.json"
 SOURCE_PATTERN = "part-*.parquet"
 OUTPUT_NAME = "laion_face_part_{}.parquet"
 EXTRA_COLUMNS = ("NSFW", "similarity", "LICENSE", "SAMPLE_ID")
-
-
-class PartFilter:
-    """A worker of `run_jobs`: filters one part, or finds that this was done."""
-
-    def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Counts of the part, and whether it was finished before."""
-        files = job["source"], job["ids"], job["output"]
-        counts = finished_counts(*files)
-        if counts is not None:
-            return {"counts": counts, "kept": True}
-        return {"counts": filter_metadata(*files), "kept": False}
 
 
 def part_jobs(
