@@ -10,7 +10,7 @@ from farl_hf.data.collate import collate_face_samples
 from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import UnknownNameError
 from farl_hf.labels import LAPA_LABELS
-from farl_hf.training.evaluation import LandmarksEvaluation, make_evaluation
+from farl_hf.training.evaluation import LandmarksEvaluation, RunningStatistics, make_evaluation
 
 
 def make_batch(task, size=96, **settings):
@@ -86,11 +86,37 @@ def test_attribute_statistics_leave_out_the_unlabelled():
     logits = torch.where(truth > 0.5, 3.0, -3.0)
     logits[0] = -logits[0]
     statistics = evaluation.statistics(ImageClassifierOutput(logits=logits), batch)
-    assert (statistics[:, 0] == -100).all()
+    assert statistics.shape == (3, 80)
+    assert not statistics[:, [0, 40]].any()
     scores = evaluation.scores(statistics.numpy())
     assert scores["accuracy_attribute_3"] == pytest.approx(2 / 3)
     assert len(scores) == 1 + 3
     np.testing.assert_array_equal(evaluation.face_scores(statistics.numpy()), [0, 1, 1])
+
+
+def random_rows(task):
+    rng = np.random.default_rng(0)
+    if task == "parsing":
+        return rng.integers(0, 10**6, (7, 121)), LAPA_LABELS
+    if task == "landmarks":
+        rows = rng.random((7, 4)) / 10
+        rows[2, 2:] = np.nan
+        return rows, [str(index) for index in range(68)]
+    labelled = rng.integers(0, 2, (7, 5))
+    return np.hstack([labelled * rng.integers(0, 2, (7, 5)), labelled]), list("abcde")
+
+
+@pytest.mark.parametrize("task", ["parsing", "landmarks", "attributes"])
+def test_merging_step_by_step_changes_no_score(task):
+    rows, names = random_rows(task)
+    evaluation = make_evaluation(task, None, names)
+    merged = RunningStatistics(evaluation)
+    for part in np.split(rows, [2, 3, 6]):
+        merged.add(part)
+    assert merged.scores() == evaluation.scores(rows)
+    np.testing.assert_array_equal(merged.face_scores(), evaluation.face_scores(rows))
+    kept = sum(len(part) for part in merged.rows)
+    assert kept == (7 if task == "landmarks" else 1)
 
 
 def test_unknown_task_is_named():

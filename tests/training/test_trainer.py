@@ -159,6 +159,16 @@ def test_evaluation_scores_all_faces_when_the_training_drops_its_last_batch(phot
     assert trainer.args.dataloader_drop_last
 
 
+def test_scores_are_those_of_all_rows_although_they_are_merged_as_they_come(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, per_device_eval_batch_size=3)
+    rows = trainer.predict(trainer.eval_dataset).predictions
+    for _ in range(2):  # a second evaluation begins anew
+        scores = trainer.evaluate()
+        expected = trainer.evaluation.scores(rows)
+        assert {name: scores[f"eval_{name}"] for name in expected} == expected
+        np.testing.assert_array_equal(trainer.running_statistics.face_scores(), trainer.evaluation.face_scores(rows))
+
+
 def test_training_without_averaging(photos, toy_config, tmp_path):
     trainer = make_trainer(photos, toy_config, tmp_path, ema_decay=0.0, max_steps=2)
     trainer.train()

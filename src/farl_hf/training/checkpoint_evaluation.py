@@ -1,6 +1,7 @@
 """A checkpoint measured on a split of a data set, by the data set's protocol, in the photo frame.
 
-Only one row of statistics per face is kept, so memory does not grow with the pictures.
+Statistics are merged as they come, so memory grows neither with the pictures nor, beyond a few bytes per face, with
+their number.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 import transformers
 from transformers import PreTrainedModel
-from transformers.trainer_utils import PredictionOutput
 
 from farl_hf.data.collate import collate_face_samples
 from farl_hf.data.transforms import FaceSamples
@@ -75,17 +75,11 @@ class CheckpointEvaluation:
             with_photo_labels=True,
         )
         check_landmark_count(self.task, samples, self.label_names)
-        predicted = self.predict(samples)
-        statistics = np.asarray(predicted.predictions)
-        scores = scores_in(predicted.metrics, "test_")
-        return EvaluatedSplit(split, scores, self.evaluation.face_scores(statistics), samples)
-
-    def predict(self, samples: FaceSamples) -> PredictionOutput:
-        """Statistics of all faces, by every process."""
         trainer = FaRLTrainer(
             model=self.model, args=self.arguments, evaluation=self.evaluation, processing_class=self.processor
         )
-        return trainer.predict(samples)
+        scores = scores_in(trainer.evaluate(samples), "eval_")
+        return EvaluatedSplit(split, scores, trainer.running_statistics.face_scores(), samples)
 
     def outputs_of(self, samples: FaceSamples, item: int) -> tuple[Any, dict[str, Any]]:
         """The model's outputs for one face, and its batch of one."""

@@ -1,7 +1,7 @@
 """Evaluation in the photo frame, on the original labels, exact over any number of processes.
 
-Each face gives one row of sufficient statistics (confusion counts, an error, correct counts). The Trainer gathers
-rows, drops the duplicates that padded the last batch, and the scores are computed from what remains.
+Each face gives one row of sufficient statistics (confusion counts, errors, correct counts). The Trainer gathers the
+rows of a step and drops the duplicates that padded the last batch; [`RunningStatistics`] merges what remains at once.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ __all__ = [
     "FaceEvaluation",
     "LandmarksEvaluation",
     "ParsingEvaluation",
+    "RunningStatistics",
     "make_evaluation",
 ]
 
@@ -33,26 +34,57 @@ __all__ = [
 class FaceEvaluation(Protocol):
     """What the Trainer asks of an evaluation.
 
-    `main_score` names the score to choose checkpoints by, and `greater_is_better` its direction.
+    `main_score` names the score to choose checkpoints by, and `greater_is_better` its direction. `rows_add_up` says
+    that the sum of all rows gives the same scores as the rows.
     """
 
     main_score: str
     greater_is_better: bool
+    rows_add_up: bool
 
     def statistics(self, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
         """Rows (B, S) of sufficient statistics of a batch."""
 
     def scores(self, statistics: np.ndarray) -> dict[str, float]:
-        """Named scores from all rows (F, S)."""
+        """Named scores from all rows (F, S), or from their sum (1, S) where rows add up."""
 
     def face_scores(self, statistics: np.ndarray) -> np.ndarray:
         """The main score of each face alone (F,), to find the worst; NaN where a face has no label."""
 
 
+class RunningStatistics:
+    """What an evaluation keeps of the faces that it has seen.
+
+    That is the sum of their rows, whatever their number, and 8 bytes per face: its main score, by which failures are
+    found. Where rows do not add up they are kept: the curve of landmark errors takes every face's error by every
+    normaliser, in float64 as computed, so that merging changes no score.
+    """
+
+    def __init__(self, evaluation: FaceEvaluation):
+        self.evaluation = evaluation
+        self.rows: list[np.ndarray] = []
+        self.score_parts: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Merges the rows (B, S) of a step."""
+        self.score_parts.append(self.evaluation.face_scores(rows))
+        self.rows.append(rows)
+        if self.evaluation.rows_add_up:
+            self.rows = [sum(part.sum(axis=0, keepdims=True) for part in self.rows)]
+
+    def scores(self) -> dict[str, float]:
+        """Named scores of all faces so far."""
+        return self.evaluation.scores(np.concatenate(self.rows))
+
+    def face_scores(self) -> np.ndarray:
+        """The main score of each face (F,), in the order in which they came."""
+        return np.concatenate(self.score_parts)
+
+
 class ParsingEvaluation:
     """F1 per class from one confusion matrix over the un-warped label maps of all faces."""
 
-    main_score, greater_is_better = "f1_mean", True
+    main_score, greater_is_better, rows_add_up = "f1_mean", True, True
 
     def __init__(self, processor: Any, class_names: Sequence[str]):
         self.processor, self.class_names = processor, class_names
@@ -90,7 +122,7 @@ class LandmarksEvaluation:
         curve (`tuple[str, float]`, *optional*): Normaliser and largest error of the curve; the benchmark's by default.
     """
 
-    main_score, greater_is_better = "nme", False
+    main_score, greater_is_better, rows_add_up = "nme", False, False
 
     def __init__(
         self,
@@ -138,28 +170,26 @@ class LandmarksEvaluation:
 class AttributesEvaluation:
     """Accuracy per attribute and its mean."""
 
-    main_score, greater_is_better = "mean_accuracy", True
+    main_score, greater_is_better, rows_add_up = "mean_accuracy", True, True
 
     def __init__(self, processor: Any, attribute_names: Sequence[str]):
         self.processor, self.attribute_names = processor, attribute_names
 
     def statistics(self, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
-        """Per face and attribute 1 right, 0 wrong, -100 not labelled: (B, L) int64."""
+        """1 or 0 whether each attribute is right, then whether it is labelled: (B, 2 * L) int64."""
         truth = torch.stack(batch["photo_labels"]).cpu()
         present = self.processor.post_process_attributes(outputs).cpu() > 0.5
-        right = (present == (truth > 0.5)).long()
-        return torch.where(truth == -100, torch.full_like(right, -100), right)
+        labelled = truth != -100
+        right = (present == (truth > 0.5)) & labelled
+        return torch.cat([right, labelled], dim=1).long()
 
     def scores(self, statistics: np.ndarray) -> dict[str, float]:
         """`mean_accuracy`, `accuracy_<attribute>`."""
-        labelled = statistics != -100
-        correct = (statistics == 1) & labelled
-        return attribute_accuracy(correct.sum(axis=0), labelled.sum(axis=0), self.attribute_names)
+        return attribute_accuracy(*np.split(statistics.sum(axis=0), 2), self.attribute_names)
 
     def face_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Share of the labelled attributes of each face that are right."""
-        labelled = (statistics != -100).sum(axis=1)
-        correct = (statistics == 1).sum(axis=1)
+        correct, labelled = (part.sum(axis=1) for part in np.split(statistics, 2, axis=1))
         return np.divide(correct, labelled, out=np.full(len(correct), np.nan), where=labelled > 0)
 
 

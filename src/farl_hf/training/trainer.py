@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput
 
 from farl_hf.data.collate import collate_face_samples
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
-from farl_hf.training.evaluation import FaceEvaluation
+from farl_hf.training.evaluation import FaceEvaluation, RunningStatistics
 from farl_hf.training.parameter_groups import freeze_backbone, make_parameter_groups
 
 __all__ = ["FaRLTrainer"]
@@ -43,8 +44,10 @@ class FaRLTrainer(AveragedWeightsTrainer):
         if args.sync_batch_norm and args.world_size > 1:
             model = with_shared_batch_norms(model, args)
         self.evaluation = evaluation
-        if evaluation is not None:
-            kwargs.setdefault("compute_metrics", self.scores_of_predictions)
+        self.running_statistics: RunningStatistics | None = None
+        if evaluation is not None and "compute_metrics" not in kwargs:
+            kwargs["compute_metrics"] = self.scores_of_step
+            args.batch_eval_metrics = True
         kwargs.setdefault("data_collator", collate_face_samples)
         super().__init__(model=model, args=args, **kwargs)
 
@@ -94,9 +97,15 @@ class FaRLTrainer(AveragedWeightsTrainer):
         # The loop scores only when there are labels; the statistics already hold what is needed of them.
         return loss, statistics, torch.zeros(len(statistics), dtype=torch.int64, device=loss.device)
 
-    def scores_of_predictions(self, predictions: EvalPrediction) -> dict[str, float]:
-        """`compute_metrics` of the Trainer."""
-        return self.evaluation.scores(np.asarray(predictions.predictions))
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As [`~transformers.Trainer`]; afterwards `running_statistics` holds those of all faces."""
+        self.running_statistics = None if self.evaluation is None else RunningStatistics(self.evaluation)
+        return super().evaluation_loop(*args, **kwargs)
+
+    def scores_of_step(self, predictions: EvalPrediction, compute_result: bool) -> dict[str, float]:
+        """`compute_metrics` of the Trainer: merges a step's statistics, and scores them all after the last one."""
+        self.running_statistics.add(np.asarray(predictions.predictions.cpu()))
+        return self.running_statistics.scores() if compute_result else {}
 
 
 def with_shared_batch_norms(model: nn.Module, args: FaRLTrainingArguments) -> nn.Module:
