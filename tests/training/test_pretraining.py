@@ -3,63 +3,23 @@
 import json
 import math
 import shutil
-from pathlib import Path
 
 import datasets
 import pytest
 import torch
 from face_rows import make_face_row
 from laion_shards import write_detections, write_shard
-from safetensors.torch import load_file
-from transformers import AutoModel, AutoProcessor, HfArgumentParser
+from pretraining_runs import log_of, pretrain, weights_of, write_pairs
+from transformers import AutoModel, AutoProcessor
 
 from farl_hf import FaRLForFaceParsing, FaRLModel
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, NotACheckpointError, UnknownNameError
-from farl_hf.training.pretraining import run_pretraining
-from farl_hf.training.pretraining_arguments import (
-    PretrainingArguments,
-    PretrainingDataArguments,
-    PretrainingModelArguments,
-)
 from farl_hf.training.pretraining_trainer import decays_in_pretraining
-
-WORDS = ("red", "green", "blue", "smiling", "old", "young", "tall", "short", "bald", "happy", "sad", "curly")
 
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    """Sixteen photos whose captions differ, four to evaluate on."""
-    folder = tmp_path_factory.mktemp("pairs")
-
-    def rows(first, count):
-        numbers = range(first, first + count)
-        photos = [make_face_row(i) | {"caption": f"a {WORDS[i % 12]} {WORDS[i * 5 % 12]} face"} for i in numbers]
-        return datasets.Dataset.from_list(photos).cast_column("image", datasets.Image())
-
-    datasets.DatasetDict(train=rows(0, 16), validation=rows(100, 4)).save_to_disk(str(folder))
-    return folder
-
-
-def pretrain(faces, output_dir, **changes):
-    """Runs it as the script does, with small settings that `changes` replace; None leaves one out."""
-    settings = {
-        "config_name": "toy", "dataset_name": faces, "tokenizer_name": "captions", "tokenizer_vocab_size": 560,
-        "max_text_tokens": 12, "visual_tokenizer": "kmeans", "visual_vocab_size": 8, "visual_tokenizer_samples": 8,
-        "image_size": 32, "face_template": "lapa", "output_dir": output_dir, "do_train": True, "max_steps": 2,
-        "per_device_train_batch_size": 4, "dataloader_num_workers": 0, "logging_steps": 1, "warmup_steps": 0,
-        "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
-    } | changes  # fmt: skip
-    flags = [str(part) for name, value in settings.items() if value is not None for part in (f"--{name}", value)]
-    parser = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
-    return run_pretraining(*parser.parse_args_into_dataclasses(flags))
-
-
-def weights_of(folder):
-    return load_file(Path(folder) / "model.safetensors")
-
-
-def log_of(folder):
-    return json.loads((Path(folder) / "trainer_state.json").read_text())["log_history"]
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
