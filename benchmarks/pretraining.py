@@ -99,8 +99,8 @@ def data_sentence(row: dict) -> str:
         return sentence + "."
     seconds, cpu_seconds = row["batch"] / per_core, row["itc_mim"]["cpu_s"]
     cores = seconds / row["itc_mim"]["median_s"]
-    of_step = f"{100 * seconds / cpu_seconds:.1f} % of its processor time; " if row["device"] == "cpu" else ""
-    return f"{sentence}; of 224-pixel crops an ITC+MIM step takes {of_step}{cores:.2f} cores keep up with it."
+    of_step = f"{100 * seconds / cpu_seconds:.2g} % of its processor time; " if row["device"] == "cpu" else ""
+    return f"{sentence}; the 224-pixel pairs of an ITC+MIM step take {of_step}{cores:.2g} cores keep up."
 
 
 def main() -> None:

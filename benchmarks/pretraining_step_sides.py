@@ -113,6 +113,8 @@ def farl_step(request, folder, mim_weight):
         attn_implementation=ATTENTION,
         dtype="float32",
     )
+    for parameter in model.parameters():  # mapped from the file, they would be read and counted in the first step
+        parameter.data = parameter.data.clone()
     if request["checkpointing"]:
         model.gradient_checkpointing_enable()
     batch = make_batch(request)
