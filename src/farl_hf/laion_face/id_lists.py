@@ -125,8 +125,10 @@ def load_parts(path: str | os.PathLike) -> list | dict:
     try:
         with open_pickle(path) as stream:
             content = walk_pickle(stream)
+        if isinstance(content, int):  # PyTorch before 1.6 wrote several pickles, a mark of its own first
+            raise NotIntegersError("it holds an integer")
     except NotIntegersError as more_than_integers:
-        try:  # arrays and tensors lie outside the pickle, or as bytes in it: they may be loaded as they are
+        try:  # arrays and tensors lie outside the pickle or as bytes in it; loading them fills no memory
             with torch.serialization.safe_globals(numpy_globals()):
                 content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception:
@@ -140,7 +142,7 @@ def as_numbers(numbers: Any) -> np.ndarray:
         if numbers.others:
             raise ValueError("a part holds more than integers")
         return np.frombuffer(numbers.integers, np.int64)
-    array_of_part = np.asarray(numbers)
+    array_of_part = np.asarray(list(numbers) if isinstance(numbers, set | frozenset) else numbers)
     if array_of_part.ndim != 1 or array_of_part.dtype.kind not in "iu":
         raise ValueError(f"a part is {array_of_part.dtype} of shape {array_of_part.shape}")
     return array_of_part.astype(np.int64)

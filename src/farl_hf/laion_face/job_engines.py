@@ -82,7 +82,7 @@ def run_jobs(
 
 
 class TriedWorker:
-    """A worker whose jobs and answers are JSON, errors that the user can mend among them.
+    """A worker whose jobs and answers are JSON, and whose errors are answers: one bad file must not cost the others.
 
     Args:
         worker (class): Its class.
@@ -98,6 +98,8 @@ class TriedWorker:
             answer = {"result": self.work(json.loads(row["job"]))}
         except FaRLError as error:
             answer = {"error": str(error)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
         return {"job": row["job"], "answer": json.dumps(answer)}
 
 

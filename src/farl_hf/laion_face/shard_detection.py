@@ -50,8 +50,7 @@ class ShardDetector:
         threshold: float | None = None,
         device: str | None = None,
     ):
-        folder = checkpoint(model or DEFAULT_CHECKPOINTS[DETECTION])
-        require_detector(folder)
+        folder = detector_folder(model)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self.find_faces = pipeline(DETECTION, model=str(folder), device=device)
@@ -87,14 +86,16 @@ class ShardDetector:
                 yield sample_id, faces
 
 
-def require_detector(folder: Path) -> None:
-    """Refuses checkpoints of other tasks before they are loaded."""
+def detector_folder(model: str | None) -> Path:
+    """The folder of a detector; checkpoints of other tasks are refused before they are loaded."""
+    folder = checkpoint(model or DEFAULT_CHECKPOINTS[DETECTION])
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     if kind != "retinaface" or not (folder / "model.safetensors").is_file():
         raise UnsuitableModelError(
             f"The checkpoint {folder} ({kind}) finds no faces; give a RetinaFace checkpoint with safetensors weights,"
             " retinaface-tiny for example."
         )
+    return folder
 
 
 def shard_size(path: str | os.PathLike) -> int:
@@ -200,5 +201,9 @@ def detect_faces(
         jobs (`list`): From `shard_jobs`.
         engine ([`Engine`]): Where.
         settings (`dict`, *optional*): Arguments of [`ShardDetector`].
+
+    Raises:
+        UnknownNameError, NotDownloadedError, NotACheckpointError, UnsuitableModelError: See [`ShardDetector`].
     """
+    detector_folder((settings or {}).get("model"))  # here, and not only where a cluster would wrap the error
     yield from run_jobs(ShardDetector, settings or {}, jobs, engine)
