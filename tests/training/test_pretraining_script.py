@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pretraining_runs import log_of, make_flags, pretrain, weights_of, write_pairs
@@ -85,6 +86,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path):
     (half_written / "model.safetensors").write_bytes((killed / "checkpoint-2" / "model.safetensors").read_bytes()[:99])
     pretrain(faces, killed, **changes)
     pretrain(faces, whole, **changes)
-    assert losses_of(killed) == losses_of(whole)
+    # The Trainer sums the losses of a process; a sum that starts anew rounds elsewhere.
+    assert np.array(losses_of(killed)) == pytest.approx(np.array(losses_of(whole)), rel=1e-6)
     for name, values in weights_of(whole).items():
         torch.testing.assert_close(weights_of(killed)[name], values, rtol=0, atol=0)
