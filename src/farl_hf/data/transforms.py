@@ -187,7 +187,7 @@ class FaceSamples(Dataset):
         if self.recipe.padding_fill_probability:  # a fourth channel says where the photo is
             image_rgb = np.dstack([image_rgb, np.full(image_rgb.shape[:2], 255, np.uint8)])
         photo_CHW = torch.from_numpy(image_rgb).permute(2, 0, 1)
-        crop_CHW = self.processor.warp(photo_CHW, crop_from_photo[None], interpolation="bilinear")[0] / 255.0
+        crop_CHW = self.processor.warp(photo_CHW, crop_from_photo[None], interpolation="bilinear")[0].div_(255.0)
         if self.recipe != get_augmentation_recipe("none"):
             crop_HWC = crop_CHW.permute(1, 2, 0).contiguous().numpy()
             if self.recipe.padding_fill_probability:
@@ -237,6 +237,8 @@ def check_label_map(label_map: torch.Tensor, photo_size_hw: tuple[int, int], num
             f"The label map of {where} has (height, width) {tuple(label_map.shape)}, its photo {tuple(photo_size_hw)};"
             " expected one size."
         )
+    if label_map.max() < num_labels:
+        return
     wrong = label_map[(label_map >= num_labels) & (label_map != IGNORED_LABEL)]
     if wrong.numel():
         raise InvalidFaceInputError(

@@ -192,7 +192,7 @@ class FaRLImageProcessor(TorchvisionBackend):
         """Subtract the mean and divide by the deviation; (..., 3, H, W) in [0, 1]."""
         mean = torch.as_tensor(self.image_mean if mean is None else mean, dtype=images.dtype, device=images.device)
         std = torch.as_tensor(self.image_std if std is None else std, dtype=images.dtype, device=images.device)
-        return (images - mean[:, None, None]) / std[:, None, None]
+        return (images - mean[:, None, None]).div_(std[:, None, None])
 
     def _preprocess_image_like_inputs(
         self, images, landmarks=None, boxes=None, *, do_convert_rgb=None, input_data_format=None, return_tensors=None,
