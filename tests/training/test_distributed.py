@@ -24,7 +24,7 @@ def test_two_processes_score_as_one(toy_config, tmp_path):
     flags = ["--model_name_or_path", tmp_path / "model", "--dataset_name", tmp_path / "faces", "--do_eval"]
     flags = [*map(str, flags), "--per_device_eval_batch_size", "2", "--dataloader_num_workers", "0"]
     alone = run_face_training("parsing", *parse_script_arguments([*flags, "--output_dir", str(tmp_path / "one")]))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(SCRIPT), *flags, "--output_dir", str(tmp_path / "two"), "--ddp_backend", "gloo"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -7,6 +7,7 @@ divides; the temperature has shape (1,), because DeepSpeed cannot broadcast 0-di
 Shapes: B batch, T tokens, C width, H and W pixels, P projection size, N classes or points.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -154,8 +155,8 @@ class FaRLPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.ConvTranspose2d):
-            # PyTorch's own initialisation, which the official pyramid keeps.
-            bound = (module.weight.shape[1] * module.weight[0, 0].numel()) ** -0.5
+            # PyTorch's own initialisation, which the official pyramid keeps; ZeRO-3 leaves the weight no shape.
+            bound = (module.out_channels // module.groups * math.prod(module.kernel_size)) ** -0.5
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
         else:

@@ -1,12 +1,12 @@
 """A Trainer that evaluates and saves a moving average of the weights."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
@@ -70,9 +70,11 @@ class AveragedWeightsTrainer(Trainer):
 
     def with_averaged_weights(self, function: Any, *arguments: Any) -> Any:
         """Calls the function while the model holds the averaged weights."""
-        if self.ema is None or self.ema.average is None:
-            return function(*arguments)
-        with self.ema.average.applied_to(self.accelerator.unwrap_model(self.model)):
+        model = self.accelerator.unwrap_model(self.model)
+        averaged = self.ema is not None and self.ema.average is not None
+        with self.ema.average.applied_to(model) if averaged else nullcontext():
+            if self.args.world_size > 1:
+                share_buffers(model)
             return function(*arguments)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
@@ -91,6 +93,16 @@ class AveragedWeightsTrainer(Trainer):
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Gives every process the first one's float buffers, which are those that are saved.
+
+    The batch norms of each process have seen its own faces, and would score what it evaluates in their own way.
+    """
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            distributed.broadcast(buffer, src=0)
 
 
 @contextmanager
