@@ -59,20 +59,17 @@ def test_cached_contrast_is_exact_under_dropout(faces, tmp_path):
     assert entry["loss"] == pytest.approx(4 * entry["itc_loss"], rel=1e-3)
 
 
-def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path):
-    changes = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "ema_decay": 0.5}
-    pretrain(faces, tmp_path / "whole", **changes)
-    pretrain(faces, tmp_path / "stopped", **changes)
-    stopped = tmp_path / "stopped"
-    for name in ("model.safetensors", "trainer_state.json"):
-        (stopped / name).unlink()
-    shutil.rmtree(stopped / "checkpoint-6")
+@pytest.mark.parametrize("stopped_after", [3, 6])  # of four steps per epoch: within the first one, and a later one
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, stopped_after):
+    changes = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "ema_decay": 0.5}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    pretrain(faces, whole, **changes)
+    shutil.copytree(whole / "visual_tokenizer", stopped / "visual_tokenizer")
+    shutil.copytree(whole / f"checkpoint-{stopped_after}", stopped / f"checkpoint-{stopped_after}")
     pretrain(faces, stopped, **changes)
-    for name, values in weights_of(tmp_path / "whole").items():
+    for name, values in weights_of(whole).items():
         torch.testing.assert_close(weights_of(stopped)[name], values, rtol=0, atol=0)
-    losses = [
-        [entry["loss"] for entry in log_of(folder) if "loss" in entry] for folder in (tmp_path / "whole", stopped)
-    ]
+    losses = [[entry["loss"] for entry in log_of(folder) if "loss" in entry] for folder in (whole, stopped)]
     assert losses[0] == losses[1]
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from pretraining_runs import log_of, make_flags, pretrain, weights_of, write_pairs
@@ -40,21 +39,21 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(faces, tmp_path_factory):
-    """One process with batches of eight: an epoch, because the next is shuffled otherwise than by two processes."""
+    """One process with batches of eight: two epochs of two steps."""
     folder = tmp_path_factory.mktemp("alone")
-    pretrain(faces, folder, per_device_train_batch_size=8, max_steps=2)
+    pretrain(faces, folder, per_device_train_batch_size=8, max_steps=4)
     return folder
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_two_processes_learn_as_one(faces, alone, tmp_path, distribution):
     config = DISTRIBUTIONS[distribution] and ROOT / "examples" / "deepspeed" / DISTRIBUTIONS[distribution]
-    flags = make_flags(faces, tmp_path, max_steps=2, ddp_backend="gloo", deepspeed=config)
+    flags = make_flags(faces, tmp_path, max_steps=4, ddp_backend="gloo", deepspeed=config)
     process = start(flags, TORCHRUN)
     _, messages = process.communicate(timeout=300)
     assert process.returncode == 0, messages[-4000:]
     expected = losses_of(alone)
-    assert len(expected) == 2
+    assert len(expected) == 4
     for actual, values in zip(losses_of(tmp_path), expected, strict=True):
         assert actual == pytest.approx(values, rel=1e-4)  # the log has five digits
     model, loading = FaRLModel.from_pretrained(tmp_path, output_loading_info=True)
@@ -74,6 +73,16 @@ def kill_after(process, path):
     assert process.returncode == -signal.SIGKILL, messages[-4000:]
 
 
+@pytest.fixture
+def _one_thread():
+    """As in the processes that are started: sums over other numbers of threads round elsewhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path):
     """Even if the kill came in the middle of a checkpoint."""
     changes = {"max_steps": 20, "save_strategy": "steps", "save_steps": 2, "ema_decay": 0.5}
@@ -86,7 +95,6 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path):
     (half_written / "model.safetensors").write_bytes((killed / "checkpoint-2" / "model.safetensors").read_bytes()[:99])
     pretrain(faces, killed, **changes)
     pretrain(faces, whole, **changes)
-    # The Trainer sums the losses of a process; a sum that starts anew rounds elsewhere.
-    assert np.array(losses_of(killed)) == pytest.approx(np.array(losses_of(whole)), rel=1e-6)
+    assert losses_of(killed) == losses_of(whole)
     for name, values in weights_of(whole).items():
         torch.testing.assert_close(weights_of(killed)[name], values, rtol=0, atol=0)
