@@ -6,6 +6,7 @@ one file each, and find a finished one by themselves; so a job may be tried agai
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError
 __all__ = ["ENGINES", "Engine", "JobOutcome", "run_jobs"]
 
 ENGINES = ("local", "ray")
+CONNECTION_SECONDS = 10
 Worker = Callable[..., Callable[[dict[str, Any]], dict[str, Any]]]
 
 
@@ -115,6 +117,7 @@ def run_on_ray(
     ray = imported_ray()
     ours = not ray.is_initialized()
     if ours:
+        require_answer(engine.address)
         try:
             ray.init(address=engine.address, include_dashboard=False, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -132,6 +135,21 @@ def run_on_ray(
     finally:
         if ours:
             ray.shutdown()
+
+
+def require_answer(address: str | None) -> None:
+    """Refuses an address where nothing listens: Ray itself tries for minutes and then ends the process.
+
+    Raises:
+        UnknownNameError: Nothing listens there.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not port.isdigit():  # no address, `auto`, or a name that Ray resolves
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTION_SECONDS).close()
+    except OSError as error:
+        raise UnknownNameError(f"There is no Ray cluster at {address}: {error.strerror or error}.") from error
 
 
 def imported_ray() -> Any:
