@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from transformers import HfArgumentParser, Trainer, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from farl_hf.data.detection_transforms import (
     ORIGINAL_CROP_SCALES,
@@ -31,6 +30,7 @@ from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.detection_arguments import FaceDetectionTrainingArguments
 from farl_hf.training.detection_evaluation import evaluate_face_detection
+from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
 # Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.
@@ -125,9 +125,9 @@ def make_trainer(model, processor, splits, data_args: DataArguments, args: FaceD
 
 
 def checkpoint_to_resume(args: FaceDetectionTrainingArguments) -> str | None:
-    """`--resume_from_checkpoint` as a folder; `last` is the newest checkpoint of the output folder, if any."""
+    """`--resume_from_checkpoint` as a folder; `last` is the newest finished one in the output folder, if any."""
     if args.resume_from_checkpoint in ("last", "true", "True"):
-        return get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+        return last_finished_checkpoint(args.output_dir)
     return args.resume_from_checkpoint
 
 

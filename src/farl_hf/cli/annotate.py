@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from farl_hf.cli.face_options import DeviceOption, ThresholdOption
 from farl_hf.cli.plain_errors import plain_errors, report_failures
 from farl_hf.cli.task_names import DETECTION, TASKS, parse_tasks
 
@@ -23,14 +24,10 @@ def annotate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and faces.json.")] = Path(
         "farl_annotations"
     ),
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face; the detector's own by default.")
-    ] = None,
+    threshold: ThresholdOption = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="Each photo is one face; search nothing.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 8,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
-    ] = None,
+    device: DeviceOption = None,
     runtime: Annotated[
         str, typer.Option(help="torch, or onnx: every model is then a folder made by [bold]farl-hf export[/bold].")
     ] = "torch",

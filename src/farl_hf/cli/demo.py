@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from farl_hf.cli.face_options import DeviceOption
 from farl_hf.cli.plain_errors import plain_errors
 from farl_hf.cli.task_names import TASKS
 
@@ -15,9 +16,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and faces.json.")] = Path(
         "farl_demo"
     ),
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
-    ] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Show all four tasks on two pictures: a photograph of an astronaut and a rendered group of people.
 

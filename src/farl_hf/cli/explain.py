@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from farl_hf.cli.annotate import make_folder
+from farl_hf.cli.face_options import DetectorOption, DeviceOption, ThresholdOption
 from farl_hf.cli.plain_errors import error_console, plain_errors
 from farl_hf.cli.task_names import TWO_TOWER_MODEL
 
@@ -33,13 +34,9 @@ def explain(
         typer.Option(help="Such as layers.5.layer_norm1, blocks from 0; the last block's first LayerNorm by default."),
     ] = None,
     aligned: Annotated[bool, typer.Option("--aligned", help="Take the whole picture; search no face.")] = False,
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face; the detector's own by default.")
-    ] = None,
-    detector: Annotated[str | None, typer.Option(help="Checkpoint, name or folder, of face-detection.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
-    ] = None,
+    threshold: ThresholdOption = None,
+    detector: DetectorOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Show where in each face of a photo a text is seen: Grad-CAM of the similarity of face and text.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from farl_hf.cli.annotate import SOME_FAILED
+from farl_hf.cli.face_options import DetectorOption, DeviceOption, ThresholdOption
 from farl_hf.cli.plain_errors import plain_errors
 from farl_hf.cli.task_names import TWO_TOWER_MODEL
 
@@ -34,14 +35,10 @@ def index(
         str, typer.Option("--model", "-m", help="Checkpoint of both towers, name or folder.")
     ] = TWO_TOWER_MODEL,
     aligned: Annotated[bool, typer.Option("--aligned", help="Each photo is one face; search nothing.")] = False,
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face; the detector's own by default.")
-    ] = None,
-    detector: Annotated[str | None, typer.Option(help="Checkpoint, name or folder, of face-detection.")] = None,
+    threshold: ThresholdOption = None,
+    detector: DetectorOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 32,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
-    ] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Find the faces of photos and store what a text can be compared with: one vector per face.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from farl_hf.cli.annotate import SOME_FAILED
+from farl_hf.cli.face_options import DetectorOption, DeviceOption, ThresholdOption
 from farl_hf.cli.plain_errors import error_console, plain_errors, report_failures
 from farl_hf.cli.task_names import TWO_TOWER_MODEL
 
@@ -33,13 +34,9 @@ def match(
         str, typer.Option("--model", "-m", help="Checkpoint of both towers, name or folder.")
     ] = TWO_TOWER_MODEL,
     aligned: Annotated[bool, typer.Option("--aligned", help="Take whole pictures; search no face.")] = False,
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face; the detector's own by default.")
-    ] = None,
-    detector: Annotated[str | None, typer.Option(help="Checkpoint, name or folder, of face-detection.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")
-    ] = None,
+    threshold: ThresholdOption = None,
+    detector: DetectorOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Rank texts for every face, and faces for every text, by similarity (cosine, -1 to 1).
 

@@ -26,8 +26,8 @@ from farl_hf.training.benchmark_protocols import LABEL_SETS, MIRROR_PAIRS, label
 from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
-from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 from farl_hf.training.recipe_files import save_resolved_recipe
+from farl_hf.training.run_steps import attention_of, evaluate_and_save, train_to_end
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
 from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
 from farl_hf.training.trainer import FaRLTrainer
@@ -78,9 +78,9 @@ def run_face_training(
         processing_class=processor,
     )
     if training_args.do_train:
-        train(trainer, training_args)
+        train_to_end(trainer)
     history = list(trainer.state.log_history)
-    scores = evaluate(trainer, training_args) if training_args.do_eval else {}
+    scores = evaluate_and_save(trainer) if training_args.do_eval else {}
     if training_args.do_train and training_args.do_eval and training_args.should_save:
         write_results(trainer, task_name, data_args, history)
     return scores
@@ -177,7 +177,7 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
         "box_scale": model_args.box_scale,
         "pixel_grid": model_args.pixel_grid,
         "score_size": model_args.score_size,
-        "size": square(model_args.image_size) if model_args.image_size else None,
+        "size": model_args.image_size,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     image_size = SCRATCH_IMAGE_SIZE
@@ -187,18 +187,13 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
             return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
         image_size = config.input_side
     defaults = {
-        "size": square(image_size),
+        "size": image_size,
         "warp_factor": task.warp_factor,
         "face_scale": task.face_scale,
         "face_template": [list(point) for point in task.face_template],
         **pixel_normalisation(model_args),
     }
     return FaRLImageProcessor(**(defaults | given))
-
-
-def square(side: int) -> dict[str, int]:
-    """Size of a square crop."""
-    return {"height": side, "width": side}
 
 
 def make_model(
@@ -209,8 +204,7 @@ def make_model(
     label_names: list[str],
 ) -> PreTrainedModel:
     """A pretrained model with a head for these labels, or a new one."""
-    # The backward pass of PyTorch's fused attention takes half of a training step on a CPU.
-    attention = model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
+    attention = attention_of(model_args, training_args)
     if model_args.model_name_or_path:
         start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
         settings = relabelled(start, label_names) | model_args.head_overrides()
@@ -289,28 +283,6 @@ def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: 
     if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss"):
         training_args.metric_for_best_model = evaluation.main_score
         training_args.greater_is_better = evaluation.greater_is_better
-
-
-def train(trainer: FaRLTrainer, training_args: FaRLTrainingArguments) -> None:
-    """Trains to the end and leaves the checkpoint folder in `output_dir`."""
-    resume_from = training_args.resume_from_checkpoint
-    if resume_from is None:
-        resume_from = last_finished_checkpoint(training_args.output_dir, training_args.ema_decay)
-        if resume_from:
-            logger.warning(f"Going on from {resume_from}; choose another --output_dir to start anew.")
-    result = trainer.train(resume_from_checkpoint=resume_from)
-    trainer.save_model()
-    trainer.save_state()
-    trainer.log_metrics("train", result.metrics)
-    trainer.save_metrics("train", result.metrics)
-
-
-def evaluate(trainer: FaRLTrainer, training_args: FaRLTrainingArguments) -> dict[str, float]:
-    """Scores of the evaluation split, also written to `eval_results.json`."""
-    scores = trainer.evaluate()
-    trainer.log_metrics("eval", scores)
-    trainer.save_metrics("eval", scores)
-    return scores
 
 
 def write_results(

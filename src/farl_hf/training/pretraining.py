@@ -29,7 +29,6 @@ from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer
 from farl_hf.training.caption_vocabulary import train_caption_tokenizer
 from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
-from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 from farl_hf.training.pretraining_arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
@@ -37,6 +36,7 @@ from farl_hf.training.pretraining_arguments import (
 )
 from farl_hf.training.pretraining_trainer import PretrainingTrainer
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
+from farl_hf.training.run_steps import attention_of, evaluate_and_save, train_to_end
 from farl_hf.training.self_supervised_objectives import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
 from farl_hf.training.self_supervised_trainer import SelfSupervisedTrainer, make_self_supervised_trainer
 from farl_hf.training.tiny_recipes import read_settings
@@ -79,7 +79,7 @@ def run_pretraining(
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
     if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
-        train(trainer_without_texts(model_args, data_args, training_args, sources))
+        train_to_end(trainer_without_texts(model_args, data_args, training_args, sources))
         return {}
     with training_args.main_process_first(desc="preparing the tokenizer"):
         processor = make_processor(model_args, training_args, sources)
@@ -100,8 +100,8 @@ def run_pretraining(
         processing_class=processor,
     )
     if training_args.do_train:
-        train(trainer)
-    return evaluate(trainer) if training_args.do_eval else {}
+        train_to_end(trainer)
+    return evaluate_and_save(trainer) if training_args.do_eval else {}
 
 
 def check_objective(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> None:
@@ -313,9 +313,10 @@ def make_processor(
     if (folder / "processor_config.json").is_file():
         return FaRLProcessor.from_pretrained(folder)
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
-        processor = FaRLProcessor.from_pretrained(model_args.model_name_or_path)
-        if model_args.image_size:
-            processor.image_processor.size = square(model_args.image_size)
+        name = model_args.model_name_or_path
+        size = {"size": model_args.image_size} if model_args.image_size else {}
+        crops = FaRLImageProcessor.from_pretrained(name, **size)
+        processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
     else:
         processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
     if training_args.do_train and training_args.should_save:
@@ -330,7 +331,7 @@ def make_image_processor(model_args: PretrainingModelArguments) -> FaRLImageProc
             f"{model_args.face_template!r} is not a face template. Known: {', '.join(FACE_TEMPLATES)}."
         )
     return FaRLImageProcessor(
-        size=square(model_args.image_size or SCRATCH_IMAGE_SIZE),
+        size=model_args.image_size or SCRATCH_IMAGE_SIZE,
         warp_factor=0.0,
         face_scale=model_args.face_scale,
         face_template=[list(point) for point in FACE_TEMPLATES[model_args.face_template]],
@@ -375,11 +376,6 @@ def make_model(
     return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
 
 
-def attention_of(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> str:
-    """The attention to use: on a CPU, PyTorch's fused one takes half of a training step for its backward pass."""
-    return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
-
-
 def scratch_config(
     model_args: PretrainingModelArguments,
     image_processor: FaRLImageProcessor,
@@ -410,31 +406,3 @@ def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-
-
-def square(side: int) -> dict[str, int]:
-    """Size of a square crop."""
-    return {"height": side, "width": side}
-
-
-def train(trainer: PretrainingTrainer) -> None:
-    """Trains to the end and leaves the checkpoint folder in `output_dir`."""
-    args = trainer.args
-    resume_from = args.resume_from_checkpoint
-    if resume_from is None:
-        resume_from = last_finished_checkpoint(args.output_dir, args.ema_decay)
-        if resume_from:
-            logger.warning(f"Going on from {resume_from}; choose another --output_dir to start anew.")
-    result = trainer.train(resume_from_checkpoint=resume_from)
-    trainer.save_model()
-    trainer.save_state()
-    trainer.log_metrics("train", result.metrics)
-    trainer.save_metrics("train", result.metrics)
-
-
-def evaluate(trainer: PretrainingTrainer) -> dict[str, float]:
-    """Scores of the evaluation split, also written to `eval_results.json`."""
-    scores = trainer.evaluate()
-    trainer.log_metrics("eval", scores)
-    trainer.save_metrics("eval", scores)
-    return scores
