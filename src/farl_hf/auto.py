@@ -19,10 +19,18 @@ def _register_configs():
     from transformers import AutoConfig
 
     from .modeling import configuration_farl as farl
+    from .modeling.configuration_face_decoder import FaceDecoderConfig
     from .modeling.configuration_face_transformer import FaceTransformerConfig
     from .modeling.configuration_retinaface import RetinaFaceConfig
 
-    ours = (farl.FaRLConfig, farl.FaRLTextConfig, farl.FaRLVisionConfig, RetinaFaceConfig, FaceTransformerConfig)
+    ours = (
+        farl.FaRLConfig,
+        farl.FaRLTextConfig,
+        farl.FaRLVisionConfig,
+        RetinaFaceConfig,
+        FaceTransformerConfig,
+        FaceDecoderConfig,
+    )
     for config in ours:
         AutoConfig.register(config.model_type, config, exist_ok=True)
 
@@ -117,6 +125,7 @@ MODELS = (
     ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
     ("AutoModel", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
     ("AutoModel", "FaceTransformerConfig", "FaceTransformerModel"),
+    ("AutoModel", "FaceDecoderConfig", "FaceDecoderModel"),
     ("AutoBackbone", "FaRLVisionConfig", "FaRLBackbone"),
     ("AutoBackbone", "FaRLConfig", "FaRLFeatureMaps"),
     ("AutoModelForSemanticSegmentation", "FaRLConfig", "FaRLForFaceParsing"),

@@ -1,8 +1,10 @@
 """The networks. Files here are shipped flat into Hub repositories and import nothing of farl_hf but siblings."""
 
+from .configuration_face_decoder import FaceDecoderConfig
 from .configuration_face_transformer import FaceTransformerConfig
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .configuration_retinaface import RetinaFaceConfig
+from .modeling_face_decoder import FaceDecoderModel
 from .modeling_face_transformer import FaceTransformerModel
 from .modeling_farl import FaRLBackbone, FaRLModel, FaRLOutput, FaRLPreTrainedModel, FaRLTextModel, FaRLVisionModel
 from .modeling_farl_attributes import FaRLForAttributes
@@ -30,6 +32,8 @@ __all__ = [
     "FaRLTextModel",
     "FaRLVisionConfig",
     "FaRLVisionModel",
+    "FaceDecoderConfig",
+    "FaceDecoderModel",
     "FaceTransformerConfig",
     "FaceTransformerModel",
     "RetinaFaceConfig",

@@ -1,0 +1,52 @@
+"""Configuration of the face decoder: a small generator of face pictures, trained as a variational autoencoder."""
+
+from transformers import PreTrainedConfig
+
+__all__ = ["FaceDecoderConfig"]
+
+
+class FaceDecoderConfig(PreTrainedConfig):
+    """Configuration of [`FaceDecoderModel`]; the defaults make pictures of 112 pixels with 1.6 million parameters.
+
+    Args:
+        latent_size (`int`, *optional*, defaults to 128): Numbers of a latent.
+        grid_size (`int`, *optional*, defaults to 7): Rows and columns of the first stage; each later stage doubles
+            them, and the last one is turned into pixels at twice its resolution.
+        stage_channels (`list[int]`, *optional*, defaults to `[128, 128, 64, 32]`): Channels of the stages.
+        face_template (`list`, *optional*): Where the five points of a face lie in a picture, (x, y) in fractions of
+            its half side as in [`FaRLImageProcessor`]; `None` where that is not known.
+        initializer_range (`float`, *optional*, defaults to 1.0): Scales the initial deviations (He et al., 2015).
+
+    Raises:
+        ValueError: Numbers that do not describe a network.
+    """
+
+    model_type = "face_decoder"
+
+    def __init__(
+        self,
+        latent_size=128,
+        grid_size=7,
+        stage_channels=(128, 128, 64, 32),
+        face_template=None,
+        initializer_range=1.0,
+        **kwargs,
+    ):
+        if min(latent_size, grid_size, *stage_channels, len(stage_channels)) < 1:
+            raise ValueError(
+                f"latent_size={latent_size}, grid_size={grid_size}, stage_channels={list(stage_channels)}; expected "
+                "positive numbers and at least one stage."
+            )
+        if face_template is not None and len(face_template) != 5:
+            raise ValueError(f"face_template has {len(face_template)} points; expected five.")
+        self.latent_size = latent_size
+        self.grid_size = grid_size
+        self.stage_channels = list(stage_channels)
+        self.face_template = face_template and [[float(x), float(y)] for x, y in face_template]
+        self.initializer_range = initializer_range
+        super().__init__(**kwargs)
+
+    @property
+    def image_size(self):
+        """Side of a picture in pixels."""
+        return self.grid_size * 2 ** len(self.stage_channels)

@@ -1,0 +1,161 @@
+"""The whole training of a face generator, from parsed arguments to a decoder that draws faces.
+
+`examples/train_face_generator.py` is a few lines around [`run_generator_training`].
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from transformers import TrainerCallback, set_seed
+
+from farl_hf.data.face_crops import FaceCrops
+from farl_hf.data.pretraining_samples import pretraining_collate
+from farl_hf.errors import UnknownNameError
+from farl_hf.labels import CELEBA_ATTRIBUTES
+from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
+from farl_hf.modeling.modeling_face_decoder import FaceDecoderModel
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
+from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
+from farl_hf.training.face_autoencoder import AutoencoderLosses, FaceAutoencoder
+from farl_hf.training.generator_arguments import (
+    GeneratorDataArguments,
+    GeneratorModelArguments,
+    GeneratorTrainingArguments,
+)
+from farl_hf.training.pretraining import FACE_TEMPLATES, load_rows
+from farl_hf.training.run_steps import evaluate_and_save, train_to_end
+
+__all__ = ["DECODER_FOLDER", "run_generator_training"]
+
+DECODER_FOLDER = "decoder"
+PICTURE_FOLDER = "pictures"
+_COLUMNS_SHOWN = 12
+
+
+def run_generator_training(
+    model_args: GeneratorModelArguments,
+    data_args: GeneratorDataArguments,
+    training_args: GeneratorTrainingArguments,
+) -> dict[str, float]:
+    """Trains; an unfinished run in the output folder goes on where it stopped.
+
+    The output folder holds the whole autoencoder, its folder `decoder` the decoder alone, and `pictures` what was
+    drawn on the way.
+
+    Returns:
+        `dict[str, float]`: Losses of the last evaluation; empty without `do_eval`.
+
+    Raises:
+        UnknownNameError: There is no such template, data set or split.
+        InvalidDatasetError: The data set has no single faces with five points.
+    """
+    transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
+    set_seed(training_args.seed)
+    model = make_autoencoder(model_args, training_args)
+    image_processor = crop_of(model.config)
+    with training_args.main_process_first(desc="preparing the data set"):
+        rows = load_rows(data_args.dataset_name, data_args, training_args)
+    splits = {"train": training_args.do_train, data_args.eval_split: training_args.do_eval}
+    missing = [name for name, wanted in splits.items() if wanted and name not in rows]
+    if missing:
+        raise UnknownNameError(f"{data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(rows)}.")
+    train_crops, eval_crops = (
+        FaceCrops(rows[name], image_processor, augment, training_args.seed) if wanted else None
+        for (name, wanted), augment in zip(splits.items(), (True, False), strict=True)
+    )
+    trainer = AveragedWeightsTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_crops,
+        eval_dataset=eval_crops,
+        data_collator=pretraining_collate,
+    )
+    if training_args.picture_steps:
+        trainer.add_callback(PictureCallback(trainer, eval_crops or train_crops))
+    if training_args.do_train:
+        train_to_end(trainer)
+        if trainer.is_world_process_zero():
+            save_decoder(Path(training_args.output_dir))
+    return evaluate_and_save(trainer) if training_args.do_eval else {}
+
+
+def make_autoencoder(
+    model_args: GeneratorModelArguments, training_args: GeneratorTrainingArguments
+) -> FaceAutoencoder:
+    """The autoencoder, of a folder or from scratch."""
+    losses = AutoencoderLosses(
+        training_args.gradient_weight,
+        training_args.kl_weight,
+        training_args.attribute_weight,
+        training_args.centre_weight,
+    )
+    settings = {"num_attributes": len(CELEBA_ATTRIBUTES), "losses": losses}
+    if model_args.model_name_or_path is not None:
+        return FaceAutoencoder.from_pretrained(model_args.model_name_or_path, **settings)
+    if model_args.face_template not in FACE_TEMPLATES:
+        raise UnknownNameError(
+            f"{model_args.face_template!r} is not a face template. Known: {', '.join(FACE_TEMPLATES)}."
+        )
+    config = FaceDecoderConfig(
+        latent_size=model_args.latent_size,
+        grid_size=model_args.grid_size,
+        stage_channels=model_args.stage_channels,
+        face_template=FACE_TEMPLATES[model_args.face_template],
+    )
+    return FaceAutoencoder(config, **settings)
+
+
+def crop_of(config: FaceDecoderConfig) -> FaRLImageProcessor:
+    """What cuts the pictures that the decoder is to draw."""
+    side = config.image_size
+    return FaRLImageProcessor(
+        size={"height": side, "width": side}, face_template=config.face_template, template_span="size"
+    )
+
+
+def save_decoder(output_dir: Path) -> None:
+    """The decoder alone, averaged as the saved autoencoder is, into its own folder."""
+    FaceDecoderModel.from_pretrained(output_dir).save_pretrained(output_dir / DECODER_FOLDER)
+
+
+class PictureCallback(TrainerCallback):
+    """Draws a sheet every so many steps: crops, their reconstructions, and samples.
+
+    Args:
+        trainer ([`AveragedWeightsTrainer`]): Whose averaged weights draw.
+        crops ([`FaceCrops`]): The first ones are shown.
+    """
+
+    def __init__(self, trainer: AveragedWeightsTrainer, crops: FaceCrops) -> None:
+        self.trainer = trainer
+        count = min(_COLUMNS_SHOWN, len(crops))
+        self.batch = pretraining_collate([crops[index] for index in range(count)])
+
+    def on_step_end(self, args: GeneratorTrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Draw, when it is time."""
+        if state.is_world_process_zero and state.global_step % args.picture_steps == 0:
+            folder = Path(args.output_dir, PICTURE_FOLDER)
+            folder.mkdir(parents=True, exist_ok=True)
+            sheet = self.trainer.with_averaged_weights(self.draw, kwargs["model"], args.device)
+            unfinished = folder / f".step_{state.global_step:06d}.png"
+            sheet.save(unfinished)
+            os.replace(unfinished, folder / unfinished.name[1:])
+
+    @torch.no_grad()
+    def draw(self, model: FaceAutoencoder, device: torch.device) -> Image.Image:
+        """Rows of crops, reconstructions and three rows of samples, all as large as a crop."""
+        was_training = model.training
+        model.eval()
+        crops = self.batch["pixel_values"].to(device)
+        reconstructions = model(crops, self.batch["inside"].to(device)).images
+        latents = model.decoder.sample_latents(3 * len(crops))
+        samples = model.decoder.images_from_latents(latents).split(len(crops))
+        model.train(was_training)
+        rows = [torch.cat(list(row), dim=-1) for row in (crops, reconstructions, *samples)]
+        sheet_CHW = torch.cat(rows, dim=-2).cpu().float()
+        return Image.fromarray((sheet_CHW.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
