@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "drawing": {"errors", "labels", "results"},
     "retrieval": {"errors", "labels", "results", "processing", "pipelines"},
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
+    "editing": {"errors", "retrieval"},
     "data": {"errors", "labels", "results", "processing"},
     "conversion": {"errors", "labels", "modeling", "processing"},
     "export": {"errors", "modeling", "conversion"},

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import normalize
 
 from farl_hf.errors import UnknownNameError, UnsuitableModelError
+from farl_hf.retrieval.image_features import unit_image_features
 from farl_hf.retrieval.text_embedding import checked_texts, compares_with_texts, embed_texts
 
 __all__ = ["ExplainedScores", "explained_scores"]
@@ -55,8 +55,7 @@ def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers:
 
 def _similarities(model: Any, text_embeds_KP: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     def compute(pixel_values: torch.Tensor) -> torch.Tensor:
-        features_FP = model.get_image_features(pixel_values=pixel_values, interpolate_pos_encoding=True).pooler_output
-        return normalize(features_FP.float(), dim=-1) @ text_embeds_KP.t()
+        return unit_image_features(model, pixel_values) @ text_embeds_KP.t()
 
     return compute
 

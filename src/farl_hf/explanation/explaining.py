@@ -1,12 +1,10 @@
 """`farl_hf.explain`: heat maps for every face of a photo."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import interpolate
 
 from farl_hf.errors import InvalidTextError, UnknownNameError
@@ -15,6 +13,7 @@ from farl_hf.explanation.face_explanation import FaceExplanation
 from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
 from farl_hf.explanation.vision_layers import default_layer, find_layer, tower_of
 from farl_hf.retrieval.face_cutting import FaceCrops, FaceCutter
+from farl_hf.retrieval.image_features import evaluating
 from farl_hf.retrieval.text_embedding import PLAIN
 
 __all__ = ["METHODS", "explain"]
@@ -95,7 +94,7 @@ class _Explainer:
                 raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")
             self.names, self.scores = (_ROLLOUT_NAME,), None
             return
-        with _evaluating(model):
+        with evaluating(model):
             self.scores = explained_scores(model, processor, texts, prompts)
         self.names, self.layer = self.scores.names, layer or default_layer(self.tower)
         find_layer(self.tower, self.layer, self.scores.class_token_only)  # before any photo is read
@@ -103,22 +102,10 @@ class _Explainer:
     def __call__(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (F, K) and maps (F, K, rows, columns) of network inputs."""
         pixel_values = pixel_values.to(self.model.device, self.model.dtype)
-        with _evaluating(self.model):
+        with evaluating(self.model):
             if self.scores is not None:
                 return grad_cam(self.tower, self.scores, self.layer, pixel_values)
             return torch.full((len(pixel_values), 1), torch.nan), attention_rollout(self.tower, pixel_values)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Drop nothing at random in between, and leave every module in the mode it had."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _explanations(

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
 from farl_hf.errors import FaRLError, UnsuitableModelError
 from farl_hf.retrieval.face_cutting import FaceCrops, FaceCutter
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
+from farl_hf.retrieval.image_features import unit_image_features
 from farl_hf.retrieval.text_embedding import compares_with_texts
 
 __all__ = ["index_faces"]
@@ -97,5 +97,4 @@ def _joined(crops: list[FaceCrops]) -> tuple[np.ndarray, torch.Tensor]:
 @torch.inference_mode()
 def _embedded(model: Any, pixel_values: torch.Tensor) -> np.ndarray:
     pixel_values = pixel_values.to(model.device, model.dtype)
-    features = model.get_image_features(pixel_values=pixel_values, interpolate_pos_encoding=True).pooler_output
-    return normalize(features.float(), dim=-1).cpu().numpy()
+    return unit_image_features(model, pixel_values).cpu().numpy()

@@ -1,0 +1,55 @@
+"""The faces in a generator's pictures as network inputs, through the differentiable alignment of `processing`."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.retrieval.face_cutting import FaceCutter
+
+__all__ = ["FaceAlignment"]
+
+
+class FaceAlignment:
+    """Where the faces lie in some pictures. It is found once, and kept while the pictures change.
+
+    Args:
+        cutter ([`FaceCutter`]): Cuts faces as the model expects them.
+        images (`torch.Tensor` of shape `(N, 3, H, W)`): RGB in [0, 1], one face each.
+        points5_xy (`torch.Tensor` of shape `(5, 2)`, *optional*): Where the five points are in every picture.
+
+    Raises:
+        InvalidFaceInputError: If no face is found in a picture.
+    """
+
+    def __init__(self, cutter: FaceCutter, images: torch.Tensor, points5_xy: torch.Tensor | None = None) -> None:
+        self._image_processor = cutter.image_processor
+        self.crop_from_photo = torch.stack(
+            [_crop_from_photo(cutter, image, points5_xy, number) for number, image in enumerate(images)]
+        )
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised crops (N, 3, h, w) of pictures (N, 3, H, W) in [0, 1], differentiable with respect to them."""
+        processor = self._image_processor
+        crops = [
+            processor.warp(image, matrix[None]) for image, matrix in zip(images, self.crop_from_photo, strict=True)
+        ]
+        return processor.normalize(torch.cat(crops))
+
+
+def _crop_from_photo(
+    cutter: FaceCutter, image: torch.Tensor, points5_xy: torch.Tensor | None, number: int
+) -> torch.Tensor:
+    photo = Image.fromarray(_bytes_HWC(image))
+    known = points5_xy is not None and not cutter.aligned
+    crops = cutter({"image": photo, "keypoints": points5_xy.cpu().numpy()[None]} if known else photo)
+    if len(crops.faces) == 0:
+        raise InvalidFaceInputError(
+            f"No face was found in picture {number} of the generator; start from another latent, or pass aligned=True "
+            "if every picture is a face crop."
+        )
+    return crops.crop_from_photo[0]
+
+
+def _bytes_HWC(image: torch.Tensor) -> np.ndarray:
+    return (image.detach().cpu().float().permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()

@@ -1,0 +1,223 @@
+"""`edit_latents`: StyleCLIP's latent optimisation, with FaRL in CLIP's place (supplement, section 1).
+
+Source: Patashnik et al., StyleCLIP (ICCV 2021), section 4; orpatashnik/StyleCLIP `optimization/run_optimization.py`.
+What differs: faces are aligned as the model expects them, several are edited together, and both towers may be FaRL's
+or CLIP's.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from farl_hf.editing.edited_faces import EditedFaces
+from farl_hf.editing.face_alignment import FaceAlignment
+from farl_hf.editing.face_generators import FaceGenerator
+from farl_hf.errors import InvalidFaceInputError, InvalidTextError
+from farl_hf.retrieval.face_cutting import FaceCutter
+from farl_hf.retrieval.image_features import evaluating, unit_image_features
+from farl_hf.retrieval.text_embedding import PLAIN, checked_texts, embed_texts
+
+__all__ = ["edit_latents", "ramped_learning_rate"]
+
+_RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
+_RANGE_TOLERANCE = 1e-3
+
+
+@torch.inference_mode(False)  # whatever the caller has switched off, differentiating needs it
+@torch.enable_grad()
+def edit_latents(
+    generator: FaceGenerator,
+    model: Any,
+    processor: Any,
+    latents: torch.Tensor,
+    text: str,
+    *,
+    num_steps: int = 300,
+    learning_rate: float = 0.1,
+    l2_weight: float = 0.008,
+    identity_weight: float = 0.0,
+    identity_embedding: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    prompts: Sequence[str] = PLAIN,
+    aligned: bool = False,
+    detector: Any = None,
+    progress: Callable[[int], None] | None = None,
+) -> EditedFaces:
+    """Move latents until the faces drawn from them fit a text.
+
+    Adam makes 1 - cosine similarity of face and text, plus the weighted terms, smaller. Each latent goes its own way:
+    together they give what each gives alone.
+
+    Args:
+        generator ([`FaceGenerator`]): Draws the faces.
+        model ([`FaRLModel`] or [`CLIPModel`]): A model of both towers.
+        processor: Its processor.
+        latents (`torch.Tensor` of shape `(N, *latent_shape)`): Where to start, such as `generator.sample_latents(8)`.
+        text (`str`): What the faces should show.
+        num_steps (`int`, *optional*, defaults to 300): Steps, all of them taken.
+        learning_rate (`float`, *optional*, defaults to 0.1): Highest rate; see [`ramped_learning_rate`].
+        l2_weight (`float`, *optional*, defaults to 0.008): Of the squared distance to the start.
+        identity_weight (`float`, *optional*, defaults to 0.0): Of 1 - cosine similarity of `identity_embedding`.
+        identity_embedding (`Callable`, *optional*): Pictures (N, 3, H, W) in [0, 1] to vectors (N, D) that tell people
+            apart, differentiably.
+        prompts (`Sequence[str]`, *optional*): Patterns around the text, such as `labels.PROMPT_WRAPPERS`, whose
+            vectors are averaged.
+        aligned (`bool`, *optional*, defaults to `False`): The whole picture is the face crop. Otherwise faces are
+            aligned by the generator's `points5_xy`, or by those that are found in the pictures of the start.
+        detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds them.
+        progress (`Callable`, *optional*): Told the number of steps taken after each.
+
+    Raises:
+        InvalidTextError: If the text is empty.
+        InvalidFaceInputError: If the latents do not fit the generator, its pictures are not in [0, 1] or show no face,
+            or a setting makes no sense.
+        UnsuitableModelError: If the model or the processor lacks what is needed, such as the text tower.
+
+    Example:
+        >>> from transformers import AutoModel, AutoProcessor
+        >>> from farl_hf.editing import edit_latents
+        >>> generator = AutoModel.from_pretrained("farl-tiny-generator")  # doctest: +SKIP
+        >>> model = AutoModel.from_pretrained("farl-tiny")  # doctest: +SKIP
+        >>> processor = AutoProcessor.from_pretrained("farl-tiny")  # doctest: +SKIP
+        >>> starts = generator.sample_latents(8)  # doctest: +SKIP
+        >>> edited = edit_latents(generator, model, processor, starts, "a person with black hair")  # doctest: +SKIP
+    """
+    if not isinstance(text, str):
+        raise InvalidTextError(f"The text is {text!r}; give one sentence, and edit once per sentence.")
+    _check_settings(num_steps, learning_rate, identity_weight, identity_embedding)
+    with evaluating(model):
+        text_embeds_KP = embed_texts(model, processor, checked_texts(text), prompts)
+        start = _checked_latents(latents, generator.latent_shape)
+        with torch.no_grad():
+            start_images = _checked_images(generator.images_from_latents(start), len(start))
+        cutter = FaceCutter(model, processor, aligned, detector)
+        alignment = FaceAlignment(cutter, start_images, generator.points5_xy)
+        similarity = _Similarity(model, alignment, text_embeds_KP)
+        terms = [
+            _Term("text", 1.0, lambda latents, images: 1 - similarity(images)),
+            _Term("l2", l2_weight, lambda latents, images: (latents - start).square().flatten(1).sum(dim=1)),
+        ]
+        if identity_weight:
+            unlike_start = _IdentityLoss(identity_embedding, start_images)
+            terms.append(_Term("identity", identity_weight, lambda latents, images: unlike_start(images)))
+        latents, losses = _optimised(generator, start, terms, num_steps, learning_rate, progress)
+        with torch.no_grad():
+            images = generator.images_from_latents(latents)
+            similarities = [similarity(some).cpu().numpy() for some in (start_images, images)]
+    return EditedFaces(
+        text, start.cpu(), latents.cpu(), start_images.cpu(), images.cpu(), *similarities, losses,
+        alignment.crop_from_photo,
+    )  # fmt: skip
+
+
+def ramped_learning_rate(step: int, num_steps: int, highest: float) -> float:
+    """Rising in a line over the first twentieth of the steps, falling as a cosine to 0 over the last quarter."""
+    done = step / num_steps
+    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / _RAMP_DOWN))
+    return highest * falling * min(1.0, done / _RAMP_UP)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A part of the loss: latents (N, …) and their pictures (N, 3, H, W) to values (N,)."""
+
+    name: str
+    weight: float
+    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class _Similarity:
+    """Cosine similarity (N,) of the aligned faces in pictures and the text."""
+
+    def __init__(self, model: Any, alignment: FaceAlignment, text_embeds_KP: torch.Tensor) -> None:
+        self.model, self.alignment, self.text_embed_P = model, alignment, text_embeds_KP[0]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        crops = self.alignment(images).to(self.model.device, self.model.dtype)
+        units_NP = unit_image_features(self.model, crops)
+        return units_NP @ self.text_embed_P.to(units_NP)
+
+
+class _IdentityLoss:
+    """1 - cosine similarity (N,) to the person of the start."""
+
+    def __init__(self, embedding: Callable[[torch.Tensor], torch.Tensor], start_images: torch.Tensor) -> None:
+        self.embedding = embedding
+        with torch.no_grad():
+            self.start_ND = normalize(embedding(start_images), dim=-1)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return 1 - (normalize(self.embedding(images), dim=-1) * self.start_ND).sum(dim=-1)
+
+
+def _optimised(
+    generator: FaceGenerator,
+    start: torch.Tensor,
+    terms: Sequence[_Term],
+    num_steps: int,
+    learning_rate: float,
+    progress: Callable[[int], None] | None,
+) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+    latents = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([latents], lr=learning_rate)
+    history: dict[str, list[torch.Tensor]] = {term.name: [] for term in terms} | {"total": []}
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = ramped_learning_rate(step, num_steps, learning_rate)
+        images = generator.images_from_latents(latents)
+        values = {term.name: term.compute(latents, images) for term in terms}
+        values["total"] = sum(term.weight * values[term.name].to(start.device) for term in terms)
+        # The sum, not the mean: the loss of one face must not depend on how many are edited. Not `backward`, which
+        # would leave gradients in the weights of both networks.
+        (latents.grad,) = torch.autograd.grad(values["total"].sum(), latents)
+        optimizer.step()
+        for name, losses_N in values.items():
+            history[name].append(losses_N.detach().cpu())
+        if progress is not None:
+            progress(step + 1)
+    return latents.detach(), {name: torch.stack(losses).numpy() for name, losses in history.items()}
+
+
+# ------------------------------------------------------------------------------------------------ input
+
+
+def _check_settings(num_steps: int, learning_rate: float, identity_weight: float, identity_embedding: Any) -> None:
+    if num_steps < 1 or not learning_rate > 0:
+        raise InvalidFaceInputError(
+            f"num_steps is {num_steps} and learning_rate {learning_rate}; expected at least one step and a rate "
+            "above 0."
+        )
+    if identity_weight and identity_embedding is None:
+        raise InvalidFaceInputError(
+            f"identity_weight is {identity_weight}, but nothing tells people apart; pass an identity_embedding, such "
+            "as a face recognition network, or leave the weight at 0."
+        )
+
+
+def _checked_latents(latents: torch.Tensor, latent_shape: tuple[int, ...]) -> torch.Tensor:
+    shape = tuple(getattr(latents, "shape", ()))
+    if len(shape) == 0 or shape[0] == 0 or shape[1:] != tuple(latent_shape):
+        raise InvalidFaceInputError(
+            f"latents have shape {shape}; the generator takes (N, {', '.join(map(str, latent_shape))}) with N of at "
+            "least 1, such as generator.sample_latents(8)."
+        )
+    if not torch.isfinite(latents).all():
+        raise InvalidFaceInputError("latents contain NaN or infinity; start from finite numbers.")
+    return latents.detach().clone()
+
+
+def _checked_images(images: torch.Tensor, count: int) -> torch.Tensor:
+    if images.ndim != 4 or images.shape[:2] != (count, 3):
+        raise InvalidFaceInputError(
+            f"The generator draws pictures of shape {tuple(images.shape)}; expected ({count}, 3, height, width)."
+        )
+    lowest, highest = float(images.min()), float(images.max())
+    if not (lowest >= -_RANGE_TOLERANCE and highest <= 1 + _RANGE_TOLERANCE):  # not so for NaN
+        raise InvalidFaceInputError(
+            f"The generator's pictures lie in [{lowest:.2f}, {highest:.2f}]; expected RGB in [0, 1]. Wrap a network "
+            "that gives [-1, 1] in StyleGAN2Generator."
+        )
+    return images
