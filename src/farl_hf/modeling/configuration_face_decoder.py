@@ -6,13 +6,13 @@ __all__ = ["FaceDecoderConfig"]
 
 
 class FaceDecoderConfig(PreTrainedConfig):
-    """Configuration of [`FaceDecoderModel`]; the defaults make pictures of 112 pixels with 1.6 million parameters.
+    """Configuration of [`FaceDecoderModel`]; the defaults make pictures of 112 pixels with 1.5 million parameters.
 
     Args:
-        latent_size (`int`, *optional*, defaults to 128): Numbers of a latent.
+        latent_size (`int`, *optional*, defaults to 64): Numbers of a latent.
         grid_size (`int`, *optional*, defaults to 7): Rows and columns of the first stage; each later stage doubles
             them, and the last one is turned into pixels at twice its resolution.
-        stage_channels (`list[int]`, *optional*, defaults to `[128, 128, 64, 32]`): Channels of the stages.
+        stage_channels (`list[int]`, *optional*, defaults to `[160, 128, 64, 32]`): Channels of the stages.
         face_template (`list`, *optional*): Where the five points of a face lie in a picture, (x, y) in fractions of
             its half side as in [`FaRLImageProcessor`]; `None` where that is not known.
         initializer_range (`float`, *optional*, defaults to 1.0): Scales the initial deviations (He et al., 2015).
@@ -25,9 +25,9 @@ class FaceDecoderConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        latent_size=128,
+        latent_size=64,
         grid_size=7,
-        stage_channels=(128, 128, 64, 32),
+        stage_channels=(160, 128, 64, 32),
         face_template=None,
         initializer_range=1.0,
         **kwargs,

@@ -34,7 +34,7 @@ class AutoencoderLosses:
     """
 
     gradient_weight: float = 1.0
-    kl_weight: float = 2e-4
+    kl_weight: float = 3e-4
     attribute_weight: float = 0.03
     centre_weight: float = 2.0
 

@@ -16,10 +16,10 @@ class GeneratorModelArguments:
         default=None,
         metadata={"help": "Autoencoder to start from: a folder that this script wrote. Default: random weights."},
     )
-    latent_size: int = field(default=128, metadata={"help": "From scratch: numbers of a latent."})
+    latent_size: int = field(default=64, metadata={"help": "From scratch: numbers of a latent."})
     grid_size: int = field(default=7, metadata={"help": "From scratch: rows and columns of the first stage."})
     stage_channels: list[int] = field(
-        default_factory=lambda: [128, 128, 64, 32],
+        default_factory=lambda: [160, 128, 64, 32],
         metadata={"help": "From scratch: channels of the stages. The picture's side is grid_size * 2 ** stages."},
     )
     face_template: str = field(
@@ -73,7 +73,7 @@ class GeneratorTrainingArguments(TrainingArguments):
     logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
 
-    kl_weight: float = field(default=2e-4, metadata={"help": "Weight of a nat of information per picture."})
+    kl_weight: float = field(default=3e-4, metadata={"help": "Weight of a nat of information per picture."})
     gradient_weight: float = field(default=1.0, metadata={"help": "Weight of errors between neighbouring pixels."})
     attribute_weight: float = field(default=0.03, metadata={"help": "Weight of the attribute classifier's loss."})
     centre_weight: float = field(default=2.0, metadata={"help": "How much more the centre counts than the rim."})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from torch.utils.data import DataLoader, Subset
 from transformers import TrainerCallback, set_seed
 
 from farl_hf.data.face_crops import FaceCrops
@@ -18,7 +19,6 @@ from farl_hf.data.pretraining_samples import pretraining_collate
 from farl_hf.errors import UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
-from farl_hf.modeling.modeling_face_decoder import FaceDecoderModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.face_autoencoder import AutoencoderLosses, FaceAutoencoder
@@ -27,6 +27,7 @@ from farl_hf.training.generator_arguments import (
     GeneratorModelArguments,
     GeneratorTrainingArguments,
 )
+from farl_hf.training.latent_basis import latent_moments, rebased_decoder
 from farl_hf.training.pretraining import FACE_TEMPLATES, load_rows
 from farl_hf.training.run_steps import evaluate_and_save, train_to_end
 
@@ -35,6 +36,7 @@ __all__ = ["DECODER_FOLDER", "run_generator_training"]
 DECODER_FOLDER = "decoder"
 PICTURE_FOLDER = "pictures"
 _COLUMNS_SHOWN = 12
+_FACES_OF_THE_BASIS = 4096  # enough for a covariance of 64 numbers
 
 
 def run_generator_training(
@@ -80,7 +82,7 @@ def run_generator_training(
     if training_args.do_train:
         train_to_end(trainer)
         if trainer.is_world_process_zero():
-            save_decoder(Path(training_args.output_dir))
+            save_decoder(Path(training_args.output_dir), train_crops)
     return evaluate_and_save(trainer) if training_args.do_eval else {}
 
 
@@ -118,9 +120,12 @@ def crop_of(config: FaceDecoderConfig) -> FaRLImageProcessor:
     )
 
 
-def save_decoder(output_dir: Path) -> None:
-    """The decoder alone, averaged as the saved autoencoder is, into its own folder."""
-    FaceDecoderModel.from_pretrained(output_dir).save_pretrained(output_dir / DECODER_FOLDER)
+def save_decoder(output_dir: Path, crops: FaceCrops) -> None:
+    """The decoder alone into its own folder: averaged as the saved autoencoder is, its latents re-based."""
+    model = FaceAutoencoder.from_pretrained(output_dir).eval()
+    subset = Subset(crops, range(min(_FACES_OF_THE_BASIS, len(crops))))
+    batches = (batch["pixel_values"] for batch in DataLoader(subset, batch_size=64, collate_fn=pretraining_collate))
+    rebased_decoder(model.decoder, *latent_moments(model, batches)).save_pretrained(output_dir / DECODER_FOLDER)
 
 
 class PictureCallback(TrainerCallback):
