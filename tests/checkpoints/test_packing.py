@@ -33,3 +33,11 @@ def test_an_incomplete_folder_is_refused_by_the_name_of_what_it_lacks(tmp_path):
     (tmp_path / "run" / "preprocessor_config.json").unlink()
     with pytest.raises(NotACheckpointError, match=r"preprocessor_config\.json"):
         pack_checkpoint(tmp_path / "run", tmp_path / "packed")
+
+
+def test_a_generator_needs_no_settings_of_a_processor(tmp_path):
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "preprocessor_config.json").unlink()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"model_type": "face_decoder"}))
+    pack_checkpoint(tmp_path / "run", tmp_path / "packed")
+    assert sorted(path.name for path in (tmp_path / "packed").iterdir()) == ["config.json", "model.safetensors"]

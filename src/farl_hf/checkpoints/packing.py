@@ -18,9 +18,10 @@ from farl_hf.errors import NotACheckpointError, UnknownNameError
 
 __all__ = ["pack_checkpoint"]
 
-# Of a task model, and of both towers with their tokenizer.
+# Of a task model, of both towers with their tokenizer, and of a generator, which reads no pictures.
 _TASK_FILES = ("config.json", "preprocessor_config.json")
 _TWO_TOWER_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_GENERATOR_FILES = ("config.json",)
 _WEIGHTS_FILE = "model.safetensors"
 
 
@@ -37,7 +38,7 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     Raises:
         NotACheckpointError: If `source` lacks a file of a complete checkpoint.
     """
-    settings_files = _TWO_TOWER_FILES if (source / "processor_config.json").is_file() else _TASK_FILES
+    settings_files = _settings_files(source)
     missing = [name for name in (*settings_files, _WEIGHTS_FILE) if not (source / name).is_file()]
     if missing:
         raise NotACheckpointError(f"{source} lacks {', '.join(missing)}; give a folder that a training script wrote.")
@@ -49,6 +50,14 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     weights = {name: _packed(values) for name, values in load_file(source / _WEIGHTS_FILE).items()}
     save_file(weights, target / _WEIGHTS_FILE, metadata={"format": "pt"})
     return (target / _WEIGHTS_FILE).stat().st_size
+
+
+def _settings_files(source: Path) -> tuple[str, ...]:
+    if (source / "processor_config.json").is_file():
+        return _TWO_TOWER_FILES
+    config = source / "config.json"
+    is_generator = config.is_file() and json.loads(config.read_text()).get("model_type") == "face_decoder"
+    return _GENERATOR_FILES if is_generator else _TASK_FILES
 
 
 def _packed(values: torch.Tensor) -> torch.Tensor:

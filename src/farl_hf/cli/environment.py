@@ -59,9 +59,11 @@ def _devices() -> list[tuple[str, str]]:
 
 def _models() -> list[tuple[str, str]]:
     from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, checkpoint
+    from farl_hf.cli.task_names import TWO_TOWER_MODEL
 
     def described(name: str, task: str) -> str:
-        use = f"default model of {task}" if task in DEFAULT_CHECKPOINTS else f"for {task}, explain and match"
+        commands = ", explain and match" if name == TWO_TOWER_MODEL else ""
+        use = f"default model of {task}" if task in DEFAULT_CHECKPOINTS else f"for {task}{commands}"
         return use if (checkpoint(name) / "config.json").is_file() else f"{use} (files missing)"
 
     return [(name, described(name, task)) for name, task in EMBEDDED_CHECKPOINTS.items()]
