@@ -23,6 +23,7 @@ vision = AutoConfig.for_model("farl_vision_model", **small)
 text = AutoConfig.for_model("farl_text_model", **towers["text_config"])
 farl = AutoConfig.for_model("farl", **towers)
 retinaface = AutoConfig.for_model("retinaface")
+decoder = AutoConfig.for_model("face_decoder")
 expected = (
     (AutoModel, farl, "FaRLModel"),
     (AutoModel, vision, "FaRLVisionModel"),
@@ -33,6 +34,7 @@ expected = (
     (AutoModelForZeroShotImageClassification, farl, "FaRLModel"),
     (AutoBackbone, vision, "FaRLBackbone"),
     (AutoModelForObjectDetection, retinaface, "RetinaFaceForFaceDetection"),
+    (AutoModel, decoder, "FaceDecoderModel"),
 )
 for auto_class, config, name in expected:
     model = auto_class.from_config(config)

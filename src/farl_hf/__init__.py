@@ -30,6 +30,7 @@ _MODULES = {
     ),
     "processing": ("FaRLImageProcessor", "FaRLProcessor", "FaRLTokenizer", "RetinaFaceImageProcessor"),
     "explanation": ("FaceExplanation", "explain"),
+    "editing": ("EditedFaces", "edit_latents"),
     "metrics": ("metric",),
     "retrieval": ("FaceIndex", "embed_texts", "index_faces"),
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
