@@ -37,6 +37,7 @@ DECODER_FOLDER = "decoder"
 PICTURE_FOLDER = "pictures"
 _COLUMNS_SHOWN = 12
 _FACES_OF_THE_BASIS = 4096  # enough for a covariance of 64 numbers
+_FACES_OF_A_SKETCH = 512  # the same, on the way
 
 
 def run_generator_training(
@@ -129,17 +130,17 @@ def save_decoder(output_dir: Path, crops: FaceCrops) -> None:
 
 
 class PictureCallback(TrainerCallback):
-    """Draws a sheet every so many steps: crops, their reconstructions, and samples.
+    """Draws a sheet every so many steps: crops, their reconstructions, and samples of the re-based decoder.
 
     Args:
         trainer ([`AveragedWeightsTrainer`]): Whose averaged weights draw.
-        crops ([`FaceCrops`]): The first ones are shown.
+        crops ([`FaceCrops`]): The first ones are shown, and give the basis of the samples.
     """
 
     def __init__(self, trainer: AveragedWeightsTrainer, crops: FaceCrops) -> None:
         self.trainer = trainer
-        count = min(_COLUMNS_SHOWN, len(crops))
-        self.batch = pretraining_collate([crops[index] for index in range(count)])
+        self.batch = pretraining_collate([crops[index] for index in range(min(_FACES_OF_A_SKETCH, len(crops)))])
+        self.count = min(_COLUMNS_SHOWN, len(crops))
 
     def on_step_end(self, args: GeneratorTrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Draw, when it is time."""
@@ -156,10 +157,10 @@ class PictureCallback(TrainerCallback):
         """Rows of crops, reconstructions and three rows of samples, all as large as a crop."""
         was_training = model.training
         model.eval()
-        crops = self.batch["pixel_values"].to(device)
-        reconstructions = model(crops, self.batch["inside"].to(device)).images
-        latents = model.decoder.sample_latents(3 * len(crops))
-        samples = model.decoder.images_from_latents(latents).split(len(crops))
+        crops = self.batch["pixel_values"][: self.count].to(device)
+        reconstructions = model(crops, self.batch["inside"][: self.count].to(device)).images
+        decoder = rebased_decoder(model.decoder, *latent_moments(model, self.batch["pixel_values"].split(64)))
+        samples = decoder.images_from_latents(decoder.sample_latents(3 * self.count)).split(self.count)
         model.train(was_training)
         rows = [torch.cat(list(row), dim=-1) for row in (crops, reconstructions, *samples)]
         sheet_CHW = torch.cat(rows, dim=-2).cpu().float()

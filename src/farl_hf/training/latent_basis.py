@@ -23,7 +23,7 @@ def latent_moments(model: FaceAutoencoder, batches: Iterable[torch.Tensor]) -> t
     means, variances = zip(*(model.encoder(images.to(model.device)) for images in batches), strict=True)
     means_ND = torch.cat(means).double().cpu()
     noise_D = torch.cat(variances).double().exp().mean(dim=0).cpu()
-    return means_ND.mean(dim=0), torch.cov(means_ND.t()) + noise_D.diag()
+    return means_ND.mean(dim=0), torch.cov(means_ND.t(), correction=0) + noise_D.diag()
 
 
 @torch.no_grad()
@@ -38,6 +38,6 @@ def rebased_decoder(decoder: FaceDecoderModel, mean_D: torch.Tensor, covariance_
 
 
 def _fold(layer: nn.Linear, mean_D: torch.Tensor, root_DD: torch.Tensor) -> None:
-    weight = layer.weight.double().cpu()
+    weight = layer.weight.double().cpu()  # few numbers, and not every accelerator has float64
     layer.bias += (weight @ mean_D).to(layer.bias)
     layer.weight.copy_(weight @ root_DD)
