@@ -6,6 +6,9 @@ For each word, starts are the first random faces of which the attribute head say
 of all random faces have it by the head, the share of the edited ones that have it before and after, the share in which
 the parser finds a face (skin on 5 % of its crop or more, a nose, something of the mouth and of eyes or brows), the
 mean similarity, and how far the latents went (a random one is about the square root of their number away from 0).
+
+What a judge says is worth what it knows: beside each word stand the head's recall and false alarms on rendered faces
+of the test split, at the resolution of the generator.
 """
 
 import argparse
@@ -22,13 +25,16 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
-from farl_hf.checkpoints import checkpoint, default_checkpoint
+from farl_hf import FaRLImageProcessor, load_face_dataset
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.cli.language_model import load_model_and_processor
 from farl_hf.cli.task_names import TWO_TOWER_MODEL
+from farl_hf.data.face_crops import FaceCrops
+from farl_hf.data.pretraining_samples import pretraining_collate
 from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, edit_latents
 from farl_hf.editing.face_alignment import FaceAlignment
-from farl_hf.labels import LAPA_LABELS
+from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
 from farl_hf.retrieval.face_cutting import FaceCutter
 
@@ -50,12 +56,12 @@ class FaceNetwork:
 
     Args:
         auto_class: Of Transformers.
-        task (`str`): Whose default model it is.
+        name (`str`): Of the checkpoint, or its folder.
         points5_xy (`torch.Tensor` of shape `(5, 2)`, *optional*): Where faces lie in the pictures.
     """
 
-    def __init__(self, auto_class: Any, task: str, points5_xy: torch.Tensor | None) -> None:
-        folder = default_checkpoint(task)
+    def __init__(self, auto_class: Any, name: str, points5_xy: torch.Tensor | None) -> None:
+        folder = checkpoint(name)
         self.model = auto_class.from_pretrained(folder, dtype="float32").eval()
         self.cutter = FaceCutter(self.model, AutoImageProcessor.from_pretrained(folder))
         self.points5_xy = points5_xy
@@ -74,9 +80,19 @@ class FaceNetwork:
 class Judges:
     """The models that took no part in the editing."""
 
-    def __init__(self, points5_xy: torch.Tensor | None) -> None:
-        self.attributes = FaceNetwork(AutoModelForImageClassification, "face-attributes", points5_xy)
-        self.parser = FaceNetwork(AutoModelForSemanticSegmentation, "face-parsing", points5_xy)
+    def __init__(self, arguments: argparse.Namespace, points5_xy: torch.Tensor | None) -> None:
+        self.attributes = FaceNetwork(AutoModelForImageClassification, arguments.attributes, points5_xy)
+        self.parser = FaceNetwork(AutoModelForSemanticSegmentation, arguments.parser, points5_xy)
+
+    def reliability(self, crops: FaceCrops) -> dict[str, str]:
+        """Recall and false alarms of the attribute head on faces whose attributes are known, as text."""
+        batch = pretraining_collate([crops[index] for index in range(len(crops))])
+        columns = {attribute: batch["attributes"][:, CELEBA_ATTRIBUTES.index(attribute)] for attribute in TEXTS}
+        found = {attribute: self.has(attribute, batch["pixel_values"]).float() for attribute in TEXTS}
+        return {
+            attribute: " | ".join(f"{float(found[attribute][truth == value].mean()):.2f}" for value in (1, 0))
+            for attribute, truth in columns.items()
+        }
 
     def has(self, attribute: str, images: torch.Tensor) -> torch.Tensor:
         """Whether the attribute head says that a face has it, (N,) bool."""
@@ -137,11 +153,24 @@ def measure(attribute: str, generator: Any, towers: tuple, judges: Judges, argum
     )
 
 
-def print_table(outcomes: dict[str, Outcome]) -> None:
-    print("| word | faces | random faces with it | before | after | face before | face after | similarity | moved |")
-    print("|---|---|---|---|---|---|---|---|---|")
+def rendered_crops(generator: Any, arguments: argparse.Namespace) -> FaceCrops:
+    """Faces of the test split as the generator frames them."""
+    side = generator.config.image_size
+    image_processor = FaRLImageProcessor(
+        size={"height": side, "width": side}, face_template=generator.config.face_template, template_span="size"
+    )
+    sizes = {"train": 0, "validation": 0, "test": arguments.rendered}
+    return FaceCrops(load_face_dataset(arguments.dataset, num_photos=sizes)["test"], image_processor)
+
+
+def print_table(outcomes: dict[str, Outcome], reliability: dict[str, str]) -> None:
+    print(
+        "| word | faces | random faces with it | before | after | face before | face after | similarity | moved "
+        "| recall of the head | false alarms |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for attribute, outcome in outcomes.items():
-        print(outcome.row(attribute))
+        print(f"{outcome.row(attribute)} {reliability[attribute]} |")
     print(f"\nWanted: before < {MOST_BEFORE:g}, after ≥ {LEAST_AFTER:g}, face after ≥ {LEAST_FACES:g}.")
 
 
@@ -160,6 +189,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default="farl-tiny-generator", help="A face decoder's name or folder.")
     parser.add_argument("--model", default=TWO_TOWER_MODEL, help="Checkpoint of both towers.")
+    parser.add_argument("--attributes", default=DEFAULT_CHECKPOINTS["face-attributes"], help="Judge of attributes.")
+    parser.add_argument("--parser", default=DEFAULT_CHECKPOINTS["face-parsing"], help="Judge of faces.")
+    parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")
+    parser.add_argument("--rendered", type=int, default=400, help="Photos on which the head is tested.")
     parser.add_argument("--starts", type=int, default=32, help="Faces per word.")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--learning_rate", type=float, default=0.1)
@@ -171,9 +204,10 @@ def main():
     arguments = parser.parse_args()
     generator = AutoModel.from_pretrained(checkpoint(arguments.generator)).eval()
     towers = load_model_and_processor(arguments.model, "cpu")
-    judges = Judges(generator.points5_xy)
+    judges = Judges(arguments, generator.points5_xy)
+    reliability = judges.reliability(rendered_crops(generator, arguments))
     outcomes = {word: measure(word, generator, towers, judges, arguments) for word in arguments.words}
-    print_table(outcomes)
+    print_table(outcomes, reliability)
     if arguments.sheet:
         write_sheet(arguments.sheet, outcomes)
 
