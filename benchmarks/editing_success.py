@@ -1,6 +1,6 @@
 """Whether edited faces show what their text says, by the word of models that took no part.
 
-    python -m benchmarks.editing_success [--generator NAME] [--model NAME] [--starts 32] [--steps 100] [--sheet FILE]
+    python -m benchmarks.editing_success [--generator NAME] [--model NAME] [--starts 32] [--steps 60] [--sheet FILE]
 
 For each word, starts are the first random faces of which the attribute head says that they lack it. Printed: how many
 of all random faces have it by the head, the share of the edited ones that have it before and after, the share in which
@@ -37,6 +37,7 @@ from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
 from farl_hf.retrieval.face_cutting import FaceCutter
+from farl_hf.retrieval.text_embedding import PLAIN
 
 TEXTS = {
     "eyeglasses": "a person wearing eyeglasses",
@@ -138,10 +139,10 @@ def measure(attribute: str, generator: Any, towers: tuple, judges: Judges, argum
         images = torch.cat([generator.images_from_latents(some) for some in pool.split(BATCH_SIZE)])
     has = judges.has(attribute, images)
     starts = pool[~has][: arguments.starts]
-    prompts = {"prompts": ("{}",) if arguments.plain else PROMPT_WRAPPERS}
     edited = edit_latents(
         generator, *towers, starts, TEXTS[attribute], num_steps=arguments.steps,
-        learning_rate=arguments.learning_rate, l2_weight=arguments.l2_weight, **prompts,
+        learning_rate=arguments.learning_rate, l2_weight=arguments.l2_weight, crop_noise=arguments.crop_noise,
+        prompts=PLAIN if arguments.plain else PROMPT_WRAPPERS,
     )  # fmt: skip
     return Outcome(
         float(has.float().mean()),
@@ -194,9 +195,10 @@ def main():
     parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")
     parser.add_argument("--rendered", type=int, default=400, help="Photos on which the head is tested.")
     parser.add_argument("--starts", type=int, default=32, help="Faces per word.")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--learning_rate", type=float, default=0.1)
-    parser.add_argument("--l2_weight", type=float, default=0.008)
+    parser.add_argument("--l2_weight", type=float, default=0.001)
+    parser.add_argument("--crop_noise", type=float, default=0.07)
     parser.add_argument("--plain", action="store_true", help="Texts as they are, without averaging over prompts.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--words", nargs="+", default=list(TEXTS), choices=list(TEXTS))

@@ -65,9 +65,14 @@ class EditArguments:
     latents: str | None = field(
         default=None, metadata={"help": "A safetensors file with `start` latents, instead of random ones."}
     )
-    steps: int = field(default=100, metadata={"help": "Steps of the optimisation; 300 in StyleCLIP."})
+    steps: int = field(default=60, metadata={"help": "Steps of the optimisation; 300 in StyleCLIP."})
     learning_rate: float = field(default=0.1, metadata={"help": "Highest learning rate of the latents."})
-    l2_weight: float = field(default=0.008, metadata={"help": "Weight of the squared distance to the start."})
+    l2_weight: float = field(
+        default=0.001, metadata={"help": "Weight of the squared distance to the start; 0.008 in StyleCLIP."}
+    )
+    crop_noise: float = field(
+        default=0.07, metadata={"help": "Random shift and scale of the crops in each step; 0 in StyleCLIP."}
+    )
     plain: bool = field(default=False, metadata={"help": "Take texts as they are, without averaging over prompts."})
     aligned: bool = field(default=False, metadata={"help": "Every picture is a face crop; search no face."})
     seed: int = field(default=0, metadata={"help": "Which random faces."})
@@ -107,7 +112,7 @@ def edit(
                 edit_latents(
                     generator, model, processor, group, text,
                     num_steps=args.steps, learning_rate=args.learning_rate, l2_weight=args.l2_weight,
-                    prompts=PLAIN if args.plain else PROMPT_WRAPPERS, aligned=args.aligned,
+                    crop_noise=args.crop_noise, prompts=PLAIN if args.plain else PROMPT_WRAPPERS, aligned=args.aligned,
                     progress=lambda step: bar.update(),
                 )
                 for group in groups

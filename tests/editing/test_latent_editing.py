@@ -97,6 +97,28 @@ def test_faces_go_their_own_ways(farl, generator):
     assert not torch.allclose(together, starts, atol=0.05)
 
 
+def test_noise_of_crops_moves_all_faces_alike_and_is_repeatable(farl, generator):
+    starts = generator.sample_latents(2)
+    settings = {"num_steps": 8, "crop_noise": 0.1}
+    together = edit_latents(generator, *farl, starts, TEXT, **settings)
+    alone = [edit_latents(generator, *farl, start[None], TEXT, **settings).latents for start in starts]
+    assert torch.allclose(together.latents, torch.cat(alone), atol=1e-4)
+    still = edit_latents(generator, *farl, starts, TEXT, num_steps=8)
+    assert not torch.allclose(together.latents, still.latents, atol=1e-3)
+    assert np.array_equal(together.start_similarities, still.start_similarities)  # measured without noise
+
+
+def test_random_motion_scales_about_the_centre_and_shifts(farl, generator):
+    alignment = FaceAlignment(FaceCutter(*farl, True), torch.rand(1, 3, 40, 36))
+    random = torch.Generator().manual_seed(0)
+    centre = torch.tensor([16.0, 16, 1])
+    motions = torch.stack([alignment.random_motion(0.05, random) for _ in range(400)])
+    shifts = (motions @ centre)[:, :2] - 16
+    assert torch.allclose(shifts.std(dim=0), torch.tensor(0.05 * 32), atol=0.15)
+    assert abs(float(motions[:, 0, 0].std()) - 0.05) < 0.005
+    assert torch.equal(motions[:, 0, 0], motions[:, 1, 1])
+
+
 def test_the_l2_weight_holds_the_start(farl, generator):
     starts = generator.sample_latents(2)
     moved = [
@@ -175,6 +197,7 @@ def test_faces_are_searched_where_the_generator_does_not_know(farl, generator):
         ({"latents": torch.full((1, 6), torch.nan)}, InvalidFaceInputError, "NaN"),
         ({"num_steps": 0}, InvalidFaceInputError, "at least one step"),
         ({"learning_rate": 0.0}, InvalidFaceInputError, "above 0"),
+        ({"crop_noise": 7}, InvalidFaceInputError, "crop_noise is 7"),
         ({"identity_weight": 1.0}, InvalidFaceInputError, "identity_embedding"),
     ],
 )

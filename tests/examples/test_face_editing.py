@@ -105,7 +105,7 @@ def two_tower_folders(tmp_path_factory):
 
 def test_faces_are_edited_by_two_models_side_by_side(trained_folder, two_tower_folders, tmp_path, monkeypatch, capsys):
     words = ["--generator", trained_folder / "decoder", "--texts", "a smile", "a hat", "--starts", 2, "--steps", 2]
-    words += ["--model_name_or_path", *two_tower_folders, "--output_dir", tmp_path / "edited"]
+    words += ["--model_name_or_path", *two_tower_folders, "--crop_noise", 0, "--output_dir", tmp_path / "edited"]
     assert run_script("edit_faces_with_text", words, monkeypatch) == 0
     folder = tmp_path / "edited"
     assert "toy-farl: 'a hat': mean similarity" in capsys.readouterr().out

@@ -32,11 +32,12 @@ def test_it_is_saved_and_loaded_by_auto_model(tmp_path):
     assert torch.equal(loaded.images_from_latents(latents), decoder.images_from_latents(latents))
 
 
-def test_samples_are_standard_normal_and_repeatable():
+def test_samples_are_normal_truncated_and_repeatable():
     decoder = make_decoder()
     latents = decoder.sample_latents(2000, seed=3)
     assert latents.shape[1:] == decoder.latent_shape
-    assert abs(float(latents.std()) - 1) < 0.03
+    assert abs(float(latents.std()) - 0.7) < 0.02
+    assert torch.allclose(decoder.sample_latents(2000, seed=3, truncation=1.0) * 0.7, latents)
     assert torch.equal(latents, decoder.sample_latents(2000, seed=3))
     assert not torch.equal(latents, decoder.sample_latents(2000, seed=4))
 

@@ -28,13 +28,29 @@ class FaceAlignment:
             [_crop_from_photo(cutter, image, points5_xy, number) for number, image in enumerate(images)]
         )
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised crops (N, 3, h, w) of pictures (N, 3, H, W) in [0, 1], differentiable with respect to them."""
-        processor = self._image_processor
-        crops = [
-            processor.warp(image, matrix[None]) for image, matrix in zip(images, self.crop_from_photo, strict=True)
-        ]
-        return processor.normalize(torch.cat(crops))
+    def __call__(self, images: torch.Tensor, moved_from_crop: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised crops (N, 3, h, w) of pictures (N, 3, H, W) in [0, 1], differentiable with respect to them.
+
+        `moved_from_crop` (3, 3) moves all crops alike.
+        """
+        matrices = self.crop_from_photo if moved_from_crop is None else moved_from_crop @ self.crop_from_photo
+        warp = self._image_processor.warp
+        crops = [warp(image, matrix[None]) for image, matrix in zip(images, matrices, strict=True)]
+        return self._image_processor.normalize(torch.cat(crops))
+
+    def random_motion(self, noise: float, random: torch.Generator) -> torch.Tensor:
+        """A matrix (3, 3) that scales a crop about its centre and shifts it, by normal amounts.
+
+        Args:
+            noise (`float`): Deviation of the scale from 1, and of the shift as a share of the crop's sides.
+            random (`torch.Generator`): Source of chance.
+        """
+        size_xy = torch.tensor(self._image_processor.size_hw[::-1], dtype=torch.float32)
+        drawn = noise * torch.randn(3, generator=random)
+        matrix = torch.eye(3)
+        matrix[0, 0] = matrix[1, 1] = scale = 1 + drawn[0]
+        matrix[:2, 2] = size_xy * ((1 - scale) / 2 + drawn[1:])
+        return matrix
 
 
 def _crop_from_photo(

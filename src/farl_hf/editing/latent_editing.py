@@ -26,6 +26,7 @@ __all__ = ["edit_latents", "ramped_learning_rate"]
 
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
 _RANGE_TOLERANCE = 1e-3
+_LARGEST_NOISE = 0.2  # a deviation of a fifth: now and then a crop is next to nothing
 
 
 @torch.inference_mode(False)  # whatever the caller has switched off, differentiating needs it
@@ -42,6 +43,7 @@ def edit_latents(
     l2_weight: float = 0.008,
     identity_weight: float = 0.0,
     identity_embedding: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    crop_noise: float = 0.0,
     prompts: Sequence[str] = PLAIN,
     aligned: bool = False,
     detector: Any = None,
@@ -64,6 +66,8 @@ def edit_latents(
         identity_weight (`float`, *optional*, defaults to 0.0): Of 1 - cosine similarity of `identity_embedding`.
         identity_embedding (`Callable`, *optional*): Pictures (N, 3, H, W) in [0, 1] to vectors (N, D) that tell people
             apart, differentiably.
+        crop_noise (`float`, *optional*, defaults to 0.0): In each step the crops are scaled and shifted at random, by
+            about this share of their size, so that changes hold that are seen from everywhere. StyleCLIP does without.
         prompts (`Sequence[str]`, *optional*): Patterns around the text, such as `labels.PROMPT_WRAPPERS`, whose
             vectors are averaged.
         aligned (`bool`, *optional*, defaults to `False`): The whole picture is the face crop. Otherwise faces are
@@ -88,7 +92,7 @@ def edit_latents(
     """
     if not isinstance(text, str):
         raise InvalidTextError(f"The text is {text!r}; give one sentence, and edit once per sentence.")
-    _check_settings(num_steps, learning_rate, identity_weight, identity_embedding)
+    _check_settings(num_steps, learning_rate, crop_noise, identity_weight, identity_embedding)
     with evaluating(model):
         text_embeds_KP = embed_texts(model, processor, checked_texts(text), prompts)
         start = _checked_latents(latents, generator.latent_shape)
@@ -97,8 +101,9 @@ def edit_latents(
         cutter = FaceCutter(model, processor, aligned, detector)
         alignment = FaceAlignment(cutter, start_images, generator.points5_xy)
         similarity = _Similarity(model, alignment, text_embeds_KP)
+        random = torch.Generator().manual_seed(0)
         terms = [
-            _Term("text", 1.0, lambda latents, images: 1 - similarity(images)),
+            _Term("text", 1.0, lambda latents, images: 1 - similarity(images, crop_noise, random)),
             _Term("l2", l2_weight, lambda latents, images: (latents - start).square().flatten(1).sum(dim=1)),
         ]
         if identity_weight:
@@ -136,8 +141,12 @@ class _Similarity:
     def __init__(self, model: Any, alignment: FaceAlignment, text_embeds_KP: torch.Tensor) -> None:
         self.model, self.alignment, self.text_embed_P = model, alignment, text_embeds_KP[0]
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        crops = self.alignment(images).to(self.model.device, self.model.dtype)
+    def __call__(
+        self, images: torch.Tensor, crop_noise: float = 0.0, random: torch.Generator | None = None
+    ) -> torch.Tensor:
+        # One motion for all, so that what becomes of a face does not depend on the others.
+        motion = self.alignment.random_motion(crop_noise, random) if crop_noise else None
+        crops = self.alignment(images, motion).to(self.model.device, self.model.dtype)
         units_NP = unit_image_features(self.model, crops)
         return units_NP @ self.text_embed_P.to(units_NP)
 
@@ -184,11 +193,17 @@ def _optimised(
 # ------------------------------------------------------------------------------------------------ input
 
 
-def _check_settings(num_steps: int, learning_rate: float, identity_weight: float, identity_embedding: Any) -> None:
+def _check_settings(
+    num_steps: int, learning_rate: float, crop_noise: float, identity_weight: float, identity_embedding: Any
+) -> None:
     if num_steps < 1 or not learning_rate > 0:
         raise InvalidFaceInputError(
             f"num_steps is {num_steps} and learning_rate {learning_rate}; expected at least one step and a rate "
             "above 0."
+        )
+    if not 0 <= crop_noise <= _LARGEST_NOISE:
+        raise InvalidFaceInputError(
+            f"crop_noise is {crop_noise}; expected a share of the crop between 0 and {_LARGEST_NOISE}, such as 0.07."
         )
     if identity_weight and identity_embedding is None:
         raise InvalidFaceInputError(

@@ -146,10 +146,13 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
             return None
         return (torch.tensor(self.config.face_template) + 1) * self.config.image_size / 2
 
-    def sample_latents(self, count, seed=0):
-        """Draw latents (count, D) from the standard normal distribution, the same for the same seed everywhere."""
+    def sample_latents(self, count, seed=0, truncation=0.7):
+        """Draw latents (count, D), the same for the same seed everywhere.
+
+        `truncation` is their deviation: with 1 faces are as different as those of the training, and some fail.
+        """
         drawn = torch.randn(count, self.config.latent_size, generator=torch.Generator().manual_seed(seed))
-        return drawn.to(self.device, self.dtype)
+        return (truncation * drawn).to(self.device, self.dtype)
 
     def images_from_latents(self, latents):
         """Draw faces (N, 3, H, W), RGB in [0, 1], of latents (N, D); differentiable."""

@@ -34,8 +34,8 @@ class AutoencoderLosses:
     """
 
     gradient_weight: float = 1.0
-    kl_weight: float = 3e-4
-    attribute_weight: float = 0.03
+    kl_weight: float = 1e-4
+    attribute_weight: float = 0.1
     centre_weight: float = 2.0
 
 

@@ -160,7 +160,7 @@ class PictureCallback(TrainerCallback):
         crops = self.batch["pixel_values"][: self.count].to(device)
         reconstructions = model(crops, self.batch["inside"][: self.count].to(device)).images
         decoder = rebased_decoder(model.decoder, *latent_moments(model, self.batch["pixel_values"].split(64)))
-        samples = decoder.images_from_latents(decoder.sample_latents(3 * self.count)).split(self.count)
+        samples = decoder.images_from_latents(decoder.sample_latents(3 * self.count, truncation=1.0)).split(self.count)
         model.train(was_training)
         rows = [torch.cat(list(row), dim=-1) for row in (crops, reconstructions, *samples)]
         sheet_CHW = torch.cat(rows, dim=-2).cpu().float()
