@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -104,6 +106,18 @@ def test_arrays_are_made_once_and_anew_for_another_list(tmp_path):
     assert id_arrays(path, tmp_path / "arrays")[0] == first
     assert first.stat().st_mtime_ns == made
     assert id_arrays(write_ids(path, 2), tmp_path / "arrays")[0] != first
+
+
+READ_ALONE = """
+import sys
+from farl_hf.laion_face.metadata_preparation import id_arrays
+print(len(id_arrays(*sys.argv[1:])), "torch" in sys.modules)
+"""
+
+
+def test_the_published_form_is_read_without_the_memory_of_pytorch(tmp_path):
+    words = [sys.executable, "-c", READ_ALONE, str(write_ids(tmp_path / "ids.pth", 2)), str(tmp_path / "arrays")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["2", "False"]
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 
 from farl_hf.conversion.file_hashes import file_sha256
-from farl_hf.data.face_tables import numpy_globals
 from farl_hf.data.recorded_parquet import current_umask
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
 
@@ -128,12 +126,24 @@ def load_parts(path: str | os.PathLike) -> list | dict:
         if isinstance(content, int):  # PyTorch before 1.6 wrote several pickles, a mark of its own first
             raise NotIntegersError("it holds an integer")
     except NotIntegersError as more_than_integers:
-        try:  # arrays and tensors lie outside the pickle or as bytes in it; loading them fills no memory
-            with torch.serialization.safe_globals(numpy_globals()):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content = load_with_torch(path)
         except Exception:
             raise more_than_integers from None
     return content.others if isinstance(content, Collection) else content
+
+
+def load_with_torch(path: str | os.PathLike) -> Any:
+    """Arrays and tensors, which lie outside the pickle or as bytes in it; loading them fills no memory.
+
+    PyTorch itself takes half a gigabyte, as much as the published list: it is imported for these alone.
+    """
+    import torch
+
+    from farl_hf.data.face_tables import numpy_globals
+
+    with torch.serialization.safe_globals(numpy_globals()):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def as_numbers(numbers: Any) -> np.ndarray:
