@@ -39,7 +39,7 @@ from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
 from farl_hf.retrieval.text_embedding import PLAIN
 
 GENERATOR = "farl-tiny-generator"
-SHOWN_PX = 224
+SHOWN_PX = 256
 MOST_FACES_TOGETHER = 16  # that share a step; more only take memory
 
 
@@ -142,7 +142,8 @@ def rows_of(edited: dict[str, dict[str, list[EditedFaces]]]) -> list[list[tuple[
             images = [image for group in by_text[text] for image in group.images]
             scores = [score for group in by_text[text] for score in group.similarities]
             for row, image, score in zip(rows, images, scores, strict=True):
-                row.append((f"{Path(name).name}: {text} {score:.2f}", image))
+                model = f"{Path(name).name}: " if len(edited) > 1 else ""
+                row.append((f"{model}{text} {score:.2f}", image))
     return rows
 
 
@@ -163,7 +164,7 @@ def write_results(args: EditArguments, edited: dict[str, dict[str, list[EditedFa
 
 def short(caption: str) -> str:
     """What fits over a picture: the beginning, and the score."""
-    return caption if len(caption) <= 26 else f"{caption[:19]}… {caption[-4:]}"
+    return caption if len(caption) <= 30 else f"{caption[:24]}… {caption[-4:]}"
 
 
 def latents_of(edited: dict[str, dict[str, list[EditedFaces]]]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 
 # Read off the astronaut photograph by eye, in the order of the five points.
 FIVE_POINTS_XY = np.array([[201, 101], [246, 102], [226, 130], [206, 142], [243, 144]])
-MOST_BYTES, MOST_BYTES_OF_TWO_TOWERS = 12_000_000, 6_000_000
+MOST_BYTES, MOST_BYTES_OF_TWO_TOWERS, MOST_BYTES_OF_GENERATOR = 12_000_000, 6_000_000, 4_000_000
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def size_of(name):
 def test_they_are_small_and_each_has_a_card():
     assert sum(map(size_of, DEFAULT_CHECKPOINTS.values())) <= MOST_BYTES
     assert size_of("farl-tiny") <= MOST_BYTES_OF_TWO_TOWERS
+    assert size_of("farl-tiny-generator") <= MOST_BYTES_OF_GENERATOR
     assert all("Scores" in (checkpoint(name) / "README.md").read_text() for name in EMBEDDED_CHECKPOINTS)
 
 
@@ -52,6 +53,28 @@ def test_both_towers_know_the_colour_of_hair(colour, other):
     with torch.no_grad():
         logits = model(**{name: inputs[name] for name in names}).logits_per_image
     assert (logits.argmax(1) == 0).sum() >= len(faces) - 2
+
+
+def test_the_generator_draws_faces_that_follow_a_sentence():
+    """The parser and the attribute head take no part in the editing."""
+    from farl_hf.editing import edit_latents
+
+    name = str(checkpoint("farl-tiny"))
+    generator = AutoModel.from_pretrained(str(checkpoint("farl-tiny-generator"))).eval()
+    edited = edit_latents(
+        generator, AutoModel.from_pretrained(name), AutoProcessor.from_pretrained(name),
+        generator.sample_latents(4, seed=1), "a person with black hair", num_steps=30, l2_weight=0.002,
+    )  # fmt: skip
+    black = {}
+    for when, images in (("before", edited.start_images), ("after", edited.images)):
+        photos = (images.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+        faces = [{"image": photo, "keypoints": [generator.points5_xy.tolist()]} for photo in photos]
+        for (face,) in pipeline("face-parsing")(faces):
+            seen = set(np.unique(np.array(face["segmentation"])))
+            assert {LAPA_LABELS.index(part) for part in ("skin", "nose", "hair")} <= seen
+        attributes = [face["attributes"] for (face,) in pipeline("face-attributes")(faces)]
+        black[when] = [entry["score"] for each in attributes for entry in each if entry["label"] == "black_hair"]
+    assert np.mean(black["after"]) > np.mean(black["before"]) + 0.4
 
 
 def test_the_detector_finds_the_one_face_of_the_photograph(astronaut):

@@ -110,7 +110,7 @@ def test_faces_are_edited_by_two_models_side_by_side(trained_folder, two_tower_f
     folder = tmp_path / "edited"
     assert "toy-farl: 'a hat': mean similarity" in capsys.readouterr().out
     assert len(list((folder / "images").glob("*.png"))) == 2 * (1 + 2 * 2)
-    assert Image.open(folder / "contact_sheet.png").width > 5 * 224
+    assert Image.open(folder / "contact_sheet.png").width > 5 * 256
     latents = load_file(folder / "latents.safetensors")
     assert {len(values) for values in latents.values()} == {2}
     assert len(latents) == 1 + 2 * 2

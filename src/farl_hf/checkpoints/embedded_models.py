@@ -9,7 +9,8 @@ EMBEDDED_CHECKPOINTS = {
     "farl-tiny-landmarks": "face-landmarks",
     "farl-tiny-attributes": "face-attributes",
     "farl-tiny": "zero-shot-image-classification",
+    "farl-tiny-generator": "unconditional-image-generation",
 }
 
-# That of the Hugging Face task has no default of ours: it is asked for by its name.
+# Those of Hugging Face's tasks are no defaults of ours: they are asked for by their names.
 DEFAULT_CHECKPOINTS = {task: name for name, task in EMBEDDED_CHECKPOINTS.items() if task.startswith("face-")}
