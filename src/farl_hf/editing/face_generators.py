@@ -37,8 +37,8 @@ class StyleGAN2Generator:
 
     Args:
         synthesis (`Callable`): Latents (N, *latent_shape) to pictures (N, 3, H, W) in [-1, 1], or a tuple that begins
-            with them: NVlabs' `G.synthesis`, a function around rosinality's `Generator`, or a TorchScript module. It
-            must draw the same picture of the same latent, so without fresh noise.
+            with them: a function around NVlabs' `G.synthesis` or rosinality's `Generator`, or a TorchScript module.
+            It must draw the same picture of the same latent, so with constant noise.
         latent_shape (`tuple[int, ...]`): Of one w latent, such as `(18, 512)`; `(512,)` for z, without `mapping`.
         mapping (`Callable`, *optional*): z (N, D) to w, (N, D) or (N, layers, D). Without it `sample_latents` gives
             what the standard normal distribution gives, which is right for networks that take z.
