@@ -28,12 +28,13 @@ MAY_IMPORT = {
     "checkpoints": {"errors", "conversion"},
     "pipelines": {"errors", "labels", "results", "checkpoints"},
     "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
+    "video": {"errors", "labels", "results", "processing", "checkpoints", "pipelines"},
     "training": {"errors", "labels", "modeling", "processing", "data", "metrics"},
     "laion_face": {"errors", "results", "conversion", "checkpoints", "data", "pipelines"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "hub", "labels"),
-        *("laion_face", "metrics", "modeling", "pipelines", "processing", "results", "retrieval", "training"),
+        *("laion_face", "metrics", "modeling", "pipelines", "processing", "results", "retrieval", "training", "video"),
     },
 }
 # What shipped code may need on a machine without farl_hf.

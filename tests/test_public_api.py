@@ -49,6 +49,7 @@ def test_errors_refine_builtin_ones():
         "NotDownloadedError": FileNotFoundError,
         "UnknownNameError": ValueError,
         "UnreadablePhotoError": OSError,
+        "UnreadableVideoError": OSError,
         "UnsuitableModelError": ValueError,
         "UploadError": OSError,
     }

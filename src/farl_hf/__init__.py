@@ -35,6 +35,7 @@ _MODULES = {
     "retrieval": ("FaceIndex", "embed_texts", "index_faces"),
     "results": ("FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"),
     "checkpoints": ("checkpoint",),
+    "video": ("track_faces",),
     "data": ("load_face_dataset",),
     "errors": (
         "ConversionError",
@@ -50,6 +51,7 @@ _MODULES = {
         "NotDownloadedError",
         "UnknownNameError",
         "UnreadablePhotoError",
+        "UnreadableVideoError",
         "UnsuitableModelError",
         "UploadError",
     ),

@@ -14,6 +14,7 @@ __all__ = [
     "NotDownloadedError",
     "UnknownNameError",
     "UnreadablePhotoError",
+    "UnreadableVideoError",
     "UnsuitableModelError",
     "UploadError",
 ]
@@ -53,6 +54,10 @@ class InvalidTextError(FaRLError, ValueError):
 
 class UnreadablePhotoError(FaRLError, OSError):
     """A photo that is missing, empty or cannot be decoded."""
+
+
+class UnreadableVideoError(FaRLError, OSError):
+    """A video that is missing, damaged, or has no frames."""
 
 
 class UnknownNameError(FaRLError, ValueError):

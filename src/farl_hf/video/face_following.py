@@ -1,0 +1,143 @@
+"""From a video to its faces, frame by frame."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import pipeline
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.pipelines.photo_loading import load_photo
+from farl_hf.pipelines.plain_results import plain_faces, plain_points
+from farl_hf.pipelines.prefetching import Prefetched
+from farl_hf.results import Faces
+from farl_hf.video.face_tracker import FaceTracker, Track
+from farl_hf.video.frame_reading import VideoFile, VideoFrame
+from farl_hf.video.landmark_reading import ConfidentLandmarksPipeline
+from farl_hf.video.one_euro_filter import OneEuroFilter, OneEuroSettings
+
+__all__ = ["TrackedFrame", "follow_faces", "track_faces"]
+
+_FRAMES_AHEAD = 3  # decoded while the networks look at the present one
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """A frame and its faces.
+
+    Args:
+        index (`int`): Number of the frame, from 0.
+        time_s (`float`): When it is shown, in seconds.
+        image (`PIL.Image.Image`): The upright frame.
+        faces (`list[dict]`): As a pipeline answers, with `track`: the number of the face through the video.
+    """
+
+    index: int
+    time_s: float
+    image: Image.Image
+    faces: list[dict[str, Any]]
+
+
+def track_faces(
+    video: str | Path | Iterable[Any],
+    *,
+    detector: Any = None,
+    landmarks: Any = None,
+    detect_every: int = 10,
+    smooth: bool | OneEuroSettings = False,
+    threshold: float | None = None,
+    frame_rate: float = 25.0,
+    batch_size: int = 8,
+    device: Any = None,
+) -> Iterator[TrackedFrame]:
+    """Follow the faces of a video; frames are read as they are asked for.
+
+    Args:
+        video (`str`, `Path` or iterable): A file or URL, or pictures, anything that a pipeline takes for a photo.
+        detector (`FaceDetectionPipeline`, `str` or `Path`, *optional*): What finds faces, or its checkpoint.
+        landmarks (`FaceLandmarksPipeline`, `str` or `Path`, *optional*): What follows them, or its checkpoint.
+        detect_every (`int`, *optional*, defaults to 10): Frames from one detection to the next.
+        smooth (`bool` or `OneEuroSettings`, *optional*, defaults to `False`): Smooth boxes and points over time.
+        threshold (`float`, *optional*): Lowest score of a face.
+        frame_rate (`float`, *optional*, defaults to 25): Pictures per second, where pictures are given.
+        batch_size (`int`, *optional*, defaults to 8): Faces that share a forward pass.
+        device (*optional*): Where models that are loaded here run.
+
+    Returns:
+        `Iterator[TrackedFrame]`: One after the other.
+
+    Raises:
+        UnreadableVideoError: If the video cannot be read; at the frame where that shows.
+        InvalidFaceInputError: If `detect_every` is less than 1.
+
+    Example:
+        >>> import farl_hf
+        >>> for frame in farl_hf.track_faces("clip.mp4", smooth=True):  # doctest: +SKIP
+        ...     print(frame.time_s, [face["track"] for face in frame.faces])
+    """
+    if detect_every < 1:
+        raise InvalidFaceInputError(f"detect_every={detect_every}; expected a number of frames from 1.")
+    frames = VideoFile(video).frames() if isinstance(video, (str, Path)) else _frames_of(video, frame_rate)
+    tracker = FaceTracker(
+        _loaded("face-detection", detector, device),
+        ConfidentLandmarksPipeline.of(_loaded("face-landmarks", landmarks, device)),
+        detect_every,
+        batch_size,
+        **({} if threshold is None else {"threshold": threshold}),
+    )
+    return follow_faces(frames, tracker, smooth)
+
+
+def follow_faces(
+    frames: Iterable[VideoFrame], tracker: FaceTracker, smooth: bool | OneEuroSettings = False
+) -> Iterator[TrackedFrame]:
+    """The faces that a tracker finds in frames; see `track_faces`."""
+    settings = OneEuroSettings() if smooth is True else smooth
+    filters: dict[int, OneEuroFilter] = {}
+    for frame in Prefetched(frames, _FRAMES_AHEAD):
+        tracks = tracker(frame)
+        faces = [plain_face(track) for track in tracks]
+        if settings:
+            filters = {
+                track.number: filters.get(track.number) or OneEuroFilter(settings, track.now.size_px)
+                for track in tracks
+            }
+            faces = [_smoothed(face, filters[face["track"]], frame.time_s) for face in faces]
+        yield TrackedFrame(frame.index, frame.time_s, frame.image, faces)
+
+
+def plain_face(track: Track) -> dict[str, Any]:
+    """A track in one frame the way pipelines answer."""
+    now = track.now
+    keypoints_xy = None if now.keypoints_xy is None else now.keypoints_xy[None]
+    (face,) = plain_faces(Faces(now.box_xyxy[None], np.array([now.score]), keypoints_xy))
+    landmarks = {} if now.landmarks_xy is None else {"landmarks": plain_points(now.landmarks_xy)}
+    return {"track": track.number} | face | landmarks
+
+
+def _smoothed(face: dict[str, Any], smooth: OneEuroFilter, time_s: float) -> dict[str, Any]:
+    """The face with its box and all its points smoothed by one filter."""
+    named = {name: face[name] for name in ("keypoints", "landmarks") if face.get(name) is not None}
+    box = np.array(list(face["box"].values())).reshape(2, 2)
+    together = smooth(np.concatenate([box, *(np.array(points) for points in named.values())]), time_s)
+    result = face | {"box": dict(zip(face["box"], together[:2].ravel().tolist(), strict=True))}
+    start = 2
+    for name, points in named.items():
+        result[name] = plain_points(together[start : start + len(points)])
+        start += len(points)
+    return result
+
+
+def _frames_of(pictures: Iterable[Any], frame_rate: float) -> Iterator[VideoFrame]:
+    for index, picture in enumerate(pictures):
+        yield VideoFrame(index, index / frame_rate, load_photo(picture))
+
+
+def _loaded(task: str, given: Any, device: Any) -> Any:
+    if given is not None and not isinstance(given, (str, Path)):
+        return given
+    return pipeline(task, model=str(checkpoint(given or DEFAULT_CHECKPOINTS[task])), device=device)

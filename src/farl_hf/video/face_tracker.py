@@ -1,0 +1,139 @@
+"""Faces followed through a video: detected every few frames, carried on by their landmarks in between."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from farl_hf.results import Faces
+from farl_hf.video.face_state import FaceState, carry, still_a_face
+from farl_hf.video.frame_reading import VideoFrame
+from farl_hf.video.scene_cuts import SceneCuts
+from farl_hf.video.track_matching import match_boxes
+
+__all__ = ["FaceTracker", "Track"]
+
+_REMEMBERED_S = 1.0  # how long a track that was lost can be found again
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person's face through the frames.
+
+    Args:
+        number (`int`): From 1, never given twice.
+        detected (`FaceState`): At the last detection.
+        now (`FaceState`): In this frame.
+        seen_s (`float`): Time of the last frame in which it was there.
+    """
+
+    number: int
+    detected: FaceState
+    now: FaceState
+    seen_s: float
+
+
+class FaceTracker:
+    """Gives the tracks of frame after frame.
+
+    Every `detect_every` frames, at a cut, and where the landmarks of a face are in doubt, the detector looks at the
+    whole frame: faces that overlap a track continue it, others begin one, and a track without a face ends. In between,
+    the landmark model looks where each face was in the frame before.
+
+    Args:
+        find_faces (`Callable`): A face-detection pipeline, or anything that takes a PIL photo and answers like one.
+        read_landmarks (`Callable`, *optional*): A `ConfidentLandmarksPipeline`, or anything that answers like one;
+            without it every frame is searched.
+        detect_every (`int`): Frames from one detection to the next.
+        batch_size (`int`): Faces that share a forward pass.
+        detection: `threshold`, `nms_threshold` of the detector.
+    """
+
+    def __init__(
+        self,
+        find_faces: Callable[..., list[dict[str, Any]]],
+        read_landmarks: Callable[..., list[dict[str, Any]]] | None,
+        detect_every: int = 10,
+        batch_size: int = 8,
+        **detection: float,
+    ) -> None:
+        self.find_faces = find_faces
+        self.read_landmarks = read_landmarks
+        self.detect_every = detect_every if read_landmarks else 1
+        self.batch_size = batch_size
+        self.detection = detection
+        self._is_cut = SceneCuts()
+        self._tracks: list[Track] = []
+        self._lost: list[Track] = []
+        self._frames_since = self.detect_every  # the first frame is searched
+        self._num_tracks = 0
+
+    def __call__(self, frame: VideoFrame) -> list[Track]:
+        """The tracks that are in this frame, which comes after that of the last call."""
+        if self._is_cut(frame.image):
+            self._tracks, self._lost = [], []
+            self._frames_since = self.detect_every
+        if self._frames_since >= self.detect_every or not self._follow(frame):
+            self._detect(frame)
+            self._frames_since = 0
+        self._frames_since += 1
+        return self._tracks
+
+    def _follow(self, frame: VideoFrame) -> bool:
+        """Carry the tracks on; whether all that are in the frame are certain."""
+        if not self._tracks:
+            return True
+        landmarks = self._landmarks(frame.image, [track.now for track in self._tracks])
+        moved = [
+            replace(track, now=carry(track.detected, *points), seen_s=frame.time_s)
+            for track, points in zip(self._tracks, landmarks, strict=True)
+        ]
+        size_hw = (frame.image.height, frame.image.width)
+        verdicts = [still_a_face(track.detected, track.now, size_hw) for track in moved]
+        # A doubtful place is not where the detector's answer is looked for, but the last certain one.
+        self._tracks = [
+            new if verdict == "yes" else old
+            for old, new, verdict in zip(self._tracks, moved, verdicts, strict=True)
+            if verdict != "outside"
+        ]
+        return "unsure" not in verdicts
+
+    def _detect(self, frame: VideoFrame) -> None:
+        faces = Faces.from_pipeline(self.find_faces(frame.image, **self.detection))
+        states = [
+            FaceState(float(face.scores[0]), *(None if xy is None else xy[0].astype(np.float64) for xy in places))
+            for face in faces
+            for places in [(face.boxes_xyxy, face.keypoints_xy)]
+        ]
+        if self.read_landmarks and states:
+            landmarks = self._landmarks(frame.image, states)
+            states = [
+                replace(state, landmarks_xy=points_xy, confidence=confidence)
+                for state, (points_xy, confidence) in zip(states, landmarks, strict=True)
+            ]
+        self._lost = [track for track in self._lost if frame.time_s - track.seen_s <= _REMEMBERED_S]
+        before = self._tracks + self._lost
+        pairs = match_boxes(_boxes(before), faces.boxes_xyxy.astype(np.float64))
+        numbers = [before[pairs[row]].number if row in pairs else self._new_number() for row in range(len(states))]
+        self._lost = [track for index, track in enumerate(before) if index not in pairs.values()]
+        tracks = [Track(number, state, state, frame.time_s) for number, state in zip(numbers, states, strict=True)]
+        self._tracks = sorted(tracks, key=lambda track: track.number)
+
+    def _landmarks(self, image: Image.Image, states: list[FaceState]) -> list[tuple[np.ndarray, float]]:
+        given: dict[str, Any] = {"image": image}
+        if all(state.keypoints_xy is not None for state in states):
+            given["keypoints"] = [state.keypoints_xy for state in states]
+        else:
+            given["boxes"] = [state.box_xyxy for state in states]
+        answers = self.read_landmarks(given, batch_size=self.batch_size)
+        return [(np.asarray(face["landmarks"], np.float64), face["confidence"]) for face in answers]
+
+    def _new_number(self) -> int:
+        self._num_tracks += 1
+        return self._num_tracks
+
+
+def _boxes(tracks: list[Track]) -> np.ndarray:
+    return np.array([track.now.box_xyxy for track in tracks], np.float64).reshape(-1, 4)
