@@ -7,17 +7,20 @@ import typer
 
 from farl_hf.cli.face_options import DeviceOption, ThresholdOption
 from farl_hf.cli.plain_errors import plain_errors, report_failures
-from farl_hf.cli.task_names import DETECTION, TASKS, parse_tasks
+from farl_hf.cli.task_names import DETECTION, LANDMARKS, TASKS, parse_tasks
 
 __all__ = ["annotate"]
 
 SOME_FAILED = 1  # exit status when photos were left out
 
 _MODELS = "Models"
+_VIDEOS = "Videos"
 
 
 def annotate(
-    photos: Annotated[list[str], typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")],
+    photos: Annotated[
+        list[str], typer.Argument(help="Photos, videos, folders (with subfolders), 'glob patterns' or URLs.")
+    ],
     tasks: Annotated[
         list[str], typer.Option("--tasks", "-t", help=f"What to do, separated by commas: {', '.join(TASKS)}.")
     ] = list(TASKS),  # noqa: B006
@@ -43,12 +46,25 @@ def annotate(
     attributes_model: Annotated[
         str | None, typer.Option(help="Checkpoint of face-attributes.", rich_help_panel=_MODELS)
     ] = None,
+    detect_every: Annotated[
+        int, typer.Option(min=1, help="Frames from one detection to the next.", rich_help_panel=_VIDEOS)
+    ] = 10,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Steady boxes and points over time.", rich_help_panel=_VIDEOS)
+    ] = False,
+    label_maps: Annotated[
+        bool, typer.Option("--label-maps", help="Write a label map per face and frame.", rich_help_panel=_VIDEOS)
+    ] = False,
 ) -> None:
-    """Find the faces of photos, draw what is found, and write it to [bold]faces.json[/bold].
+    """Find the faces of photos and videos, draw what is found, and write it to [bold]faces.json[/bold].
 
     For [bold]photo.jpg[/bold], the output folder gets [bold]photo.face-detection.jpg[/bold] and so on, one picture
     per task, and the label map of each face as [bold]photo.face-1.segmentation.png[/bold].
     [bold]faces.json[/bold] lists the photos with their faces: score, box, keypoints, and the answers of the tasks.
+
+    For [bold]clip.mp4[/bold] there is a video per task, [bold]clip.face-detection.mp4[/bold] and so on, and
+    [bold]clip.faces.jsonl[/bold], a line per frame. Faces are detected every few frames and followed by their
+    landmarks in between; [bold]track[/bold] is the number of a face through the video. Needs the extra video.
 
     A photo that cannot be read is reported at the end and does not stop the others; the exit status is then 1.
 
@@ -57,29 +73,47 @@ def annotate(
     [dim]$[/dim] farl-hf annotate photo.jpg
 
     [dim]$[/dim] farl-hf annotate holiday/ 'scans/*.png' --tasks parsing,landmarks --output faces
+
+    [dim]$[/dim] farl-hf annotate clip.mp4 --tasks landmarks --smooth
     """
     with plain_errors():
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
         models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
-        wanted = list(chosen) if aligned else list(dict.fromkeys([DETECTION, *chosen]))
-        checkpoints = {task: models[task] for task in wanted}
-        failures = _run(photos, checkpoints, chosen, output, device, batch_size, threshold, runtime)
+        shared = {"tasks": chosen, "output_folder": make_folder(output), "batch_size": batch_size}
+        shared["threshold"] = threshold
+        video_options = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
+        failures = _run(photos, models, aligned, device, runtime, shared, video_options)
     if failures:
         raise typer.Exit(SOME_FAILED)
 
 
 def _run(
-    arguments, checkpoints, tasks, output: Path, device, batch_size: int, threshold, runtime: str
+    arguments: list[str],
+    models: dict[str, str | None],
+    aligned: bool,
+    device: str | None,
+    runtime: str,
+    shared: dict,
+    video_options: dict,
 ) -> dict[str, Exception]:
-    """Annotate what the arguments name; the photos that failed, with the reason."""
+    """Annotate what the arguments name; the photos and videos that failed, with the reason."""
     from farl_hf.cli.annotation_run import annotate_photos
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
-    from farl_hf.cli.photo_files import find_photos
+    from farl_hf.cli.photo_files import find_photos, is_video
 
-    photos, failures = find_photos(arguments)
-    output = make_folder(output)
-    annotator = FaceAnnotator(load_pipelines(checkpoints, device, runtime), tasks, output, batch_size, threshold)
-    failures |= annotate_photos(annotator, photos, output)
+    photos, failures = find_photos(arguments, videos=True)
+    wanted = list(shared["tasks"]) if aligned else list(dict.fromkeys([DETECTION, *shared["tasks"]]))
+    with_videos = not aligned and any(map(is_video, photos))
+    follows = [LANDMARKS] if with_videos and video_options["detect_every"] > 1 else []
+    loaded = dict.fromkeys([*wanted, *follows])
+    pipelines = load_pipelines({task: models[task] for task in loaded}, device, runtime)
+    annotator = FaceAnnotator({task: pipelines[task] for task in wanted}, **shared)
+    video_annotator = None
+    if with_videos:
+        from farl_hf.cli.video_annotator import VideoAnnotator
+
+        video_annotator = VideoAnnotator(pipelines, **shared, **video_options)
+    failures |= annotate_photos(annotator, photos, shared["output_folder"], video_annotator)
     report_failures(failures)
     return failures
 

@@ -1,4 +1,4 @@
-"""Which photos a command line names, and what the files made of them are called."""
+"""Which photos and videos a command line names, and what the files made of them are called."""
 
 import glob
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from farl_hf.errors import UnreadablePhotoError
 
-__all__ = ["find_photos", "output_stems"]
+__all__ = ["find_photos", "is_video", "output_stems"]
 
 _SUFFIXES = (
     ".jpg",
@@ -26,32 +26,40 @@ _SUFFIXES = (
     ".avif",
     ".tga",
 )
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 _URL_SCHEMES = ("http://", "https://")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 # Pictures that an earlier run wrote are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
-    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg)$"
+    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg|mp4)$|\.track-\d+\.segmentation\.png$"
 )
 
 
-def find_photos(arguments: Sequence[str]) -> tuple[list[str], dict[str, Exception]]:
+def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[str], dict[str, Exception]]:
     """The photos that files, folders, glob patterns and URLs stand for.
 
     Args:
         arguments (`Sequence[str]`): What the user typed. Folders are searched with their subfolders.
+        videos (`bool`, *optional*, defaults to `False`): Whether folders are searched for videos too.
 
     Returns:
         `tuple`: The photos in order, each once, and for each argument that leads nowhere the reason.
     """
     photos: dict[str, str] = {}
     failures: dict[str, Exception] = {}
+    suffixes = _SUFFIXES + _VIDEO_SUFFIXES if videos else _SUFFIXES
     for argument in arguments:
-        found = _photos_of(argument)
+        found = _photos_of(argument, suffixes)
         if not found:
-            failures[argument] = UnreadablePhotoError(_why_nothing(argument))
+            failures[argument] = UnreadablePhotoError(_why_nothing(argument, suffixes))
         for photo in found:
             photos.setdefault(photo if photo.startswith(_URL_SCHEMES) else str(Path(photo).resolve()), photo)
     return list(photos.values()), failures
+
+
+def is_video(photo: str) -> bool:
+    """Whether a file or URL is a video, by its suffix."""
+    return Path(photo.split("?")[0] if photo.startswith(_URL_SCHEMES) else photo).suffix.lower() in _VIDEO_SUFFIXES
 
 
 def output_stems(photos: Iterable[str], output_folder: Path) -> list[str]:
@@ -74,30 +82,30 @@ def output_stems(photos: Iterable[str], output_folder: Path) -> list[str]:
     return stems
 
 
-def _photos_of(argument: str) -> list[str]:
+def _photos_of(argument: str, suffixes: tuple[str, ...]) -> list[str]:
     if argument.startswith(_URL_SCHEMES):
         return [argument]
     path = Path(argument)
     if path.is_dir():
-        return _photos_in(path)
+        return _photos_in(path, suffixes)
     if path.exists() or not _GLOB_SIGNS.search(argument):
         return [argument]  # a missing file is reported when it is read, like a damaged one
     matches = sorted(glob.glob(argument, recursive=True))
-    in_folders = [photo for match in matches if Path(match).is_dir() for photo in _photos_in(Path(match))]
+    in_folders = [photo for match in matches if Path(match).is_dir() for photo in _photos_in(Path(match), suffixes)]
     return [match for match in matches if Path(match).is_file() and not _WRITTEN_BY_US.search(match)] + in_folders
 
 
-def _photos_in(folder: Path) -> list[str]:
+def _photos_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     def is_photo(path: Path) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return path.suffix.lower() in _SUFFIXES and not hidden and not _WRITTEN_BY_US.search(path.name)
+        return path.suffix.lower() in suffixes and not hidden and not _WRITTEN_BY_US.search(path.name)
 
     return [str(path) for path in sorted(folder.rglob("*")) if is_photo(path) and path.is_file()]
 
 
-def _why_nothing(argument: str) -> str:
+def _why_nothing(argument: str, suffixes: tuple[str, ...]) -> str:
     if Path(argument).is_dir():
-        return f"The folder {argument} holds no photo ({', '.join(_SUFFIXES)})."
+        return f"The folder {argument} holds no photo ({', '.join(suffixes)})."
     return f"No file matches {argument}."
 
 

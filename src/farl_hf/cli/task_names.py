@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["DETECTION", "TASKS", "TWO_TOWER_MODEL", "parse_tasks"]
+__all__ = ["DETECTION", "LANDMARKS", "TASKS", "TWO_TOWER_MODEL", "parse_tasks"]
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
+LANDMARKS = "face-landmarks"
 TWO_TOWER_MODEL = "farl-tiny"  # compares faces with texts, unless another is named
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFont
 
-from farl_hf.drawing.colours import FACE_COLOURS, INK, PAPER
-from farl_hf.drawing.face_boxes import face_sizes_px
+from farl_hf.drawing.colours import INK, PAPER
+from farl_hf.drawing.face_boxes import face_colour, face_sizes_px
 from farl_hf.drawing.fine_layer import FineLayer, line_width_px
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.results import FaceAttributes, Faces
@@ -22,7 +22,12 @@ _TRACK = (212, 213, 216)  # opaque: a translucent line would replace the panel u
 
 
 def draw_face_attributes(
-    photo: Image.Image, faces: Faces, attributes: FaceAttributes, max_attributes: int = 6, threshold: float = 0.5
+    photo: Image.Image,
+    faces: Faces,
+    attributes: FaceAttributes,
+    max_attributes: int = 6,
+    threshold: float = 0.5,
+    numbers: Sequence[int] | None = None,
 ) -> Image.Image:
     """The photo with a panel beside every face that lists its likeliest attributes and their probabilities.
 
@@ -32,6 +37,7 @@ def draw_face_attributes(
         attributes (`FaceAttributes`): The attributes of the same faces.
         max_attributes (`int`, *optional*, defaults to 6): Lines in a panel at most.
         threshold (`float`, *optional*, defaults to 0.5): Attributes less likely than this are left out.
+        numbers (`Sequence[int]`, *optional*): Choose the colours: the tracks of a video, whose colours stay.
 
     Returns:
         `PIL.Image.Image`: A new RGB image of the same size.
@@ -47,7 +53,7 @@ def draw_face_attributes(
     taken = [tuple(box_xyxy) for box_xyxy in faces.boxes_xyxy]
     for row, size_px in enumerate(face_sizes_px(faces.boxes_xyxy)):
         lines = _likeliest(attributes[row], max_attributes, threshold)
-        colour = FACE_COLOURS[row % len(FACE_COLOURS)]
+        colour = face_colour(row if numbers is None else numbers[row])
         panel = _place(lines, faces.boxes_xyxy[row], float(size_px), photo.size, taken)
         taken.append(panel.box_xyxy)
         picture = _draw_face(picture, faces.boxes_xyxy[row], float(size_px), panel, colour)

@@ -1,5 +1,7 @@
 """Boxes, scores and the five points of every face."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -7,26 +9,38 @@ from farl_hf.drawing.colours import FACE_COLOURS, INK, KEYPOINT_COLOURS
 from farl_hf.drawing.fine_layer import FineLayer, line_width_px
 from farl_hf.results import Faces
 
-__all__ = ["draw_faces", "face_sizes_px"]
+__all__ = ["draw_faces", "face_colour", "face_sizes_px"]
 
 _SMALLEST_TEXT_PX = 9.0
 
 
-def draw_faces(photo: Image.Image, faces: Faces, show_scores: bool = True) -> Image.Image:
+def draw_faces(
+    photo: Image.Image, faces: Faces, show_scores: bool = True, numbers: Sequence[int] | None = None
+) -> Image.Image:
     """The photo with the box, the score and the five points of every face.
 
     Args:
         photo (`PIL.Image.Image`): The upright photo; it is left as it is.
         faces (`Faces`): The faces, in pixels of this photo.
         show_scores (`bool`, *optional*, defaults to `True`): Whether each box carries its score in per cent.
+        numbers (`Sequence[int]`, *optional*): What stands before each score and chooses the colour: the tracks of a
+            video, whose colours stay.
 
     Returns:
         `PIL.Image.Image`: A new RGB image of the same size.
     """
     picture = photo.convert("RGB")
     for row, (face, size_px) in enumerate(zip(faces, face_sizes_px(faces.boxes_xyxy), strict=True)):
-        picture = _draw_face(picture, face, float(size_px), FACE_COLOURS[row % len(FACE_COLOURS)], show_scores)
+        colour = face_colour(row if numbers is None else numbers[row])
+        score = f"{100 * float(face.scores[0]):.0f}%"
+        tag = score if numbers is None else f"{numbers[row]}: {score}"
+        picture = _draw_face(picture, face, float(size_px), colour, tag if show_scores else None)
     return picture
+
+
+def face_colour(number: int) -> tuple[int, int, int]:
+    """The colour of a face, by its row or its track."""
+    return FACE_COLOURS[number % len(FACE_COLOURS)]
 
 
 def face_sizes_px(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -35,7 +49,7 @@ def face_sizes_px(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def _draw_face(
-    picture: Image.Image, face: Faces, size_px: float, colour: tuple[int, int, int], show_score: bool
+    picture: Image.Image, face: Faces, size_px: float, colour: tuple[int, int, int], tag: str | None
 ) -> Image.Image:
     width_px = 1.6 * line_width_px(size_px)
     text_px = max(_SMALLEST_TEXT_PX, size_px / 11)
@@ -44,8 +58,8 @@ def _draw_face(
     layer = FineLayer(box_xyxy + np.array([-margin, -margin, margin + 4 * text_px, margin]), picture.size)
     layer.rounded_box(box_xyxy, size_px / 16, (*INK, 150), 2 * width_px)
     layer.rounded_box(box_xyxy, size_px / 16, colour, width_px)
-    if show_score:
-        _draw_score(layer, box_xyxy, float(face.scores[0]), text_px, colour)
+    if tag is not None:
+        _draw_tag(layer, box_xyxy, tag, text_px, colour)
     if face.keypoints_xy is not None:
         for point_xy, point_colour in zip(face.keypoints_xy[0], KEYPOINT_COLOURS, strict=True):
             layer.dot(point_xy, 2.2 * width_px, (255, 255, 255))
@@ -53,13 +67,10 @@ def _draw_face(
     return layer.laid_on(picture)
 
 
-def _draw_score(
-    layer: FineLayer, box_xyxy: np.ndarray, score: float, text_px: float, colour: tuple[int, int, int]
-) -> None:
+def _draw_tag(layer: FineLayer, box_xyxy: np.ndarray, text: str, text_px: float, colour: tuple[int, int, int]) -> None:
     """A tag on the upper edge of the box, inside it where the photo ends above."""
     left, top = float(box_xyxy[0]), float(box_xyxy[1])
     middle = top - 0.9 * text_px if top > 2 * text_px else top + 1.1 * text_px
-    text = f"{100 * score:.0f}%"
     tag = (left, middle - 0.75 * text_px, left + (0.62 * len(text) + 0.8) * text_px, middle + 0.75 * text_px)
     layer.rounded_box(tag, 0.35 * text_px, None, 0, fill=colour)
     layer.text((left + 0.4 * text_px, middle), text, text_px, INK)

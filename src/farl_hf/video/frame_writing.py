@@ -142,6 +142,6 @@ class VideoWriter:
 
 
 def _even_sides(pixels: np.ndarray) -> np.ndarray:
-    """The picture (H, W, 3) with its last row and column repeated where a side is odd: colours come in 2 x 2 pixels."""
+    """The picture (H, W, 3) with even sides, the last row or column repeated: colours come in 2 x 2 pixels."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

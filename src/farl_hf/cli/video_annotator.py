@@ -1,0 +1,217 @@
+"""Runs the tasks on a video, frame after frame, and writes what they say while it is read."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import Pipeline
+
+from farl_hf.cli.task_names import DETECTION, LANDMARKS
+from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
+from farl_hf.errors import UnreadableVideoError
+from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
+from farl_hf.video import TrackedFrame, VideoFile
+from farl_hf.video.face_following import follow_faces
+from farl_hf.video.face_tracker import FaceTracker
+from farl_hf.video.frame_writing import VideoWriter
+from farl_hf.video.landmark_reading import ConfidentLandmarksPipeline
+
+__all__ = ["VideoAnnotator"]
+
+
+class VideoAnnotator:
+    """Follows the faces of a video, runs every task on them, and writes one video per task and a line per frame.
+
+    Args:
+        pipelines (`Mapping[str, Pipeline]`): By task; face-detection is among them, and face-landmarks unless every
+            frame is searched.
+        tasks (`Sequence[str]`): The tasks that get a video.
+        output_folder (`Path`): Where files are written; it must exist.
+        batch_size (`int`): Frames that are held at a time, and faces that share a forward pass.
+        threshold (`float`, *optional*): Lowest score of a face.
+        detect_every (`int`): Frames from one detection to the next.
+        smooth (`bool`): Smooth boxes and points over time.
+        label_maps (`bool`): Write the label map of every face of every frame.
+    """
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        tasks: Sequence[str],
+        output_folder: Path,
+        batch_size: int = 8,
+        threshold: float | None = None,
+        detect_every: int = 10,
+        smooth: bool = False,
+        label_maps: bool = False,
+    ) -> None:
+        self.pipelines = pipelines
+        self.tasks = tasks
+        self.output_folder = output_folder
+        self.batch_size = batch_size
+        self.detection = {} if threshold is None else {"threshold": threshold}
+        self.detect_every = detect_every
+        self.smooth = smooth
+        self.label_maps = label_maps
+
+    def annotate(
+        self, source: str, stem: str, report_frame: Callable[[int, int | None], None]
+    ) -> tuple[dict[str, Any], list[Exception]]:
+        """Annotate one video.
+
+        Args:
+            source (`str`): File or URL.
+            stem (`str`): What the names of the written files begin with.
+            report_frame (`Callable`): Called with the number of frames done, and of all if the file tells.
+
+        Returns:
+            `tuple`: The record `{"video", "frames", "seconds", "tracks", "faces_file"}`, and what went wrong: a fault
+            after which the video could not be read (what came before it is written), sound that was left out.
+
+        Raises:
+            UnreadableVideoError: If there is not even a first frame.
+        """
+        video = VideoFile(source)
+        faults: list[Exception] = []
+        tracked = follow_faces(_until_fault(video, faults), self._new_tracker(), self.smooth)
+        lines = self.output_folder / f"{stem}.faces.jsonl"
+        seen: set[int] = set()
+        frame = None
+        with _Outputs(video, {task: self._path(stem, task) for task in self.tasks}, lines) as outputs:
+            for some in _batches(tracked, self.batch_size):
+                for frame in self._run_tasks(some):
+                    pictures = {task: _PICTURES[task](frame.image, frame.faces) for task in self.tasks}
+                    outputs.write(frame.time_s, pictures, self._record(frame, stem))
+                    seen |= {face["track"] for face in frame.faces}
+                    report_frame(frame.index + 1, video.num_frames)
+            if frame is None:
+                raise faults[0]
+            outputs.close(whole=not faults)
+            faults += outputs.complaints()
+        record = {"video": source, "frames": frame.index + 1, "seconds": frame.time_s, "tracks": len(seen)}
+        return record | {"faces_file": lines.name}, faults
+
+    def _new_tracker(self) -> FaceTracker:
+        landmarks = self.pipelines.get(LANDMARKS)
+        read_landmarks = None if landmarks is None else ConfidentLandmarksPipeline.of(landmarks)
+        return FaceTracker(
+            self.pipelines[DETECTION], read_landmarks, self.detect_every, self.batch_size, **self.detection
+        )
+
+    def _path(self, stem: str, task: str) -> Path:
+        return self.output_folder / f"{stem}.{task}.mp4"
+
+    def _run_tasks(self, frames: Sequence[TrackedFrame]) -> Iterator[TrackedFrame]:
+        """The frames, whose faces got the answers of the tasks; faces of all of them share batches."""
+        with_faces = [frame for frame in frames if frame.faces]
+        inputs = [_given(frame) for frame in with_faces]
+        for task in self.tasks:
+            if task not in (DETECTION, LANDMARKS) and inputs:
+                answers = self.pipelines[task](inputs, batch_size=self.batch_size)
+                for frame, answer in zip(with_faces, answers, strict=True):
+                    # The tracker's score and places are kept, those that the pipeline was given.
+                    frame.faces[:] = [face | more | face for face, more in zip(frame.faces, answer, strict=True)]
+        yield from frames
+
+    def _record(self, frame: TrackedFrame, stem: str) -> dict[str, Any]:
+        faces = [self._for_json(face, f"{frame.index:06}", stem) for face in frame.faces]
+        return {"frame": frame.index, "time": round(frame.time_s, 6), "faces": faces}
+
+    def _for_json(self, face: dict[str, Any], frame_name: str, stem: str) -> dict[str, Any]:
+        if LANDMARKS not in self.tasks:
+            face = {name: value for name, value in face.items() if name != "landmarks"}
+        if "segmentation" not in face:
+            return face
+        if not self.label_maps:
+            return {name: value for name, value in face.items() if name not in ("segmentation", "labels")}
+        path = self.output_folder / f"{stem}.label-maps" / f"{frame_name}.track-{face['track']}.segmentation.png"
+        path.parent.mkdir(exist_ok=True)
+        face["segmentation"].save(path)
+        return face | {"segmentation": str(path.relative_to(self.output_folder))}
+
+
+class _Outputs:
+    """The videos of all tasks and the lines of all frames, which take their names when all are complete."""
+
+    def __init__(self, video: VideoFile, paths: Mapping[str, Path], lines: Path) -> None:
+        self._video = video
+        self._writers = {task: VideoWriter(path, video) for task, path in paths.items()}
+        self._lines = lines
+        self._draft = lines.with_name(f".{lines.name}.{os.getpid()}.tmp")
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "_Outputs":
+        self._file = self._stack.enter_context(self._draft.open("w", encoding="utf-8"))
+        for writer in self._writers.values():
+            self._stack.enter_context(writer)
+        return self
+
+    def write(self, time_s: float, pictures: Mapping[str, Image.Image], record: dict[str, Any]) -> None:
+        for task, picture in pictures.items():
+            self._writers[task].write(picture, time_s)
+        self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def close(self, whole: bool) -> None:
+        for writer in self._writers.values():
+            writer.close(whole)
+        self._file.close()
+        os.replace(self._draft, self._lines)
+
+    def complaints(self) -> list[Exception]:
+        left_out = {writer.left_out_sound for writer in self._writers.values()} - {None}
+        return [
+            UnreadableVideoError(
+                f"The sound of {self._video.source} ({codec}) was left out: MP4 cannot hold it as it is."
+            )
+            for codec in left_out
+        ]
+
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            self._stack.__exit__(*exception)
+        finally:
+            self._draft.unlink(missing_ok=True)
+
+
+def _until_fault(video: VideoFile, faults: list[Exception]) -> Iterable[Any]:
+    """The frames before the fault of a damaged video; the fault goes into the list."""
+    try:
+        yield from video.frames()
+    except UnreadableVideoError as error:
+        faults.append(error)
+
+
+def _batches(frames: Iterator[TrackedFrame], size: int) -> Iterator[list[TrackedFrame]]:
+    while some := list(islice(frames, size)):
+        yield some
+
+
+def _given(frame: TrackedFrame) -> dict[str, Any]:
+    given = {"image": frame.image, "boxes": [face["box"] for face in frame.faces]}
+    if all(face["keypoints"] is not None for face in frame.faces):
+        given["keypoints"] = [face["keypoints"] for face in frame.faces]
+    return given
+
+
+def _numbers(faces: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [face["track"] for face in faces]
+
+
+def _attributes_picture(image: Image.Image, faces: list[dict[str, Any]]) -> Image.Image:
+    return draw_face_attributes(
+        image, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces), numbers=_numbers(faces)
+    )
+
+
+# As of photos, but the colour of a face stays, and no legend changes the size of a frame.
+_PICTURES = {
+    DETECTION: lambda image, faces: draw_faces(image, Faces.from_pipeline(faces), numbers=_numbers(faces)),
+    "face-parsing": lambda image, faces: draw_face_parsing(image, FaceParsing.from_pipeline(faces), legend=False),
+    LANDMARKS: lambda image, faces: draw_face_landmarks(image, FaceLandmarks.from_pipeline(faces)),
+    "face-attributes": _attributes_picture,
+}
