@@ -19,6 +19,7 @@ _TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.
 # Containers may count a few frames that no decoder shows, at the ends of cut clips.
 _UNSHOWN_FRAMES = 2
 _UNSHOWN_SHARE = 0.02
+_UNSHOWN_S = 0.2
 
 
 class VideoFrame(NamedTuple):
@@ -89,8 +90,10 @@ class VideoFile:
     def _require_all(self, count: int, time_s: float) -> None:
         if count == 0:
             raise UnreadableVideoError(f"{self.source} holds no frame that can be decoded.")
+        # Both must tell: AVI counts entries that only fill time, and those of a cut clip may stay unshown.
         missing = self.declared_frames - count
-        if missing > max(_UNSHOWN_FRAMES, _UNSHOWN_SHARE * self.declared_frames):
+        missing_s = self.declared_frames / float(self.frame_rate) - time_s
+        if missing > max(_UNSHOWN_FRAMES, _UNSHOWN_SHARE * self.declared_frames) and missing_s > _UNSHOWN_S:
             raise UnreadableVideoError(
                 f"{self._beyond(count, time_s)} is missing: the file declares {self.declared_frames} frames."
             )

@@ -57,4 +57,4 @@ def _share(cutoff_hz: float | np.ndarray, step_s: float) -> float | np.ndarray:
 
 
 def _mix(new: np.ndarray, old: np.ndarray, share: float | np.ndarray) -> np.ndarray:
-    return share * new + (1 - share) * old
+    return old + share * (new - old)  # exact where nothing changes

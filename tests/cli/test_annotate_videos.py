@@ -1,0 +1,113 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_checkpoints import MAX_FACES
+from typer.testing import CliRunner
+
+from farl_hf.cli import app
+from farl_hf.video import VideoFile
+
+sys.path.append(str(Path(__file__).parents[1] / "video"))
+from video_files import moved_face, packets, write_video
+
+FRAMES = [moved_face(2 * index, 10) for index in range(5)]
+
+
+@pytest.fixture
+def annotate(toy_defaults, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["annotate", "--device", "cpu", "-o", "out", *map(str, arguments)])
+
+    return run
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_photos_and_videos_together(annotate, tmp_path):
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/clip.mp4", FRAMES, sound="aac")
+    Image.fromarray(FRAMES[0]).save(tmp_path / "in/photo.png")
+    result = annotate("in", "--batch-size", 2)
+    assert result.exit_code == 0, result.output + result.stderr
+    assert "1 photo" in result.output
+    assert "5 frames of 1 video" in result.output
+    video, photo = json.loads((tmp_path / "out/faces.json").read_text())
+    assert (video["video"], video["frames"], video["faces_file"]) == ("in/clip.mp4", 5, "clip.faces.jsonl")
+    assert photo["photo"] == "in/photo.png"
+    records = lines(tmp_path / "out/clip.faces.jsonl")
+    assert [record["frame"] for record in records] == list(range(5))
+    np.testing.assert_allclose([record["time"] for record in records], np.arange(5) / 25, atol=1e-3)
+    assert 0 < len(records[0]["faces"]) <= MAX_FACES
+    assert set(records[0]["faces"][0]) == {"track", "score", "box", "keypoints", "landmarks", "attributes"}
+    for task in ("detection", "parsing", "landmarks", "attributes"):
+        path = tmp_path / f"out/clip.face-{task}.mp4"
+        assert [frame.image.size for frame in VideoFile(path).frames()] == [(160, 120)] * 5
+        assert packets(path) == packets(tmp_path / "in/clip.mp4") != []
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == []
+
+
+def test_label_maps_on_request(annotate, tmp_path):
+    write_video(tmp_path / "clip.mov", FRAMES[:2])
+    result = annotate("clip.mov", "--tasks", "parsing", "--label-maps", "--detect-every", 1)
+    assert result.exit_code == 0, result.output + result.stderr
+    for record in lines(tmp_path / "out/clip.faces.jsonl"):
+        for face in record["faces"]:
+            assert "landmarks" not in face
+            with Image.open(tmp_path / "out" / face["segmentation"]) as label_map:
+                assert (label_map.mode, label_map.size) == ("P", (160, 120))
+
+
+def test_annotated_videos_are_not_annotated_again(annotate, tmp_path):
+    (tmp_path / "out").mkdir()
+    write_video(tmp_path / "out/clip.mp4", FRAMES[:2])
+    for _ in range(2):
+        assert annotate("out", "--tasks", "detection").exit_code == 0
+        assert len(json.loads((tmp_path / "out/faces.json").read_text())) == 1
+
+
+def test_damaged_videos_are_told_and_the_rest_goes_on(annotate, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 64, 3), dtype=np.uint8)
+    whole = write_video(tmp_path / "a.avi", list(noise)).read_bytes()
+    (tmp_path / "a.avi").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b.mp4").write_bytes(b"no video" * 50)
+    write_video(tmp_path / "c.mp4", FRAMES[:2])
+    result = annotate("a.avi", "b.mp4", "c.mp4", "missing.mp4", "--tasks", "detection", "--detect-every", 1)
+    assert result.exit_code == 1
+    said = result.output + result.stderr
+    for text in ("a.avi after frame", "b.mp4 cannot be opened", "no video at missing.mp4"):
+        assert text in said
+    assert "Traceback" not in said
+    kept = lines(tmp_path / "out/a.faces.jsonl")
+    assert 3 < len(kept) < 28
+    assert len(list(VideoFile(tmp_path / "out/a.face-detection.mp4").frames())) == len(kept)
+    assert len(lines(tmp_path / "out/c.faces.jsonl")) == 2
+    assert not (tmp_path / "out/b.faces.jsonl").exists()
+
+
+def test_sound_that_is_left_out_is_told(annotate, tmp_path):
+    write_video(tmp_path / "a.avi", FRAMES, sound="pcm_mulaw")
+    result = annotate("a.avi", "--tasks", "detection", "--detect-every", 1)
+    assert "pcm_mulaw" in result.output + result.stderr
+
+
+def test_aligned_is_for_photos(annotate, tmp_path):
+    write_video(tmp_path / "a.mp4", FRAMES[:2])
+    result = annotate("a.mp4", "--aligned", "--tasks", "landmarks")
+    assert result.exit_code == 1
+    assert "--aligned" in result.output + result.stderr
+
+
+def test_missing_pyav_is_told(annotate, tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", FRAMES[:2])
+    monkeypatch.setitem(sys.modules, "av", None)
+    result = annotate("a.mp4", "--tasks", "detection")
+    assert result.exit_code == 1
+    assert 'pip install "farl-hf[video]"' in result.output + result.stderr

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from PIL import Image
+from video_files import moved_face, packets, write_video
+
+from farl_hf import UnreadableVideoError
+from farl_hf.video import VideoFile
+from farl_hf.video.frame_writing import VideoWriter
+
+FRAMES = [moved_face(2 * index, 10) for index in range(6)]
+
+
+def copy(source, target, size_wh=None):
+    video = VideoFile(source)
+    with VideoWriter(target, video) as writer:
+        for frame in video.frames():
+            writer.write(frame.image if size_wh is None else frame.image.resize(size_wh), frame.time_s)
+        writer.close()
+    return writer
+
+
+def test_uneven_times_and_pictures_survive_reading_and_writing(tmp_path):
+    times_s = [0.0, 0.04, 0.1, 0.5, 0.54, 1.0]
+    source = write_video(tmp_path / "a.mp4", FRAMES, times_s)
+    copy(source, tmp_path / "b.mp4")
+    for path in (source, tmp_path / "b.mp4"):
+        frames = list(VideoFile(path).frames())
+        assert [frame.index for frame in frames] == list(range(6))
+        np.testing.assert_allclose([frame.time_s for frame in frames], times_s, atol=1e-3)
+        for frame, pixels in zip(frames, FRAMES, strict=True):
+            assert np.abs(np.asarray(frame.image, float) - pixels).mean() < 6
+
+
+def test_colours_are_the_same_after_writing(tmp_path):
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:, :32], pixels[:, 32:64], pixels[:, 64:] = (220, 30, 30), (30, 200, 40), (40, 50, 210)
+    source = write_video(tmp_path / "a.mp4", [pixels] * 2)
+    copy(source, tmp_path / "b.mp4")
+    first, second = (np.asarray(next(VideoFile(tmp_path / name).frames()).image, float) for name in ("a.mp4", "b.mp4"))
+    assert np.abs(first - second)[:, 8:24].mean() < 5
+    assert np.abs(first - second).mean() < 5
+
+
+@pytest.mark.parametrize(
+    ("rotation", "turn"),
+    [(90, Image.Transpose.ROTATE_90), (-90, Image.Transpose.ROTATE_270), (180, Image.Transpose.ROTATE_180)],
+)
+def test_rotated_videos_are_turned_upright(tmp_path, rotation, turn):
+    source = write_video(tmp_path / "a.mp4", FRAMES[:2], rotation=rotation)
+    image = next(VideoFile(source).frames()).image
+    expected = Image.fromarray(FRAMES[0]).transpose(turn)
+    assert image.size == expected.size
+    assert np.abs(np.asarray(image, float) - np.asarray(expected, float)).mean() < 6
+
+
+def test_odd_sides_are_written(tmp_path):
+    source = write_video(tmp_path / "a.mp4", FRAMES)
+    copy(source, tmp_path / "b.mp4", (81, 61))
+    assert next(VideoFile(tmp_path / "b.mp4").frames()).image.size == (82, 62)
+
+
+def test_sound_is_copied_as_it_is(tmp_path):
+    source = write_video(tmp_path / "a.mp4", FRAMES * 5, sound="aac")
+    copy(source, tmp_path / "b.mp4")
+    assert packets(tmp_path / "b.mp4") == packets(source) != []
+
+
+def test_sound_that_mp4_cannot_hold_is_told(tmp_path):
+    writer = copy(write_video(tmp_path / "a.avi", FRAMES * 3, sound="pcm_mulaw"), tmp_path / "b.mp4")
+    assert writer.left_out_sound == "pcm_mulaw"
+    assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == 18
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_truncated_files_give_their_first_frames_and_then_the_fault(tmp_path, name):
+    path = tmp_path / name
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 80, 3), dtype=np.uint8)
+    write_video(path, list(noise))
+    if name.endswith("mp4"):  # the table of contents moved to the front, as of files made for the web
+        copy(path, tmp_path / "front.mp4")
+        path = tmp_path / "front.mp4"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    frames = []
+    with pytest.raises(UnreadableVideoError, match="after frame"):
+        read_into(frames, VideoFile(path))
+    assert 5 < len(frames) < 35
+
+
+def read_into(frames, video):
+    for frame in video.frames():
+        frames.append(frame)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "no video at"), (b"", "empty"), (b"not a video" * 99, "cannot be opened")]
+)
+def test_what_is_no_video_is_told(tmp_path, content, said):
+    path = tmp_path / "x.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UnreadableVideoError, match=said):
+        VideoFile(path)
+
+
+def test_an_exception_leaves_no_file(tmp_path):
+    video = VideoFile(write_video(tmp_path / "a.mp4", FRAMES))
+    writer = VideoWriter(tmp_path / "b.mp4", video)
+    writer.write(Image.fromarray(FRAMES[0]), 0.0)
+    assert len(list(tmp_path.iterdir())) == 2
+    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_changing_sizes_are_refused(tmp_path):
+    video = VideoFile(write_video(tmp_path / "a.mp4", FRAMES))
+    with VideoWriter(tmp_path / "b.mp4", video) as writer:
+        writer.write(Image.new("RGB", (64, 48)), 0.0)
+        with pytest.raises(UnreadableVideoError, match="change from"):
+            writer.write(Image.new("RGB", (32, 48)), 0.1)

@@ -1,0 +1,54 @@
+"""Small videos for tests, written with PyAV: a photographed face that moves over a plain background."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+from PIL import Image
+from skimage import data
+
+FACE = np.asarray(Image.fromarray(data.astronaut()).crop((150, 20, 310, 200)).resize((80, 90)))
+
+
+def moved_face(x, y, size_wh=(160, 120)):
+    """A frame (H, W, 3) with the face's corner at (x, y)."""
+    frame = np.full((size_wh[1], size_wh[0], 3), 90, np.uint8)
+    frame[y : y + 90, max(x, 0) : x + 80] = FACE[: frame.shape[0] - y, max(-x, 0) : frame.shape[1] - x]
+    return frame
+
+
+def write_video(path, frames, times_s=None, rotation=0, sound=None):
+    """Encode frames at 25 a second or at given times; `sound` is the name of an audio codec."""
+    time_base = Fraction(1, 25 if str(path).endswith("avi") else 1000)  # AVI counts in frames
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"qmin": "1", "qmax": "3"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", time_base
+        if rotation:
+            stream.set_display_rotation(rotation)
+        hearing = container.add_stream(sound, rate=16000, layout="mono") if sound else None
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels)
+            frame.pts = round((index / 25 if times_s is None else times_s[index]) / time_base)
+            frame.time_base = time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if hearing:
+            _write_tone(container, hearing, len(frames) / 25)
+    return path
+
+
+def _write_tone(container, stream, seconds):
+    samples = (8000 * np.sin(np.arange(int(16000 * seconds)) * 0.2)).astype(np.int16)
+    for start in range(0, len(samples) - 1024, 1024):
+        frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, start, Fraction(1, 16000)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def packets(path, kind="audio"):
+    """The bytes of a stream's packets."""
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        return [bytes(packet) for packet in container.demux(stream) if packet.size]
