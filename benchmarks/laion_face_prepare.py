@@ -213,9 +213,9 @@ def conclude(figures: list[dict[str, float]]) -> dict[str, float]:
     per_id = growth([*sizes, whole], "list_peak_bytes", "ids")
     held = max(continued, whole["peak_bytes"]) <= LIMIT_GIB * 2**30
     print(
-        f"\nThe list takes {per_id:.1f} bytes per number. {ALL_ROWS:,} rows: {mib(continued)} MiB if the sizes go on"
-        f" as they began, {mib(whole['peak_bytes'])} MiB measured with the whole list and a part of full size; the"
-        f" limit of {LIMIT_GIB:.0f} GiB is {'kept' if held else 'broken'}."
+        f"\nThe list takes {per_id:.1f} bytes per number. {ALL_ROWS:,} rows: {mib(whole['peak_bytes'])} MiB measured"
+        f" with the whole list and a part of full size, {mib(continued)} MiB if memory went on growing as over the"
+        f" first sizes. The limit of {LIMIT_GIB:.0f} GiB is {'kept' if held else 'broken'}."
     )
     return {"bytes_per_id": per_id, "continued_bytes": continued, "held": held}
 

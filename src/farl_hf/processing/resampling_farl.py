@@ -54,16 +54,20 @@ class WarpGeometry:
         return [self._along_tanh(axis, len(axis) / 2, tanh_unwarp) for axis in centres]
 
 
-def _lattice(matrix_F33, x_w, y_h):
-    """Map all points (x, y) of a rectangular lattice by affine matrices: (F, h, w, 2).
+def _lattice(matrix_F33, x_w, y_h, window_xy=None):
+    """Map points (x, y) of a rectangular lattice by affine matrices: (F, h, w, 2), in [-1, 1] of a window if given.
 
-    Sums of a column's and a row's part, a fifth of the time of a matrix product with every point.
+    Sums of a column's and a row's part, a fifth of the time of a matrix product with every point. Axes lie apart until
+    the last step: arithmetic on alternating x and y takes four times as long.
     """
     column_parts_F2w = matrix_F33[:, :2, 0, None] * x_w
     row_parts_F2h = matrix_F33[:, :2, 1, None] * y_h + matrix_F33[:, :2, 2, None]
     points = matrix_F33.new_empty(len(matrix_F33), len(y_h), len(x_w), 2)
     for axis in range(2):
-        torch.add(row_parts_F2h[:, axis, :, None], column_parts_F2w[:, axis, None], out=points[..., axis])
+        plane_Fhw = row_parts_F2h[:, axis, :, None] + column_parts_F2w[:, axis, None]
+        if window_xy is not None:
+            plane_Fhw.div_(window_xy[axis] / 2).sub_(1)
+        points[..., axis] = plane_Fhw
     return points
 
 
@@ -107,7 +111,7 @@ def sample_crops(photo_CHW, crop_from_photo, geometry, mode="bilinear"):
     window_CHW = photo_CHW[:, y0:y1, x0:x1].contiguous().to(dtype)
     window_from_crop = photo_from_crop.clone()
     window_from_crop[:, :2, 2] -= photo_from_crop.new_tensor([x0, y0])
-    grid = _lattice(*(part.to(window_CHW) for part in (window_from_crop, x_w, y_h)))
-    grid = grid.mul_(2).div_(grid.new_tensor([x1 - x0, y1 - y0])).sub_(1).reshape(1, faces * height, width, 2)
+    grid = _lattice(*(part.to(window_CHW) for part in (window_from_crop, x_w, y_h)), (x1 - x0, y1 - y0))
+    grid = grid.reshape(1, faces * height, width, 2)
     sampled = grid_sample(window_CHW[None], grid, mode=mode, padding_mode="zeros", align_corners=False)
     return sampled[0].unflatten(1, (faces, height)).transpose(0, 1)
