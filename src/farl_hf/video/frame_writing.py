@@ -79,6 +79,7 @@ class VideoWriter:
         if whole:
             self._copy_sound(until_s=float("inf"))
         self._container.close()
+        self._container = None
         os.replace(self.draft, self.path)
 
     def __exit__(
@@ -86,8 +87,10 @@ class VideoWriter:
     ) -> None:
         if self._sound_source is not None:
             self._sound_source.close()
-        if self.draft.exists():
-            self._container.close()
+        try:
+            if self._container is not None:
+                self._container.close()
+        finally:
             self.draft.unlink(missing_ok=True)
 
     def _open(self, size_wh: tuple[int, int]) -> None:
