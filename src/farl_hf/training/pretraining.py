@@ -216,6 +216,7 @@ def make_pairs(
             codebook_size=None if grid is None else grid[0] * visual_tokenizer.stride,
             mask_grid_hw=grid,
             augmentation=data_args.augmentation,
+            partial_captions=data_args.partial_captions,
             seed=training_args.seed,
         )
         train_pairs = training_pairs(sources, transform, data_args, training_args)

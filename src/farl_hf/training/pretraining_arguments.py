@@ -112,6 +112,13 @@ class PretrainingDataArguments:
         default=10_000, metadata={"help": "Samples of a stream that are shuffled together, per reader."}
     )
     augmentation: str = field(default="pretraining", metadata={"help": "Changes to the crop: pretraining, or none."})
+    partial_captions: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of captions cut to one or two of their phrases, so that what long captions mention beside "
+            "easier things is learned too. Not in the paper."
+        },
+    )
 
 
 @dataclass
