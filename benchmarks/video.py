@@ -1,0 +1,81 @@
+"""Frames per second and peak memory of annotating a video, by how often faces are detected and by its length.
+
+    python -m benchmarks.video [--frames 60 600] [--detect_every 1 10] [--size 640 360]
+
+Each row runs in a process of its own with the built-in models: a photographed face moves slowly over the frame, is
+detected and followed, and its landmarks are drawn and encoded. Prints a Markdown table.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+
+def write_clip(path: Path, num_frames: int, size_wh: tuple[int, int]) -> None:
+    """A photographed face that drifts to and fro, 25 frames a second."""
+    import av
+    import numpy as np
+    from skimage import data
+
+    pixels = data.astronaut()[:300, 60:400]
+    width, height = size_wh
+    columns = (np.arange(width + 60) * pixels.shape[1] // (width + 60)).clip(0, pixels.shape[1] - 1)
+    rows = (np.arange(height) * pixels.shape[0] // height).clip(0, pixels.shape[0] - 1)
+    wide = pixels[rows][:, columns]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(num_frames):
+            left = abs(index % 120 - 60)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(wide[:, left : left + width]))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def annotate_clip(clip: str, folder: str, detect_every: int, threads: int, answers) -> None:
+    """Puts frames per second, peak megabytes and the tracks into the queue."""
+    import torch
+
+    from farl_hf.cli.face_annotator import load_pipelines
+    from farl_hf.cli.video_annotator import VideoAnnotator
+
+    torch.set_num_threads(threads)
+    tasks = ("face-detection", "face-landmarks")
+    pipelines = load_pipelines(dict.fromkeys(tasks), "cpu")
+    annotator = VideoAnnotator(pipelines, tasks[1:], Path(folder), detect_every=detect_every, threshold=0.5)
+    start = time.perf_counter()
+    record, _ = annotator.annotate(clip, "clip", lambda done, total: None)
+    rate = record["frames"] / (time.perf_counter() - start)
+    answers.put((rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, record["tracks"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[60, 600])
+    parser.add_argument("--detect_every", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--size", type=int, nargs=2, default=[640, 360], metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    print("| frames | detect every | frames/s | peak MB | tracks |\n|---|---|---|---|---|")
+    for num_frames in arguments.frames:
+        for detect_every in arguments.detect_every:
+            with tempfile.TemporaryDirectory() as folder:
+                clip = Path(folder) / "source.mp4"
+                write_clip(clip, num_frames, tuple(arguments.size))
+                answers = context.Queue()
+                values = (str(clip), folder, detect_every, arguments.threads, answers)
+                process = context.Process(target=annotate_clip, args=values)
+                process.start()
+                rate, peak_mb, tracks = answers.get()
+                process.join()
+                print(f"| {num_frames} | {detect_every} | {rate:.1f} | {peak_mb:.0f} | {tracks} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
