@@ -294,6 +294,17 @@ def test_landmarks_return_to_the_photo(array, warp_factor, pixel_grid):
     torch.testing.assert_close(back, points, atol=1e-2, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
+def test_a_photo_and_its_label_map_together_are_cut_as_each_alone(processor, dtype):
+    matrices = processor.crop_matrix(torch.from_numpy(np.stack([FACE, OTHER])))
+    photo, label_map = torch.randint(0, 256, (3, 110, 130)).to(dtype), torch.randint(0, 11, (110, 130)).byte()
+    crops, label_maps = processor.warp_with_labels(photo, label_map, matrices)
+    assert torch.equal(crops, processor.warp(photo, matrices))
+    alone = processor.warp(label_map[None].to(dtype), matrices, interpolation="nearest")[:, 0]
+    assert torch.equal(label_maps, alone.long())
+    assert label_maps.max() > 0
+
+
 def test_a_painted_face_returns_to_the_photo(array):
     """Scores that repeat a label map's crop give that label map back, but for its edges."""
     processor = FaRLImageProcessor(size={"height": 256, "width": 256}, warp_factor=0.8)

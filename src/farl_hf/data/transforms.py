@@ -149,11 +149,11 @@ class FaceSamples(Dataset):
         photo = self.photos[record.row]
         image_rgb = decode_photo(photo["image"])
         crop_from_photo, mirrored = self.crop_matrix(record, image_rgb.shape[:2], rng)
-        sample = {"pixel_values": self.pixel_values(image_rgb, crop_from_photo, rng)}
         photo_labels = self.photo_labels(record, photo)
         if self.task == "parsing":
             check_label_map(photo_labels, image_rgb.shape[:2], self.num_labels, f"row {record.row}")
-        sample["labels"] = self.crop_labels(photo_labels, crop_from_photo, mirrored)
+        crop_CHW, labels = self.warped(image_rgb, photo_labels, crop_from_photo, mirrored)
+        sample = {"pixel_values": self.pixel_values(crop_CHW, rng), "labels": labels}
         if self.with_photo_labels:
             sample["crop_from_photo"] = crop_from_photo
             sample["photo_labels"] = photo_labels
@@ -180,15 +180,26 @@ class FaceSamples(Dataset):
             return self.processor.crop_matrix_from_boxes(torch.from_numpy(record.box_xyxy)[None])[0]
         return self.processor.crop_matrix_whole(photo_size_hw)[0]
 
-    def pixel_values(
-        self, image_rgb: np.ndarray, crop_from_photo: torch.Tensor, rng: np.random.Generator
-    ) -> torch.Tensor:
-        """Warps once, changes colours on the crop, normalises: (3, H, W) float32."""
-        planes = [*cv2.split(image_rgb)]  # permuted copies, here and for the crop, take four times as long
+    def warped(
+        self, image_rgb: np.ndarray, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The crop (C, H, W) float32 in [0, 255], warped once, and its labels; a mirror exchanges left and right."""
+        planes = [*cv2.split(image_rgb)]  # permuted copies, here and of the crop, take four times as long
         if self.recipe.padding_fill_probability:  # a fourth channel says where the photo is
             planes.append(np.full(image_rgb.shape[:2], 255, np.uint8))
-        photo_CHW = torch.from_numpy(np.stack(planes))
-        crop_CHW = self.processor.warp(photo_CHW, crop_from_photo[None], interpolation="bilinear")[0].div_(255.0)
+        photo_CHW, matrix = torch.from_numpy(np.stack(planes)), crop_from_photo[None]
+        if self.task == "parsing":
+            crops, label_maps = self.processor.warp_with_labels(photo_CHW, photo_labels, matrix)
+            order = torch.from_numpy(mirror_order(self.label_mirror_pairs, 256))
+            return crops[0], order[label_maps[0]] if mirrored else label_maps[0]
+        crop_CHW = self.processor.warp(photo_CHW, matrix)[0]
+        if self.task == "landmarks":
+            return crop_CHW, self.crop_landmarks(photo_labels, matrix, mirrored)
+        return crop_CHW, photo_labels
+
+    def pixel_values(self, crop_CHW: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Changes the colours of a crop in [0, 255], which is written over, and normalises: (3, H, W) float32."""
+        crop_CHW = crop_CHW.div_(255.0)
         if self.recipe != get_augmentation_recipe("none"):
             crop_HWC = cv2.merge([*crop_CHW.numpy()])
             if self.recipe.padding_fill_probability:
@@ -209,17 +220,12 @@ class FaceSamples(Dataset):
         attributes = record.attributes if self.attribute_columns is None else record.attributes[self.attribute_columns]
         return torch.from_numpy(attributes)
 
-    def crop_labels(self, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool) -> torch.Tensor:
-        """Takes the labels of the photo frame to the (warped) crop; a mirror exchanges left and right."""
-        if self.task == "parsing":
-            crop = self.processor.warp(photo_labels[None], crop_from_photo[None], interpolation="nearest")[0, 0].long()
-            return torch.from_numpy(mirror_order(self.label_mirror_pairs, 256))[crop] if mirrored else crop
-        if self.task == "landmarks":
-            points = self.processor.warp_points(photo_labels[None], crop_from_photo[None])[0]
-            points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])
-            num_points = points.shape[0]
-            return points[mirror_order(LANDMARK_MIRROR_PAIRS[num_points], num_points)] if mirrored else points
-        return photo_labels
+    def crop_landmarks(self, landmarks_xy: torch.Tensor, matrix_133: torch.Tensor, mirrored: bool) -> torch.Tensor:
+        """Landmarks (N, 2) of the photo in [0, 1] of the (warped) crop."""
+        points = self.processor.warp_points(landmarks_xy[None], matrix_133)[0]
+        points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])
+        num_points = points.shape[0]
+        return points[mirror_order(LANDMARK_MIRROR_PAIRS[num_points], num_points)] if mirrored else points
 
 
 def check_name(kind: str, name: str, known: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from .alignment_farl import (
 )
 from .face_templates_farl import LAPA_TEMPLATE
 from .post_processing_farl import unwarp_heat_maps, unwarp_label_map
-from .resampling_farl import WarpGeometry, sample_crops
+from .resampling_farl import WarpGeometry, sample_aligned_crops, sample_crops
 
 __all__ = ["FaRLImageProcessor"]
 
@@ -183,6 +183,12 @@ class FaRLImageProcessor(TorchvisionBackend):
     def warp(self, image, crop_from_photo, interpolation="bilinear"):
         """Cut crops out of one image (C, H, W); (F, C, h, w) in the same value range, zero outside the image."""
         return sample_crops(image, crop_from_photo, self.geometry, mode=interpolation)
+
+    def warp_with_labels(self, image, label_map, crop_from_photo):
+        """Cut crops (F, C, h, w) out of one image (C, H, W), and label maps (F, h, w) out of its label map (H, W)."""
+        pictures = [(image, "bilinear"), (label_map[None], "nearest")]
+        crops, label_maps = sample_aligned_crops(pictures, crop_from_photo, self.geometry)
+        return crops, label_maps[:, 0].long()
 
     def warp_points(self, points_photo_xy, crop_from_photo):
         """Map points (F, N, 2) from photo pixels to warped-crop pixels."""

@@ -13,7 +13,7 @@ from torch.nn.functional import grid_sample
 from .alignment_farl import transform_points
 from .tanh_warp_farl import tanh_unwarp, tanh_warp
 
-__all__ = ["WarpGeometry", "sample_crops"]
+__all__ = ["WarpGeometry", "sample_aligned_crops", "sample_crops"]
 
 
 class WarpGeometry:
@@ -97,21 +97,33 @@ def sample_crops(photo_CHW, crop_from_photo, geometry, mode="bilinear"):
     Returns:
         `torch.Tensor` of shape `(F, C, h, w)`: float32 (float64 for such a photo), same value range, zero outside.
     """
-    faces, (height, width) = crop_from_photo.shape[0], geometry.size_hw
+    return sample_aligned_crops([(photo_CHW, mode)], crop_from_photo, geometry)[0]
+
+
+def sample_aligned_crops(pictures_and_modes, crop_from_photo, geometry):
+    """Cut the same crops from pictures (C, H, W) of one size, such as a photo and its label map; see `sample_crops`.
+
+    Where to read is computed once, which takes as long as to read a label map there.
+    """
+    (first, _), faces, (height, width) = pictures_and_modes[0], crop_from_photo.shape[0], geometry.size_hw
     # At least float32: half precision cannot tell neighbouring pixels of a photo apart.
-    dtype = torch.promote_types(photo_CHW.dtype, torch.float32)
+    dtype = torch.promote_types(first.dtype, torch.float32)
     if faces == 0:
-        return photo_CHW.new_zeros((0, photo_CHW.shape[0], height, width), dtype=dtype)
+        return [
+            picture.new_zeros((0, picture.shape[0], height, width), dtype=dtype) for picture, _ in pictures_and_modes
+        ]
     # Few numbers, so in float64 and where that exists: rounding would move every read.
     photo_from_crop = torch.linalg.inv(crop_from_photo.detach().cpu().double())
     x_w, y_h = geometry.sampling_axes(photo_from_crop)
     # Both steps keep order along x and y, so what lies farthest out comes from a corner.
-    x0, y0, x1, y1 = _region(_lattice(photo_from_crop, x_w[[0, -1]], y_h[[0, -1]]), photo_CHW.shape[-2:])
-    # Channels first: of channels last, reading takes twice as long.
-    window_CHW = photo_CHW[:, y0:y1, x0:x1].contiguous().to(dtype)
-    window_from_crop = photo_from_crop.clone()
-    window_from_crop[:, :2, 2] -= photo_from_crop.new_tensor([x0, y0])
-    grid = _lattice(*(part.to(window_CHW) for part in (window_from_crop, x_w, y_h)), (x1 - x0, y1 - y0))
-    grid = grid.reshape(1, faces * height, width, 2)
-    sampled = grid_sample(window_CHW[None], grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return sampled[0].unflatten(1, (faces, height)).transpose(0, 1)
+    x0, y0, x1, y1 = _region(_lattice(photo_from_crop, x_w[[0, -1]], y_h[[0, -1]]), first.shape[-2:])
+    photo_from_crop[:, :2, 2] -= photo_from_crop.new_tensor([x0, y0])  # from here on pixels of the window
+    on_device = (part.to(first.device, dtype) for part in (photo_from_crop, x_w, y_h))
+    grid = _lattice(*on_device, (x1 - x0, y1 - y0)).reshape(1, faces * height, width, 2)
+    crops = []
+    for picture_CHW, mode in pictures_and_modes:
+        # Channels first: of channels last, reading takes twice as long.
+        window_CHW = picture_CHW[:, y0:y1, x0:x1].contiguous().to(dtype)
+        sampled = grid_sample(window_CHW[None], grid, mode=mode, padding_mode="zeros", align_corners=False)
+        crops.append(sampled[0].unflatten(1, (faces, height)).transpose(0, 1))
+    return crops
