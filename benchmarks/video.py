@@ -21,10 +21,11 @@ def write_clip(path: Path, num_frames: int, size_wh: tuple[int, int]) -> None:
     import numpy as np
     from skimage import data
 
-    pixels = data.astronaut()[:300, 60:400]
+    pixels = data.astronaut()
     width, height = size_wh
-    columns = (np.arange(width + 60) * pixels.shape[1] // (width + 60)).clip(0, pixels.shape[1] - 1)
-    rows = (np.arange(height) * pixels.shape[0] // height).clip(0, pixels.shape[0] - 1)
+    pixel = pixels.shape[1] / (width + 60)  # of the photo, in each direction; below its end, its last row
+    columns = (np.arange(width + 60) * pixel).astype(int)
+    rows = (np.arange(height) * pixel).astype(int).clip(0, pixels.shape[0] - 1)
     wide = pixels[rows][:, columns]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -47,7 +48,7 @@ def annotate_clip(clip: str, folder: str, detect_every: int, threads: int, answe
     torch.set_num_threads(threads)
     tasks = ("face-detection", "face-landmarks")
     pipelines = load_pipelines(dict.fromkeys(tasks), "cpu")
-    annotator = VideoAnnotator(pipelines, tasks[1:], Path(folder), detect_every=detect_every, threshold=0.5)
+    annotator = VideoAnnotator(pipelines, tasks[1:], Path(folder), detect_every=detect_every)
     start = time.perf_counter()
     record, _ = annotator.annotate(clip, "clip", lambda done, total: None)
     rate = record["frames"] / (time.perf_counter() - start)
