@@ -3,7 +3,7 @@
     python -m benchmarks.laion_face_prepare [--rows 1000000 4000000 16000000] [--folder /tmp/somewhere] [--json FILE]
 
 LAION-400M is generated: 32 parts with its columns, and LAION-Face's list as `torch.save` writes a list of sets; of 413
-rows 50 are faces'. A row has 200 bytes in memory and 190 on disk, where the published ones have 130 (32 files of 1.7
+rows 50 are faces'. A row has 185 bytes on disk, where the published ones have 130 (32 files of 1.7
 GB): random letters do not shrink. Row groups are those of Spark, 128 MB.
 
 The last case is the whole of LAION-Face in what can fill memory: 50 million numbers, and a part of full size. Parts
