@@ -28,12 +28,22 @@ def agreement(folder: Path) -> dict[str, float]:
         "faces_farl_hf": int(ours["counts"].sum()),
         "photos_with_as_many_faces_percent": 100 * float(equal.mean()),
     }
-    rows = [np.repeat(equal, faces["counts"]) for faces in (theirs, ours)]
-    apart = np.abs(theirs["faces"][rows[0]][:, 1:] - ours["faces"][rows[1]][:, 1:])
+    photos = [np.split(faces["faces"], np.cumsum(faces["counts"])[:-1]) for faces in (theirs, ours)]
+    pairs = [pair for pair, same in zip(zip(*photos, strict=True), equal, strict=True) if same]
+    apart = np.concatenate([nearest_distances(*pair) for pair in pairs] or [np.zeros(0)])
     return figures | {
         "median_difference_px": float(np.median(apart)) if apart.size else 0.0,
         "largest_difference_px": float(apart.max(initial=0)),
     }
+
+
+def nearest_distances(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """How far, in pixels of any coordinate, each face (score, coordinates …) is from the other side's nearest one.
+
+    By place and not by rank, because scores that differ in their last digit change places.
+    """
+    apart = np.abs(theirs[:, None, 1:] - ours[None, :, 1:]).max(axis=-1)
+    return np.concatenate([apart.min(axis=0), apart.min(axis=1)]) if apart.size else np.zeros(0)
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[dict]:
