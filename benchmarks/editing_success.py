@@ -25,7 +25,7 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
-from farl_hf import FaRLImageProcessor, load_face_dataset
+from farl_hf import load_face_dataset
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.cli.language_model import load_model_and_processor
 from farl_hf.cli.task_names import TWO_TOWER_MODEL
@@ -38,6 +38,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
 from farl_hf.retrieval.face_cutting import FaceCutter
 from farl_hf.retrieval.text_embedding import PLAIN
+from farl_hf.training.generator_training import crop_of
 
 TEXTS = {
     "eyeglasses": "a person wearing eyeglasses",
@@ -156,12 +157,8 @@ def measure(attribute: str, generator: Any, towers: tuple, judges: Judges, argum
 
 def rendered_crops(generator: Any, arguments: argparse.Namespace) -> FaceCrops:
     """Faces of the test split as the generator frames them."""
-    side = generator.config.image_size
-    image_processor = FaRLImageProcessor(
-        size={"height": side, "width": side}, face_template=generator.config.face_template, template_span="size"
-    )
     sizes = {"train": 0, "validation": 0, "test": arguments.rendered}
-    return FaceCrops(load_face_dataset(arguments.dataset, num_photos=sizes)["test"], image_processor)
+    return FaceCrops(load_face_dataset(arguments.dataset, num_photos=sizes)["test"], crop_of(generator.config))
 
 
 def print_table(outcomes: dict[str, Outcome], reliability: dict[str, str]) -> None:

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
-from face_rows import make_face_dataset, make_face_row
+from face_rows import make_face_row
 from toy_checkpoints import save_toy_checkpoints
 from transformers import (
     AutoImageProcessor,
@@ -29,14 +28,6 @@ SCRIPTS = {
     "train_landmarks.py": ("landmarks", AutoModelForKeypointDetection, "eval_nme", 68),
     "train_attributes.py": ("attributes", AutoModelForImageClassification, "eval_mean_accuracy", 3),
 }
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faces")
-    splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(3, first_index=100))
-    splits.save_to_disk(str(folder))
-    return folder
 
 
 def run_script(script, *arguments):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from face_rows import make_face_dataset
 from PIL import Image
+from raw_layouts import write_celeba
 from safetensors.torch import load_file
 from transformers import AutoModel, HfArgumentParser
 from two_tower_toys import make_clip, make_farl
@@ -35,14 +36,6 @@ def run_script(name, words, monkeypatch):
     return module.main()
 
 
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faces")
-    splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(3, first_index=100))
-    splits.save_to_disk(str(folder))
-    return folder
-
-
 def training_words(data_folder, output_dir, max_steps):
     return [
         *("--dataset_name", str(data_folder), "--output_dir", str(output_dir), "--do_train", "--do_eval"),
@@ -67,6 +60,13 @@ def trained_folder(data_folder, tmp_path_factory):
         scores["eval_loss"]
     )
     return output_dir
+
+
+def test_a_published_data_set_is_read_from_its_folder(tmp_path):
+    write_celeba(tmp_path / "celeba")
+    words = training_words("celeba", tmp_path / "run", 1)
+    train([*words, "--data_dir", str(tmp_path / "celeba"), "--cache_dir", str(tmp_path / "cache")])
+    assert (tmp_path / "run" / "decoder" / "model.safetensors").is_file()
 
 
 def test_training_resumes_draws_and_leaves_a_generator(trained_folder):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import datasets
 import pytest
-from face_rows import make_face_dataset
 from PIL import Image
 from study_tables import table_rows
 from toy_checkpoints import save_toy_checkpoints
@@ -25,14 +24,6 @@ TOY = {
     "dataloader_num_workers": 0,
     "preprocessing_num_workers": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faces")
-    splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(3, first_index=100))
-    splits.save_to_disk(str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")

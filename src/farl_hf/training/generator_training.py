@@ -31,7 +31,7 @@ from farl_hf.training.latent_basis import latent_moments, rebased_decoder
 from farl_hf.training.pretraining import FACE_TEMPLATES, load_rows
 from farl_hf.training.run_steps import evaluate_and_save, train_to_end
 
-__all__ = ["DECODER_FOLDER", "run_generator_training"]
+__all__ = ["DECODER_FOLDER", "crop_of", "run_generator_training"]
 
 DECODER_FOLDER = "decoder"
 PICTURE_FOLDER = "pictures"
@@ -62,7 +62,7 @@ def run_generator_training(
     model = make_autoencoder(model_args, training_args)
     image_processor = crop_of(model.config)
     with training_args.main_process_first(desc="preparing the data set"):
-        rows = load_rows(data_args.dataset_name, data_args, training_args)
+        rows = load_rows(data_args.dataset_name, data_args, training_args, data_args.data_dir)
     splits = {"train": training_args.do_train, data_args.eval_split: training_args.do_eval}
     missing = [name for name, wanted in splits.items() if wanted and name not in rows]
     if missing:
@@ -115,10 +115,7 @@ def make_autoencoder(
 
 def crop_of(config: FaceDecoderConfig) -> FaRLImageProcessor:
     """What cuts the pictures that the decoder is to draw."""
-    side = config.image_size
-    return FaRLImageProcessor(
-        size={"height": side, "width": side}, face_template=config.face_template, template_span="size"
-    )
+    return FaRLImageProcessor(size=config.image_size, face_template=config.face_template, template_span="size")
 
 
 def save_decoder(output_dir: Path, crops: FaceCrops) -> None:

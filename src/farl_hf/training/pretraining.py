@@ -183,8 +183,13 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
     return PairSources(eval_rows=eval_rows, shards=shards, other_shards=others)
 
 
-def load_rows(name: str, data_args: PretrainingDataArguments, training_args: PretrainingArguments) -> dict[str, Any]:
-    """Splits of a data set of rows."""
+def load_rows(
+    name: str,
+    data_args: PretrainingDataArguments,
+    training_args: PretrainingArguments,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Splits of a data set of rows; the folder is that of a published one."""
     train_limit = data_args.max_train_samples if training_args.do_train else 0
     eval_limit = data_args.max_eval_samples if training_args.do_eval else 0
     # What is neither trained nor evaluated on need not be rendered.
@@ -192,6 +197,7 @@ def load_rows(name: str, data_args: PretrainingDataArguments, training_args: Pre
     return load_face_dataset(
         name,
         data_args.dataset_config_name,
+        data_dir=data_dir,
         num_photos={split: count for split, count in limits.items() if count is not None},
         cache_dir=data_args.cache_dir,
         num_proc=data_args.preprocessing_num_workers,
