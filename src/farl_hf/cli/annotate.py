@@ -79,8 +79,8 @@ def annotate(
     with plain_errors():
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
         models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
-        shared = {"tasks": chosen, "output_folder": make_folder(output), "batch_size": batch_size}
-        shared["threshold"] = threshold
+        folder = make_folder(output)
+        shared = {"tasks": chosen, "output_folder": folder, "batch_size": batch_size, "threshold": threshold}
         video_options = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
         failures = _run(photos, models, aligned, device, runtime, shared, video_options)
     if failures:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import AugmentationRecipe
 from farl_hf.data.decoding import without_decoding
-from farl_hf.data.pretraining_pairs import column_names
-from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, channels_first, usable_points
+from farl_hf.data.pretraining_pairs import column_names, rows_with_one_face
+from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, channels_first
 from farl_hf.errors import InvalidDatasetError
 
 __all__ = ["FaceCrops"]
@@ -43,10 +42,9 @@ class FaceCrops(Dataset):
         self.transform = PretrainingTransform(
             image_processor, None, augmentation=_MIRRORED if augment else "none", seed=seed
         )
-        points = rows["points5_xy"] if hasattr(rows, "column_names") else [row["points5_xy"] for row in rows]
-        self.chosen = np.flatnonzero([len(usable_points(faces)) == 1 for faces in points])
+        self.chosen = rows_with_one_face(rows)
         if len(self.chosen) == 0:
-            raise InvalidDatasetError(f"None of the {len(points)} photos shows exactly one face; give more photos.")
+            raise InvalidDatasetError(f"None of the {len(rows)} photos shows exactly one face; give more photos.")
         self.rows = without_decoding(rows, _COLUMNS)
 
     def __len__(self) -> int:

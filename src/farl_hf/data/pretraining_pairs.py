@@ -11,7 +11,7 @@ from farl_hf.data.decoding import without_decoding
 from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, usable_points
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["PretrainingPairs", "require_captions"]
+__all__ = ["PretrainingPairs", "require_captions", "rows_with_one_face"]
 
 PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)
 
@@ -37,8 +37,7 @@ class PretrainingPairs(Dataset):
         self.rows = without_decoding(rows, [*PAIR_COLUMNS, *(["attributes"] if self.with_attributes else [])])
         self.chosen = np.arange(len(self.rows))
         if with_attributes and "points5_xy" in columns:
-            points = self.rows["points5_xy"] if hasattr(rows, "column_names") else [row["points5_xy"] for row in rows]
-            self.chosen = np.flatnonzero([len(usable_points(faces)) == 1 for faces in points])
+            self.chosen = rows_with_one_face(self.rows)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -49,7 +48,7 @@ class PretrainingPairs(Dataset):
 
     def captions(self) -> Iterator[str]:
         """All captions."""
-        return iter(self.rows["caption"] if hasattr(self.rows, "column_names") else [r["caption"] for r in self.rows])
+        return iter(column_of(self.rows, "caption"))
 
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
         row = self.rows[int(self.chosen[item])]
@@ -62,6 +61,16 @@ class PretrainingPairs(Dataset):
 def column_names(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Columns of a data set, or of a list of dicts."""
     return rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+
+
+def column_of(rows: Sequence[dict[str, Any]], name: str) -> Sequence[Any]:
+    """A column of a data set, or of a list of dicts."""
+    return rows[name] if hasattr(rows, "column_names") else [row[name] for row in rows]
+
+
+def rows_with_one_face(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Numbers of the rows of which exactly one face has five usable points."""
+    return np.flatnonzero([len(usable_points(faces)) == 1 for faces in column_of(rows, "points5_xy")])
 
 
 def require_captions(rows: Sequence[dict[str, Any]]) -> None:

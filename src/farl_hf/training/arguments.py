@@ -8,7 +8,14 @@ from transformers import TrainingArguments
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["FaRLTrainingArguments"]
+__all__ = ["FaRLTrainingArguments", "use_processors_if_alone"]
+
+
+def use_processors_if_alone(args: TrainingArguments) -> None:
+    """Settles the device where there is no accelerator; before `TrainingArguments.__post_init__`, which checks it."""
+    if not torch.accelerator.is_available():
+        args.use_cpu = True  # without it, `bf16` is refused although processors have it
+        args.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
 
 
 @dataclass
@@ -87,9 +94,7 @@ class FaRLTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
-        if not torch.accelerator.is_available():
-            self.use_cpu = True  # without it, `bf16` is refused although processors have it
-            self.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
+        use_processors_if_alone(self)
         if self.total_train_batch_size is not None:  # before the parent, which tells DeepSpeed the steps
             self.gradient_accumulation_steps = self.accumulation_steps()
         super().__post_init__()

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from transformers import TrainingArguments
+
+from farl_hf.training.arguments import use_processors_if_alone
 
 __all__ = ["GeneratorDataArguments", "GeneratorModelArguments", "GeneratorTrainingArguments"]
 
@@ -82,7 +83,5 @@ class GeneratorTrainingArguments(TrainingArguments):
     ema_warmup: bool = field(default=True, metadata={"help": "Start averaging with a smaller decay."})
 
     def __post_init__(self):
-        if not torch.accelerator.is_available():
-            self.use_cpu = True  # without it, `bf16` is refused although processors have it
-            self.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
+        use_processors_if_alone(self)
         super().__post_init__()

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from transformers import TrainingArguments
 
 from farl_hf.errors import InvalidFaceInputError
+from farl_hf.training.arguments import use_processors_if_alone
 
 __all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModelArguments"]
 
@@ -171,9 +171,7 @@ class PretrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
-        if not torch.accelerator.is_available():
-            self.use_cpu = True  # without it, `bf16` is refused although processors have it
-            self.dataloader_pin_memory = False  # there is nothing to pin for; PyTorch warns at every loader
+        use_processors_if_alone(self)
         if self.accelerator_config is None:
             # By default the main process would read a stream for all of them.
             self.accelerator_config = {"dispatch_batches": False, "split_batches": False}
