@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from two_tower_toys import make_clip, make_farl
 
 from farl_hf import FaRLConfig
 
@@ -47,6 +48,18 @@ def toy_model(toy_config):
         return model_class(config or toy_config(**settings)).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def farl():
+    """FaRL's two towers."""
+    return make_farl()
+
+
+@pytest.fixture(scope="session", params=["clip", "farl"])
+def two_towers(request):
+    """FaRL's two towers, and CLIP's."""
+    return {"clip": make_clip, "farl": make_farl}[request.param]()
 
 
 @pytest.fixture(autouse=True)

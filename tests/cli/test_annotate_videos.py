@@ -1,18 +1,15 @@
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from toy_checkpoints import MAX_FACES
 from typer.testing import CliRunner
+from video_files import moved_face, packets, write_video
 
 from farl_hf.cli import app
 from farl_hf.video import VideoFile
-
-sys.path.append(str(Path(__file__).parents[1] / "video"))
-from video_files import moved_face, packets, write_video
 
 FRAMES = [moved_face(2 * index, 10) for index in range(5)]
 
