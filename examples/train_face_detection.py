@@ -31,6 +31,7 @@ from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProces
 from farl_hf.training.detection_arguments import FaceDetectionTrainingArguments
 from farl_hf.training.detection_evaluation import evaluate_face_detection
 from farl_hf.training.finished_checkpoints import last_finished_checkpoint
+from farl_hf.training.process_groups import leave_group_at_exit
 
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
 # Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.
@@ -146,6 +147,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser = HfArgumentParser((ModelArguments, DataArguments, FaceDetectionTrainingArguments))
     model_args, data_args, args = parser.parse_args_into_dataclasses(args=arguments)
     check_choices(data_args, args)
+    leave_group_at_exit()
     set_seed(args.seed)
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}
     splits = load_face_dataset(

@@ -12,6 +12,7 @@ from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from farl_hf.training.ema import EMACallback, restore_training_weights
+from farl_hf.training.process_groups import leave_group_at_exit
 from farl_hf.training.sample_epochs import SampleEpochCallback
 
 __all__ = ["AveragedWeightsTrainer"]
@@ -31,6 +32,7 @@ class AveragedWeightsTrainer(Trainer):
 
     def __init__(self, model: nn.Module, args: Any, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
+        leave_group_at_exit()
         self.add_callback(SampleEpochCallback())
         self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
         if self.ema is not None:
