@@ -162,6 +162,19 @@ SYNTHETIC_COLORS = {
     # Crops of rendered portraits reach far beyond the picture; those of photographs seldom do.
     "padding_fill_probability": 0.6,
 }
+# Less of the same: small models learn drawn faces faster, and colours that are labels keep their names.
+MILD_COLORS = {
+    "brightness": 0.15,
+    "contrast": 0.15,
+    "saturation": 0.15,
+    "channel_gain": 0.04,
+    "gaussian_noise_max": 0.015,
+    "gaussian_blur_max_px": 0.6,
+    "downscale_max": 1.5,
+    "jpeg_probability": 0.2,
+    "jpeg_quality": (50, 95),
+    "padding_fill_probability": 0.3,
+}
 SYNTHETIC_GEOMETRY = {
     "shift_fraction": 0.03,
     "rotation_rad": 0.25,
@@ -219,6 +232,7 @@ AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
     "synthetic_parsing": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
     "synthetic_landmarks": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
     "synthetic_attributes": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
+    "synthetic_mild": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **MILD_COLORS),
 }
 
 

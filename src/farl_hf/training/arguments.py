@@ -52,6 +52,10 @@ class FaRLTrainingArguments(TrainingArguments):
             and saved; 0 turns averaging off.
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n,
             for short runs.
+        data_dependent_start (`bool`, *optional*, defaults to `False`): Patch projection, positions and norms of the
+            vision tower start from the training samples' statistics; see `farl_hf.training.data_dependent_start`.
+        muon_learning_rate (`float`, *optional*): Muon learns the matrices inside blocks at this rate; the other rates
+            are those of the rest. Not in the paper.
         freeze_backbone (`bool`, *optional*, defaults to `False`): The vision tower does not learn.
         sync_batch_norm (`bool`, *optional*, defaults to `False`): Batch norms share their statistics over all
             processes, as officially. PyTorch does this on accelerators only.
@@ -83,6 +87,19 @@ class FaRLTrainingArguments(TrainingArguments):
     milestone_factor: float = field(default=0.1, metadata={"help": "Factor at each milestone."})
     ema_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
+    data_dependent_start: bool = field(
+        default=False,
+        metadata={
+            "help": "From scratch: fit the random weights of the vision tower to the first samples. Not in the paper."
+        },
+    )
+    muon_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of Muon for the matrices inside blocks (0.02 to 0.03); the rest stays with AdamW. "
+            "Default: AdamW for all, as in the paper."
+        },
+    )
     freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
 
     sync_batch_norm: bool = field(

@@ -27,7 +27,7 @@ from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
 from farl_hf.training.recipe_files import save_resolved_recipe
-from farl_hf.training.run_steps import attention_of, evaluate_and_save, train_to_end
+from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
 from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
 from farl_hf.training.trainer import FaRLTrainer
@@ -64,6 +64,7 @@ def run_face_training(
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(data_args, training_args)
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
+    check_start(model_args, training_args)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)

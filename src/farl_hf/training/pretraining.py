@@ -36,7 +36,7 @@ from farl_hf.training.pretraining_arguments import (
 )
 from farl_hf.training.pretraining_trainer import PretrainingTrainer
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
-from farl_hf.training.run_steps import attention_of, evaluate_and_save, train_to_end
+from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
 from farl_hf.training.self_supervised_objectives import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
 from farl_hf.training.self_supervised_trainer import SelfSupervisedTrainer, make_self_supervised_trainer
 from farl_hf.training.tiny_recipes import read_settings
@@ -73,6 +73,7 @@ def run_pretraining(
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
     """
     check_objective(model_args, training_args)
+    check_start(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     start_deepspeed(training_args)

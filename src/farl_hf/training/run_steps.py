@@ -5,10 +5,11 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.utils import logging
 
+from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 
-__all__ = ["attention_of", "evaluate_and_save", "train_to_end"]
+__all__ = ["attention_of", "check_start", "evaluate_and_save", "train_to_end"]
 
 logger = logging.get_logger(__name__)
 
@@ -16,6 +17,15 @@ logger = logging.get_logger(__name__)
 def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
     """The attention to use: on a CPU, PyTorch's fused one takes half of a training step for its backward pass."""
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
+
+
+def check_start(model_args: Any, training_args: TrainingArguments) -> None:
+    """Refuses to fit weights to the data that a checkpoint has already learned."""
+    if training_args.data_dependent_start and model_args.model_name_or_path:
+        raise InvalidFaceInputError(
+            f"data_dependent_start replaces random weights, but {model_args.model_name_or_path} has trained ones; "
+            "leave one of the two out."
+        )
 
 
 def train_to_end(trainer: AveragedWeightsTrainer) -> None:
