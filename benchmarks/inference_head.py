@@ -1,8 +1,8 @@
 """The parsing network of ViT-B/16 with its modules as they are, and rearranged for inference, side by side.
 
-    python -m benchmarks.inference_head [--faces N] [--rounds N] [--size PIXELS]
+    python -m benchmarks.inference_head [--faces N] [--rounds N] [--size PIXELS] [--dtype bfloat16]
 
-Random weights, float32, one process, alternating; prints the arithmetic of pyramid and head and the median time of the
+Random weights, one process, alternating; prints the arithmetic of pyramid and head and the median time of the
 whole network per face of both, their ratio, and how far the results are apart.
 """
 
@@ -42,10 +42,12 @@ def main():
     parser.add_argument("--faces", type=int, default=1, help="Faces in a batch.")
     parser.add_argument("--rounds", type=int, default=5, help="Timed passes of each way, after one to warm up.")
     parser.add_argument("--size", type=int, default=448, help="Side of the crop.")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="Precision of both.")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    model = FaRLForFaceParsing(FaRLConfig(num_labels=11)).eval()
-    pixel_values = torch.randn(arguments.faces, 3, arguments.size, arguments.size)
+    dtype = getattr(torch, arguments.dtype)
+    model = FaRLForFaceParsing(FaRLConfig(num_labels=11)).eval().to(dtype)
+    pixel_values = torch.randn(arguments.faces, 3, arguments.size, arguments.size, dtype=dtype)
     with torch.inference_mode():
         logits = {way: timed(model, pixel_values, value)[1] for way, value in WAYS.items()}
         rounds = [
@@ -57,7 +59,8 @@ def main():
     difference = float((plain - rearranged).abs().max() / plain.abs().max())
     same = float((plain.argmax(1) == rearranged.argmax(1)).float().mean())
     print(
-        f"ViT-B/16 at {arguments.size} px, {arguments.faces} face(s), {torch.get_num_threads()} thread(s), float32\n"
+        f"ViT-B/16 at {arguments.size} px, {arguments.faces} face(s), {torch.get_num_threads()} thread(s), "
+        f"{arguments.dtype}\n"
     )
     print("| way | GFLOP of pyramid and head | s per face |\n|---|---|---|")
     for way, value in seconds.items():

@@ -45,6 +45,22 @@ def test_the_same_maps(toy_model, model_class, patch_size, size_hw):
     assert relative_difference(rearranged, plain) < 1e-5
 
 
+@pytest.mark.parametrize("patch_size", [16, 8])
+def test_bfloat16_is_about_as_exact_as_the_modules(toy_model, patch_size):
+    """Both are compared with the modules in float32, on the weights as bfloat16 rounds them."""
+    vision = {"patch_size": patch_size, "image_size": 4 * patch_size}
+    model = shake_norms(toy_model(FaRLForFaceParsing, vision=vision)).bfloat16()
+    pixel_values = torch.randn(4, 3, 64, 96).bfloat16()
+    rearranged, plain = both_ways(model, pixel_values)
+    model.float().rearrange_for_inference = False
+    with torch.no_grad():
+        exact = model(pixel_values.float()).logits
+    assert rearranged.dtype == plain.dtype == torch.bfloat16
+    errors = [float((logits - exact).square().mean().sqrt()) for logits in (rearranged, plain)]
+    assert errors[0] < 1.35 * errors[1]
+    assert errors[1] < 0.02 * float(exact.square().mean().sqrt())
+
+
 @pytest.mark.parametrize("side", [64, 60, 72])
 def test_winograd_is_the_direct_convolution(side):
     weight, maps = torch.randn(256, 256, 3, 3), torch.randn(2, 256, side, side + 4)

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad
 
+from .linear_farl import matrix_product
+
 __all__ = ["InferenceHead", "can_be_rearranged"]
 
 # Below this width, or on smaller maps, a direct convolution is as fast as Winograd and spares its fourfold weights.
@@ -32,46 +34,57 @@ _INPUT_TRANSFORM = (
     *((0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
 )
 _OUTPUT_TRANSFORM = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+_PRECISIONS = (torch.float32, torch.bfloat16)
 _PLAIN_MODULES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 
 
 def can_be_rearranged(*modules):
-    """Whether every layer is PyTorch's own, in float32 on the CPU, with its weights at hand.
+    """Whether every layer is PyTorch's own, on the CPU in one precision, with its weights at hand.
 
-    Adapters, quantised layers and weights that DeepSpeed has partitioned are left to the modules themselves. In half
-    precision, and on a GPU, one large convolution is as fast as the rearranged ones.
+    Adapters, quantised layers and weights that DeepSpeed has partitioned are left to the modules themselves. On a GPU
+    one large convolution is as fast as the rearranged ones; float16 is left alone, too.
     """
     layers = [
         layer for module in modules for layer in module.modules() if next(layer.parameters(False), None) is not None
     ]
     tensors = [tensor for layer in layers for tensor in layer.parameters(False)]
-    return all(type(layer) in _PLAIN_MODULES for layer in layers) and all(
-        tensor.device.type == "cpu" and tensor.dtype == torch.float32 and not hasattr(tensor, "ds_id")
-        for tensor in tensors
+    return (
+        all(type(layer) in _PLAIN_MODULES for layer in layers)
+        and all(
+            tensor.device.type == "cpu" and tensor.dtype == tensors[0].dtype and not hasattr(tensor, "ds_id")
+            for tensor in tensors
+        )
+        and tensors[0].dtype in _PRECISIONS
     )
 
 
 def _folded(block):
-    """Return weight and bias of a convolution with the batch norm that follows it."""
+    """Return weight and bias of a convolution with the batch norm that follows it, float32."""
     convolution, norm = block[0], block[1]
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return convolution.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor
+    factor, shift = _scale_and_shift(norm)
+    return convolution.weight.float() * factor[:, None, None, None], shift
+
+
+def _scale_and_shift(norm):
+    factor = norm.weight.float() / torch.sqrt(norm.running_var.float() + norm.eps)
+    return factor, norm.bias.float() - norm.running_mean.float() * factor
 
 
 class _Lateral:
     """One level of the pyramid and its 1 x 1 convolution: from a map of the backbone to one of the head's width."""
 
     def __init__(self, level, lateral):
+        dtype = lateral[0].weight.dtype
         weight_KC11, bias_K = _folded(lateral)
         steps = list(level) if isinstance(level, nn.Sequential) else [level]
         self.first = _folded_transposed(*steps[:2]) if len(steps) > 1 else None
         self.upsamples = isinstance(steps[-1], nn.ConvTranspose2d)
         if self.upsamples:
             mix_KC = weight_KC11[:, :, 0, 0]
-            self.weight = torch.einsum("icyx,kc->ikyx", steps[-1].weight, mix_KC).contiguous()
-            self.bias = mix_KC @ steps[-1].bias + bias_K
+            self.weight = torch.einsum("icyx,kc->ikyx", steps[-1].weight.float(), mix_KC).contiguous().to(dtype)
+            self.bias = (mix_KC @ steps[-1].bias.float() + bias_K).to(dtype)
         else:
-            self.level, self.weight, self.bias = level, weight_KC11, bias_K
+            self.level, self.weight, self.bias = level, weight_KC11.to(dtype), bias_K.to(dtype)
 
     def __call__(self, map_BCHW):
         if not self.upsamples:
@@ -82,9 +95,10 @@ class _Lateral:
 
 
 def _folded_transposed(convolution, norm):
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    weight = convolution.weight * factor[None, :, None, None]
-    return weight, (convolution.bias - norm.running_mean) * factor + norm.bias
+    factor, shift = _scale_and_shift(norm)
+    weight = convolution.weight.float() * factor[None, :, None, None]
+    bias = convolution.bias.float() * factor + shift
+    return weight.to(convolution.weight.dtype), bias.to(convolution.weight.dtype)
 
 
 class _Convolution3x3:
@@ -102,6 +116,8 @@ class _Convolution3x3:
         return torch.stack([self._one(map_CHW, *self.transforms) for map_CHW in map_BCHW])  # each takes much memory
 
     def _suits_winograd(self, height, width):
+        if self.weight.dtype != torch.float32:  # the transforms cancel digits that shorter numbers do not have
+            return False
         wide = min(self.weight.shape[:2]) >= _WINOGRAD_CHANNELS
         return wide and min(height, width) >= _WINOGRAD_SIDE and not height % _TILE and not width % _TILE
 
@@ -110,7 +126,8 @@ class _Convolution3x3:
         rows, columns, side = height // _TILE, width // _TILE, _TILE + 2
         tiles = pad(map_CHW, (1, 1, 1, 1)).unfold(1, side, _TILE).unfold(2, side, _TILE)
         tiles = tiles.permute(3, 4, 0, 1, 2).reshape(side * side, channels * rows * columns)
-        mixed = torch.bmm(filters, (input_transform @ tiles).view(side * side, channels, -1))
+        tiles = (input_transform @ tiles).view(side * side, channels, -1)
+        mixed = torch.stack([matrix_product(*pair) for pair in zip(filters, tiles, strict=True)])
         out = (output_transform @ mixed.flatten(1)).view(_TILE, _TILE, -1, rows, columns)
         return out.permute(2, 3, 0, 4, 1).reshape(-1, height, width)
 
@@ -141,7 +158,8 @@ class _UpsampledConvolution3x3:
             identity = torch.eye(size)[None, :, None]
             upsample = interpolate(identity, size=(1, target), mode="bilinear", align_corners=False)[0, :, 0].T
             padded = pad(upsample, (0, 0, 1, 1))
-            self.matrices[size, target] = torch.stack([padded[tap : tap + target] for tap in range(3)])
+            taps = torch.stack([padded[tap : tap + target] for tap in range(3)])
+            self.matrices[size, target] = taps.to(self.taps.dtype)
         return self.matrices[size, target]
 
     def add_to(self, sum_BKHW, map_BChw):
@@ -150,7 +168,7 @@ class _UpsampledConvolution3x3:
         along_x = self._shifted(w, width).transpose(1, 2)  # (3, w, W)
         along_y = self._shifted(h, height).permute(1, 0, 2).reshape(height, 3 * h)
         for sum_KHW, map_Chw in zip(sum_BKHW, map_BChw, strict=True):
-            mixed = (self.taps @ map_Chw.flatten(1)).view(3, 3, self.channels * h, w)
+            mixed = matrix_product(self.taps, map_Chw.flatten(1)).view(3, 3, self.channels * h, w)
             wide = sum(torch.matmul(mixed[:, tap], along_x[tap]) for tap in range(3))
             wide = wide.view(3, self.channels, h, width).transpose(0, 1).reshape(self.channels, 3 * h, width)
             sum_KHW.add_(torch.matmul(along_y, wide))
@@ -161,11 +179,12 @@ class _Fusion:
     """A convolution block over one map and several coarser ones, upsampled to it and concatenated behind it."""
 
     def __init__(self, block, widths):
+        dtype = block[0].weight.dtype
         weight, bias_K = _folded(block)
-        first, *others = weight.split(widths, dim=1)
+        first, *others = weight.to(dtype).split(widths, dim=1)
         self.first = _Convolution3x3(first)
         self.others = [_UpsampledConvolution3x3(part) for part in others]
-        self.bias = bias_K[:, None, None]
+        self.bias = bias_K[:, None, None].to(dtype)
 
     def __call__(self, finest, coarser):
         total = self.first(finest)
@@ -178,8 +197,9 @@ class _Smoother:
     """Convolution, batch norm, ReLU."""
 
     def __init__(self, block):
+        dtype = block[0].weight.dtype
         weight, bias_K = _folded(block)
-        self.convolution, self.bias = _Convolution3x3(weight), bias_K[:, None, None]
+        self.convolution, self.bias = _Convolution3x3(weight.to(dtype)), bias_K[:, None, None].to(dtype)
 
     def __call__(self, map_BKHW):
         return self.convolution(map_BKHW).add_(self.bias).relu_()

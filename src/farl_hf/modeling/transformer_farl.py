@@ -13,6 +13,8 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .linear_farl import linear
+
 __all__ = ["FaRLAttention", "FaRLEncoder", "FaRLEncoderLayer", "FaRLMLP", "eager_attention"]
 
 
@@ -45,7 +47,7 @@ class FaRLAttention(nn.Module):
         """Return the attended tokens (B, T, C) and, in eager mode, the weights (B, H, T, T)."""
         split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
         query, key, value = (
-            projection(hidden_BTC).view(split).transpose(1, 2)
+            linear(projection, hidden_BTC).view(split).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
@@ -53,7 +55,7 @@ class FaRLAttention(nn.Module):
         attended, weights = attend(
             self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs
         )
-        return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
+        return linear(self.out_proj, attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
 
     def init_farl_weights(self, factor):
         """Text: openai/CLIP `initialize_parameters`. Vision: PyTorch's xavier-uniform for the fused (3C, C) weight."""
@@ -91,7 +93,7 @@ class FaRLMLP(nn.Module):
 
     def forward(self, hidden_BTC):
         """Map (B, T, C) to (B, T, C)."""
-        return self.fc2(self.activation(self.fc1(hidden_BTC)))
+        return linear(self.fc2, self.activation(linear(self.fc1, hidden_BTC)))
 
     def init_farl_weights(self, factor):
         """Text: openai/CLIP `initialize_parameters`. Vision: the default of every linear layer."""
