@@ -45,6 +45,23 @@ def test_the_same_maps(toy_model, model_class, patch_size, size_hw):
     assert relative_difference(rearranged, plain) < 1e-5
 
 
+def test_faces_go_through_in_parts(toy_model, monkeypatch):
+    model = shake_norms(toy_model(FaRLForFaceParsing))
+    pixel_values = torch.randn(5, 3, 64, 64)
+    together, _ = both_ways(model, pixel_values)
+    sizes = []
+    logits_of = inference_head_farl.InferenceHead._logits
+    monkeypatch.setattr(
+        inference_head_farl.InferenceHead,
+        "_logits",
+        lambda head, maps: sizes.append(len(maps[0])) or logits_of(head, maps),
+    )
+    monkeypatch.setattr(inference_head_farl, "_NUMBERS_AT_ONCE", 2 * 32 * 4 * 4)
+    apart, _ = both_ways(model, pixel_values)
+    assert sizes == [2, 2, 1]
+    assert relative_difference(apart, together) < 1e-6
+
+
 @pytest.mark.parametrize("patch_size", [16, 8])
 def test_bfloat16_is_about_as_exact_as_the_modules(toy_model, patch_size):
     """Both are compared with the modules in float32, on the weights as bfloat16 rounds them."""

@@ -24,6 +24,8 @@ __all__ = ["InferenceHead", "can_be_rearranged"]
 _WINOGRAD_CHANNELS = 256
 _WINOGRAD_SIDE = 48
 _TILE = 4
+# Of a map of the backbone, over the faces that go through the head together.
+_NUMBERS_AT_ONCE = 2**19
 # Columns are taps -1, 0, 1 of the filter; F(4, 3), interpolation points 0, 1, -1, 2, -2 and infinity.
 _FILTER_TRANSFORM = (
     *((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6)),
@@ -232,6 +234,11 @@ class InferenceHead:
 
     def __call__(self, maps):
         """Return logits (B, N, H / 4, W / 4) for the four maps (B, C, ., .) of the backbone."""
+        at_once = max(1, _NUMBERS_AT_ONCE // maps[0][0].numel())  # more only take more memory
+        parts = zip(*(level.split(at_once) for level in maps), strict=True)
+        return torch.cat([self._logits(part) for part in parts])
+
+    def _logits(self, maps):
         *fine, deepest = maps
         levels = [lateral(level) for lateral, level in zip(self.laterals, fine, strict=True)]
         levels.append(self._pooled(self.coarsest(deepest)))
