@@ -26,6 +26,17 @@ _NOSE_OUTLINE_HALF = np.array(
     [(-0.62, -0.75), (-0.72, 0.6), (-0.95, 1.9), (-1.35, 2.9), (-1.78, 3.5),
      (-1.9, 4.15), (-1.6, 4.7), (-1.0, 4.85), (-0.5, 5.05), (0, 5.15)]
 )  # fmt: skip
+# Shapes of the curves along their length, which no person or mood changes.
+_LID_T = np.linspace(0, 1, 17)
+_LID_UPPER, _LID_LOWER = np.sin(np.pi * _LID_T**0.82) ** 0.85, np.sin(np.pi * _LID_T**1.15) ** 0.9
+_BROW_T = np.linspace(0, 1, 13)
+_BROW_ARCH, _BROW_TAIL = np.sin(np.pi * np.clip(_BROW_T * 0.78, 0, 1)) ** 1.4, _BROW_T**2.5
+_BROW_HALF = np.interp(_BROW_T, [0, 0.12, 0.5, 0.85, 1], [0.75, 1, 0.9, 0.5, 0.12])
+_LIP_T = np.linspace(-1, 1, 25)
+_LIP_CORNER, _LIP_ARC = np.abs(_LIP_T) ** 1.8, np.clip(1 - _LIP_T**2, 0, None)
+_LIP_WAVE = 0.06 * np.cos(3 * np.pi * _LIP_T) * _LIP_ARC
+_GAP_UPPER, _GAP_LOWER, _LIP_FULL = _LIP_ARC**0.6, _LIP_ARC**0.55, _LIP_ARC**0.62
+_LIP_BOW = np.interp(np.abs(_LIP_T), [0, 0.19, 0.6, 1], [0.8, 1.0, 0.62, 0.0])
 
 
 @dataclass(frozen=True)
@@ -51,13 +62,13 @@ class FaceLayout:
 
 def _eye(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Upper and lower lid from the inner to the outer corner, and the centre of the eyeball."""
-    t = np.linspace(0, 1, 17)
+    t = _LID_T
     centre = np.array([person.eye_spacing, 0.05])
     half = person.eye_width
     base = 0.16 - t * (0.16 + person.eye_tilt)
     opening = max(1 - mood.blink[0 if sign < 0 else 1], 0.03)
-    upper = base - person.eye_height * 0.62 * (opening - 0.35 * (1 - opening)) * np.sin(np.pi * t**0.82) ** 0.85
-    lower = base + person.eye_height * 0.4 * (1 - 0.35 * mood.squint) * np.sin(np.pi * t**1.15) ** 0.9
+    upper = base - person.eye_height * 0.62 * (opening - 0.35 * (1 - opening)) * _LID_UPPER
+    lower = base + person.eye_height * 0.4 * (1 - 0.35 * mood.squint) * _LID_LOWER
     upper = np.minimum(upper, lower)
     x = sign * (centre[0] - half + 2 * half * t)
     return np.stack([x, upper], -1), np.stack([x, lower], -1), np.array([sign * centre[0], centre[1]])
@@ -65,13 +76,13 @@ def _eye(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np.
 
 def _brow(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray]:
     """Centre line from the inner to the outer end, and the outline."""
-    t = np.linspace(0, 1, 13)
+    t = _BROW_T
     lift = -0.75 * mood.brow_raise + 0.35 * mood.frown
     inner_y = person.brow_height + lift * 0.8 + 0.3 * mood.frown
-    arch = person.brow_arch * np.sin(np.pi * np.clip(t * 0.78, 0, 1)) ** 1.4
-    y = inner_y - arch - lift * 0.1 * t + person.brow_tail * t**2.5
+    arch = person.brow_arch * _BROW_ARCH
+    y = inner_y - arch - lift * 0.1 * t + person.brow_tail * _BROW_TAIL
     x = sign * (person.brow_inner - 0.25 * mood.frown + t * person.brow_length)
-    half = person.brow_thickness * np.interp(t, [0, 0.12, 0.5, 0.85, 1], [0.75, 1, 0.9, 0.5, 0.12])
+    half = person.brow_thickness * _BROW_HALF
     centre = np.stack([x, y], -1)
     outline = np.concatenate([np.stack([x, y - half], -1), np.stack([x, y + half], -1)[::-1]])
     return centre, outline
@@ -79,20 +90,17 @@ def _brow(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np
 
 def _mouth(person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Four lip curves from the image-left to the image-right corner."""
-    t = np.linspace(-1, 1, 25)
     half = person.mouth_width * (1 + 0.33 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
-    x = t * half
+    x = _LIP_T * half
     corner = -0.42 * mood.smile + 0.45 * mood.mouth_frown
-    line = 7.08 + corner * np.abs(t) ** 1.8 + 0.12 * mood.smile
-    arc = np.clip(1 - t**2, 0, None)
+    line = 7.08 + corner * _LIP_CORNER + 0.12 * mood.smile
     gap = mood.gap
-    upper_low = line - gap * 0.3 * arc**0.6 + 0.06 * np.cos(3 * np.pi * t) * arc
-    lower_top = line + gap * 0.7 * arc**0.55 + 0.06 * np.cos(3 * np.pi * t) * arc * (gap < 0.1)
+    upper_low = line - gap * 0.3 * _GAP_UPPER + _LIP_WAVE
+    lower_top = line + gap * 0.7 * _GAP_LOWER + _LIP_WAVE * (gap < 0.1)
     lower_top = np.maximum(lower_top, upper_low)
-    bow = np.interp(np.abs(t), [0, 0.19, 0.6, 1], [0.8, 1.0, 0.62, 0.0])
     thin = 1 - 0.28 * mood.smile - 0.15 * mood.jaw
-    upper_top = upper_low - person.lip_upper * thin * bow
-    lower_low = lower_top + person.lip_lower * thin * arc**0.62
+    upper_top = upper_low - person.lip_upper * thin * _LIP_BOW
+    lower_low = lower_top + person.lip_lower * thin * _LIP_FULL
     return tuple(np.stack([x, y], -1) for y in (upper_top, upper_low, lower_top, lower_low))
 
 
