@@ -142,7 +142,7 @@ def parsing_labels(request, folder):
     def work():
         matrices = processor.crop_matrix(torch.from_numpy(points))
         maps = processor.post_process_face_parsing(scores, matrices, [photo.shape[:2]] * len(points))
-        return {"labels": torch.stack(maps)}
+        return {"labels": [labels.numpy() for labels in maps]}
 
     return inference(work)
 

@@ -5,8 +5,6 @@ processors, and convolutions to oneDNN, which uses all of it: 2.1 times the rate
 """
 
 import functools
-import platform
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -24,14 +22,15 @@ def _products_waste_registers():
     """Return whether MKL computes on a processor that is not Intel's and has AVX-512."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in _processor()
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _processor_is_from_amd()
 
 
-def _processor():
+def _processor_is_from_amd():
     try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return platform.processor()
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return "AuthenticAMD" in file.read()
+    except OSError:  # not Linux: nothing was measured there
+        return False
 
 
 def _suits_convolution(inputs, weight):
