@@ -124,6 +124,15 @@ def test_trained_weights_are_not_fitted_to_the_data_again(tmp_path):
         check_start(ModelArguments(model_name_or_path="farl-tiny"), arguments)
 
 
+@pytest.mark.parametrize("help_given", [{"muon_learning_rate": 0.02}, {"data_dependent_start": True}])
+def test_matrices_that_deepspeed_divides_are_left_alone(tmp_path, help_given):
+    arguments = FaRLTrainingArguments(output_dir=str(tmp_path), **help_given)
+    check_start(ModelArguments(config_name="tiny"), arguments)
+    arguments.deepspeed_plugin = object()
+    with pytest.raises(InvalidFaceInputError, match="which DeepSpeed divides"):
+        check_start(ModelArguments(config_name="tiny"), arguments)
+
+
 def test_a_stream_has_no_first_samples_to_fit_weights_to(photos, toy_config, tmp_path):
     trainer = make_trainer(photos, toy_config, tmp_path, data_dependent_start=True)
     trainer.train_dataset = EndlessFaces()

@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["FaRLTrainingArguments", "use_processors_if_alone"]
+__all__ = ["FaRLTrainingArguments", "SmallModelArguments", "use_processors_if_alone"]
 
 
 def use_processors_if_alone(args: TrainingArguments) -> None:
@@ -19,8 +19,34 @@ def use_processors_if_alone(args: TrainingArguments) -> None:
 
 
 @dataclass
-class FaRLTrainingArguments(TrainingArguments):
-    """[`~transformers.TrainingArguments`] with the official FaRL recipe as defaults.
+class SmallModelArguments:
+    """What helps small models that learn from scratch, beside the Trainer's arguments; not in the paper.
+
+    Args:
+        data_dependent_start (`bool`, *optional*, defaults to `False`): Patch projection, positions and norms of the
+            vision tower start from the training samples' statistics; see `farl_hf.training.data_dependent_start`.
+        muon_learning_rate (`float`, *optional*): Muon learns the matrices inside blocks at this rate; the other rates
+            are those of the rest.
+    """
+
+    data_dependent_start: bool = field(
+        default=False,
+        metadata={
+            "help": "From scratch: fit the random weights of the vision tower to the first samples. Not in the paper."
+        },
+    )
+    muon_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of Muon for the matrices inside blocks (0.02 to 0.03); the rest stays with AdamW. "
+            "Default: AdamW for all, as in the paper."
+        },
+    )
+
+
+@dataclass
+class FaRLTrainingArguments(SmallModelArguments, TrainingArguments):
+    """[`~transformers.TrainingArguments`] and [`SmallModelArguments`] with the official FaRL recipe as defaults.
 
     Changed defaults (FacePerceiver/FaRL, `farl/experiments/face_parsing`):
 
@@ -52,10 +78,6 @@ class FaRLTrainingArguments(TrainingArguments):
             and saved; 0 turns averaging off.
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n,
             for short runs.
-        data_dependent_start (`bool`, *optional*, defaults to `False`): Patch projection, positions and norms of the
-            vision tower start from the training samples' statistics; see `farl_hf.training.data_dependent_start`.
-        muon_learning_rate (`float`, *optional*): Muon learns the matrices inside blocks at this rate; the other rates
-            are those of the rest. Not in the paper.
         freeze_backbone (`bool`, *optional*, defaults to `False`): The vision tower does not learn.
         sync_batch_norm (`bool`, *optional*, defaults to `False`): Batch norms share their statistics over all
             processes, as officially. PyTorch does this on accelerators only.
@@ -87,19 +109,6 @@ class FaRLTrainingArguments(TrainingArguments):
     milestone_factor: float = field(default=0.1, metadata={"help": "Factor at each milestone."})
     ema_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
-    data_dependent_start: bool = field(
-        default=False,
-        metadata={
-            "help": "From scratch: fit the random weights of the vision tower to the first samples. Not in the paper."
-        },
-    )
-    muon_learning_rate: float | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rate of Muon for the matrices inside blocks (0.02 to 0.03); the rest stays with AdamW. "
-            "Default: AdamW for all, as in the paper."
-        },
-    )
     freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
 
     sync_batch_norm: bool = field(

@@ -59,12 +59,12 @@ def run_face_training(
     start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
+    check_start(model_args, training_args)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(data_args, training_args)
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
-    check_start(model_args, training_args)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)

@@ -72,7 +72,7 @@ def with_muon(optimizer: torch.optim.Optimizer, model: nn.Module, learning_rate:
     if not isinstance(optimizer, torch.optim.AdamW):
         raise InvalidFaceInputError(
             f"muon_learning_rate stands beside AdamW, but the optimizer is {type(optimizer).__name__}; leave --optim "
-            "and --deepspeed out, or muon_learning_rate."
+            "or muon_learning_rate out."
         )
     matrices = {
         id(parameter): parameter

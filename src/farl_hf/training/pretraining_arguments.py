@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from farl_hf.errors import InvalidFaceInputError
-from farl_hf.training.arguments import use_processors_if_alone
+from farl_hf.training.arguments import SmallModelArguments, use_processors_if_alone
 
 __all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModelArguments"]
 
@@ -122,8 +122,8 @@ class PretrainingDataArguments:
 
 
 @dataclass
-class PretrainingArguments(TrainingArguments):
-    """[`~transformers.TrainingArguments`] with FaRL's pre-training recipe as defaults.
+class PretrainingArguments(SmallModelArguments, TrainingArguments):
+    """[`~transformers.TrainingArguments`] and [`SmallModelArguments`] with FaRL's pre-training recipe as defaults.
 
     Mixed precision, gradient checkpointing, ZeRO and clipping at 1.0 are of the supplement, section 6. The paper's
     other settings are known from recollection only, so they are values to change: AdamW with betas 0.9 and 0.98 and
@@ -137,10 +137,6 @@ class PretrainingArguments(TrainingArguments):
         ema_decay (`float`, *optional*, defaults to 0.0): Decay per step of averaged weights, which are evaluated and
             saved; 0 is off.
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n.
-        data_dependent_start (`bool`, *optional*, defaults to `False`): Patch projection, positions and norms of the
-            vision tower start from the training samples' statistics; see `farl_hf.training.data_dependent_start`.
-        muon_learning_rate (`float`, *optional*): Muon learns the matrices inside blocks at this rate. Not in the
-            paper.
         visual_tokenizer_samples (`int`, *optional*, defaults to 2000): Images from which a visual tokenizer is
             learned.
     """
@@ -170,19 +166,6 @@ class PretrainingArguments(TrainingArguments):
     )
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
-    data_dependent_start: bool = field(
-        default=False,
-        metadata={
-            "help": "From scratch: fit the random weights of the vision tower to the first samples. Not in the paper."
-        },
-    )
-    muon_learning_rate: float | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rate of Muon for the matrices inside blocks (0.02 to 0.03); the rest stays with AdamW. "
-            "Default: AdamW for all, as in the paper."
-        },
-    )
     visual_tokenizer_samples: int = field(
         default=2000, metadata={"help": "Images from which a visual tokenizer is learned."}
     )

@@ -20,7 +20,16 @@ def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
 
 
 def check_start(model_args: Any, training_args: TrainingArguments) -> None:
-    """Refuses to fit weights to the data that a checkpoint has already learned."""
+    """Refuses to fit trained weights to the data, and both helps of small models under DeepSpeed.
+
+    DeepSpeed flattens or divides matrices, of which neither Muon nor a start from the data can make anything.
+    """
+    helped = training_args.data_dependent_start or training_args.muon_learning_rate is not None
+    if helped and training_args.deepspeed_plugin is not None:
+        raise InvalidFaceInputError(
+            "data_dependent_start and muon_learning_rate need whole matrices, which DeepSpeed divides; leave them or "
+            "DeepSpeed out."
+        )
     if training_args.data_dependent_start and model_args.model_name_or_path:
         raise InvalidFaceInputError(
             f"data_dependent_start replaces random weights, but {model_args.model_name_or_path} has trained ones; "
