@@ -27,7 +27,7 @@ class BackboneArguments(StudyArguments):
     """Which backbones."""
 
     backbones: list[str] = field(
-        default_factory=lambda: ["farl-tiny-landmarks", "random"],
+        default_factory=lambda: ["farl-tiny", "random"],
         metadata={"help": "Names or folders of checkpoints, or `random`; each is a row."},
     )
     random_config: str = field(

@@ -30,7 +30,7 @@ class FewShotArguments(StudyArguments):
         default_factory=lambda: [0.01, 0.1, 1.0], metadata={"help": "Parts of the training faces, in (0, 1]."}
     )
     backbones: list[str] = field(
-        default_factory=lambda: ["farl-tiny-landmarks", "random"],
+        default_factory=lambda: ["farl-tiny", "random"],
         metadata={"help": "Names or folders of checkpoints, or `random`; each is a curve."},
     )
     random_config: str = field(
