@@ -19,6 +19,7 @@ from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.modeling_farl_parsing import FaRLDenseModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.backbone_choice import pixel_normalisation, scratch_settings, with_backbone
@@ -26,6 +27,7 @@ from farl_hf.training.benchmark_protocols import LABEL_SETS, MIRROR_PAIRS, label
 from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
+from farl_hf.training.patch_resizing import take_resized_patches, tower_with_patches
 from farl_hf.training.recipe_files import save_resolved_recipe
 from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
@@ -209,14 +211,21 @@ def make_model(
     if model_args.model_name_or_path:
         start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
         settings = relabelled(start, label_names) | model_args.head_overrides()
+        resized = model_args.patch_size not in (None, start.vision_config.patch_size)
+        if resized:
+            dense = issubclass(task.model_class, FaRLDenseModel)
+            settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0], dense)
         check_head_settings(start, settings)
-        return task.model_class.from_pretrained(
+        model = task.model_class.from_pretrained(
             model_args.model_name_or_path,
             ignore_mismatched_sizes=True,
             dtype="float32",
             attn_implementation=attention,
             **settings,
         )
+        if resized:
+            take_resized_patches(model, model_args.model_name_or_path)
+        return model
     if not model_args.config_name:
         raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
     config = make_scratch_config(

@@ -56,7 +56,9 @@ class ModelArguments:
     hidden_size: int | None = field(default=None, metadata={"help": "From scratch: width of the vision tower."})
     num_hidden_layers: int | None = field(default=None, metadata={"help": "From scratch: blocks of the vision tower."})
     num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
-    patch_size: int | None = field(default=None, metadata={"help": "From scratch: side of a patch in pixels."})
+    patch_size: int | None = field(
+        default=None, metadata={"help": "Side of a patch in pixels; a checkpoint's patches are resized to it."}
+    )
     feature_levels: list[int] | None = field(
         default=None,
         metadata={"help": "Four blocks, from 0 on, that feed the head; one may be repeated. Default: the model's."},
