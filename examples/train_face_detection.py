@@ -31,6 +31,7 @@ from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProces
 from farl_hf.training.detection_arguments import FaceDetectionTrainingArguments
 from farl_hf.training.detection_evaluation import evaluate_face_detection
 from farl_hf.training.finished_checkpoints import last_finished_checkpoint
+from farl_hf.training.named_checkpoints import folder_of_name
 from farl_hf.training.process_groups import leave_group_at_exit
 
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
@@ -88,8 +89,8 @@ class DataArguments:
 def make_model(args: ModelArguments, data_args: DataArguments):
     """The network and its image processor, from a checkpoint or from a configuration."""
     if args.model_name_or_path:
-        model = RetinaFaceForFaceDetection.from_pretrained(args.model_name_or_path)
-        return model, RetinaFaceImageProcessor.from_pretrained(args.model_name_or_path)
+        folder = folder_of_name(args.model_name_or_path)
+        return RetinaFaceForFaceDetection.from_pretrained(folder), RetinaFaceImageProcessor.from_pretrained(folder)
     config = RetinaFaceConfig(body=args.body, width_multiplier=args.width, pyramid_channels=args.pyramid_channels)
     processor = RetinaFaceImageProcessor(max_long_side=data_args.max_long_side, variances=tuple(config.variances))
     return RetinaFaceForFaceDetection(config), processor

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "pipelines": {"errors", "labels", "results", "checkpoints"},
     "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "video": {"errors", "labels", "results", "processing", "checkpoints", "pipelines"},
-    "training": {"errors", "labels", "modeling", "processing", "data", "metrics"},
+    "training": {"errors", "labels", "modeling", "processing", "checkpoints", "data", "metrics"},
     "laion_face": {"errors", "results", "conversion", "checkpoints", "data", "pipelines"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {

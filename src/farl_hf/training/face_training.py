@@ -27,6 +27,7 @@ from farl_hf.training.benchmark_protocols import LABEL_SETS, MIRROR_PAIRS, label
 from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
+from farl_hf.training.named_checkpoints import with_folders_of_names
 from farl_hf.training.patch_resizing import take_resized_patches, tower_with_patches
 from farl_hf.training.recipe_files import save_resolved_recipe
 from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
@@ -64,6 +65,7 @@ def run_face_training(
     check_start(model_args, training_args)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
+    model_args = with_folders_of_names(model_args, "model_name_or_path")
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(data_args, training_args)
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)

@@ -29,6 +29,7 @@ from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer
 from farl_hf.training.caption_vocabulary import train_caption_tokenizer
 from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
+from farl_hf.training.named_checkpoints import with_folders_of_names
 from farl_hf.training.pretraining_arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
@@ -76,6 +77,7 @@ def run_pretraining(
     check_start(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
+    model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
     start_deepspeed(training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
