@@ -59,9 +59,11 @@ def test_cached_contrast_is_exact_under_dropout(faces, tmp_path):
     assert entry["loss"] == pytest.approx(4 * entry["itc_loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize("similar_captions", [0.0, 0.5])
 @pytest.mark.parametrize("stopped_after", [3, 6])  # of four steps per epoch: within the first one, and a later one
-def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, stopped_after):
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, stopped_after, similar_captions):
     changes = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "ema_decay": 0.5}
+    changes["similar_captions"] = similar_captions
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     pretrain(faces, whole, **changes)
     shutil.copytree(whole / "visual_tokenizer", stopped / "visual_tokenizer")

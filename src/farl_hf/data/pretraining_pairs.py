@@ -46,6 +46,11 @@ class PretrainingPairs(Dataset):
         """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
         self.transform.set_epoch(epoch)
 
+    @property
+    def epoch(self) -> int:
+        """Whose random changes are drawn."""
+        return self.transform.epoch
+
     def captions(self) -> Iterator[str]:
         """All captions."""
         return iter(column_of(self.rows, "caption"))

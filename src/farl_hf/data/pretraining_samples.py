@@ -93,6 +93,11 @@ class PretrainingTransform:
         """Chooses the epoch of rows that do not name theirs."""
         self._epoch[0] = epoch
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of rows that do not name theirs."""
+        return int(self._epoch[0])
+
     def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
         """The samples of a batch of rows, whose captions are tokenized together."""
         samples = [self.sample(row, with_text=False) for row in single_rows(rows)]
@@ -118,7 +123,7 @@ class PretrainingTransform:
 
     def row_rng(self, row: dict[str, Any], *purpose: int) -> np.random.Generator:
         """All chance of one row in one epoch, for one purpose; none is the picture."""
-        return np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self._epoch)), row_key(row), *purpose))
+        return np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self.epoch)), row_key(row), *purpose))
 
     def caption(self, row: dict[str, Any]) -> str:
         """The row's caption, or a part of it."""

@@ -244,6 +244,11 @@ def training_pairs(
     """Samples of rows, or an endless stream from shards for this process."""
     if sources.train_rows is not None:
         return PretrainingPairs(sources.train_rows, transform)
+    if training_args.similar_captions:
+        raise InvalidFaceInputError(
+            "similar_captions compares all captions of a data set, and a stream of shards does not know them; leave "
+            "it out."
+        )
     if training_args.max_steps <= 0:
         training_args.max_steps = steps_of_stream(sources, training_args)
     return PretrainingStream(

@@ -137,6 +137,8 @@ class PretrainingArguments(SmallModelArguments, TrainingArguments):
         ema_decay (`float`, *optional*, defaults to 0.0): Decay per step of averaged weights, which are evaluated and
             saved; 0 is off.
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n.
+        similar_captions (`float`, *optional*, defaults to 0.0): Share of batches of similar captions, as hard
+            negatives; see `farl_hf.data.similar_captions`.
         visual_tokenizer_samples (`int`, *optional*, defaults to 2000): Images from which a visual tokenizer is
             learned.
     """
@@ -166,6 +168,13 @@ class PretrainingArguments(SmallModelArguments, TrainingArguments):
     )
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
+    similar_captions: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of batches whose captions are alike, so that contrast is about what else they mention. "
+            "Not in the paper."
+        },
+    )
     visual_tokenizer_samples: int = field(
         default=2000, metadata={"help": "Images from which a visual tokenizer is learned."}
     )

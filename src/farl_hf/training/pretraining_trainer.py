@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import EvalPrediction
 
+from farl_hf.data.similar_captions import SimilarCaptionSampler
 from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.cached_contrast import CachedFeatures, RandomState
@@ -81,6 +83,15 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
                     outputs = self.model_wrapped(**self.pairs_of(self._prepare_inputs(batch)), return_loss=False)
                 self.cached_features.add(outputs.image_embeds, outputs.text_embeds, state)
         return batches, num_items
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        """The Trainer's, or one that puts similar captions into a batch."""
+        pairs, args = train_dataset or self.train_dataset, self.args
+        if not args.similar_captions:
+            return super()._get_train_sampler(train_dataset)
+        contrasted = args.train_batch_size * args.world_size
+        contrasted *= args.gradient_accumulation_steps if args.cached_contrast else 1
+        return SimilarCaptionSampler(pairs, contrasted, args.similar_captions, args.seed)
 
     @staticmethod
     def pairs_of(batch: dict[str, Any]) -> dict[str, Any]:
