@@ -151,6 +151,55 @@ def test_gradient_checkpointing_changes_no_gradient(build, depth):
         torch.testing.assert_close(gradient, plain[name], msg=name)
 
 
+# ---- with words
+
+
+def test_words_are_named_from_both_features(build):
+    """Against the sum over words and captions, written out."""
+    model, inputs = build(word_weight=2.0, mim_weight=0.0), make_inputs(masks=False)
+    outputs = model(**inputs)
+    text = model.config.text_config
+    special = {text.bos_token_id, text.eos_token_id, text.pad_token_id}
+    captions = [set(row) - special for row in inputs["input_ids"].tolist()]
+    asked = sorted(set.union(*captions))
+    assert asked
+    per_word = []
+    for features in (outputs.image_embeds, outputs.text_embeds):
+        chances = torch.sigmoid(model.word_head(features * model.config.projection_dim**0.5)).double()
+        logs = [
+            -(chance[word] if word in caption else 1 - chance[word]).log()
+            for chance, caption in zip(chances, captions, strict=True)
+            for word in asked
+        ]
+        per_word.append(sum(logs) / sum(map(len, captions)))
+    torch.testing.assert_close(outputs.word_loss.double(), sum(per_word) / 2, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(outputs.loss, outputs.itc_loss + 2.0 * outputs.word_loss)
+
+
+def test_captions_without_words_cost_nothing(build):
+    model, inputs = build(word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
+    inputs["input_ids"] = torch.full_like(inputs["input_ids"], model.config.text_config.eos_token_id)
+    assert model(**inputs).word_loss == 0
+
+
+def test_words_teach_both_towers(build):
+    model = build(word_weight=1.0)
+    model(**make_inputs()).word_loss.backward()
+    parts = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert {"word_head", "vision_model", "text_model", "visual_projection", "text_projection"} <= parts
+
+
+@pytest.mark.parametrize(
+    "model_class", [FaRLForPreTraining, FaRLModel, FaRLVisionModel, FaRLForAttributes, FaRLForMaskedImageModeling]
+)
+def test_the_words_classifier_may_be_left_out_on_loading(build, tmp_path, model_class):
+    build(word_weight=1.0).save_pretrained(tmp_path)
+    assert "word_head.weight" in load_file(tmp_path / "model.safetensors")
+    changes = {"word_weight": 0.0} if model_class is FaRLForPreTraining else {}
+    _, info = model_class.from_pretrained(tmp_path, output_loading_info=True, **changes)
+    assert not info["unexpected_keys"]
+
+
 # ---- with parts left out
 
 
@@ -204,7 +253,7 @@ def test_wrong_masks_are_refused(build, change, message):
         build()(**make_inputs() | change)
 
 
-@pytest.mark.parametrize("setting", ["itc_weight", "mim_weight", "mim_num_hidden_layers"])
+@pytest.mark.parametrize("setting", ["itc_weight", "mim_weight", "word_weight", "mim_num_hidden_layers"])
 def test_negative_settings_are_refused(toy_config, setting):
     with pytest.raises(ValueError, match=rf"{setting}=-1.*must not be negative"):
         toy_config(**{setting: -1})

@@ -176,6 +176,8 @@ class FaRLConfig(PreTrainedConfig):
             paper weighs the two losses is unknown; this is their plain sum.
         mim_weight (`float`, *optional*, defaults to 1.0): Weight of the loss of masked image modelling; with 0 its
             branch is not built.
+        word_weight (`float`, *optional*, defaults to 0.0): Weight of naming a caption's words from either feature,
+            beside contrast; with 0 its classifier is not built. Not in the paper.
         mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared tower, 1 in
             the released checkpoints; with 0 its classifier reads the tower's last block.
         mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
@@ -216,6 +218,7 @@ class FaRLConfig(PreTrainedConfig):
         logit_scale_max=_LARGEST_LOG_SCALE,
         itc_weight=1.0,
         mim_weight=1.0,
+        word_weight=0.0,
         mim_num_hidden_layers=1,
         mim_vocab_size=8192,
         initializer_factor=1.0,
@@ -240,6 +243,7 @@ class FaRLConfig(PreTrainedConfig):
         self.logit_scale_max = logit_scale_max
         self.itc_weight = itc_weight
         self.mim_weight = mim_weight
+        self.word_weight = word_weight
         self.mim_num_hidden_layers = mim_num_hidden_layers
         self.mim_vocab_size = mim_vocab_size
         self.initializer_factor = initializer_factor
@@ -258,9 +262,10 @@ class FaRLConfig(PreTrainedConfig):
         self._check_pretraining()
 
     def _check_pretraining(self):
-        if min(self.itc_weight, self.mim_weight) < 0 or self.mim_num_hidden_layers < 0 or self.mim_vocab_size < 1:
+        lowest = min(self.itc_weight, self.mim_weight, self.word_weight, self.mim_num_hidden_layers)
+        if lowest < 0 or self.mim_vocab_size < 1:
             raise ValueError(
-                f"itc_weight={self.itc_weight}, mim_weight={self.mim_weight} and "
+                f"itc_weight={self.itc_weight}, mim_weight={self.mim_weight}, word_weight={self.word_weight} and "
                 f"mim_num_hidden_layers={self.mim_num_hidden_layers} must not be negative, and "
                 f"mim_vocab_size={self.mim_vocab_size} must be at least 1."
             )

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from .heatmap_farl import draw_heatmaps
 
-__all__ = ["attribute_loss", "landmark_losses", "masked_token_loss", "parsing_loss"]
+__all__ = ["attribute_loss", "landmark_losses", "masked_token_loss", "parsing_loss", "word_loss"]
 
 
 def parsing_loss(logits, labels, label_weights=None):
@@ -86,3 +86,20 @@ def masked_token_loss(logits, labels, bool_masked_pos):
     counted = bool_masked_pos & (labels != -100)
     share_B = 1.0 / counted.sum(dim=1).clamp(min=1).float()
     return (entropies_M * share_B[bool_masked_pos.nonzero()[:, 0]]).sum() / labels.shape[0]
+
+
+def word_loss(logits, input_ids, unused_ids):
+    """Binary cross-entropy of which words a caption has, per word that it has.
+
+    Only words that some caption of the batch has are asked for; most of a vocabulary never comes.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, V)`): Score of each entry of the vocabulary.
+        input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids of the captions.
+        unused_ids (`tuple[int, ...]`): Entries that are no words: start, end, padding.
+    """
+    targets = torch.zeros_like(logits, dtype=torch.float32).scatter_(1, input_ids, 1.0)
+    targets[:, list(unused_ids)] = 0.0
+    asked = targets.any(dim=0)
+    total = functional.binary_cross_entropy_with_logits(logits[:, asked].float(), targets[:, asked], reduction="sum")
+    return total / targets.sum().clamp(min=1)

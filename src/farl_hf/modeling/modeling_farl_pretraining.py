@@ -18,12 +18,13 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .contrastive_loss_farl import contrastive_loss, inverse_temperature, scaled_similarities
-from .losses_farl import masked_token_loss
+from .losses_farl import masked_token_loss, word_loss
 from .modeling_farl import (
     HEAD_PARTS,
     JOINT_PARTS,
     PRETRAINING_PARTS,
     TEXT_PARTS,
+    WORD_PARTS,
     FaRLModel,
     FaRLPreTrainedModel,
     FaRLVisionModel,
@@ -38,11 +39,13 @@ class FaRLForPreTrainingOutput(ModelOutput):
     """Output of [`FaRLForPreTraining`]; every scalar is float32.
 
     Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*): `itc_weight * itc_loss + mim_weight * mim_loss`, with
-            `return_loss=True`.
+        loss (`torch.FloatTensor` of shape `()`, *optional*): `itc_weight * itc_loss + mim_weight * mim_loss +
+            word_weight * word_loss`, with `return_loss=True`.
         itc_loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss of this process's pairs
             among those of all processes, with `return_loss=True`.
         mim_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of masked image modelling, with `mim_labels`.
+        word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming the captions' words, the mean of that
+            from images and that from texts, unless `config.word_weight` is 0.
         logit_scale (`torch.FloatTensor` of shape `(1,)`): Inverse temperature that multiplies similarities.
         image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length features of the clean images, float32.
         text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features, float32.
@@ -55,6 +58,7 @@ class FaRLForPreTrainingOutput(ModelOutput):
     loss: torch.FloatTensor | None = None
     itc_loss: torch.FloatTensor | None = None
     mim_loss: torch.FloatTensor | None = None
+    word_loss: torch.FloatTensor | None = None
     logit_scale: torch.FloatTensor | None = None
     image_embeds: torch.FloatTensor | None = None
     text_embeds: torch.FloatTensor | None = None
@@ -119,16 +123,22 @@ class MaskedImageBranch:
 class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
     """Both towers, and the branch of masked image modelling unless `config.mim_weight` is 0.
 
+    With `config.word_weight`, not in the paper, one classifier names the words of a caption from the image's feature
+    and from the text's (classes as in SuperClass, Huang et al., NeurIPS 2024). Contrast alone teaches nothing of a
+    word while neither tower tells it apart: where the picture's feature lacks it, the text's learns to drop it.
+
     What it saves is at once a checkpoint of [`FaRLModel`] and the start of every head.
     """
 
-    _keys_to_ignore_on_load_unexpected = HEAD_PARTS
+    _keys_to_ignore_on_load_unexpected = (*HEAD_PARTS, *WORD_PARTS)
 
     def build_parts(self, config):
         """Create towers, projections and branch."""
         super().build_parts(config)
         if config.mim_weight:
             self.build_masked_branch(config)
+        if config.word_weight:
+            self.word_head = nn.Linear(config.projection_dim, config.text_config.vocab_size)
 
     def init_farl_weights(self, factor):
         """Both parts have their own rules."""
@@ -175,11 +185,13 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         has_targets = masks and mim_labels is not None
         mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT) if has_targets else None
         itc_loss = contrastive_loss(image_embeds, text_embeds, scale) if return_loss else None
+        words = self.named_words_loss(image_embeds, text_embeds, input_ids) if self.config.word_weight else None
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
         return FaRLForPreTrainingOutput(
-            loss=self.joint_loss(itc_loss, mim_loss) if return_loss else None,
+            loss=self.joint_loss(itc_loss, mim_loss, words) if return_loss else None,
             itc_loss=itc_loss,
             mim_loss=mim_loss,
+            word_loss=words,
             logit_scale=scale,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
@@ -188,10 +200,20 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
             mim_logits=mim_logits,
         )
 
-    def joint_loss(self, itc_loss, mim_loss=None):
-        """Return the weighted sum of both losses; `mim_loss` is `None` where the branch is off."""
-        weighted = self.config.itc_weight * itc_loss
-        return weighted if mim_loss is None else weighted + self.config.mim_weight * mim_loss
+    def joint_loss(self, itc_loss, mim_loss=None, named_words_loss=None):
+        """Return the weighted sum of the losses; those of parts that are off are `None`."""
+        loss = self.config.itc_weight * itc_loss
+        for weight, other in ((self.config.mim_weight, mim_loss), (self.config.word_weight, named_words_loss)):
+            loss = loss if other is None else loss + weight * other
+        return loss
+
+    def named_words_loss(self, image_embeds, text_embeds, input_ids):
+        """Return the mean loss of naming the captions' words from images (B, P) and from texts (B, P)."""
+        text = self.config.text_config
+        unused_ids = (text.bos_token_id, text.eos_token_id, text.pad_token_id)
+        # Entries of a feature of length 1 would be small beside the initial weights; times this they are about 1.
+        logits_2BV = self.word_head(torch.cat([image_embeds, text_embeds]) * self.config.projection_dim**0.5)
+        return word_loss(logits_2BV, torch.cat([input_ids, input_ids]), unused_ids)
 
     def _encode_images(self, pixel_values, mask_BT, **kwargs):
         """Return the features (B, P) of clean images and the scores (M, V) of masked ones, from one pass."""

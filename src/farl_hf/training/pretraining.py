@@ -376,7 +376,7 @@ def make_model(
     attention = attention_of(model_args, training_args)
     branch = {
         name: getattr(model_args, name)
-        for name in ("mim_weight", "mim_num_hidden_layers")
+        for name in ("mim_weight", "mim_num_hidden_layers", "word_weight")
         if getattr(model_args, name) is not None
     }
     if model_args.objective == "itc":

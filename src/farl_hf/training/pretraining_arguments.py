@@ -63,6 +63,13 @@ class PretrainingModelArguments:
     mim_weight: float | None = field(
         default=None, metadata={"help": "Weight of the masked-image loss. Default: the configuration's, 1."}
     )
+    word_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of naming a caption's words from either feature, which lets small towers learn words that "
+            "contrast alone leaves out. Default: the configuration's, 0, as in the paper."
+        },
+    )
     visual_tokenizer: str = field(
         default="facebook/flava-image-codebook",
         metadata={

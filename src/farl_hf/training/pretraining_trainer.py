@@ -134,7 +134,9 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         scale = outputs.logit_scale.detach() + (outputs.logit_scale - outputs.logit_scale.detach()) / steps
         outputs.itc_loss = contrastive_loss(images, texts, scale)
         # The Trainer will divide by the number of passes, which is right for the masked-image loss only.
-        outputs.loss = self.accelerator.unwrap_model(model).joint_loss(outputs.itc_loss * steps, outputs.mim_loss)
+        outputs.loss = self.accelerator.unwrap_model(model).joint_loss(
+            outputs.itc_loss * steps, outputs.mim_loss, outputs.word_loss
+        )
         return outputs
 
     @torch.no_grad()
@@ -144,6 +146,7 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             "inverse_temperature": outputs.logit_scale,
             "itc_loss": outputs.itc_loss,
             "mim_loss": outputs.mim_loss,
+            "word_loss": outputs.word_loss,
         }
         similarities = outputs.image_embeds.float() @ outputs.text_embeds.float().T
         own = torch.arange(len(similarities), device=similarities.device)
