@@ -1,6 +1,6 @@
 """Whether edited faces show what their text says, by the word of models that took no part.
 
-    python -m benchmarks.editing_success [--generator NAME] [--model NAME] [--starts 32] [--steps 60] [--sheet FILE]
+    python -m benchmarks.editing_success [--generator NAME] [--model NAME] [--starts 32] [--steps 120] [--sheet FILE]
 
 For each word, starts are the first random faces of which the attribute head says that they lack it. Printed: how many
 of all random faces have it by the head, the share of the edited ones that have it before and after, the share in which
@@ -192,7 +192,7 @@ def main():
     parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")
     parser.add_argument("--rendered", type=int, default=400, help="Photos on which the head is tested.")
     parser.add_argument("--starts", type=int, default=32, help="Faces per word.")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--learning_rate", type=float, default=0.1)
     parser.add_argument("--l2_weight", type=float, default=0.001)
     parser.add_argument("--crop_noise", type=float, default=0.07)

@@ -65,7 +65,7 @@ class EditArguments:
     latents: str | None = field(
         default=None, metadata={"help": "A safetensors file with `start` latents, instead of random ones."}
     )
-    steps: int = field(default=60, metadata={"help": "Steps of the optimisation; 300 in StyleCLIP."})
+    steps: int = field(default=120, metadata={"help": "Steps of the optimisation; 300 in StyleCLIP."})
     learning_rate: float = field(default=0.1, metadata={"help": "Highest learning rate of the latents."})
     l2_weight: float = field(
         default=0.001, metadata={"help": "Weight of the squared distance to the start; 0.008 in StyleCLIP."}
