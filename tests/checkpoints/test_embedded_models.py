@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from sklearn.metrics import roc_auc_score
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, checkpoint
@@ -23,6 +24,13 @@ def astronaut():
 @pytest.fixture(scope="module")
 def given_face(astronaut):
     return {"image": astronaut, "keypoints": [FIVE_POINTS_XY.tolist()]}
+
+
+@pytest.fixture(scope="module")
+def single_faces():
+    """Rendered photos of one face each, which no training has seen."""
+    photos = (render_face_photo(20_000_000 + index) for index in range(2000, 2080))
+    return [photo for photo in photos if len(photo.boxes_xyxy) == 1]
 
 
 def size_of(name):
@@ -53,6 +61,31 @@ def test_both_towers_know_the_colour_of_hair(colour, other):
     with torch.no_grad():
         logits = model(**{name: inputs[name] for name in names}).logits_per_image
     assert (logits.argmax(1) == 0).sum() >= len(faces) - 2
+
+
+@pytest.mark.parametrize(
+    ("attribute", "phrase"),
+    [
+        ("mouth_slightly_open", "with an open mouth"),
+        ("eyeglasses", "wearing glasses"),
+        ("wearing_hat", "wearing a hat"),
+    ],
+)
+def test_both_towers_know_what_a_face_shows_or_wears(attribute, phrase, single_faces):
+    """Faces that have it are nearer to the sentence that says so, by the area under the ROC curve; 0.5 is chance."""
+    name = str(checkpoint("farl-tiny"))
+    model, processor = AutoModel.from_pretrained(name).eval(), AutoProcessor.from_pretrained(name)
+    truth = np.array([photo.attributes[0, CELEBA_ATTRIBUTES.index(attribute)] for photo in single_faces])
+    inputs = processor(
+        images=[photo.image for photo in single_faces], landmarks=[photo.points5_xy for photo in single_faces],
+        text=[f"a person {phrase}", "a person"], return_tensors="pt",
+    )  # fmt: skip
+    with torch.no_grad():
+        logits = model(
+            **{key: inputs[key] for key in ("pixel_values", "input_ids", "attention_mask")}
+        ).logits_per_image
+    known = truth >= 0
+    assert roc_auc_score(truth[known], (logits[:, 0] - logits[:, 1])[known]) > 0.8
 
 
 def test_the_generator_draws_faces_that_follow_a_sentence():
