@@ -116,6 +116,24 @@ def test_laion_face_is_read_from_its_shards(faces, tmp_path):
     assert last["left_out/missing_caption"] >= 3
 
 
+def test_streams_know_no_similar_captions(faces, tmp_path):
+    write_shard(tmp_path / "data", 0, 6)
+    write_detections(tmp_path / "data", range(1), 6)
+    changes = {"dataset_name": "laion_face", "data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    with pytest.raises(InvalidFaceInputError, match="stream of shards"):
+        pretrain(faces, tmp_path / "run", similar_captions=0.5, **changes)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_naming_words_is_a_part_of_the_loss(faces, tmp_path, cached):
+    changes = {"gradient_accumulation_steps": 2, "cached_contrast": True} if cached else {}
+    pretrain(faces, tmp_path, word_weight=0.5, mim_weight=0.0, max_steps=1, **changes)
+    entry, passes = log_of(tmp_path)[0], 2 if cached else 1
+    # Untrained, a word of the caption and each that is asked for in vain cost about log 2.
+    assert entry["word_loss"] > math.log(2)
+    assert entry["loss"] == pytest.approx(passes * entry["itc_loss"] + 0.5 * entry["word_loss"], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
