@@ -182,6 +182,14 @@ def test_captions_without_words_cost_nothing(build):
     assert model(**inputs).word_loss == 0
 
 
+def test_features_alone_cost_no_words(build):
+    model, inputs = build(word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
+    with torch.no_grad():
+        assert model(**inputs, return_loss=False).word_loss is None
+        assert model(**inputs).word_loss is not None
+    assert model(**inputs, return_loss=False).word_loss is not None
+
+
 def test_words_teach_both_towers(build):
     model = build(word_weight=1.0)
     model(**make_inputs()).word_loss.backward()

@@ -13,6 +13,7 @@ from pretraining_runs import log_of, pretrain, weights_of, write_pairs
 from transformers import AutoModel, AutoProcessor
 
 from farl_hf import FaRLForFaceParsing, FaRLModel
+from farl_hf.data.similar_captions import SimilarCaptionSampler
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, NotACheckpointError, UnknownNameError
 from farl_hf.training.pretraining_trainer import decays_in_pretraining
 
@@ -114,6 +115,19 @@ def test_laion_face_is_read_from_its_shards(faces, tmp_path):
     last = [entry for entry in log_of(tmp_path / "run") if "loss" in entry][-1]
     assert last["step"] == round(2 * 18 / 4)
     assert last["left_out/missing_caption"] >= 3
+
+
+def test_similar_captions_are_put_together_anew_in_every_epoch(faces, tmp_path, monkeypatch):
+    epochs, iterate = [], SimilarCaptionSampler.__iter__
+
+    def remember(sampler):
+        epochs.append((sampler.pairs.epoch, sampler.batch_size, sampler.share))
+        return iterate(sampler)
+
+    monkeypatch.setattr(SimilarCaptionSampler, "__iter__", remember)
+    changes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "cached_contrast": True}
+    pretrain(faces, tmp_path, similar_captions=0.5, max_steps=4, **changes)  # two steps per epoch
+    assert epochs == [(0, 8, 0.5), (1, 8, 0.5)]
 
 
 def test_streams_know_no_similar_captions(faces, tmp_path):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
 from torch.utils.data import Sampler
 
 from farl_hf.errors import InvalidFaceInputError
@@ -65,6 +64,8 @@ class SimilarCaptionSampler(Sampler[int]):
         if not 0 <= share <= 1:
             raise InvalidFaceInputError(f"similar_captions is {share}, but it is a share of batches; pass 0 to 1.")
         self.pairs, self.batch_size, self.share, self.seed = pairs, batch_size, share, seed
+        from sklearn.feature_extraction.text import CountVectorizer  # slow to import, and few runs need it
+
         counts = CountVectorizer(binary=True, token_pattern=_TOKEN, dtype=np.int32)
         self.words = counts.fit_transform(pairs.captions())
 

@@ -8,7 +8,9 @@ Shapes: B batch, C width, S side of the token grid.
 
 from torch import nn
 
-__all__ = ["FaRLFeaturePyramid"]
+__all__ = ["PYRAMID_PATCH_SIZES", "FaRLFeaturePyramid"]
+
+PYRAMID_PATCH_SIZES = (8, 14, 16)
 
 
 def _upsample_2x(channels):
@@ -25,7 +27,7 @@ def _adapters(channels, patch_size):
         return [_upsample_4x(channels), _upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2)]
     if patch_size == 8:
         return [_upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)]
-    raise ValueError(f"The feature pyramid is defined for patch sizes 8, 14 and 16, not {patch_size}.")
+    raise ValueError(f"The feature pyramid is defined for patch sizes {PYRAMID_PATCH_SIZES}, not {patch_size}.")
 
 
 class FaRLFeaturePyramid(nn.Module):

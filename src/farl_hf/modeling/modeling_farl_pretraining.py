@@ -185,7 +185,9 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         has_targets = masks and mim_labels is not None
         mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT) if has_targets else None
         itc_loss = contrastive_loss(image_embeds, text_embeds, scale) if return_loss else None
-        words = self.named_words_loss(image_embeds, text_embeds, input_ids) if self.config.word_weight else None
+        # Features alone, as in evaluation, need no words; the passes of cached contrast that learn do.
+        names_words = self.config.word_weight > 0 and (return_loss or torch.is_grad_enabled())
+        words = self.named_words_loss(image_embeds, text_embeds, input_ids) if names_words else None
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
         return FaRLForPreTrainingOutput(
             loss=self.joint_loss(itc_loss, mim_loss, words) if return_loss else None,

@@ -13,12 +13,11 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.feature_pyramid_farl import PYRAMID_PATCH_SIZES
 from farl_hf.modeling.modeling_farl import FaRLVisionModel
 from farl_hf.modeling.position_tables_farl import resize_position_table
 
 __all__ = ["resized_kernel", "take_resized_patches", "tower_with_patches"]
-
-DENSE_PATCH_SIZES = (8, 14, 16)  # of which the feature pyramid makes strides of a power of two
 
 
 def tower_with_patches(start: FaRLConfig, patch_size: int, image_size: int, dense: bool) -> dict[str, Any]:
@@ -41,8 +40,8 @@ def tower_with_patches(start: FaRLConfig, patch_size: int, image_size: int, dens
             "patch_size resizes whole matrices, which ZeRO-3 divides; resize in a run of one step without DeepSpeed, "
             "and start from its folder."
         )
-    if dense and patch_size not in DENSE_PATCH_SIZES:
-        raise InvalidFaceInputError(f"patch_size is {patch_size}, but heads of maps know {DENSE_PATCH_SIZES}.")
+    if dense and patch_size not in PYRAMID_PATCH_SIZES:
+        raise InvalidFaceInputError(f"patch_size is {patch_size}, but heads of maps know {PYRAMID_PATCH_SIZES}.")
     if patch_size < 1 or image_size % patch_size:
         raise InvalidFaceInputError(
             f"patch_size is {patch_size}, which does not divide the image_size {image_size}; choose ones that fit."

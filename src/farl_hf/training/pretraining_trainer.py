@@ -86,7 +86,7 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         """The Trainer's, or one that puts similar captions into a batch."""
-        pairs, args = train_dataset or self.train_dataset, self.args
+        pairs, args = self.train_dataset if train_dataset is None else train_dataset, self.args
         if not args.similar_captions:
             return super()._get_train_sampler(train_dataset)
         contrasted = args.train_batch_size * args.world_size
