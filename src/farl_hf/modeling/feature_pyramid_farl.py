@@ -27,7 +27,9 @@ def _adapters(channels, patch_size):
         return [_upsample_4x(channels), _upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2)]
     if patch_size == 8:
         return [_upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)]
-    raise ValueError(f"The feature pyramid is defined for patch sizes {PYRAMID_PATCH_SIZES}, not {patch_size}.")
+    *smaller, largest = map(str, PYRAMID_PATCH_SIZES)
+    known = f"{', '.join(smaller)} and {largest}"
+    raise ValueError(f"The feature pyramid is defined for patch sizes {known}, not {patch_size}.")
 
 
 class FaRLFeaturePyramid(nn.Module):
