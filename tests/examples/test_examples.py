@@ -82,6 +82,16 @@ def test_script_trains_resumes_and_leaves_a_loadable_folder(script, data_folder,
             assert model(inputs["pixel_values"]).logits.shape[1] == num_labels == len(model.config.id2label)
 
 
+def test_scores_of_a_checkpoint_get_another_stride(data_folder, tmp_path):
+    checkpoint = save_toy_checkpoints(tmp_path)["face-parsing"]
+    values = settings(data_folder, tmp_path / "run", 1) | {"model_name_or_path": checkpoint, "score_stride": 8}
+    del values["config_name"]
+    run_face_training("parsing", *parse_script_arguments(as_flags(values)))
+    start, model = map(AutoModelForSemanticSegmentation.from_pretrained, (checkpoint, tmp_path / "run"))
+    crops = torch.zeros(1, 3, 32, 32)
+    assert [parser(crops).logits.shape[-1] for parser in (start, model)] == [8, 4]
+
+
 def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
     parser, landmarks = tmp_path / "parser", tmp_path / "landmarks"
     weights = ["--label_weights", *["2"] * 11]  # of the parser's classes: they mean nothing to 68 points
@@ -105,6 +115,7 @@ def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
         ("--feature_levels", [0, 1, 2, 9], r"must lie in 0\.\.3"),
         ("--feature_levels", [1, 1], "names 2 blocks, but a head reads four"),
         ("--label_weights", [1, 2], "must be 11 numbers"),
+        ("--score_stride", [3], "score_stride=3 does not suit patches of 16"),
     ],
 )
 def test_settings_that_a_checkpoint_cannot_fulfil_are_explained(flag, numbers, message, data_folder, tmp_path):

@@ -45,6 +45,13 @@ def test_the_same_maps(toy_model, model_class, patch_size, size_hw):
     assert relative_difference(rearranged, plain) < 1e-5
 
 
+def test_the_same_maps_where_scores_are_twice_as_fine(toy_model):
+    model = shake_norms(toy_model(FaRLForFaceParsing, vision={"patch_size": 8, "image_size": 32}, score_stride=2))
+    rearranged, plain = both_ways(model, torch.randn(2, 3, 64, 96))
+    assert rearranged.shape == plain.shape == (2, 5, 32, 48)
+    assert relative_difference(rearranged, plain) < 1e-5
+
+
 def test_faces_go_through_in_parts(toy_model, monkeypatch):
     model = shake_norms(toy_model(FaRLForFaceParsing))
     pixel_values = torch.randn(5, 3, 64, 64)

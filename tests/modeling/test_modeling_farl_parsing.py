@@ -40,6 +40,16 @@ def test_every_patch_size_of_the_pyramid_works(toy_model, patch_size):
     assert model(torch.randn(1, 3, side, side)).logits.shape == (1, 5, expected, expected)
 
 
+def test_scores_may_be_twice_as_fine(toy_model, tmp_path):
+    vision = {"patch_size": 8, "image_size": 32}
+    model = toy_model(FaRLForFaceParsing, vision=vision, score_stride=2)
+    images = torch.randn(1, 3, 32, 48)
+    logits = model(images).logits
+    assert logits.shape == (1, 5, 16, 24)
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(FaRLForFaceParsing.from_pretrained(tmp_path).eval()(images).logits, logits)
+
+
 def test_a_few_steps_fit_one_image(toy_model):
     model = toy_model(FaRLForFaceParsing).train()
     images = torch.randn(2, 3, 32, 32)

@@ -208,6 +208,69 @@ def test_the_words_classifier_may_be_left_out_on_loading(build, tmp_path, model_
     assert not info["unexpected_keys"]
 
 
+# ---- with words of patches
+
+
+def with_sentences(inputs, words=(5, 8)):
+    sentences = torch.tensor([[97, 40, word, 98] for word in words])
+    return inputs | {"word_ids": torch.tensor(words), "word_input_ids": sentences}
+
+
+def test_patches_name_words(build):
+    """Against the sum over pairs and words, written out with what each patch adds to the class token."""
+    model = build(patch_word_weight=3.0, mim_weight=0.0)
+    inputs = with_sentences(make_inputs(masks=False))
+    outputs = model(**inputs)
+    tower, block = model.vision_model, model.vision_model.encoder.layers[-1]
+    tokens = tower.block_outputs(inputs["pixel_values"], [len(tower.encoder.layers) - 2])[0]
+    attention = block.self_attn
+    # Biases of values and output are the same for all patches; differences to a token of zeros have none.
+    values = [attention.v_proj(block.layer_norm1(tokens)[:, 1:]), attention.v_proj(torch.zeros(32))]
+    added = attention.out_proj(values[0] - values[1]) - attention.out_proj(torch.zeros(32))
+    added = (added - added.mean(-1, keepdim=True)) * tower.post_layernorm.weight
+    features = added @ model.visual_projection.weight.T
+    own = outputs.image_embeds[:, None]
+    features = features - (features * own).sum(-1, keepdim=True) * own
+    features = features / features.norm(dim=-1).square().mean().sqrt()
+    sentences = model.get_text_features(inputs["word_input_ids"]).pooler_output
+    scores = 20 * features @ (sentences / sentences.norm(dim=-1, keepdim=True)).T
+    loss = torch.zeros(())
+    mentioned = {(0, 0), (1, 1)}  # word 5 in the first caption, 8 in the second, none in the third
+    for pair in range(PAIRS):
+        for word in range(2):
+            patches = scores[pair, :, word]
+            score = patches.sort(descending=True).values[:4].mean()
+            if (pair, word) in mentioned:
+                loss = loss - 5 * torch.sigmoid(score).log() + 1.5 * (1 + patches.exp()).log().mean()
+            else:
+                loss = loss - (1 - torch.sigmoid(score)).log()
+    torch.testing.assert_close(outputs.patch_word_loss, loss / 2, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(outputs.loss, outputs.itc_loss + 3.0 * outputs.patch_word_loss)
+
+
+def test_words_of_patches_change_no_feature(build):
+    inputs = with_sentences(make_inputs())
+    plain, named = build()(**inputs), build(patch_word_weight=1.0)(**inputs)
+    torch.testing.assert_close(named.image_embeds, plain.image_embeds)
+    torch.testing.assert_close(named.mim_loss, plain.mim_loss)
+    assert plain.patch_word_loss is None
+
+
+def test_words_of_patches_teach_both_towers(build):
+    model = build(patch_word_weight=1.0, mim_weight=0.0)
+    model(**with_sentences(make_inputs(masks=False))).patch_word_loss.backward()
+    parts = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert parts == {"vision_model", "text_model", "visual_projection", "text_projection"}
+
+
+def test_words_of_patches_need_sentences(build):
+    model, inputs = build(patch_word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
+    with pytest.raises(ValueError, match="word_ids or word_input_ids are missing"):
+        model(**inputs)
+    with torch.no_grad():
+        assert model(**inputs, return_loss=False).patch_word_loss is None
+
+
 # ---- with parts left out
 
 
@@ -261,10 +324,17 @@ def test_wrong_masks_are_refused(build, change, message):
         build()(**make_inputs() | change)
 
 
-@pytest.mark.parametrize("setting", ["itc_weight", "mim_weight", "word_weight", "mim_num_hidden_layers"])
+@pytest.mark.parametrize(
+    "setting", ["itc_weight", "mim_weight", "word_weight", "patch_word_weight", "mim_num_hidden_layers"]
+)
 def test_negative_settings_are_refused(toy_config, setting):
     with pytest.raises(ValueError, match=rf"{setting}=-1.*must not be negative"):
         toy_config(**{setting: -1})
+
+
+def test_words_of_patches_need_two_blocks(toy_config):
+    with pytest.raises(ValueError, match="vision tower has one block only"):
+        toy_config(patch_word_weight=1.0, vision={"num_hidden_layers": 1})
 
 
 # ---- saving and loading

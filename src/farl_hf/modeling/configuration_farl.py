@@ -178,6 +178,8 @@ class FaRLConfig(PreTrainedConfig):
             branch is not built.
         word_weight (`float`, *optional*, defaults to 0.0): Weight of naming a caption's words from either feature,
             beside contrast; with 0 its classifier is not built. Not in the paper.
+        patch_word_weight (`float`, *optional*, defaults to 0.0): Weight of naming a caption's words from single
+            patches, so that heat maps of words lie where the words do. It has no weights of its own. Not in the paper.
         mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared tower, 1 in
             the released checkpoints; with 0 its classifier reads the tower's last block.
         mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
@@ -189,6 +191,8 @@ class FaRLConfig(PreTrainedConfig):
         head_channels (`int`, *optional*, defaults to 768): Width of the UperNet head.
         head_pool_scales (`list[int]`, *optional*, defaults to `[1, 2, 3, 6]`): Grid sizes of its pyramid pooling.
         head_dropout (`float`, *optional*, defaults to 0.1): Channel dropout before its classifier.
+        score_stride (`int`, *optional*, defaults to 4): Pixels between two cells of the dense heads' scores, 4 in the
+            paper; 2 suits patches of 8 pixels whose thin regions should not be thinner than a cell.
         label_weights (`list[float]`, *optional*): Weight of each class in the parsing loss; equal by default, as in
             the paper.
         heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
@@ -219,6 +223,7 @@ class FaRLConfig(PreTrainedConfig):
         itc_weight=1.0,
         mim_weight=1.0,
         word_weight=0.0,
+        patch_word_weight=0.0,
         mim_num_hidden_layers=1,
         mim_vocab_size=8192,
         initializer_factor=1.0,
@@ -226,6 +231,7 @@ class FaRLConfig(PreTrainedConfig):
         head_channels=768,
         head_pool_scales=(1, 2, 3, 6),
         head_dropout=0.1,
+        score_stride=4,
         label_weights=None,
         heatmap_size=128,
         heatmap_radius=5.0,
@@ -244,6 +250,7 @@ class FaRLConfig(PreTrainedConfig):
         self.itc_weight = itc_weight
         self.mim_weight = mim_weight
         self.word_weight = word_weight
+        self.patch_word_weight = patch_word_weight
         self.mim_num_hidden_layers = mim_num_hidden_layers
         self.mim_vocab_size = mim_vocab_size
         self.initializer_factor = initializer_factor
@@ -251,6 +258,7 @@ class FaRLConfig(PreTrainedConfig):
         self.head_channels = head_channels
         self.head_pool_scales = list(head_pool_scales)
         self.head_dropout = head_dropout
+        self.score_stride = score_stride
         self.label_weights = label_weights
         self.heatmap_size = heatmap_size
         self.heatmap_radius = heatmap_radius
@@ -262,12 +270,17 @@ class FaRLConfig(PreTrainedConfig):
         self._check_pretraining()
 
     def _check_pretraining(self):
-        lowest = min(self.itc_weight, self.mim_weight, self.word_weight, self.mim_num_hidden_layers)
-        if lowest < 0 or self.mim_vocab_size < 1:
+        names = ("itc_weight", "mim_weight", "word_weight", "patch_word_weight", "mim_num_hidden_layers")
+        settings = {name: getattr(self, name) for name in names}
+        if min(settings.values()) < 0 or self.mim_vocab_size < 1:
+            given = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ValueError(
-                f"itc_weight={self.itc_weight}, mim_weight={self.mim_weight}, word_weight={self.word_weight} and "
-                f"mim_num_hidden_layers={self.mim_num_hidden_layers} must not be negative, and "
-                f"mim_vocab_size={self.mim_vocab_size} must be at least 1."
+                f"{given} must not be negative, and mim_vocab_size={self.mim_vocab_size} must be at least 1."
+            )
+        if self.patch_word_weight and self.vision_config.num_hidden_layers < 2:
+            raise ValueError(
+                f"patch_word_weight={self.patch_word_weight} reads the tokens before the last block, but the vision "
+                "tower has one block only; add blocks, or set it to 0."
             )
 
     def _check_label_weights(self):

@@ -1,4 +1,4 @@
-"""Turns four maps of one resolution into a pyramid of strides 4, 8, 16, 32.
+"""Turns four maps of one resolution into a pyramid, of strides 4, 8, 16, 32 in the paper.
 
 Source: FacePerceiver/FaRL `farl/network/transformers.py` (MIT). Changed: batch norm instead of its synchronised kind,
 which `torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores for multi-GPU training.
@@ -8,7 +8,7 @@ Shapes: B batch, C width, S side of the token grid.
 
 from torch import nn
 
-__all__ = ["PYRAMID_PATCH_SIZES", "FaRLFeaturePyramid"]
+__all__ = ["PYRAMID_PATCH_SIZES", "FaRLFeaturePyramid", "cells_per_patch"]
 
 PYRAMID_PATCH_SIZES = (8, 14, 16)
 
@@ -21,24 +21,46 @@ def _upsample_4x(channels):
     return nn.Sequential(_upsample_2x(channels), nn.BatchNorm2d(channels), nn.GELU(), _upsample_2x(channels))
 
 
-def _adapters(channels, patch_size):
-    """One module per level; the strides of the results are 4, 8, 16, 32 for both kinds of patch."""
-    if patch_size in (14, 16):
+def cells_per_patch(patch_size, score_stride=4):
+    """Return how many cells of the finest level lie along a patch, 4 or 2, or say why the pyramid has no such level.
+
+    Args:
+        patch_size (`int`): Side of a patch in pixels.
+        score_stride (`int`, *optional*, defaults to 4): Stride of the finest level in pixels.
+    """
+    if patch_size not in PYRAMID_PATCH_SIZES:
+        *smaller, largest = map(str, PYRAMID_PATCH_SIZES)
+        known = f"{', '.join(smaller)} and {largest}"
+        raise ValueError(f"The feature pyramid is defined for patch sizes {known}, not {patch_size}.")
+    nominal_size = 16 if patch_size == 14 else patch_size  # ViT-L/14 has the pyramid of 16, of strides 3.5, 7, 14, 28
+    if nominal_size not in (2 * score_stride, 4 * score_stride):
+        raise ValueError(
+            f"score_stride={score_stride} does not suit patches of {patch_size}; the scores are four or two times as "
+            f"fine as the patches: pass {nominal_size // 4} or {nominal_size // 2}."
+        )
+    return nominal_size // score_stride
+
+
+def _adapters(channels, patch_size, score_stride):
+    """One module per level; each halves the resolution of the one before."""
+    if cells_per_patch(patch_size, score_stride) == 4:
         return [_upsample_4x(channels), _upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2)]
-    if patch_size == 8:
-        return [_upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)]
-    *smaller, largest = map(str, PYRAMID_PATCH_SIZES)
-    known = f"{', '.join(smaller)} and {largest}"
-    raise ValueError(f"The feature pyramid is defined for patch sizes {known}, not {patch_size}.")
+    return [_upsample_2x(channels), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)]
 
 
 class FaRLFeaturePyramid(nn.Module):
-    """Adapters from four (B, C, S, S) maps to the pyramid; channels are preserved."""
+    """Adapters from four (B, C, S, S) maps to the pyramid; channels are preserved.
 
-    def __init__(self, channels, patch_size):
+    Args:
+        channels (`int`): C.
+        patch_size (`int`): Side of the backbone's patches in pixels: 8, 14 or 16.
+        score_stride (`int`, *optional*, defaults to 4): Stride of the finest level in pixels, 4 in the paper.
+    """
+
+    def __init__(self, channels, patch_size, score_stride=4):
         super().__init__()
-        self.levels = nn.ModuleList(_adapters(channels, patch_size))
+        self.levels = nn.ModuleList(_adapters(channels, patch_size, score_stride))
 
     def forward(self, maps):
-        """Return one map per level; for patch 16 their sides are 4S, 2S, S and S // 2."""
+        """Return one map per level; for patch 16 and stride 4 their sides are 4S, 2S, S and S // 2."""
         return [adapter(level_BCSS) for adapter, level_BCSS in zip(self.levels, maps, strict=True)]

@@ -9,7 +9,13 @@ from torch.nn import functional
 
 from .heatmap_farl import draw_heatmaps
 
-__all__ = ["attribute_loss", "landmark_losses", "masked_token_loss", "parsing_loss", "word_loss"]
+# Of naming words from patches. A word need fill no more patches than these; captions mention few of the things that
+# pictures show, so that one mention outweighs several omissions; all other patches had better be silent.
+_PATCHES_OF_A_WORD = 4
+_WEIGHT_OF_A_MENTION = 5.0
+_WEIGHT_OF_SILENCE = 1.5
+
+__all__ = ["attribute_loss", "landmark_losses", "masked_token_loss", "parsing_loss", "patch_word_loss", "word_loss"]
 
 
 def parsing_loss(logits, labels, label_weights=None):
@@ -103,3 +109,22 @@ def word_loss(logits, input_ids, unused_ids):
     asked = targets.any(dim=0)
     total = functional.binary_cross_entropy_with_logits(logits[:, asked].float(), targets[:, asked], reduction="sum")
     return total / targets.sum().clamp(min=1)
+
+
+def patch_word_loss(scores, mentioned):
+    """How badly single patches name the words of the captions, per mention; learned as of a bag of patches.
+
+    Binary cross-entropy of the mean over the highest scores of each word, plus the mean softplus over all patches of
+    the words that are mentioned: some patches name the word, and most do not. Without the second part all patches
+    learn to say what the picture shows, wherever they lie.
+
+    Args:
+        scores (`torch.Tensor` of shape `(B, N, A)`): Score of each of A words at each patch.
+        mentioned (`torch.Tensor` of shape `(B, A)`): 1 where the caption has the word, else 0.
+    """
+    scores, mentioned = scores.float(), mentioned.float()
+    highest = scores.topk(min(_PATCHES_OF_A_WORD, scores.shape[1]), dim=1).values.mean(dim=1)
+    weights = scores.new_full((scores.shape[2],), _WEIGHT_OF_A_MENTION)
+    entropies = functional.binary_cross_entropy_with_logits(highest, mentioned, pos_weight=weights, reduction="sum")
+    noise = (functional.softplus(scores).mean(dim=1) * mentioned).sum()
+    return (entropies + _WEIGHT_OF_SILENCE * noise) / mentioned.sum().clamp(min=1)

@@ -18,6 +18,8 @@ __all__ = ["FaRLDenseModel", "FaRLForFaceParsing"]
 class FaRLDenseModel(FaRLPreTrainedModel):
     """What parsing and landmarks share: tower, pyramid and head, from pixels to maps of a quarter of the input's side.
 
+    A quarter is the paper's; with `config.score_stride` 2 it is a half.
+
     Loads a two-tower checkpoint as well: the text tower and everything else that is not needed is left out.
     """
 
@@ -31,7 +33,7 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         super().__init__(config)
         self.vision_model = make_vision_backbone(config)
         width = self.vision_model.width
-        self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size)
+        self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size, config.score_stride)
         self.head = FaRLUperHead(
             width, config.head_channels, config.num_labels, config.head_pool_scales, config.head_dropout
         )

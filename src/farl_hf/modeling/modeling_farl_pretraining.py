@@ -4,7 +4,8 @@ Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT), `VisualTransforme
 go through the shared tower in one batch; the masked ones then through a few blocks of their own and a classifier of
 visual tokens. The objective around it was not published; the paper's section 3 describes it.
 
-Shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens.
+Shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens, N patches of an
+image, A words.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .contrastive_loss_farl import contrastive_loss, inverse_temperature, scaled_similarities
-from .losses_farl import masked_token_loss, word_loss
+from .losses_farl import masked_token_loss, patch_word_loss, word_loss
 from .modeling_farl import (
     HEAD_PARTS,
     JOINT_PARTS,
@@ -40,12 +41,14 @@ class FaRLForPreTrainingOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): `itc_weight * itc_loss + mim_weight * mim_loss +
-            word_weight * word_loss`, with `return_loss=True`.
+            word_weight * word_loss + patch_word_weight * patch_word_loss`, with `return_loss=True`.
         itc_loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss of this process's pairs
             among those of all processes, with `return_loss=True`.
         mim_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of masked image modelling, with `mim_labels`.
         word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming the captions' words, the mean of that
             from images and that from texts, unless `config.word_weight` is 0.
+        patch_word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming them from single patches,
+            unless `config.patch_word_weight` is 0.
         logit_scale (`torch.FloatTensor` of shape `(1,)`): Inverse temperature that multiplies similarities.
         image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length features of the clean images, float32.
         text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features, float32.
@@ -59,6 +62,7 @@ class FaRLForPreTrainingOutput(ModelOutput):
     itc_loss: torch.FloatTensor | None = None
     mim_loss: torch.FloatTensor | None = None
     word_loss: torch.FloatTensor | None = None
+    patch_word_loss: torch.FloatTensor | None = None
     logit_scale: torch.FloatTensor | None = None
     image_embeds: torch.FloatTensor | None = None
     text_embeds: torch.FloatTensor | None = None
@@ -127,6 +131,10 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
     and from the text's (classes as in SuperClass, Huang et al., NeurIPS 2024). Contrast alone teaches nothing of a
     word while neither tower tells it apart: where the picture's feature lacks it, the text's learns to drop it.
 
+    With `config.patch_word_weight`, not in the paper, single patches name the words: short sentences around them are
+    compared with what each patch adds to the class token in the last block, which is what Grad-CAM reads there. The
+    caption says which words, not where (multiple-instance learning).
+
     What it saves is at once a checkpoint of [`FaRLModel`] and the start of every head.
     """
 
@@ -154,6 +162,9 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         attention_mask=None,
         bool_masked_pos=None,
         mim_labels=None,
+        word_ids=None,
+        word_input_ids=None,
+        word_attention_mask=None,
         return_loss: bool = True,
         **kwargs,
     ):
@@ -167,6 +178,10 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
                 Needed for a loss, unless `config.mim_weight` is 0; without it, no masked copies are computed.
             mim_labels (`torch.LongTensor` of shape `(B, patches)`, *optional*): Visual token of every patch. Those of
                 patches that are not masked, and -100, are ignored.
+            word_ids (`torch.LongTensor` of shape `(A,)`, *optional*): Entries of the vocabulary that patches name.
+                Needed for a loss, unless `config.patch_word_weight` is 0.
+            word_input_ids (`torch.LongTensor` of shape `(A, T)`, *optional*): A sentence around each of them.
+            word_attention_mask (`torch.LongTensor` of shape `(A, T)`, *optional*): 1 for its tokens, 0 for padding.
             return_loss (`bool`, *optional*, defaults to `True`): Compute the contrastive and the whole loss. Without
                 it nothing is exchanged between processes; `mim_loss` is computed wherever `mim_labels` are given.
 
@@ -177,7 +192,13 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         mask_BT = self.checked_mask(bool_masked_pos, pixel_values) if masks else None
         if masks and return_loss and mim_labels is None:
             raise ValueError("mim_labels are missing: pass the visual token of every patch, or set mim_weight=0.")
-        image_embeds, mim_logits = self._encode_images(pixel_values, mask_BT, **kwargs)
+        names_patches = self.config.patch_word_weight > 0 and (return_loss or torch.is_grad_enabled())
+        if names_patches and (word_ids is None or word_input_ids is None):
+            raise ValueError(
+                "word_ids or word_input_ids are missing: pass words and a sentence around each of them (see "
+                "farl_hf.training.word_sentences), or set patch_word_weight=0."
+            )
+        image_embeds, mim_logits, patches_BNP = self._encode_images(pixel_values, mask_BT, names_patches, **kwargs)
         text_embeds = _unit(
             self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs).pooler_output
         )
@@ -188,12 +209,20 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         # Features alone, as in evaluation, need no words; the passes of cached contrast that learn do.
         names_words = self.config.word_weight > 0 and (return_loss or torch.is_grad_enabled())
         words = self.named_words_loss(image_embeds, text_embeds, input_ids) if names_words else None
+        patch_words = None
+        if names_patches:
+            sentences = self.get_text_features(word_input_ids, word_attention_mask, return_dict=True, **kwargs)
+            mentioned_BA = (input_ids[:, :, None] == word_ids).any(dim=1)
+            patch_words = patch_word_loss(
+                _patch_scores(patches_BNP, image_embeds, _unit(sentences.pooler_output)), mentioned_BA
+            )
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
         return FaRLForPreTrainingOutput(
-            loss=self.joint_loss(itc_loss, mim_loss, words) if return_loss else None,
+            loss=self.joint_loss(itc_loss, mim_loss, words, patch_words) if return_loss else None,
             itc_loss=itc_loss,
             mim_loss=mim_loss,
             word_loss=words,
+            patch_word_loss=patch_words,
             logit_scale=scale,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
@@ -202,10 +231,11 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
             mim_logits=mim_logits,
         )
 
-    def joint_loss(self, itc_loss, mim_loss=None, named_words_loss=None):
+    def joint_loss(self, itc_loss, mim_loss=None, named_words_loss=None, patch_words_loss=None):
         """Return the weighted sum of the losses; those of parts that are off are `None`."""
-        loss = self.config.itc_weight * itc_loss
-        for weight, other in ((self.config.mim_weight, mim_loss), (self.config.word_weight, named_words_loss)):
+        config, loss = self.config, self.config.itc_weight * itc_loss
+        weights = (config.mim_weight, config.word_weight, config.patch_word_weight)
+        for weight, other in zip(weights, (mim_loss, named_words_loss, patch_words_loss), strict=True):
             loss = loss if other is None else loss + weight * other
         return loss
 
@@ -217,15 +247,35 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         logits_2BV = self.word_head(torch.cat([image_embeds, text_embeds]) * self.config.projection_dim**0.5)
         return word_loss(logits_2BV, torch.cat([input_ids, input_ids]), unused_ids)
 
-    def _encode_images(self, pixel_values, mask_BT, **kwargs):
-        """Return the features (B, P) of clean images and the scores (M, V) of masked ones, from one pass."""
+    def patch_features(self, hidden_BTC):
+        """Return what each patch adds to the image's feature in the last block, (B, N, P) float32, up to a factor.
+
+        Grad-CAM at the block's first norm weighs a patch by its share in the class token's values, and so by this.
+        What goes through the block's MLP, and biases, which are the same for all patches, are left out.
+
+        Args:
+            hidden_BTC (`torch.FloatTensor` of shape `(B, 1 + N, C)`): Tokens that enter the last block.
+        """
+        block = self.vision_model.encoder.layers[-1]
+        value, out = block.self_attn.v_proj.weight, block.self_attn.out_proj.weight
+        added_BNC = nn.functional.linear(nn.functional.linear(block.layer_norm1(hidden_BTC[:, 1:]), value), out)
+        added_BNC = added_BNC - added_BNC.mean(dim=-1, keepdim=True)
+        return self.visual_projection(added_BNC * self.vision_model.post_layernorm.weight).float()
+
+    def _encode_images(self, pixel_values, mask_BT, with_patches=False, **kwargs):
+        """Return features (B, P) and patches (B, N, P) of clean images, and scores (M, V) of masked ones; one pass."""
         mask_token = None if mask_BT is None else self.mask_token
         tokens = self.vision_model.embed(pixel_values, mask_BT, mask_token)
-        hidden = self.vision_model.encoder(tokens, **kwargs)
-        batch = pixel_values.shape[0]
+        batch, encoder, patches_BNP = pixel_values.shape[0], self.vision_model.encoder, None
+        if with_patches:
+            last = len(encoder.layers) - 1
+            before, hidden = encoder.block_outputs(tokens, [last - 1, last], **kwargs)
+            patches_BNP = self.patch_features(before[:batch])
+        else:
+            hidden = encoder(tokens, **kwargs)
         pooled_BC = self.vision_model.post_layernorm(hidden[:batch, 0])
         mim_logits = None if mask_BT is None else self.masked_logits(hidden[batch:], mask_BT, **kwargs)
-        return _unit(self.visual_projection(pooled_BC)), mim_logits
+        return _unit(self.visual_projection(pooled_BC)), mim_logits, patches_BNP
 
 
 class FaRLForMaskedImageModeling(MaskedImageBranch, FaRLPreTrainedModel):
@@ -267,6 +317,21 @@ class FaRLForMaskedImageModeling(MaskedImageBranch, FaRLPreTrainedModel):
         logits = self.masked_logits(self.vision_model.encoder(tokens_BTC, **kwargs), mask_BT, **kwargs)
         loss = None if labels is None else self.masked_loss(logits, labels, mask_BT)
         return MaskedLMOutput(loss=loss, logits=logits)
+
+
+# Similarities of unit length become scores of -20 to 20.
+_PATCH_SCALE = 20.0
+
+
+def _patch_scores(patches_BNP, image_embeds_BP, sentences_AP):
+    """Return the scores (B, N, A) of sentences at patches.
+
+    The derivative of a cosine does not see the direction of the image's own feature: patches go without it, too.
+    """
+    image_B1P = image_embeds_BP[:, None]
+    patches_BNP = patches_BNP - (patches_BNP * image_B1P).sum(dim=-1, keepdim=True) * image_B1P
+    length = patches_BNP.detach().square().sum(dim=-1).mean().sqrt()
+    return _PATCH_SCALE * (patches_BNP / length) @ sentences_AP.T
 
 
 def _unit(features_BP):

@@ -19,6 +19,7 @@ from farl_hf.data.transforms import FaceSamples
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.feature_pyramid_farl import cells_per_patch
 from farl_hf.modeling.modeling_farl_parsing import FaRLDenseModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
@@ -215,9 +216,8 @@ def make_model(
         settings = relabelled(start, label_names) | model_args.head_overrides()
         resized = model_args.patch_size not in (None, start.vision_config.patch_size)
         if resized:
-            dense = issubclass(task.model_class, FaRLDenseModel)
-            settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0], dense)
-        check_head_settings(start, settings)
+            settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0], draws_maps(task))
+        check_head_settings(task, start, settings)
         model = task.model_class.from_pretrained(
             model_args.model_name_or_path,
             ignore_mismatched_sizes=True,
@@ -233,18 +233,26 @@ def make_model(
     config = make_scratch_config(
         model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
     )
+    check_head_settings(task, config, {})
     return model_from_scratch(task.model_class, config, attention, training_args)
 
 
-def check_head_settings(start: FaRLConfig, settings: dict[str, Any]) -> None:
-    """Refuses settings that the checkpoint's backbone cannot fulfil; loading would take them unread."""
+def draws_maps(task: FaceTask) -> bool:
+    """Whether the task's head has the feature pyramid."""
+    return issubclass(task.model_class, FaRLDenseModel)
+
+
+def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, Any]) -> None:
+    """Refuses settings that the backbone cannot fulfil; loading would take them unread."""
     levels = settings.get("feature_levels")
     if levels is not None and len(levels) != 4:
         raise InvalidFaceInputError(
             f"feature_levels names {len(levels)} blocks, but a head reads four; repeat one if need be."
         )
     try:
-        FaRLConfig.from_dict(start.to_dict() | settings)
+        config = FaRLConfig.from_dict(start.to_dict() | settings)
+        if draws_maps(task) and config.backbone_config is None:
+            cells_per_patch(config.vision_config.patch_size, config.score_stride)
     except ValueError as error:
         raise InvalidFaceInputError(str(error)) from error
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from farl_hf.data.laion_face import FaceFilter, Shard, find_shards, num_listed_samples
@@ -47,6 +48,7 @@ from farl_hf.training.visual_tokens import (
     VisualTokenizer,
     load_visual_tokenizer,
 )
+from farl_hf.training.word_sentences import WordSentences
 
 __all__ = ["run_pretraining"]
 
@@ -96,6 +98,7 @@ def run_pretraining(
         model=model,
         args=training_args,
         visual_tokenizer=visual_tokenizer,
+        word_sentences=WordSentences(processor.tokenizer) if model.config.patch_word_weight else None,
         evaluation=RetrievalEvaluation(processor.tokenizer, data_args.gallery_size),
         train_dataset=train_pairs,
         eval_dataset=eval_pairs,
@@ -376,7 +379,7 @@ def make_model(
     attention = attention_of(model_args, training_args)
     branch = {
         name: getattr(model_args, name)
-        for name in ("mim_weight", "mim_num_hidden_layers", "word_weight")
+        for name in ("mim_weight", "mim_num_hidden_layers", "word_weight", "patch_word_weight")
         if getattr(model_args, name) is not None
     }
     if model_args.objective == "itc":
@@ -384,11 +387,17 @@ def make_model(
     if model_args.visual_vocab_size:
         branch["mim_vocab_size"] = model_args.visual_vocab_size
     if model_args.model_name_or_path:
-        return FaRLForPreTraining.from_pretrained(
+        model = FaRLForPreTraining.from_pretrained(
             model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
         )
-    config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
-    return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
+    else:
+        config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
+        model = model_from_scratch(FaRLForPreTraining, config, attention, training_args)
+    if model.config.patch_word_weight and is_deepspeed_zero3_enabled():
+        raise InvalidFaceInputError(
+            "patch_word_weight reads single matrices of the last block, which ZeRO-3 divides; take ZeRO-1 or ZeRO-2."
+        )
+    return model
 
 
 def scratch_config(

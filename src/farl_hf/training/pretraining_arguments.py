@@ -70,6 +70,13 @@ class PretrainingModelArguments:
             "contrast alone leaves out. Default: the configuration's, 0, as in the paper."
         },
     )
+    patch_word_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of naming a caption's words from single patches, so that heat maps of words lie where the "
+            "words do. Default: the configuration's, 0, as in the paper."
+        },
+    )
     visual_tokenizer: str = field(
         default="facebook/flava-image-codebook",
         metadata={

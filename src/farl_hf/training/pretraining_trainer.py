@@ -18,6 +18,7 @@ from farl_hf.training.cached_contrast import CachedFeatures, RandomState
 from farl_hf.training.pretraining_arguments import PretrainingArguments
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
 from farl_hf.training.stream_training import StreamTrainerMixin
+from farl_hf.training.word_sentences import WordSentences
 
 __all__ = ["PretrainingTrainer", "decays_in_pretraining"]
 
@@ -41,6 +42,8 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         visual_tokenizer (`Callable`, *optional*): From `codebook_pixel_values` (B, 3, h, w) in [0, 1] to visual tokens
             (B, rows, columns); needed for the masked-image loss. It is no part of the model: not trained, averaged or
             saved with it.
+        word_sentences ([`WordSentences`], *optional*): Makes the sentences that patches are compared with; needed
+            where the model's `patch_word_weight` is not 0.
         evaluation ([`RetrievalEvaluation`], *optional*): Scores of the evaluation pairs.
         **kwargs: As [`~transformers.Trainer`].
     """
@@ -50,10 +53,11 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         model: nn.Module,
         args: PretrainingArguments,
         visual_tokenizer: Any = None,
+        word_sentences: WordSentences | None = None,
         evaluation: RetrievalEvaluation | None = None,
         **kwargs: Any,
     ):
-        self.visual_tokenizer, self.evaluation = visual_tokenizer, evaluation
+        self.visual_tokenizer, self.word_sentences, self.evaluation = visual_tokenizer, word_sentences, evaluation
         self.prompt_embeds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.cached_features: CachedFeatures | None = None
         self.log_sums: dict[str, torch.Tensor] = {}
@@ -99,11 +103,13 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         return {key: batch[key] for key in ("pixel_values", "input_ids", "attention_mask") if key in batch}
 
     def inputs_of_model(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with visual tokens in place of the tokenizer's pixels, and without what only evaluation uses."""
+        """The batch with visual tokens for the tokenizer's pixels, with sentences around words, without attributes."""
         inputs = {key: values for key, values in batch.items() if key not in ("codebook_pixel_values", "attributes")}
         if self.visual_tokenizer is not None and "codebook_pixel_values" in batch:
             with torch.no_grad():
                 inputs["mim_labels"] = self.visual_tokenizer(batch["codebook_pixel_values"]).flatten(1)
+        if self.word_sentences is not None:
+            inputs |= self.word_sentences(batch["input_ids"])
         return inputs
 
     def compute_loss(
@@ -135,7 +141,7 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         outputs.itc_loss = contrastive_loss(images, texts, scale)
         # The Trainer will divide by the number of passes, which is right for the masked-image loss only.
         outputs.loss = self.accelerator.unwrap_model(model).joint_loss(
-            outputs.itc_loss * steps, outputs.mim_loss, outputs.word_loss
+            outputs.itc_loss * steps, outputs.mim_loss, outputs.word_loss, outputs.patch_word_loss
         )
         return outputs
 
@@ -147,6 +153,7 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             "itc_loss": outputs.itc_loss,
             "mim_loss": outputs.mim_loss,
             "word_loss": outputs.word_loss,
+            "patch_word_loss": outputs.patch_word_loss,
         }
         similarities = outputs.image_embeds.float() @ outputs.text_embeds.float().T
         own = torch.arange(len(similarities), device=similarities.device)
