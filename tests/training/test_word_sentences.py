@@ -60,3 +60,11 @@ def test_captions_that_are_all_alike_ask_for_nothing(tokenizer):
     sentences = made(tokenizer, ["a man wearing a hat"] * 3)
     assert sentences["word_ids"].shape == (0,)
     assert len(sentences["word_input_ids"]) == 0
+
+
+def test_the_tokenizer_is_saved_as_it_was(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "before")
+    made(tokenizer, CAPTIONS)
+    tokenizer.save_pretrained(tmp_path / "after")
+    before, after = ((tmp_path / name / "tokenizer.json").read_text() for name in ("before", "after"))
+    assert before == after

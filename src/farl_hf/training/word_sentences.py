@@ -4,6 +4,7 @@ A word alone is no caption, and a heat map will be asked for by a sentence: "a p
 drawn anew for every batch, as prompts are averaged over at the end.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class WordSentences:
     """
 
     def __init__(self, tokenizer: Any):
-        self.tokenizer = tokenizer
+        self.tokenizer = copy.deepcopy(tokenizer)  # padding is remembered, and would be saved with the model
         entries = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         special = set(tokenizer.all_special_ids)
         self.words = {
