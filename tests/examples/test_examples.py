@@ -84,12 +84,13 @@ def test_script_trains_resumes_and_leaves_a_loadable_folder(script, data_folder,
 
 def test_scores_of_a_checkpoint_get_another_stride(data_folder, tmp_path):
     checkpoint = save_toy_checkpoints(tmp_path)["face-parsing"]
-    values = settings(data_folder, tmp_path / "run", 1) | {"model_name_or_path": checkpoint, "score_stride": 8}
+    values = settings(data_folder, tmp_path / "run", 1)
+    values |= {"model_name_or_path": checkpoint, "score_stride": 8, "image_size": 64}
     del values["config_name"]
     run_face_training("parsing", *parse_script_arguments(as_flags(values)))
     start, model = map(AutoModelForSemanticSegmentation.from_pretrained, (checkpoint, tmp_path / "run"))
-    crops = torch.zeros(1, 3, 32, 32)
-    assert [parser(crops).logits.shape[-1] for parser in (start, model)] == [8, 4]
+    crops = torch.zeros(1, 3, 64, 64)
+    assert [parser(crops).logits.shape[-1] for parser in (start, model)] == [16, 8]
 
 
 def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
