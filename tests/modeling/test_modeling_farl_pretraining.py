@@ -263,6 +263,16 @@ def test_words_of_patches_teach_both_towers(build):
     assert parts == {"vision_model", "text_model", "visual_projection", "text_projection"}
 
 
+def test_a_batch_without_words_to_tell_apart_costs_nothing(build):
+    """As a batch of one pair: its words are in all captions."""
+    model, inputs = build(patch_word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
+    none = {"word_ids": torch.zeros(0, dtype=torch.long), "word_input_ids": torch.zeros(0, 4, dtype=torch.long)}
+    outputs = model(**inputs, **none)
+    outputs.loss.backward()
+    assert outputs.patch_word_loss == 0
+    torch.testing.assert_close(outputs.loss, outputs.itc_loss)
+
+
 def test_words_of_patches_need_sentences(build):
     model, inputs = build(patch_word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
     with pytest.raises(ValueError, match="word_ids or word_input_ids are missing"):

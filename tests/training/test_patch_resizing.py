@@ -78,7 +78,7 @@ def test_heads_without_maps_take_any_patch_that_divides_the_crop(parser):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patch_size": 12, "image_size": 36}, r"heads of maps know \(8, 14, 16\)"),
+        ({"patch_size": 12, "image_size": 36}, "patch sizes 8, 14 and 16, not 12"),
         ({"patch_size": 14}, "does not divide the image_size 32"),
         ({"patch_size": -8, "task": "attributes"}, "does not divide the image_size"),
     ],

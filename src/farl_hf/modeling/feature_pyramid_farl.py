@@ -8,9 +8,9 @@ Shapes: B batch, C width, S side of the token grid.
 
 from torch import nn
 
-__all__ = ["PYRAMID_PATCH_SIZES", "FaRLFeaturePyramid", "cells_per_patch"]
+__all__ = ["FaRLFeaturePyramid", "cells_per_patch"]
 
-PYRAMID_PATCH_SIZES = (8, 14, 16)
+_PATCH_SIZES = (8, 14, 16)
 
 
 def _upsample_2x(channels):
@@ -21,15 +21,15 @@ def _upsample_4x(channels):
     return nn.Sequential(_upsample_2x(channels), nn.BatchNorm2d(channels), nn.GELU(), _upsample_2x(channels))
 
 
-def cells_per_patch(patch_size, score_stride=4):
+def cells_per_patch(patch_size, score_stride):
     """Return how many cells of the finest level lie along a patch, 4 or 2, or say why the pyramid has no such level.
 
     Args:
         patch_size (`int`): Side of a patch in pixels.
-        score_stride (`int`, *optional*, defaults to 4): Stride of the finest level in pixels.
+        score_stride (`int`): Stride of the finest level in pixels.
     """
-    if patch_size not in PYRAMID_PATCH_SIZES:
-        *smaller, largest = map(str, PYRAMID_PATCH_SIZES)
+    if patch_size not in _PATCH_SIZES:
+        *smaller, largest = map(str, _PATCH_SIZES)
         known = f"{', '.join(smaller)} and {largest}"
         raise ValueError(f"The feature pyramid is defined for patch sizes {known}, not {patch_size}.")
     nominal_size = 16 if patch_size == 14 else patch_size  # ViT-L/14 has the pyramid of 16, of strides 3.5, 7, 14, 28

@@ -233,7 +233,7 @@ class InferenceHead:
         return self.key == _weights_key(pyramid, head)
 
     def __call__(self, maps):
-        """Return logits (B, N, H / 4, W / 4) for the four maps (B, C, ., .) of the backbone."""
+        """Return logits (B, N, ., .) of the finest level's size for the four maps (B, C, ., .) of the backbone."""
         at_once = max(1, _NUMBERS_AT_ONCE // maps[0][0].numel())  # more only take more memory
         parts = zip(*(level.split(at_once) for level in maps), strict=True)
         return torch.cat([self._logits(part) for part in parts])

@@ -19,7 +19,8 @@ class FaRLLandmarksOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): Weighted sum of the point and heat-map losses.
-        logits (`torch.FloatTensor` of shape `(B, N, H / 4, W / 4)`): Heat-map scores before the sigmoid.
+        logits (`torch.FloatTensor` of shape `(B, N, H / s, W / s)`): Heat-map scores before the sigmoid, s being
+            `config.score_stride`.
         landmarks (`torch.FloatTensor` of shape `(B, N, 2)`): (x, y) in [0, 1] of the crop, continuous pixels / size.
     """
 

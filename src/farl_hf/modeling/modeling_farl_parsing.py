@@ -51,7 +51,7 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         return super().train(mode)
 
     def dense_logits(self, pixel_values):
-        """Map (B, 3, H, W) to (B, num_labels, H / 4, W / 4)."""
+        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s), s being `config.score_stride`."""
         maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
         inference_head = self._inference_head(maps)
         return self.head(self.pyramid(maps)) if inference_head is None else inference_head(maps)
@@ -85,8 +85,8 @@ class FaRLForFaceParsing(FaRLDenseModel):
             labels (`torch.LongTensor` of shape `(B, H, W)`, *optional*): Class ids; 255 and -100 are ignored.
 
         Returns:
-            `SemanticSegmenterOutput`: `logits` (B, num_labels, H / 4, W / 4) in the crop frame, and `loss` if labels
-            are given: mean cross-entropy at the labels' resolution.
+            `SemanticSegmenterOutput`: `logits` (B, num_labels, H / s, W / s) in the crop frame, s being
+            `config.score_stride`, and `loss` if labels are given: mean cross-entropy at the labels' resolution.
         """
         logits = self.dense_logits(pixel_values)
         loss = None if labels is None else parsing_loss(logits, labels, self.config.label_weights)

@@ -192,7 +192,9 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         mask_BT = self.checked_mask(bool_masked_pos, pixel_values) if masks else None
         if masks and return_loss and mim_labels is None:
             raise ValueError("mim_labels are missing: pass the visual token of every patch, or set mim_weight=0.")
-        names_patches = self.config.patch_word_weight > 0 and (return_loss or torch.is_grad_enabled())
+        # Features alone, as in evaluation, need no words; the passes of cached contrast that learn do.
+        learns = return_loss or torch.is_grad_enabled()
+        names_patches = self.config.patch_word_weight > 0 and learns
         if names_patches and (word_ids is None or word_input_ids is None):
             raise ValueError(
                 "word_ids or word_input_ids are missing: pass words and a sentence around each of them (see "
@@ -206,16 +208,15 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         has_targets = masks and mim_labels is not None
         mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT) if has_targets else None
         itc_loss = contrastive_loss(image_embeds, text_embeds, scale) if return_loss else None
-        # Features alone, as in evaluation, need no words; the passes of cached contrast that learn do.
-        names_words = self.config.word_weight > 0 and (return_loss or torch.is_grad_enabled())
+        names_words = self.config.word_weight > 0 and learns
         words = self.named_words_loss(image_embeds, text_embeds, input_ids) if names_words else None
         patch_words = None
-        if names_patches:
+        if names_patches and not len(word_ids):  # as in a batch of one pair, whose words all its captions have
+            patch_words = 0.0 * patches_BNP.sum()
+        elif names_patches:
             sentences = self.get_text_features(word_input_ids, word_attention_mask, return_dict=True, **kwargs)
-            mentioned_BA = (input_ids[:, :, None] == word_ids).any(dim=1)
-            patch_words = patch_word_loss(
-                _patch_scores(patches_BNP, image_embeds, _unit(sentences.pooler_output)), mentioned_BA
-            )
+            scores_BNA = _patch_scores(patches_BNP, image_embeds, _unit(sentences.pooler_output))
+            patch_words = patch_word_loss(scores_BNA, (input_ids[:, :, None] == word_ids).any(dim=1))
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
         return FaRLForPreTrainingOutput(
             loss=self.joint_loss(itc_loss, mim_loss, words, patch_words) if return_loss else None,

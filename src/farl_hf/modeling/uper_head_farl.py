@@ -52,7 +52,7 @@ class FaRLPyramidPooling(nn.Module):
 
 
 class FaRLUperHead(nn.Module):
-    """From the pyramid of strides 4, 8, 16, 32 to logits of stride 4.
+    """From the pyramid, of strides 4, 8, 16, 32 in the paper, to logits of its finest stride.
 
     Args:
         in_channels (`int`): Channels of every pyramid level.
@@ -85,7 +85,7 @@ class FaRLUperHead(nn.Module):
         return maps
 
     def forward(self, pyramid):
-        """Return logits (B, N, H / 4, W / 4) for four levels (B, C, ., .), fine to coarse."""
+        """Return logits (B, N, ., .) of the size of the finest of four levels (B, C, ., .), fine to coarse."""
         *fine, coarsest = self._top_down(pyramid)
         levels = [smoother(level) for smoother, level in zip(self.smoothers, fine, strict=True)] + [coarsest]
         fused = self.fusion(torch.cat([levels[0], *(_resize_to(level, levels[0]) for level in levels[1:])], dim=1))

@@ -216,7 +216,7 @@ def make_model(
         settings = relabelled(start, label_names) | model_args.head_overrides()
         resized = model_args.patch_size not in (None, start.vision_config.patch_size)
         if resized:
-            settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0], draws_maps(task))
+            settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0])
         check_head_settings(task, start, settings)
         model = task.model_class.from_pretrained(
             model_args.model_name_or_path,
@@ -237,11 +237,6 @@ def make_model(
     return model_from_scratch(task.model_class, config, attention, training_args)
 
 
-def draws_maps(task: FaceTask) -> bool:
-    """Whether the task's head has the feature pyramid."""
-    return issubclass(task.model_class, FaRLDenseModel)
-
-
 def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, Any]) -> None:
     """Refuses settings that the backbone cannot fulfil; loading would take them unread."""
     levels = settings.get("feature_levels")
@@ -251,7 +246,7 @@ def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, A
         )
     try:
         config = FaRLConfig.from_dict(start.to_dict() | settings)
-        if draws_maps(task) and config.backbone_config is None:
+        if issubclass(task.model_class, FaRLDenseModel) and config.backbone_config is None:
             cells_per_patch(config.vision_config.patch_size, config.score_stride)
     except ValueError as error:
         raise InvalidFaceInputError(str(error)) from error

@@ -13,25 +13,23 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.modeling.configuration_farl import FaRLConfig
-from farl_hf.modeling.feature_pyramid_farl import PYRAMID_PATCH_SIZES
 from farl_hf.modeling.modeling_farl import FaRLVisionModel
 from farl_hf.modeling.position_tables_farl import resize_position_table
 
 __all__ = ["resized_kernel", "take_resized_patches", "tower_with_patches"]
 
 
-def tower_with_patches(start: FaRLConfig, patch_size: int, image_size: int, dense: bool) -> dict[str, Any]:
+def tower_with_patches(start: FaRLConfig, patch_size: int, image_size: int) -> dict[str, Any]:
     """Settings that give a checkpoint's tower patches of another size.
 
     Args:
         start ([`FaRLConfig`]): Of the checkpoint.
         patch_size (`int`): Side of a patch in pixels.
         image_size (`int`): Side of the crop in pixels.
-        dense (`bool`): Whether the head is one of maps, which knows patches of 8, 14 and 16 pixels only.
 
     Raises:
-        InvalidFaceInputError: The tower is another library's, the patch does not divide the crop, the head does not
-            know it, or ZeRO-3 divides the weights.
+        InvalidFaceInputError: The tower is another library's, the patch does not divide the crop, or ZeRO-3 divides
+            the weights.
     """
     if start.backbone_config is not None:
         raise InvalidFaceInputError("patch_size resizes the patches of FaRL's own tower; leave it out.")
@@ -40,8 +38,6 @@ def tower_with_patches(start: FaRLConfig, patch_size: int, image_size: int, dens
             "patch_size resizes whole matrices, which ZeRO-3 divides; resize in a run of one step without DeepSpeed, "
             "and start from its folder."
         )
-    if dense and patch_size not in PYRAMID_PATCH_SIZES:
-        raise InvalidFaceInputError(f"patch_size is {patch_size}, but heads of maps know {PYRAMID_PATCH_SIZES}.")
     if patch_size < 1 or image_size % patch_size:
         raise InvalidFaceInputError(
             f"patch_size is {patch_size}, which does not divide the image_size {image_size}; choose ones that fit."

@@ -13,8 +13,8 @@ __all__ = ["MODEL_RECIPES", "make_scratch_config"]
 TINY_TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
-    # 1.2 million parameters: the built-in parser and landmark model. Patches of 8 pixels, because brows and lips are a
-    # few pixels thick.
+    # 1.2 million parameters: the built-in landmark model, and what the parser began as. Patches of 8 pixels, because
+    # brows and lips are a few pixels thick.
     "tiny": {
         "vision_config": {
             "hidden_size": 128,

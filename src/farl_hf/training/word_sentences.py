@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
+from farl_hf.training.caption_vocabulary import END_OF_WORD
 
 __all__ = ["WordSentences"]
 
@@ -20,11 +21,13 @@ TEMPLATES = (
 # What is said of hair is seldom said of a person, so that most of its sentences name the hair.
 HAIR_TEMPLATE, HAIR_SHARE = "a person with {} hair", 0.6
 HAIR_WORDS = frozenset(
-    "black brown gray grey blond blonde red auburn dyed short long straight wavy curly".split()  # noqa: SIM905
+    (
+        *("black", "brown", "gray", "grey", "blond", "blonde", "red", "auburn", "dyed"),
+        *("short", "long", "straight", "wavy", "curly"),
+    )
 )
 # A word that most captions have says nothing of any.
 LARGEST_SHARE = 0.6
-_END_OF_WORD = "</w>"  # CLIP's vocabularies mark the last part of a word
 
 
 class WordSentences:
@@ -41,9 +44,11 @@ class WordSentences:
         entries = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         special = set(tokenizer.all_special_ids)
         self.words = {
-            index: entry.removesuffix(_END_OF_WORD)
+            index: word
             for index, entry in enumerate(entries)
-            if index not in special and entry.endswith(_END_OF_WORD) and entry.removesuffix(_END_OF_WORD).isalpha()
+            if index not in special
+            and entry.endswith(END_OF_WORD)
+            and (word := entry.removesuffix(END_OF_WORD)).isalpha()
         }
         self.is_word = torch.zeros(len(tokenizer), dtype=torch.bool)
         self.is_word[list(self.words)] = True
@@ -67,7 +72,7 @@ class WordSentences:
     def asked(self, input_ids: torch.Tensor) -> torch.Tensor:
         """The words (A,) that some captions have, and not most."""
         has = torch.zeros(len(input_ids), len(self.is_word), dtype=torch.bool).scatter_(1, input_ids, True)
-        share = has.float().mean(dim=0)
+        share = has.sum(dim=0) / len(input_ids)
         return ((share > 0) & (share < LARGEST_SHARE) & self.is_word).nonzero()[:, 0]
 
     def sentence(self, word: str) -> str:
