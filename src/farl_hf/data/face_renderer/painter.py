@@ -5,10 +5,20 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-__all__ = ["TEXTURE_HEIGHT_CM", "TEXTURE_LEFT_A", "TEXTURE_TOP_B", "TEXTURE_WIDTH_CM", "Painter", "both_sides"]
+__all__ = [
+    "LABEL_FINENESS",
+    "TEXTURE_HEIGHT_CM",
+    "TEXTURE_LEFT_A",
+    "TEXTURE_TOP_B",
+    "TEXTURE_WIDTH_CM",
+    "Painter",
+    "both_sides",
+]
 
 TEXTURE_LEFT_A, TEXTURE_TOP_B = -10.5, -9.0
 TEXTURE_WIDTH_CM, TEXTURE_HEIGHT_CM = 21.0, 21.5
+# Labels cannot be interpolated: read from a texture as fine as the photo, their outlines would be ragged by a pixel.
+LABEL_FINENESS = 4
 _SHIFT = 4
 _ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
@@ -16,7 +26,7 @@ _Colour = Sequence[float] | np.ndarray
 
 
 class Painter:
-    """Albedo planes (3, h, w) float32 display RGB in 0..1, label (h, w) uint8 and gloss (h, w) float32 textures.
+    """Albedo planes (3, h, w) float32 display RGB in 0..1, gloss (h, w) float32, and finer labels (H, W) uint8.
 
     Args:
         scale (`float`): texture pixels per cm.
@@ -25,21 +35,21 @@ class Painter:
 
     def __init__(self, scale: float, base_rgb: _Colour) -> None:
         self.scale = scale
-        self._step = scale * (1 << _SHIFT)
-        self._offset = np.array([TEXTURE_LEFT_A, TEXTURE_TOP_B]) * self._step + (1 << _SHIFT) / 2
         self.size_hw = int(TEXTURE_HEIGHT_CM * scale), int(TEXTURE_WIDTH_CM * scale)
         self.albedo = np.empty((3, *self.size_hw), np.float32)
         self.albedo[:] = np.asarray(base_rgb, np.float32)[:, None, None]
-        self.label = np.ones(self.size_hw, np.uint8)
+        fine = scale * LABEL_FINENESS
+        self.label = np.ones((int(TEXTURE_HEIGHT_CM * fine), int(TEXTURE_WIDTH_CM * fine)), np.uint8)
         self.gloss = np.ones(self.size_hw, np.float32)
 
     def packed(self) -> np.ndarray:
         """Red, green, blue and gloss (h, w, 4), the layout that `cv2.remap` is fastest with."""
         return cv2.merge((*self.albedo, self.gloss))
 
-    def _fixed(self, points_ab: np.ndarray) -> np.ndarray:
+    def _fixed(self, points_ab: np.ndarray, fineness: int = 1) -> np.ndarray:
         """Surface cm to OpenCV's fixed-point pixels, where the first pixel's centre is 0."""
-        return np.rint(np.asarray(points_ab) * self._step - self._offset).astype(np.int32)
+        pixels = (np.asarray(points_ab) - (TEXTURE_LEFT_A, TEXTURE_TOP_B)) * (self.scale * fineness) - 0.5
+        return np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
 
     def _window(self, fixed: np.ndarray, margin: float) -> tuple[int, int, int, int] | None:
         x, y, width, height = cv2.boundingRect(fixed.reshape(-1, 1, 2))
@@ -111,7 +121,7 @@ class Painter:
 
     def set_label(self, points_ab: np.ndarray, label: int) -> None:
         """Write a label id into a polygon."""
-        cv2.fillPoly(self.label, [self._fixed(points_ab)], label, cv2.LINE_8, _SHIFT)
+        cv2.fillPoly(self.label, [self._fixed(points_ab, LABEL_FINENESS)], label, cv2.LINE_8, _SHIFT)
 
     def area(self, outlines_ab: np.ndarray) -> np.ndarray:
         """Coverage (h, w) uint8 of polygons (n, 2) or (k, n, 2) over the whole texture, to clip paint with."""

@@ -17,7 +17,7 @@ from .identity import Expression, Identity, sample_expression, sample_identity
 from .layer import NO_LABEL, Layer, lit_planes
 from .lighting import Lights, grid_normals, shade_grid, shadow_of
 from .mesh_splatting import splat_grid
-from .painter import TEXTURE_LEFT_A, TEXTURE_TOP_B
+from .painter import LABEL_FINENESS, TEXTURE_LEFT_A, TEXTURE_TOP_B
 
 __all__ = ["DrawnPerson", "Person", "Pose", "draw_person", "sample_person", "sample_pose"]
 
@@ -219,15 +219,19 @@ def _put_head(
     if patch is None:
         return pupils
     a, b = cv2.split(patch.sample(np.ascontiguousarray(_GRID_AB[coarse])))
-    map_x = (a - np.float32(TEXTURE_LEFT_A)) * np.float32(scale) - np.float32(0.5)
-    map_y = (b - np.float32(TEXTURE_TOP_B)) * np.float32(scale) - np.float32(0.5)
-    border = cv2.BORDER_REPLICATE
-    texture = cv2.remap(painter.packed(), map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
-    label = cv2.remap(painter.label, map_x, map_y, cv2.INTER_NEAREST, borderMode=border)
+    texture = _read(painter.packed(), a, b, scale, cv2.INTER_LINEAR)
+    label = _read(painter.label, a, b, scale * LABEL_FINENESS, cv2.INTER_NEAREST)
     np.copyto(label, np.uint8(0), where=b > 12.3)
     *albedo, gloss = cv2.split(texture)
     layer.put(patch, lit_planes(patch.sample(light), [np.square(plane) for plane in albedo], gloss), label)
     return pupils
+
+
+def _read(texture: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, interpolation: int) -> np.ndarray:
+    """A texture of so many pixels per cm at surface coordinates (h, w)."""
+    map_x = (a - np.float32(TEXTURE_LEFT_A)) * np.float32(scale) - np.float32(0.5)
+    map_y = (b - np.float32(TEXTURE_TOP_B)) * np.float32(scale) - np.float32(0.5)
+    return cv2.remap(texture, map_x, map_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _tone_mapped(linear: np.ndarray) -> np.ndarray:
@@ -263,7 +267,7 @@ def _finish(
     else:
         rgb = cv2.resize(display, size, interpolation=cv2.INTER_AREA)
         cover = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
-    label = cv2.resize(layer.label, size, interpolation=cv2.INTER_NEAREST)
+    label = cv2.resize(layer.label, size, interpolation=cv2.INTER_NEAREST_EXACT)  # the other is off to the left
 
     def project(points: np.ndarray) -> np.ndarray:
         return camera.project(camera.turn(points.astype(np.float32)))
