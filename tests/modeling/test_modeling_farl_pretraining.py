@@ -216,24 +216,31 @@ def with_sentences(inputs, words=(5, 8)):
     return inputs | {"word_ids": torch.tensor(words), "word_input_ids": sentences}
 
 
-def test_patches_name_words(build):
-    """Against the sum over pairs and words, written out with what each patch adds to the class token."""
-    model = build(patch_word_weight=3.0, mim_weight=0.0)
-    inputs = with_sentences(make_inputs(masks=False))
-    outputs = model(**inputs)
+def patch_scores_of(model, pixel_values, word_input_ids):
+    """Scores (B, N, A) and opposition (B, N), written out with what each patch adds to the class token."""
     tower, block = model.vision_model, model.vision_model.encoder.layers[-1]
-    tokens = tower.block_outputs(inputs["pixel_values"], [len(tower.encoder.layers) - 2])[0]
+    tokens = tower.block_outputs(pixel_values, [len(tower.encoder.layers) - 2])[0]
     attention = block.self_attn
     # Biases of values and output are the same for all patches; differences to a token of zeros have none.
     values = [attention.v_proj(block.layer_norm1(tokens)[:, 1:]), attention.v_proj(torch.zeros(32))]
     added = attention.out_proj(values[0] - values[1]) - attention.out_proj(torch.zeros(32))
     added = (added - added.mean(-1, keepdim=True)) * tower.post_layernorm.weight
     features = added @ model.visual_projection.weight.T
-    own = outputs.image_embeds[:, None]
-    features = features - (features * own).sum(-1, keepdim=True) * own
-    features = features / features.norm(dim=-1).square().mean().sqrt()
-    sentences = model.get_text_features(inputs["word_input_ids"]).pooler_output
-    scores = 20 * features @ (sentences / sentences.norm(dim=-1, keepdim=True)).T
+    own = functional.normalize(model.get_image_features(pixel_values).pooler_output, dim=-1)[:, None]
+    along = (features * own).sum(-1, keepdim=True)
+    scale = 20 / (features - along * own).norm(dim=-1).square().mean().sqrt()
+    without = features - torch.where(along > 0, along, 0.0) * own
+    sentences = functional.normalize(model.get_text_features(word_input_ids).pooler_output, dim=-1)
+    return scale * without @ sentences.T, scale * torch.where(along < 0, -along, 0.0)[..., 0]
+
+
+def test_patches_name_words(build):
+    """Against the sum over pairs and words, written out with what each patch adds to the class token."""
+    model = build(patch_word_weight=3.0, mim_weight=0.0)
+    inputs = with_sentences(make_inputs(masks=False))
+    outputs = model(**inputs)
+    scores, opposition = patch_scores_of(model, inputs["pixel_values"], inputs["word_input_ids"])
+    assert opposition.any()
     loss = torch.zeros(())
     mentioned = {(0, 0), (1, 1)}  # word 5 in the first caption, 8 in the second, none in the third
     for pair in range(PAIRS):
@@ -241,10 +248,11 @@ def test_patches_name_words(build):
             patches = scores[pair, :, word]
             score = patches.sort(descending=True).values[:4].mean()
             if (pair, word) in mentioned:
-                loss = loss - 5 * torch.sigmoid(score).log() + 1.5 * (1 + patches.exp()).log().mean()
+                loss = loss - 3 * torch.sigmoid(score).log() + 1.5 * (1 + patches.exp()).log().mean()
             else:
                 loss = loss - (1 - torch.sigmoid(score)).log()
-    torch.testing.assert_close(outputs.patch_word_loss, loss / 2, atol=1e-4, rtol=1e-4)
+    expected = loss / 2 + 0.2 * opposition.mean()
+    torch.testing.assert_close(outputs.patch_word_loss, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(outputs.loss, outputs.itc_loss + 3.0 * outputs.patch_word_loss)
 
 
@@ -263,14 +271,15 @@ def test_words_of_patches_teach_both_towers(build):
     assert parts == {"vision_model", "text_model", "visual_projection", "text_projection"}
 
 
-def test_a_batch_without_words_to_tell_apart_costs_nothing(build):
+def test_a_batch_without_words_to_tell_apart_costs_opposition_only(build):
     """As a batch of one pair: its words are in all captions."""
     model, inputs = build(patch_word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
     none = {"word_ids": torch.zeros(0, dtype=torch.long), "word_input_ids": torch.zeros(0, 4, dtype=torch.long)}
     outputs = model(**inputs, **none)
     outputs.loss.backward()
-    assert outputs.patch_word_loss == 0
-    torch.testing.assert_close(outputs.loss, outputs.itc_loss)
+    _, opposition = patch_scores_of(model, inputs["pixel_values"], torch.tensor([[97, 5, 98]]))
+    torch.testing.assert_close(outputs.patch_word_loss, 0.2 * opposition.mean())
+    torch.testing.assert_close(outputs.loss, outputs.itc_loss + outputs.patch_word_loss)
 
 
 def test_words_of_patches_need_sentences(build):
@@ -279,6 +288,55 @@ def test_words_of_patches_need_sentences(build):
         model(**inputs)
     with torch.no_grad():
         assert model(**inputs, return_loss=False).patch_word_loss is None
+
+
+def mixed_by_hand(pixel_values, patchwork_pos):
+    """Pictures of two, patch by patch."""
+    mixed = pixel_values[: len(patchwork_pos)].clone()
+    for picture, patches in enumerate(patchwork_pos.tolist()):
+        for place, is_next in enumerate(patches):
+            y, x = 16 * (place // 4), 16 * (place % 4)
+            if is_next:
+                other = pixel_values[(picture + 1) % PAIRS]
+                mixed[picture, :, y : y + 16, x : x + 16] = other[:, y : y + 16, x : x + 16]
+    return mixed
+
+
+@pytest.mark.parametrize("pictures", [1, PAIRS])
+def test_patches_of_two_pictures_name_their_own_words(build, pictures):
+    """Against the sum over pictures and words, written out; scores are those of whole pictures, tested above."""
+    model = build(patch_word_weight=1.0, patchwork_weight=2.0, mim_weight=0.0)
+    inputs = with_sentences(make_inputs(masks=False), words=(5, 8, 40))
+    inputs["input_ids"][:, 4] = 40  # a word that all have
+    patchwork_pos = torch.rand(pictures, PATCHES) < 0.5
+    outputs = model(**inputs, patchwork_pos=patchwork_pos)
+    captions = [{5, 40}, {8, 40}, {40}]
+    mixed = mixed_by_hand(inputs["pixel_values"], patchwork_pos)
+    scores, _ = patch_scores_of(model, mixed, inputs["word_input_ids"])
+    loss, mentions = torch.zeros(()), 0
+    for picture in range(pictures):
+        words_of_patches = [captions[(picture + int(is_next)) % PAIRS] for is_next in patchwork_pos[picture]]
+        for index, word in enumerate((5, 8, 40)):
+            own = torch.tensor([word in words for words in words_of_patches])
+            patches = scores[picture, :, index]
+            others, named = (patches[part].sort(descending=True).values[:4] for part in (~own, own))
+            if len(others) == 4:
+                loss = loss + (1 + others.mean().exp()).log()
+            if len(named) == 4:
+                loss = loss - (3 if own.all() else 1.5) * torch.sigmoid(named.mean()).log()
+            loss = loss + 1.5 * torch.where(own, (1 + patches.exp()).log(), torch.zeros(())).mean()
+            mentions += bool(own.any())
+    torch.testing.assert_close(outputs.patchwork_loss, loss / mentions, atol=1e-4, rtol=1e-4)
+    expected = outputs.itc_loss + outputs.patch_word_loss + 2.0 * outputs.patchwork_loss
+    torch.testing.assert_close(outputs.loss, expected)
+
+
+def test_patchwork_needs_places_and_words(build, toy_config):
+    model = build(patch_word_weight=1.0, patchwork_weight=1.0, mim_weight=0.0)
+    with pytest.raises(ValueError, match="patchwork_pos is missing"):
+        model(**with_sentences(make_inputs(masks=False)))
+    with pytest.raises(ValueError, match="patch_word_weight is 0"):
+        toy_config(patchwork_weight=1.0)
 
 
 # ---- with parts left out
@@ -335,7 +393,8 @@ def test_wrong_masks_are_refused(build, change, message):
 
 
 @pytest.mark.parametrize(
-    "setting", ["itc_weight", "mim_weight", "word_weight", "patch_word_weight", "mim_num_hidden_layers"]
+    "setting",
+    ["itc_weight", "mim_weight", "word_weight", "patch_word_weight", "patchwork_weight", "mim_num_hidden_layers"],
 )
 def test_negative_settings_are_refused(toy_config, setting):
     with pytest.raises(ValueError, match=rf"{setting}=-1.*must not be negative"):

@@ -157,6 +157,17 @@ def test_naming_words_from_patches_is_a_part_of_the_loss(faces, tmp_path, cached
     assert entry["loss"] == pytest.approx(passes * entry["itc_loss"] + 0.5 * entry["patch_word_loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_patchwork_is_a_part_of_the_loss(faces, tmp_path, cached):
+    changes = {"gradient_accumulation_steps": 2, "cached_contrast": True} if cached else {}
+    weights = {"patch_word_weight": 0.5, "patchwork_weight": 0.25, "mim_weight": 0.0}
+    pretrain(faces, tmp_path, do_eval=True, max_steps=1, **weights, **changes)
+    entry, passes = log_of(tmp_path)[0], 2 if cached else 1
+    words = 0.5 * entry["patch_word_loss"] + 0.25 * entry["patchwork_loss"]
+    assert entry["patchwork_loss"] > 0
+    assert entry["loss"] == pytest.approx(passes * entry["itc_loss"] + words, rel=1e-3)
+
+
 def test_words_of_patches_and_zero_3_are_told_apart(faces, tmp_path, monkeypatch):
     monkeypatch.setattr("farl_hf.training.pretraining.is_deepspeed_zero3_enabled", lambda: True)
     with pytest.raises(InvalidFaceInputError, match="ZeRO-1 or ZeRO-2"):

@@ -180,6 +180,9 @@ class FaRLConfig(PreTrainedConfig):
             beside contrast; with 0 its classifier is not built. Not in the paper.
         patch_word_weight (`float`, *optional*, defaults to 0.0): Weight of naming a caption's words from single
             patches, so that heat maps of words lie where the words do. It has no weights of its own. Not in the paper.
+        patchwork_weight (`float`, *optional*, defaults to 0.0): Weight of naming them from the patches of pictures put
+            together of two, which must not name the other picture's words; needs `patch_word_weight`. Not in the
+            paper.
         mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared tower, 1 in
             the released checkpoints; with 0 its classifier reads the tower's last block.
         mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
@@ -224,6 +227,7 @@ class FaRLConfig(PreTrainedConfig):
         mim_weight=1.0,
         word_weight=0.0,
         patch_word_weight=0.0,
+        patchwork_weight=0.0,
         mim_num_hidden_layers=1,
         mim_vocab_size=8192,
         initializer_factor=1.0,
@@ -251,6 +255,7 @@ class FaRLConfig(PreTrainedConfig):
         self.mim_weight = mim_weight
         self.word_weight = word_weight
         self.patch_word_weight = patch_word_weight
+        self.patchwork_weight = patchwork_weight
         self.mim_num_hidden_layers = mim_num_hidden_layers
         self.mim_vocab_size = mim_vocab_size
         self.initializer_factor = initializer_factor
@@ -270,12 +275,18 @@ class FaRLConfig(PreTrainedConfig):
         self._check_pretraining()
 
     def _check_pretraining(self):
-        names = ("itc_weight", "mim_weight", "word_weight", "patch_word_weight", "mim_num_hidden_layers")
+        words = ("word_weight", "patch_word_weight", "patchwork_weight")
+        names = ("itc_weight", "mim_weight", *words, "mim_num_hidden_layers")
         settings = {name: getattr(self, name) for name in names}
         if min(settings.values()) < 0 or self.mim_vocab_size < 1:
             given = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ValueError(
                 f"{given} must not be negative, and mim_vocab_size={self.mim_vocab_size} must be at least 1."
+            )
+        if self.patchwork_weight and not self.patch_word_weight:
+            raise ValueError(
+                f"patchwork_weight={self.patchwork_weight} keeps words local that patches name, but patch_word_weight "
+                "is 0 and they name none; set it, or patchwork_weight=0."
             )
         if self.patch_word_weight and self.vision_config.num_hidden_layers < 2:
             raise ValueError(

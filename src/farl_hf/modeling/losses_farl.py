@@ -12,10 +12,24 @@ from .heatmap_farl import draw_heatmaps
 # Of naming words from patches. A word need fill no more patches than these; captions mention few of the things that
 # pictures show, so that one mention outweighs several omissions; all other patches had better be silent.
 _PATCHES_OF_A_WORD = 4
-_WEIGHT_OF_A_MENTION = 5.0
+_WEIGHT_OF_A_MENTION = 3.0
 _WEIGHT_OF_SILENCE = 1.5
+_WEIGHT_OF_OPPOSITION = 0.2
+# Of a word whose picture is shown in part: what it names may have been cut off.
+_WEIGHT_OF_A_PART = 0.5
 
-__all__ = ["attribute_loss", "landmark_losses", "masked_token_loss", "parsing_loss", "patch_word_loss", "word_loss"]
+# What stands for the score of a patch that is not asked.
+_NEVER = -1e4
+
+__all__ = [
+    "attribute_loss",
+    "landmark_losses",
+    "masked_token_loss",
+    "parsing_loss",
+    "patch_word_loss",
+    "patchwork_loss",
+    "word_loss",
+]
 
 
 def parsing_loss(logits, labels, label_weights=None):
@@ -111,7 +125,7 @@ def word_loss(logits, input_ids, unused_ids):
     return total / targets.sum().clamp(min=1)
 
 
-def patch_word_loss(scores, mentioned):
+def patch_word_loss(scores, opposition, mentioned):
     """How badly single patches name the words of the captions, per mention; learned as of a bag of patches.
 
     Binary cross-entropy of the mean over the highest scores of each word, plus the mean softplus over all patches of
@@ -120,11 +134,40 @@ def patch_word_loss(scores, mentioned):
 
     Args:
         scores (`torch.Tensor` of shape `(B, N, A)`): Score of each of A words at each patch.
+        opposition (`torch.Tensor` of shape `(B, N)`): How far each patch opposes its image's feature, from 0 on.
         mentioned (`torch.Tensor` of shape `(B, A)`): 1 where the caption has the word, else 0.
     """
     scores, mentioned = scores.float(), mentioned.float()
-    highest = scores.topk(min(_PATCHES_OF_A_WORD, scores.shape[1]), dim=1).values.mean(dim=1)
     weights = scores.new_full((scores.shape[2],), _WEIGHT_OF_A_MENTION)
-    entropies = functional.binary_cross_entropy_with_logits(highest, mentioned, pos_weight=weights, reduction="sum")
+    entropies = functional.binary_cross_entropy_with_logits(
+        _highest(scores), mentioned, pos_weight=weights, reduction="sum"
+    )
     noise = (functional.softplus(scores).mean(dim=1) * mentioned).sum()
-    return (entropies + _WEIGHT_OF_SILENCE * noise) / mentioned.sum().clamp(min=1)
+    named = (entropies + _WEIGHT_OF_SILENCE * noise) / mentioned.sum().clamp(min=1)
+    return named + _WEIGHT_OF_OPPOSITION * opposition.float().mean()
+
+
+def patchwork_loss(scores, mentioned):
+    """How badly the patches of pictures put together of several name the words of their own captions, per mention.
+
+    Patches are silent about words that their own picture's caption lacks, though another part shows what they name: a
+    patch that tells of what it has merely read off others is wrong here. Words of a picture are to be found in its own
+    part, as far as they still can be: those of whole pictures surely, those of parts perhaps, which count half.
+
+    Args:
+        scores (`torch.Tensor` of shape `(B, N, A)`): Score of each of A words at each patch.
+        mentioned (`torch.Tensor` of shape `(B, N, A)`): 1 where the caption of the patch's own picture has the word,
+            else 0.
+    """
+    scores, mentioned = scores.float(), mentioned.bool()
+    foreign = functional.softplus(_highest(scores.masked_fill(mentioned, _NEVER)))
+    own = functional.softplus(-_highest(scores.masked_fill(~mentioned, _NEVER)))
+    weights = mentioned.any(dim=1).float() * torch.where(mentioned.all(dim=1), 1.0, _WEIGHT_OF_A_PART)
+    noise = (functional.softplus(scores) * mentioned).mean(dim=1)
+    total = foreign.sum() + _WEIGHT_OF_A_MENTION * (own * weights).sum() + _WEIGHT_OF_SILENCE * noise.sum()
+    return total / mentioned.any(dim=1).sum().clamp(min=1)
+
+
+def _highest(scores_BNA):
+    """Return the mean of the highest scores of each word, (B, A)."""
+    return scores_BNA.topk(min(_PATCHES_OF_A_WORD, scores_BNA.shape[1]), dim=1).values.mean(dim=1)

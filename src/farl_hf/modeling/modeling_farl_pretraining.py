@@ -19,7 +19,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .contrastive_loss_farl import contrastive_loss, inverse_temperature, scaled_similarities
-from .losses_farl import masked_token_loss, patch_word_loss, word_loss
+from .losses_farl import masked_token_loss, patch_word_loss, patchwork_loss, word_loss
 from .modeling_farl import (
     HEAD_PARTS,
     JOINT_PARTS,
@@ -41,7 +41,8 @@ class FaRLForPreTrainingOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): `itc_weight * itc_loss + mim_weight * mim_loss +
-            word_weight * word_loss + patch_word_weight * patch_word_loss`, with `return_loss=True`.
+            word_weight * word_loss + patch_word_weight * patch_word_loss + patchwork_weight * patchwork_loss`, with
+            `return_loss=True`.
         itc_loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss of this process's pairs
             among those of all processes, with `return_loss=True`.
         mim_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of masked image modelling, with `mim_labels`.
@@ -49,6 +50,8 @@ class FaRLForPreTrainingOutput(ModelOutput):
             from images and that from texts, unless `config.word_weight` is 0.
         patch_word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming them from single patches,
             unless `config.patch_word_weight` is 0.
+        patchwork_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming them from the patches of mixed
+            pictures, unless `config.patchwork_weight` is 0.
         logit_scale (`torch.FloatTensor` of shape `(1,)`): Inverse temperature that multiplies similarities.
         image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length features of the clean images, float32.
         text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features, float32.
@@ -63,6 +66,7 @@ class FaRLForPreTrainingOutput(ModelOutput):
     mim_loss: torch.FloatTensor | None = None
     word_loss: torch.FloatTensor | None = None
     patch_word_loss: torch.FloatTensor | None = None
+    patchwork_loss: torch.FloatTensor | None = None
     logit_scale: torch.FloatTensor | None = None
     image_embeds: torch.FloatTensor | None = None
     text_embeds: torch.FloatTensor | None = None
@@ -135,6 +139,9 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
     compared with what each patch adds to the class token in the last block, which is what Grad-CAM reads there. The
     caption says which words, not where (multiple-instance learning).
 
+    With `config.patchwork_weight` besides, patches of pictures put together of two must not name the other's words.
+    Attention lets any patch know what others show; without such pictures, eyes come to tell of beards.
+
     What it saves is at once a checkpoint of [`FaRLModel`] and the start of every head.
     """
 
@@ -165,6 +172,7 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         word_ids=None,
         word_input_ids=None,
         word_attention_mask=None,
+        patchwork_pos=None,
         return_loss: bool = True,
         **kwargs,
     ):
@@ -182,6 +190,9 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
                 Needed for a loss, unless `config.patch_word_weight` is 0.
             word_input_ids (`torch.LongTensor` of shape `(A, T)`, *optional*): A sentence around each of them.
             word_attention_mask (`torch.LongTensor` of shape `(A, T)`, *optional*): 1 for its tokens, 0 for padding.
+            patchwork_pos (`torch.BoolTensor` of shape `(M, patches)`, *optional*): Which patches of the first M images
+                the next image's are put in place of, for pictures of two; that of the last is the first. Needed for a
+                loss, unless `config.patchwork_weight` is 0.
             return_loss (`bool`, *optional*, defaults to `True`): Compute the contrastive and the whole loss. Without
                 it nothing is exchanged between processes; `mim_loss` is computed wherever `mim_labels` are given.
 
@@ -195,35 +206,31 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         # Features alone, as in evaluation, need no words; the passes of cached contrast that learn do.
         learns = return_loss or torch.is_grad_enabled()
         names_patches = self.config.patch_word_weight > 0 and learns
-        if names_patches and (word_ids is None or word_input_ids is None):
-            raise ValueError(
-                "word_ids or word_input_ids are missing: pass words and a sentence around each of them (see "
-                "farl_hf.training.word_sentences), or set patch_word_weight=0."
-            )
+        if names_patches:
+            self._check_words(word_ids, word_input_ids, patchwork_pos)
         image_embeds, mim_logits, patches_BNP = self._encode_images(pixel_values, mask_BT, names_patches, **kwargs)
-        text_embeds = _unit(
-            self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs).pooler_output
-        )
+        text_embeds = self._sentence_features(input_ids, attention_mask, **kwargs)
         scale = inverse_temperature(self.logit_scale, self.config.logit_scale_max)
         has_targets = masks and mim_labels is not None
         mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT) if has_targets else None
         itc_loss = contrastive_loss(image_embeds, text_embeds, scale) if return_loss else None
         names_words = self.config.word_weight > 0 and learns
         words = self.named_words_loss(image_embeds, text_embeds, input_ids) if names_words else None
-        patch_words = None
-        if names_patches and not len(word_ids):  # as in a batch of one pair, whose words all its captions have
-            patch_words = 0.0 * patches_BNP.sum()
-        elif names_patches:
-            sentences = self.get_text_features(word_input_ids, word_attention_mask, return_dict=True, **kwargs)
-            scores_BNA = _patch_scores(patches_BNP, image_embeds, _unit(sentences.pooler_output))
-            patch_words = patch_word_loss(scores_BNA, (input_ids[:, :, None] == word_ids).any(dim=1))
+        patch_words = patchwork = None
+        if names_patches:
+            sentences_AP = self._sentence_features(word_input_ids, word_attention_mask, **kwargs)
+            has_BA = (input_ids[:, :, None] == word_ids).any(dim=1)
+            patch_words = patch_word_loss(*_patch_scores(patches_BNP, image_embeds, sentences_AP), has_BA)
+            if self.config.patchwork_weight:
+                patchwork = self.loss_of_patchwork(pixel_values, patchwork_pos, sentences_AP, has_BA, **kwargs)
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
         return FaRLForPreTrainingOutput(
-            loss=self.joint_loss(itc_loss, mim_loss, words, patch_words) if return_loss else None,
+            loss=self.joint_loss(itc_loss, mim_loss, words, patch_words, patchwork) if return_loss else None,
             itc_loss=itc_loss,
             mim_loss=mim_loss,
             word_loss=words,
             patch_word_loss=patch_words,
+            patchwork_loss=patchwork,
             logit_scale=scale,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
@@ -232,13 +239,56 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
             mim_logits=mim_logits,
         )
 
-    def joint_loss(self, itc_loss, mim_loss=None, named_words_loss=None, patch_words_loss=None):
-        """Return the weighted sum of the losses; those of parts that are off are `None`."""
+    def joint_loss(self, itc_loss, *others):
+        """Return the weighted sum of the losses; those of parts that are off are `None`.
+
+        Args:
+            itc_loss (`torch.Tensor` of shape `()`): Contrastive loss.
+            *others (`torch.Tensor` of shape `()` or `None`): Those of masked images, of words, of words of patches and
+                of patchwork, in this order.
+        """
         config, loss = self.config, self.config.itc_weight * itc_loss
-        weights = (config.mim_weight, config.word_weight, config.patch_word_weight)
-        for weight, other in zip(weights, (mim_loss, named_words_loss, patch_words_loss), strict=True):
+        weights = (config.mim_weight, config.word_weight, config.patch_word_weight, config.patchwork_weight)
+        for weight, other in zip(weights, others, strict=True):
             loss = loss if other is None else loss + weight * other
         return loss
+
+    def loss_of_patchwork(self, pixel_values, patchwork_pos, sentences_AP, has_BA, **kwargs):
+        """Return the loss of naming words from pictures of two; see `patchwork_loss`.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images.
+            patchwork_pos (`torch.BoolTensor` of shape `(M, patches)`): As in `forward`.
+            sentences_AP (`torch.FloatTensor` of shape `(A, P)`): Unit-length features of sentences around the words.
+            has_BA (`torch.BoolTensor` of shape `(B, A)`): Which words an image's caption has.
+        """
+        count, side = len(patchwork_pos), self.config.vision_config.patch_size
+        rows, columns = pixel_values.shape[-2] // side, pixel_values.shape[-1] // side
+        pixels = patchwork_pos.view(count, 1, rows, columns)
+        pixels = pixels.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)
+        mixed = torch.where(pixels, pixel_values.roll(-1, dims=0)[:count], pixel_values[:count])
+        image_embeds, _, patches_MNP = self._encode_images(mixed, None, with_patches=True, **kwargs)
+        own, other = has_BA[:count, None], has_BA.roll(-1, dims=0)[:count, None]
+        mentioned_MNA = torch.where(patchwork_pos[..., None], other, own)
+        return patchwork_loss(_patch_scores(patches_MNP, image_embeds, sentences_AP)[0], mentioned_MNA)
+
+    def _check_words(self, word_ids, word_input_ids, patchwork_pos):
+        if word_ids is None or word_input_ids is None:
+            raise ValueError(
+                "word_ids or word_input_ids are missing: pass words and a sentence around each of them (see "
+                "farl_hf.training.word_sentences), or set patch_word_weight=0."
+            )
+        if self.config.patchwork_weight and patchwork_pos is None:
+            raise ValueError(
+                "patchwork_pos is missing: pass which patches are the next image's (see farl_hf.training.patchwork), "
+                "or set patchwork_weight=0."
+            )
+
+    def _sentence_features(self, input_ids, attention_mask, **kwargs):
+        """Return unit-length features (A, P) of sentences."""
+        if not len(input_ids):  # as in a batch of one pair, whose words all its captions have
+            return self.logit_scale.new_zeros(0, self.config.projection_dim)
+        return _unit(self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs).pooler_output)
 
     def named_words_loss(self, image_embeds, text_embeds, input_ids):
         """Return the mean loss of naming the captions' words from images (B, P) and from texts (B, P)."""
@@ -325,14 +375,18 @@ _PATCH_SCALE = 20.0
 
 
 def _patch_scores(patches_BNP, image_embeds_BP, sentences_AP):
-    """Return the scores (B, N, A) of sentences at patches.
+    """Return the scores (B, N, A) of sentences at patches, and how far each patch opposes its image (B, N).
 
-    The derivative of a cosine does not see the direction of the image's own feature: patches go without it, too.
+    The derivative of a cosine does not see the direction of the image's own feature: patches go without what they have
+    of it. Of a patch that opposes its image this would add to every word of the image, seen there or not: such patches
+    (eyes, in faces) came to tell of beards and hair. Here it gains them nothing, and opposing costs.
     """
     image_B1P = image_embeds_BP[:, None]
-    patches_BNP = patches_BNP - (patches_BNP * image_B1P).sum(dim=-1, keepdim=True) * image_B1P
-    length = patches_BNP.detach().square().sum(dim=-1).mean().sqrt()
-    return _PATCH_SCALE * (patches_BNP / length) @ sentences_AP.T
+    along_BN1 = (patches_BNP * image_B1P).sum(dim=-1, keepdim=True)
+    length = (patches_BNP - along_BN1 * image_B1P).detach().square().sum(dim=-1).mean().sqrt()
+    scale = _PATCH_SCALE / length
+    scores_BNA = patches_BNP @ sentences_AP.T - along_BN1.clamp(min=0) * (image_B1P @ sentences_AP.T)
+    return scale * scores_BNA, scale * (-along_BN1[..., 0]).clamp(min=0)
 
 
 def _unit(features_BP):

@@ -99,6 +99,7 @@ def run_pretraining(
         args=training_args,
         visual_tokenizer=visual_tokenizer,
         word_sentences=WordSentences(processor.tokenizer) if model.config.patch_word_weight else None,
+        patchwork_grid=patch_grid(model.config, processor) if model.config.patchwork_weight else None,
         evaluation=RetrievalEvaluation(processor.tokenizer, data_args.gallery_size),
         train_dataset=train_pairs,
         eval_dataset=eval_pairs,
@@ -379,7 +380,7 @@ def make_model(
     attention = attention_of(model_args, training_args)
     branch = {
         name: getattr(model_args, name)
-        for name in ("mim_weight", "mim_num_hidden_layers", "word_weight", "patch_word_weight")
+        for name in ("mim_weight", "mim_num_hidden_layers", "word_weight", "patch_word_weight", "patchwork_weight")
         if getattr(model_args, name) is not None
     }
     if model_args.objective == "itc":

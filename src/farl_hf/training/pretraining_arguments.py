@@ -77,6 +77,13 @@ class PretrainingModelArguments:
             "words do. Default: the configuration's, 0, as in the paper."
         },
     )
+    patchwork_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of naming them from pictures put together of two, so that patches do not name what they "
+            "have read off others; with --patch_word_weight. Default: the configuration's, 0, as in the paper."
+        },
+    )
     visual_tokenizer: str = field(
         default="facebook/flava-image-codebook",
         metadata={

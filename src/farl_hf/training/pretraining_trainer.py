@@ -1,5 +1,6 @@
 """The Trainer of pre-training: visual tokens as targets, contrast over accumulated batches, a log of both losses."""
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from farl_hf.data.similar_captions import SimilarCaptionSampler
 from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.cached_contrast import CachedFeatures, RandomState
+from farl_hf.training.patchwork import PATCHWORK_SHARE, draw_patchwork
 from farl_hf.training.pretraining_arguments import PretrainingArguments
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
 from farl_hf.training.stream_training import StreamTrainerMixin
@@ -44,6 +46,8 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             saved with it.
         word_sentences ([`WordSentences`], *optional*): Makes the sentences that patches are compared with; needed
             where the model's `patch_word_weight` is not 0.
+        patchwork_grid (`tuple[int, int]`, *optional*): Rows and columns of patches, for pictures put together of two;
+            needed where the model's `patchwork_weight` is not 0.
         evaluation ([`RetrievalEvaluation`], *optional*): Scores of the evaluation pairs.
         **kwargs: As [`~transformers.Trainer`].
     """
@@ -54,10 +58,12 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         args: PretrainingArguments,
         visual_tokenizer: Any = None,
         word_sentences: WordSentences | None = None,
+        patchwork_grid: tuple[int, int] | None = None,
         evaluation: RetrievalEvaluation | None = None,
         **kwargs: Any,
     ):
         self.visual_tokenizer, self.word_sentences, self.evaluation = visual_tokenizer, word_sentences, evaluation
+        self.patchwork_grid = patchwork_grid
         self.prompt_embeds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.cached_features: CachedFeatures | None = None
         self.log_sums: dict[str, torch.Tensor] = {}
@@ -110,6 +116,9 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
                 inputs["mim_labels"] = self.visual_tokenizer(batch["codebook_pixel_values"]).flatten(1)
         if self.word_sentences is not None:
             inputs |= self.word_sentences(batch["input_ids"])
+        if self.patchwork_grid is not None:
+            count = math.ceil(PATCHWORK_SHARE * len(batch["input_ids"]))
+            inputs["patchwork_pos"] = draw_patchwork(count, self.patchwork_grid).to(batch["input_ids"].device)
         return inputs
 
     def compute_loss(
@@ -141,7 +150,11 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         outputs.itc_loss = contrastive_loss(images, texts, scale)
         # The Trainer will divide by the number of passes, which is right for the masked-image loss only.
         outputs.loss = self.accelerator.unwrap_model(model).joint_loss(
-            outputs.itc_loss * steps, outputs.mim_loss, outputs.word_loss, outputs.patch_word_loss
+            outputs.itc_loss * steps,
+            outputs.mim_loss,
+            outputs.word_loss,
+            outputs.patch_word_loss,
+            outputs.patchwork_loss,
         )
         return outputs
 
@@ -154,6 +167,7 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             "mim_loss": outputs.mim_loss,
             "word_loss": outputs.word_loss,
             "patch_word_loss": outputs.patch_word_loss,
+            "patchwork_loss": outputs.patchwork_loss,
         }
         similarities = outputs.image_embeds.float() @ outputs.text_embeds.float().T
         own = torch.arange(len(similarities), device=similarities.device)
