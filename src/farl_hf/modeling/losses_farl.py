@@ -14,7 +14,6 @@ from .heatmap_farl import draw_heatmaps
 _PATCHES_OF_A_WORD = 4
 _WEIGHT_OF_A_MENTION = 3.0
 _WEIGHT_OF_SILENCE = 1.5
-_WEIGHT_OF_OPPOSITION = 0.2
 # Of a word whose picture is shown in part: what it names may have been cut off.
 _WEIGHT_OF_A_PART = 0.5
 
@@ -125,7 +124,7 @@ def word_loss(logits, input_ids, unused_ids):
     return total / targets.sum().clamp(min=1)
 
 
-def patch_word_loss(scores, opposition, mentioned):
+def patch_word_loss(scores, mentioned):
     """How badly single patches name the words of the captions, per mention; learned as of a bag of patches.
 
     Binary cross-entropy of the mean over the highest scores of each word, plus the mean softplus over all patches of
@@ -134,7 +133,6 @@ def patch_word_loss(scores, opposition, mentioned):
 
     Args:
         scores (`torch.Tensor` of shape `(B, N, A)`): Score of each of A words at each patch.
-        opposition (`torch.Tensor` of shape `(B, N)`): How far each patch opposes its image's feature, from 0 on.
         mentioned (`torch.Tensor` of shape `(B, A)`): 1 where the caption has the word, else 0.
     """
     scores, mentioned = scores.float(), mentioned.float()
@@ -143,8 +141,7 @@ def patch_word_loss(scores, opposition, mentioned):
         _highest(scores), mentioned, pos_weight=weights, reduction="sum"
     )
     noise = (functional.softplus(scores).mean(dim=1) * mentioned).sum()
-    named = (entropies + _WEIGHT_OF_SILENCE * noise) / mentioned.sum().clamp(min=1)
-    return named + _WEIGHT_OF_OPPOSITION * opposition.float().mean()
+    return (entropies + _WEIGHT_OF_SILENCE * noise) / mentioned.sum().clamp(min=1)
 
 
 def patchwork_loss(scores, mentioned):

@@ -48,8 +48,8 @@ class FaRLForPreTrainingOutput(ModelOutput):
         mim_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of masked image modelling, with `mim_labels`.
         word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming the captions' words, the mean of that
             from images and that from texts, unless `config.word_weight` is 0.
-        patch_word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming them from single patches,
-            unless `config.patch_word_weight` is 0.
+        patch_word_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming them from single patches, and
+            of patches that oppose their image, unless `config.patch_word_weight` is 0.
         patchwork_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of naming them from the patches of mixed
             pictures, unless `config.patchwork_weight` is 0.
         logit_scale (`torch.FloatTensor` of shape `(1,)`): Inverse temperature that multiplies similarities.
@@ -220,7 +220,8 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         if names_patches:
             sentences_AP = self._sentence_features(word_input_ids, word_attention_mask, **kwargs)
             has_BA = (input_ids[:, :, None] == word_ids).any(dim=1)
-            patch_words = patch_word_loss(*_patch_scores(patches_BNP, image_embeds, sentences_AP), has_BA)
+            scores_BNA, opposition_BN = _patch_scores(patches_BNP, image_embeds, sentences_AP)
+            patch_words = patch_word_loss(scores_BNA, has_BA) + _OPPOSITION_WEIGHT * opposition_BN.mean()
             if self.config.patchwork_weight:
                 patchwork = self.loss_of_patchwork(pixel_values, patchwork_pos, sentences_AP, has_BA, **kwargs)
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
@@ -372,6 +373,7 @@ class FaRLForMaskedImageModeling(MaskedImageBranch, FaRLPreTrainedModel):
 
 # Similarities of unit length become scores of -20 to 20.
 _PATCH_SCALE = 20.0
+_OPPOSITION_WEIGHT = 0.2
 
 
 def _patch_scores(patches_BNP, image_embeds_BP, sentences_AP):
