@@ -139,8 +139,8 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
     compared with what each patch adds to the class token in the last block, which is what Grad-CAM reads there. The
     caption says which words, not where (multiple-instance learning).
 
-    With `config.patchwork_weight` besides, patches of pictures put together of two must not name the other's words.
-    Attention lets any patch know what others show; without such pictures, eyes come to tell of beards.
+    With `config.patchwork_weight` besides, patches of pictures put together of two must not name the other's words:
+    attention lets any patch know what others show.
 
     What it saves is at once a checkpoint of [`FaRLModel`] and the start of every head.
     """
