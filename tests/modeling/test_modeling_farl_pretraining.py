@@ -339,6 +339,13 @@ def test_patchwork_needs_places_and_words(build, toy_config):
         toy_config(patchwork_weight=1.0)
 
 
+@pytest.mark.parametrize("shape", [(PAIRS + 1, PATCHES), (1, PATCHES - 1), (PATCHES,)])
+def test_patchwork_of_another_shape_is_refused(build, shape):
+    model = build(patch_word_weight=1.0, patchwork_weight=1.0, mim_weight=0.0)
+    with pytest.raises(ValueError, match=rf"patchwork_pos is of shape .*expected at most {PAIRS} rows of {PATCHES}"):
+        model(**with_sentences(make_inputs(masks=False)), patchwork_pos=torch.zeros(shape, dtype=torch.bool))
+
+
 # ---- with parts left out
 
 

@@ -265,6 +265,11 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         """
         count, side = len(patchwork_pos), self.config.vision_config.patch_size
         rows, columns = pixel_values.shape[-2] // side, pixel_values.shape[-1] // side
+        if count > len(pixel_values) or patchwork_pos.shape[1:] != (rows * columns,):
+            raise ValueError(
+                f"patchwork_pos is of shape {tuple(patchwork_pos.shape)}, expected at most {len(pixel_values)} rows "
+                f"of {rows * columns}: one row per picture of two, one entry per patch of {side} x {side} pixels."
+            )
         pixels = patchwork_pos.view(count, 1, rows, columns)
         pixels = pixels.repeat_interleave(side, dim=-2).repeat_interleave(side, dim=-1)
         mixed = torch.where(pixels, pixel_values.roll(-1, dims=0)[:count], pixel_values[:count])

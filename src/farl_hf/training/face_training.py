@@ -34,6 +34,7 @@ from farl_hf.training.recipe_files import save_resolved_recipe
 from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
 from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
+from farl_hf.training.tower_growth import silence_blocks, tower_with_blocks
 from farl_hf.training.trainer import FaRLTrainer
 from farl_hf.training.training_results import training_results, write_json
 
@@ -212,22 +213,7 @@ def make_model(
     """A pretrained model with a head for these labels, or a new one."""
     attention = attention_of(model_args, training_args)
     if model_args.model_name_or_path:
-        start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
-        settings = relabelled(start, label_names) | model_args.head_overrides()
-        resized = model_args.patch_size not in (None, start.vision_config.patch_size)
-        if resized:
-            settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0])
-        check_head_settings(task, start, settings)
-        model = task.model_class.from_pretrained(
-            model_args.model_name_or_path,
-            ignore_mismatched_sizes=True,
-            dtype="float32",
-            attn_implementation=attention,
-            **settings,
-        )
-        if resized:
-            take_resized_patches(model, model_args.model_name_or_path)
-        return model
+        return model_from_checkpoint(task, model_args, attention, processor, label_names)
     if not model_args.config_name:
         raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
     config = make_scratch_config(
@@ -235,6 +221,34 @@ def make_model(
     )
     check_head_settings(task, config, {})
     return model_from_scratch(task.model_class, config, attention, training_args)
+
+
+def model_from_checkpoint(
+    task: FaceTask, model_args: ModelArguments, attention: str, processor: FaRLImageProcessor, label_names: list[str]
+) -> PreTrainedModel:
+    """A pretrained model with a head for these labels, and a tower changed as asked for."""
+    start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+    resized = model_args.patch_size not in (None, start.vision_config.patch_size)
+    deepened = model_args.num_hidden_layers not in (None, start.vision_config.num_hidden_layers)
+    settings: dict[str, Any] = {}
+    if resized:
+        settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0])
+    if deepened:
+        settings |= tower_with_blocks(FaRLConfig.from_dict(start.to_dict() | settings), model_args.num_hidden_layers)
+    settings |= relabelled(start, label_names) | model_args.head_overrides()
+    check_head_settings(task, start, settings)
+    model = task.model_class.from_pretrained(
+        model_args.model_name_or_path,
+        ignore_mismatched_sizes=True,
+        dtype="float32",
+        attn_implementation=attention,
+        **settings,
+    )
+    if resized:
+        take_resized_patches(model, model_args.model_name_or_path)
+    if deepened:
+        silence_blocks(model, first=start.vision_config.num_hidden_layers)
+    return model
 
 
 def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, Any]) -> None:

@@ -54,7 +54,10 @@ class ModelArguments:
         default=None, metadata={"help": "Parsing: side to which class scores are upsampled before labels are read."}
     )
     hidden_size: int | None = field(default=None, metadata={"help": "From scratch: width of the vision tower."})
-    num_hidden_layers: int | None = field(default=None, metadata={"help": "From scratch: blocks of the vision tower."})
+    num_hidden_layers: int | None = field(
+        default=None,
+        metadata={"help": "Blocks of the vision tower; a checkpoint's tower gets more, which at first add nothing."},
+    )
     num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
     patch_size: int | None = field(
         default=None, metadata={"help": "Side of a patch in pixels; a checkpoint's patches are resized to it."}
