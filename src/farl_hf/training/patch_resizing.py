@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl import FaRLVisionModel
 from farl_hf.modeling.position_tables_farl import resize_position_table
+from farl_hf.training.backbone_choice import check_tower_may_change
 
 __all__ = ["resized_kernel", "take_resized_patches", "tower_with_patches"]
 
@@ -31,13 +31,7 @@ def tower_with_patches(start: FaRLConfig, patch_size: int, image_size: int) -> d
         InvalidFaceInputError: The tower is another library's, the patch does not divide the crop, or ZeRO-3 divides
             the weights.
     """
-    if start.backbone_config is not None:
-        raise InvalidFaceInputError("patch_size resizes the patches of FaRL's own tower; leave it out.")
-    if is_deepspeed_zero3_enabled():
-        raise InvalidFaceInputError(
-            "patch_size resizes whole matrices, which ZeRO-3 divides; resize in a run of one step without DeepSpeed, "
-            "and start from its folder."
-        )
+    check_tower_may_change(start, "patch_size")
     if patch_size < 1 or image_size % patch_size:
         raise InvalidFaceInputError(
             f"patch_size is {patch_size}, which does not divide the image_size {image_size}; choose ones that fit."

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.training.backbone_choice import check_tower_may_change
 
 __all__ = ["silence_blocks", "tower_with_blocks"]
 
@@ -32,17 +32,11 @@ def tower_with_blocks(start: FaRLConfig, num_hidden_layers: int) -> dict[str, An
             weights.
     """
     depth = start.vision_config.num_hidden_layers
-    if start.backbone_config is not None:
-        raise InvalidFaceInputError("num_hidden_layers deepens FaRL's own tower of a checkpoint; leave it out.")
+    check_tower_may_change(start, "num_hidden_layers")
     if num_hidden_layers < depth:
         raise InvalidFaceInputError(
             f"num_hidden_layers is {num_hidden_layers}, but the checkpoint's tower has {depth} blocks and none is "
             f"taken away; choose {depth} or more, or leave it out."
-        )
-    if is_deepspeed_zero3_enabled():
-        raise InvalidFaceInputError(
-            "num_hidden_layers starts whole matrices at zero, which ZeRO-3 divides; deepen the tower in a run of one "
-            "step without DeepSpeed, and start from its folder."
         )
     vision = {name: value for name, value in start.vision_config.to_dict().items() if name not in _FIELDS_OF_DEPTH}
     levels = [num_hidden_layers - 1 if level == depth - 1 else level for level in start.feature_levels]

@@ -1,4 +1,4 @@
-"""`--patch_size` on a checkpoint: the tower goes on with patches of another size."""
+"""`--patch_size` and `--num_hidden_layers` on a checkpoint: the tower goes on with other patches or more blocks."""
 
 import pytest
 import torch
@@ -16,15 +16,16 @@ from farl_hf.training.script_arguments import ModelArguments
 
 @pytest.fixture
 def parser(toy_config, tmp_path):
-    """Folder of a parser with patches of 8 pixels and 4 x 4 of them."""
+    """Folder of a parser with patches of 8 pixels, 4 x 4 of them, and four blocks, the last of which is read twice."""
     torch.manual_seed(0)
-    config = toy_config(vision={"patch_size": 8, "image_size": 32}, num_labels=3)
+    vision = {"num_hidden_layers": 4, "patch_size": 8, "image_size": 32}
+    config = toy_config(vision=vision, num_labels=3, feature_levels=[0, 1, 3, 3])
     FaRLForFaceParsing(config).save_pretrained(tmp_path / "parser")
     FaRLImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "parser")
     return str(tmp_path / "parser")
 
 
-def resized(folder, task="parsing", **settings):
+def changed(folder, task="parsing", **settings):
     model_args = ModelArguments(model_name_or_path=folder, **settings)
     training_args = FaRLTrainingArguments(output_dir=folder)
     task = FACE_TASK_SETTINGS[task]
@@ -40,7 +41,7 @@ def test_kernels_are_those_of_timm(patch_size):
 
 
 def test_an_enlarged_patch_keeps_its_token(parser):
-    model, processor = resized(parser, patch_size=16, image_size=64)
+    model, processor = changed(parser, patch_size=16, image_size=64)
     assert processor.size_hw == (64, 64)
     start = FaRLForFaceParsing.from_pretrained(parser).eval()
     patch = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -58,7 +59,7 @@ def test_an_enlarged_patch_keeps_its_token(parser):
 
 
 def test_the_result_is_saved_and_loaded_like_any_other(parser, tmp_path):
-    model, _ = resized(parser, patch_size=14, image_size=42)
+    model, _ = changed(parser, patch_size=14, image_size=42)
     model.save_pretrained(tmp_path / "resized")
     loaded = FaRLForFaceParsing.from_pretrained(tmp_path / "resized").eval()
     assert (loaded.config.vision_config.patch_size, loaded.config.vision_config.image_size) == (14, 42)
@@ -70,7 +71,7 @@ def test_the_result_is_saved_and_loaded_like_any_other(parser, tmp_path):
 
 
 def test_heads_without_maps_take_any_patch_that_divides_the_crop(parser):
-    model, _ = resized(parser, "attributes", patch_size=12, image_size=36)
+    model, _ = changed(parser, "attributes", patch_size=12, image_size=36)
     assert isinstance(model, FaRLForAttributes)
     assert model.vision_model.patch_size == 12
 
@@ -85,10 +86,63 @@ def test_heads_without_maps_take_any_patch_that_divides_the_crop(parser):
 )
 def test_patches_that_do_not_fit_are_explained(settings, message, parser):
     with pytest.raises(InvalidFaceInputError, match=message):
-        resized(parser, **settings)
+        changed(parser, **settings)
 
 
-def test_other_towers_keep_their_patches(tmp_path):
+def pixels(side=32):
+    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_deeper_parser_begins_with_the_scores_of_the_shallower(parser, tmp_path):
+    model, _ = changed(parser, num_hidden_layers=6)
+    assert len(model.vision_model.encoder.layers) == 6
+    assert model.config.feature_levels == [0, 1, 5, 5]
+    model.save_pretrained(tmp_path / "deeper")
+    start, loaded = (FaRLForFaceParsing.from_pretrained(folder).eval() for folder in (parser, tmp_path / "deeper"))
+    with torch.no_grad():
+        torch.testing.assert_close(model(pixels()).logits, start(pixels()).logits)
+        torch.testing.assert_close(loaded(pixels()).logits, start(pixels()).logits)
+    assert loaded.config.vision_config.stage_names[-1] == "block5"
+
+
+def test_new_blocks_learn(parser):
+    model = changed(parser, num_hidden_layers=5)[0].train()
+    labels = torch.randint(0, 3, (2, 32, 32), generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):  # the last matrices of a block get a gradient first, all others through them
+        optimizer.zero_grad()
+        model(pixels(), labels=labels).loss.backward()
+        optimizer.step()
+    block = model.vision_model.encoder.layers[4]
+    unmoved = {name for name, value in block.named_parameters() if not value.grad.any()}
+    assert unmoved <= {"self_attn.k_proj.bias"}  # a softmax ignores what all keys share
+
+
+def test_levels_that_are_given_win(parser):
+    assert changed(parser, num_hidden_layers=6, feature_levels=[2, 3, 4, 5])[0].config.feature_levels == [2, 3, 4, 5]
+
+
+def test_patches_change_along_with_blocks(parser):
+    model, _ = changed(parser, num_hidden_layers=5, patch_size=16, image_size=64)
+    resized, _ = changed(parser, patch_size=16, image_size=64)
+    with torch.no_grad():  # of the tower alone: the pyramid of other patches is a new one
+        maps = [m.vision_model.feature_maps(pixels(64), m.config.feature_levels) for m in (model, resized)]
+    torch.testing.assert_close(*maps)
+
+
+def test_other_heads_deepen_too(parser):
+    model, _ = changed(parser, "attributes", num_hidden_layers=5)
+    assert isinstance(model, FaRLForAttributes)
+    assert model.config.feature_levels == [0, 1, 4, 4]
+
+
+def test_blocks_are_not_taken_away(parser):
+    with pytest.raises(InvalidFaceInputError, match="num_hidden_layers is 2, but the checkpoint's tower has 4 blocks"):
+        changed(parser, num_hidden_layers=2)
+
+
+@pytest.mark.parametrize("settings", [{"patch_size": 14}, {"num_hidden_layers": 14}])
+def test_other_towers_stay_as_they_are(settings, tmp_path):
     backbone = {
         "model_type": "face_transformer", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
         "num_attention_heads": 2, "head_dim": 16, "image_size": 32,
@@ -96,4 +150,4 @@ def test_other_towers_keep_their_patches(tmp_path):
     FaRLForFaceParsing(FaRLConfig(backbone_config=backbone, num_labels=3, head_channels=8)).save_pretrained(tmp_path)
     FaRLImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     with pytest.raises(InvalidFaceInputError, match="FaRL's own tower"):
-        resized(str(tmp_path), patch_size=14)
+        changed(str(tmp_path), **settings)
