@@ -12,7 +12,7 @@ from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.data.scaled_decoding import OversizedPhotoError, open_photo
-from farl_hf.errors import InvalidFaceInputError, UnreadablePhotoError
+from farl_hf.errors import UnreadablePhotoError
 from farl_hf.processing.face_templates_farl import ATTRIBUTE_TEMPLATE
 
 SIDE = 64
@@ -225,26 +225,11 @@ def test_it_serves_datasets_and_streams(tokenizer):
     assert set(streamed) == {"pixel_values", "input_ids", "attention_mask"}
 
 
-def test_parts_of_captions(tokenizer):
-    caption = "a man with a beard, brown hair and wearing a hat"
-    row = {"image": smooth_photo(), "caption": caption}
-    whole = make_transform(tokenizer)
-    parts = make_transform(tokenizer, partial_captions=1.0)
-    half = make_transform(tokenizer, partial_captions=0.5)
-    rows = [row | {"sample_id": number} for number in range(300)]
-    assert {whole.caption(each) for each in rows} == {caption}
-    assert caption not in {parts.caption(each) for each in rows}
-    assert 0.4 < np.mean([half.caption(each) == caption for each in rows]) < 0.6
-    # Drawn anew in every epoch, and alike alone and in a batch; the picture stays as it is.
-    first = parts.sample(rows[0])
-    batch = parts({key: [each[key] for each in rows[:2]] for key in rows[0]})
-    assert torch.equal(first["input_ids"], batch["input_ids"][0])
-    assert torch.equal(first["pixel_values"], whole.sample(rows[0])["pixel_values"])
-    before = [parts.caption(each) for each in rows]
-    parts.set_epoch(1)
-    assert before != [parts.caption(each) for each in rows]
-
-
-def test_a_share_of_captions_beyond_all_is_refused(tokenizer):
-    with pytest.raises(InvalidFaceInputError, match=r"partial_captions is 1\.5"):
-        make_transform(tokenizer, partial_captions=1.5)
+def test_a_row_gives_the_same_sample_alone_and_in_a_batch(tokenizer):
+    rows = [{"image": smooth_photo(), "caption": f"a man with {i} hats", "sample_id": i} for i in range(2)]
+    transform = make_transform(tokenizer)
+    alone = transform.sample(rows[1])
+    batch = transform({key: [row[key] for row in rows] for key in rows[0]})
+    assert set(alone) == set(batch)
+    for key, values in alone.items():
+        assert torch.equal(batch[key][1], values), key

@@ -116,7 +116,7 @@ def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
         ("--feature_levels", [0, 1, 2, 9], r"must lie in 0\.\.3"),
         ("--feature_levels", [1, 1], "names 2 blocks, but a head reads four"),
         ("--label_weights", [1, 2], "must be 11 numbers"),
-        ("--score_stride", [3], "score_stride=3 does not suit patches of 16"),
+        ("--output_stride", [3], "output_stride=3 does not suit patches of 16"),
     ],
 )
 def test_settings_that_a_checkpoint_cannot_fulfil_are_explained(flag, numbers, message, data_folder, tmp_path):

@@ -1,5 +1,9 @@
 """Configurations: defaults of the paper, round trips, and refusal of what cannot work."""
 
+import inspect
+import json
+import re
+
 import pytest
 
 from farl_hf import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
@@ -39,13 +43,11 @@ def test_every_setting_survives_a_round_trip(tmp_path):
         "initializer_factor": 0.5,
         "feature_levels": [0, 1, 1, 2],
         "head_channels": 24,
-        "head_pool_scales": [1, 2],
         "head_dropout": 0.3,
         "heatmap_size": 64,
         "heatmap_radius": 3.0,
-        "heatmap_loss_weight": 0.25,
         "point_loss_weight": 4.0,
-        "attribute_dropout": 0.2,
+        "output_stride": 2,
         "id2label": {0: "background", 1: "face"},
     }
     vision = {"num_hidden_layers": 3, "drop_path_rate": 0.1, "out_indices": [0, 2], "patch_size": 8, "image_size": 64}
@@ -88,3 +90,56 @@ def test_feature_levels_must_exist(levels):
 def test_label_weights_are_one_per_class_and_not_negative(weights):
     with pytest.raises(ValueError, match="one per class and none negative"):
         FaRLConfig(num_labels=3, label_weights=weights)
+
+
+CONSTANT_FIELDS = {
+    "logit_scale_max": 4.605170185988092,
+    "itc_weight": 1.0,
+    "head_pool_scales": [1, 2, 3, 6],
+    "heatmap_loss_weight": 1.0,
+    "attribute_dropout": 0.0,
+}
+
+
+def save_settings(folder, **settings):
+    """A config.json as version 0.1 wrote it."""
+    FaRLConfig().save_pretrained(folder)
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | settings))
+    return folder
+
+
+def test_former_fields_at_their_defaults_are_dropped(tmp_path):
+    config = FaRLConfig.from_pretrained(save_settings(tmp_path, **CONSTANT_FIELDS))
+    assert not CONSTANT_FIELDS.keys() & config.to_dict().keys()
+    FaRLConfig(head_pool_scales=(1, 2, 3, 6))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logit_scale_max", 5.0),
+        ("itc_weight", 0.5),
+        ("head_pool_scales", [1, 2]),
+        ("heatmap_loss_weight", 0.25),
+        ("attribute_dropout", 0.2),
+    ],
+)
+def test_former_fields_with_another_value_are_refused_by_name(name, value, tmp_path):
+    folder = save_settings(tmp_path, **{name: value})
+    with pytest.raises(ValueError, match=re.escape(f"{name}={value}") + ".*" + re.escape(str(CONSTANT_FIELDS[name]))):
+        FaRLConfig.from_pretrained(folder)
+
+
+def test_the_former_name_of_the_output_stride_is_accepted(tmp_path):
+    config = FaRLConfig.from_pretrained(save_settings(tmp_path, score_stride=2))
+    assert (config.output_stride, config.score_stride) == (2, 2)
+    assert "score_stride" not in config.to_dict()
+    assert FaRLConfig(score_stride=2).output_stride == 2
+    config.save_pretrained(tmp_path / "again")
+    assert FaRLConfig.from_pretrained(tmp_path / "again").output_stride == 2
+
+
+def test_the_model_has_at_most_18_settings_of_its_own():
+    parameters = inspect.signature(FaRLConfig.__init__).parameters
+    assert len(parameters.keys() - {"self", "kwargs"}) <= 18

@@ -9,10 +9,10 @@ from farl_hf.modeling.feature_pyramid_farl import FaRLFeaturePyramid
 
 
 @pytest.mark.parametrize(
-    ("patch_size", "score_stride", "original_patch_size", "side"),
+    ("patch_size", "output_stride", "original_patch_size", "side"),
     [(16, 4, 16, 6), (14, 4, 14, 5), (8, 4, 8, 8), (8, 2, 16, 6), (16, 8, 8, 8)],
 )
-def test_equals_the_original_adapters(patch_size, score_stride, original_patch_size, side):
+def test_equals_the_original_adapters(patch_size, output_stride, original_patch_size, side):
     """A pyramid that is finer or coarser than the paper's is the original one for patches of another size."""
     network = importlib.import_module("facer.face_alignment.network.transformers")
     original = network._make_fpns(original_patch_size, 6).eval()
@@ -20,7 +20,7 @@ def test_equals_the_original_adapters(patch_size, score_stride, original_patch_s
         if isinstance(module, torch.nn.SyncBatchNorm):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
-    pyramid = FaRLFeaturePyramid(6, patch_size, score_stride).eval()
+    pyramid = FaRLFeaturePyramid(6, patch_size, output_stride).eval()
     weights = dict(zip(pyramid.state_dict(), original.state_dict().values(), strict=True))
     pyramid.load_state_dict(weights)
     maps = list(torch.randn(4, 2, 6, side, side))
@@ -39,10 +39,10 @@ def test_refuses_a_patch_size_it_is_not_defined_for():
         FaRLFeaturePyramid(4, 32)
 
 
-@pytest.mark.parametrize(("patch_size", "score_stride"), [(8, 8), (14, 2), (16, 2), (8, 0)])
-def test_refuses_a_stride_that_does_not_suit_the_patches(patch_size, score_stride):
-    with pytest.raises(ValueError, match=f"score_stride={score_stride} does not suit patches of {patch_size}"):
-        FaRLFeaturePyramid(4, patch_size, score_stride)
+@pytest.mark.parametrize(("patch_size", "output_stride"), [(8, 8), (14, 2), (16, 2), (8, 0)])
+def test_refuses_a_stride_that_does_not_suit_the_patches(patch_size, output_stride):
+    with pytest.raises(ValueError, match=f"output_stride={output_stride} does not suit patches of {patch_size}"):
+        FaRLFeaturePyramid(4, patch_size, output_stride)
 
 
 def test_refuses_a_wrong_number_of_maps():

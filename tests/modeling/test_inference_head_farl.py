@@ -35,12 +35,12 @@ def relative_difference(actual, expected):
 
 @pytest.mark.parametrize("model_class", [FaRLForFaceParsing, FaRLForLandmarks])
 @pytest.mark.parametrize(
-    ("patch_size", "score_stride", "size_hw"),
+    ("patch_size", "output_stride", "size_hw"),
     [(16, 4, (64, 64)), (16, 4, (96, 64)), (16, 4, (80, 112)), (14, 4, (56, 84)), (8, 4, (64, 96)), (8, 2, (64, 96))],
 )
-def test_the_same_maps(toy_model, model_class, patch_size, score_stride, size_hw):
+def test_the_same_maps(toy_model, model_class, patch_size, output_stride, size_hw):
     vision = {"patch_size": patch_size, "image_size": 4 * patch_size}
-    model = shake_norms(toy_model(model_class, vision=vision, score_stride=score_stride))
+    model = shake_norms(toy_model(model_class, vision=vision, output_stride=output_stride))
     rearranged, plain = both_ways(model, torch.randn(2, 3, *size_hw))
     assert rearranged.shape == plain.shape
     assert relative_difference(rearranged, plain) < 1e-5

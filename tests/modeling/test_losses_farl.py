@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from farl_hf.modeling.losses_farl import attribute_loss, landmark_losses, parsing_loss, patch_word_loss
+from farl_hf.modeling.losses_farl import attribute_loss, landmark_losses, parsing_loss
 
 
 def test_parsing_loss_is_the_mean_over_labelled_pixels():
@@ -106,24 +106,3 @@ def test_losses_are_computed_in_float32(dtype):
     logits = torch.randn(1, 4, 8, 8).to(dtype)
     assert parsing_loss(logits, torch.zeros(1, 8, 8, dtype=torch.long)).dtype == torch.float32
     assert attribute_loss(logits[0, 0], torch.ones(8, 8)).dtype == torch.float32
-
-
-def test_a_mentioned_word_is_named_by_few_patches_and_another_by_none():
-    scores = (0.1 * torch.randn(2, 30, 3)).requires_grad_()
-    mentioned = torch.tensor([[1, 0, 1], [0, 0, 1]])
-    optimizer = torch.optim.Adam([scores], lr=0.2)
-    for _ in range(200):
-        optimizer.zero_grad()
-        patch_word_loss(scores, mentioned).backward()
-        optimizer.step()
-    naming = (scores > 0).sum(dim=1)
-    assert torch.equal(naming > 0, mentioned > 0)
-    assert naming.max() <= 4
-    assert scores[0, :, 0].max() > 2
-
-
-def test_words_that_no_caption_has_and_no_words_at_all_cost_what_they_should():
-    silent = patch_word_loss(torch.full((2, 9, 1), -30.0), torch.zeros(2, 1))
-    torch.testing.assert_close(silent, torch.tensor(0.0), atol=1e-6, rtol=0)
-    assert patch_word_loss(torch.full((2, 9, 1), 30.0), torch.zeros(2, 1)) > 50
-    assert patch_word_loss(torch.zeros(2, 9, 0), torch.zeros(2, 0)) == 0

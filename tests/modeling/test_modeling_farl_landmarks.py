@@ -19,13 +19,13 @@ def test_points_are_the_centres_of_mass_of_the_sigmoid_maps(toy_model):
 
 
 def test_loss_is_the_weighted_sum(toy_model):
-    weights = {"point_loss_weight": 3.0, "heatmap_loss_weight": 0.5, "heatmap_size": 16, "heatmap_radius": 2.0}
+    weights = {"point_loss_weight": 3.0, "heatmap_size": 16, "heatmap_radius": 2.0}
     model = toy_model(FaRLForLandmarks, **weights)
     labels = torch.rand(2, 5, 2)
     labels[0, 3] = float("nan")
     outputs = model(torch.randn(2, 3, 32, 32), labels=labels)
     point, heatmap = landmark_losses(outputs.logits, outputs.landmarks, labels, 16, 2.0)
-    assert outputs.loss.item() == pytest.approx(3 * point.item() + 0.5 * heatmap.item(), rel=1e-5)
+    assert outputs.loss.item() == pytest.approx(3 * point.item() + heatmap.item(), rel=1e-5)
     outputs.loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 

@@ -42,7 +42,7 @@ def test_every_patch_size_of_the_pyramid_works(toy_model, patch_size):
 
 def test_scores_may_be_twice_as_fine(toy_model, tmp_path):
     vision = {"patch_size": 8, "image_size": 32}
-    model = toy_model(FaRLForFaceParsing, vision=vision, score_stride=2)
+    model = toy_model(FaRLForFaceParsing, vision=vision, output_stride=2)
     images = torch.randn(1, 3, 32, 48)
     logits = model(images).logits
     assert logits.shape == (1, 5, 16, 24)

@@ -1,9 +1,12 @@
 """The pre-training model; tests/conversion/test_converted_pretraining.py compares it with the original's."""
 
+import json
+import logging
+
 import pytest
 import torch
 from open_clip.loss import ClipLoss
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModel, AutoModelForMaskedImageModeling, AutoModelForPreTraining
 
@@ -34,7 +37,7 @@ def build(toy_model):
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_losses_and_their_sum(build, depth):
-    model = build(mim_num_hidden_layers=depth, itc_weight=0.5, mim_weight=2.0)
+    model = build(mim_num_hidden_layers=depth, mim_weight=2.0)
     assert len(model.mim_encoder.layers) == depth
     inputs = make_inputs()
     mask, labels = inputs["bool_masked_pos"], inputs["mim_labels"]
@@ -45,7 +48,7 @@ def test_losses_and_their_sum(build, depth):
     rows = outputs.mim_logits.split(mask.sum(dim=1).tolist())
     means = [functional.cross_entropy(row, labels[index][mask[index]]) for index, row in enumerate(rows)]
     torch.testing.assert_close(outputs.mim_loss, torch.stack(means).mean())
-    torch.testing.assert_close(outputs.loss, 0.5 * outputs.itc_loss + 2.0 * outputs.mim_loss)
+    torch.testing.assert_close(outputs.loss, outputs.itc_loss + 2.0 * outputs.mim_loss)
 
 
 def test_every_parameter_of_the_branch_is_trained(build):
@@ -151,201 +154,6 @@ def test_gradient_checkpointing_changes_no_gradient(build, depth):
         torch.testing.assert_close(gradient, plain[name], msg=name)
 
 
-# ---- with words
-
-
-def test_words_are_named_from_both_features(build):
-    """Against the sum over words and captions, written out."""
-    model, inputs = build(word_weight=2.0, mim_weight=0.0), make_inputs(masks=False)
-    outputs = model(**inputs)
-    text = model.config.text_config
-    special = {text.bos_token_id, text.eos_token_id, text.pad_token_id}
-    captions = [set(row) - special for row in inputs["input_ids"].tolist()]
-    asked = sorted(set.union(*captions))
-    assert asked
-    per_word = []
-    for features in (outputs.image_embeds, outputs.text_embeds):
-        chances = torch.sigmoid(model.word_head(features * model.config.projection_dim**0.5)).double()
-        logs = [
-            -(chance[word] if word in caption else 1 - chance[word]).log()
-            for chance, caption in zip(chances, captions, strict=True)
-            for word in asked
-        ]
-        per_word.append(sum(logs) / sum(map(len, captions)))
-    torch.testing.assert_close(outputs.word_loss.double(), sum(per_word) / 2, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(outputs.loss, outputs.itc_loss + 2.0 * outputs.word_loss)
-
-
-def test_captions_without_words_cost_nothing(build):
-    model, inputs = build(word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
-    inputs["input_ids"] = torch.full_like(inputs["input_ids"], model.config.text_config.eos_token_id)
-    assert model(**inputs).word_loss == 0
-
-
-def test_features_alone_cost_no_words(build):
-    model, inputs = build(word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
-    with torch.no_grad():
-        assert model(**inputs, return_loss=False).word_loss is None
-        assert model(**inputs).word_loss is not None
-    assert model(**inputs, return_loss=False).word_loss is not None
-
-
-def test_words_teach_both_towers(build):
-    model = build(word_weight=1.0)
-    model(**make_inputs()).word_loss.backward()
-    parts = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert {"word_head", "vision_model", "text_model", "visual_projection", "text_projection"} <= parts
-
-
-@pytest.mark.parametrize(
-    "model_class", [FaRLForPreTraining, FaRLModel, FaRLVisionModel, FaRLForAttributes, FaRLForMaskedImageModeling]
-)
-def test_the_words_classifier_may_be_left_out_on_loading(build, tmp_path, model_class):
-    build(word_weight=1.0).save_pretrained(tmp_path)
-    assert "word_head.weight" in load_file(tmp_path / "model.safetensors")
-    changes = {"word_weight": 0.0} if model_class is FaRLForPreTraining else {}
-    _, info = model_class.from_pretrained(tmp_path, output_loading_info=True, **changes)
-    assert not info["unexpected_keys"]
-
-
-# ---- with words of patches
-
-
-def with_sentences(inputs, words=(5, 8)):
-    sentences = torch.tensor([[97, 40, word, 98] for word in words])
-    return inputs | {"word_ids": torch.tensor(words), "word_input_ids": sentences}
-
-
-def patch_scores_of(model, pixel_values, word_input_ids):
-    """Scores (B, N, A) and opposition (B, N), written out with what each patch adds to the class token."""
-    tower, block = model.vision_model, model.vision_model.encoder.layers[-1]
-    tokens = tower.block_outputs(pixel_values, [len(tower.encoder.layers) - 2])[0]
-    attention = block.self_attn
-    # Biases of values and output are the same for all patches; differences to a token of zeros have none.
-    values = [attention.v_proj(block.layer_norm1(tokens)[:, 1:]), attention.v_proj(torch.zeros(32))]
-    added = attention.out_proj(values[0] - values[1]) - attention.out_proj(torch.zeros(32))
-    added = (added - added.mean(-1, keepdim=True)) * tower.post_layernorm.weight
-    features = added @ model.visual_projection.weight.T
-    own = functional.normalize(model.get_image_features(pixel_values).pooler_output, dim=-1)[:, None]
-    along = (features * own).sum(-1, keepdim=True)
-    scale = 20 / (features - along * own).norm(dim=-1).square().mean().sqrt()
-    without = features - torch.where(along > 0, along, 0.0) * own
-    sentences = functional.normalize(model.get_text_features(word_input_ids).pooler_output, dim=-1)
-    return scale * without @ sentences.T, scale * torch.where(along < 0, -along, 0.0)[..., 0]
-
-
-def test_patches_name_words(build):
-    """Against the sum over pairs and words, written out with what each patch adds to the class token."""
-    model = build(patch_word_weight=3.0, mim_weight=0.0)
-    inputs = with_sentences(make_inputs(masks=False))
-    outputs = model(**inputs)
-    scores, opposition = patch_scores_of(model, inputs["pixel_values"], inputs["word_input_ids"])
-    assert opposition.any()
-    loss = torch.zeros(())
-    mentioned = {(0, 0), (1, 1)}  # word 5 in the first caption, 8 in the second, none in the third
-    for pair in range(PAIRS):
-        for word in range(2):
-            patches = scores[pair, :, word]
-            score = patches.sort(descending=True).values[:4].mean()
-            if (pair, word) in mentioned:
-                loss = loss - 3 * torch.sigmoid(score).log() + 1.5 * (1 + patches.exp()).log().mean()
-            else:
-                loss = loss - (1 - torch.sigmoid(score)).log()
-    expected = loss / 2 + 0.2 * opposition.mean()
-    torch.testing.assert_close(outputs.patch_word_loss, expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(outputs.loss, outputs.itc_loss + 3.0 * outputs.patch_word_loss)
-
-
-def test_words_of_patches_change_no_feature(build):
-    inputs = with_sentences(make_inputs())
-    plain, named = build()(**inputs), build(patch_word_weight=1.0)(**inputs)
-    torch.testing.assert_close(named.image_embeds, plain.image_embeds)
-    torch.testing.assert_close(named.mim_loss, plain.mim_loss)
-    assert plain.patch_word_loss is None
-
-
-def test_words_of_patches_teach_both_towers(build):
-    model = build(patch_word_weight=1.0, mim_weight=0.0)
-    model(**with_sentences(make_inputs(masks=False))).patch_word_loss.backward()
-    parts = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert parts == {"vision_model", "text_model", "visual_projection", "text_projection"}
-
-
-def test_a_batch_without_words_to_tell_apart_costs_opposition_only(build):
-    """As a batch of one pair: its words are in all captions."""
-    model, inputs = build(patch_word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
-    none = {"word_ids": torch.zeros(0, dtype=torch.long), "word_input_ids": torch.zeros(0, 4, dtype=torch.long)}
-    outputs = model(**inputs, **none)
-    outputs.loss.backward()
-    _, opposition = patch_scores_of(model, inputs["pixel_values"], torch.tensor([[97, 5, 98]]))
-    torch.testing.assert_close(outputs.patch_word_loss, 0.2 * opposition.mean())
-    torch.testing.assert_close(outputs.loss, outputs.itc_loss + outputs.patch_word_loss)
-
-
-def test_words_of_patches_need_sentences(build):
-    model, inputs = build(patch_word_weight=1.0, mim_weight=0.0), make_inputs(masks=False)
-    with pytest.raises(ValueError, match="word_ids or word_input_ids are missing"):
-        model(**inputs)
-    with torch.no_grad():
-        assert model(**inputs, return_loss=False).patch_word_loss is None
-
-
-def mixed_by_hand(pixel_values, patchwork_pos):
-    """Pictures of two, patch by patch."""
-    mixed = pixel_values[: len(patchwork_pos)].clone()
-    for picture, patches in enumerate(patchwork_pos.tolist()):
-        for place, is_next in enumerate(patches):
-            y, x = 16 * (place // 4), 16 * (place % 4)
-            if is_next:
-                other = pixel_values[(picture + 1) % PAIRS]
-                mixed[picture, :, y : y + 16, x : x + 16] = other[:, y : y + 16, x : x + 16]
-    return mixed
-
-
-@pytest.mark.parametrize("pictures", [1, PAIRS])
-def test_patches_of_two_pictures_name_their_own_words(build, pictures):
-    """Against the sum over pictures and words, written out; scores are those of whole pictures, tested above."""
-    model = build(patch_word_weight=1.0, patchwork_weight=2.0, mim_weight=0.0)
-    inputs = with_sentences(make_inputs(masks=False), words=(5, 8, 40))
-    inputs["input_ids"][:, 4] = 40  # a word that all have
-    patchwork_pos = torch.rand(pictures, PATCHES) < 0.5
-    outputs = model(**inputs, patchwork_pos=patchwork_pos)
-    captions = [{5, 40}, {8, 40}, {40}]
-    mixed = mixed_by_hand(inputs["pixel_values"], patchwork_pos)
-    scores, _ = patch_scores_of(model, mixed, inputs["word_input_ids"])
-    loss, mentions = torch.zeros(()), 0
-    for picture in range(pictures):
-        words_of_patches = [captions[(picture + int(is_next)) % PAIRS] for is_next in patchwork_pos[picture]]
-        for index, word in enumerate((5, 8, 40)):
-            own = torch.tensor([word in words for words in words_of_patches])
-            patches = scores[picture, :, index]
-            others, named = (patches[part].sort(descending=True).values[:4] for part in (~own, own))
-            if len(others) == 4:
-                loss = loss + (1 + others.mean().exp()).log()
-            if len(named) == 4:
-                loss = loss - (3 if own.all() else 1.5) * torch.sigmoid(named.mean()).log()
-            loss = loss + 1.5 * torch.where(own, (1 + patches.exp()).log(), torch.zeros(())).mean()
-            mentions += bool(own.any())
-    torch.testing.assert_close(outputs.patchwork_loss, loss / mentions, atol=1e-4, rtol=1e-4)
-    expected = outputs.itc_loss + outputs.patch_word_loss + 2.0 * outputs.patchwork_loss
-    torch.testing.assert_close(outputs.loss, expected)
-
-
-def test_patchwork_needs_places_and_words(build, toy_config):
-    model = build(patch_word_weight=1.0, patchwork_weight=1.0, mim_weight=0.0)
-    with pytest.raises(ValueError, match="patchwork_pos is missing"):
-        model(**with_sentences(make_inputs(masks=False)))
-    with pytest.raises(ValueError, match="patch_word_weight is 0"):
-        toy_config(patchwork_weight=1.0)
-
-
-@pytest.mark.parametrize("shape", [(PAIRS + 1, PATCHES), (1, PATCHES - 1), (PATCHES,)])
-def test_patchwork_of_another_shape_is_refused(build, shape):
-    model = build(patch_word_weight=1.0, patchwork_weight=1.0, mim_weight=0.0)
-    with pytest.raises(ValueError, match=rf"patchwork_pos is of shape .*expected at most {PAIRS} rows of {PATCHES}"):
-        model(**with_sentences(make_inputs(masks=False)), patchwork_pos=torch.zeros(shape, dtype=torch.bool))
-
-
 # ---- with parts left out
 
 
@@ -399,29 +207,21 @@ def test_wrong_masks_are_refused(build, change, message):
         build()(**make_inputs() | change)
 
 
-@pytest.mark.parametrize(
-    "setting",
-    ["itc_weight", "mim_weight", "word_weight", "patch_word_weight", "patchwork_weight", "mim_num_hidden_layers"],
-)
+@pytest.mark.parametrize("setting", ["mim_weight", "mim_num_hidden_layers"])
 def test_negative_settings_are_refused(toy_config, setting):
     with pytest.raises(ValueError, match=rf"{setting}=-1.*must not be negative"):
         toy_config(**{setting: -1})
-
-
-def test_words_of_patches_need_two_blocks(toy_config):
-    with pytest.raises(ValueError, match="vision tower has one block only"):
-        toy_config(patch_word_weight=1.0, vision={"num_hidden_layers": 1})
 
 
 # ---- saving and loading
 
 
 def test_save_and_load_give_equal_results(build, tmp_path):
-    model, inputs = build(mim_num_hidden_layers=2, itc_weight=0.25), make_inputs()
+    model, inputs = build(mim_num_hidden_layers=2, mim_weight=0.25), make_inputs()
     model.save_pretrained(tmp_path)
     loaded, info = FaRLForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values()), info
-    assert (loaded.config.mim_num_hidden_layers, loaded.config.itc_weight) == (2, 0.25)
+    assert (loaded.config.mim_num_hidden_layers, loaded.config.mim_weight) == (2, 0.25)
     torch.testing.assert_close(loaded(**inputs).loss, model(**inputs).loss)
 
 
@@ -443,6 +243,37 @@ def test_parts_load_from_a_pretraining_checkpoint_without_a_word(build, tmp_path
     tower = part.vision_model if hasattr(part, "vision_model") else part
     for name, value in tower.state_dict().items():
         assert torch.equal(value, whole.vision_model.state_dict()[name]), name
+
+
+WORD_FIELDS = {"word_weight": 2.0, "patch_word_weight": 1.0, "patchwork_weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    "model_class", [FaRLForPreTraining, FaRLModel, FaRLVisionModel, FaRLForAttributes, FaRLForMaskedImageModeling]
+)
+def test_weights_of_words_of_version_0_1_are_ignored(build, tmp_path, model_class):
+    whole = build()
+    whole.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    words = {"word_head.weight": torch.randn(99, 16), "word_head.bias": torch.randn(99)}
+    save_file(tensors | words, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | WORD_FIELDS))
+    loaded, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["unexpected_keys"]
+    for name, value in loaded.state_dict().items():
+        if name in tensors:
+            assert torch.equal(value, tensors[name]), name
+
+
+def test_ignored_fields_are_named_in_one_info_line(toy_config, caplog):
+    logger = logging.getLogger("farl_hf.modeling.configuration_farl")
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        config = toy_config(**WORD_FIELDS)
+    lines = [record.getMessage() for record in caplog.records if record.name == logger.name]
+    assert len(lines) == 1
+    assert all(name in lines[0] for name in WORD_FIELDS)
+    assert not WORD_FIELDS.keys() & config.to_dict().keys()
 
 
 def test_blocks_of_the_branch_that_do_not_fit_are_reported(build, tmp_path):

@@ -1,10 +1,10 @@
-"""`--backbone`: the encoder under the head, its weights and the pictures that it expects."""
+"""`--backbone` and the sizes of the encoder under the head, its weights and the pictures that it expects."""
 
 import pytest
 import torch
 
 from farl_hf import FaRLConfig, FaRLForFaceParsing, FaRLImageProcessor
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.modeling import FaRLFeatureMaps
 from farl_hf.training.arguments import FaRLTrainingArguments
@@ -78,3 +78,35 @@ def test_a_name_without_weights_says_how_to_make_them():
         with_backbone(ModelArguments(backbone="mocov3", model_name_or_path="farl-ep16"))
     with pytest.raises(UnknownNameError, match="nor one of farl, clip"):
         with_backbone(ModelArguments(backbone="resnet"))
+
+
+@pytest.fixture
+def parser(toy_config, tmp_path):
+    """Folder of a parser with four blocks and patches of 8 pixels."""
+    FaRLForFaceParsing(toy_config(vision={"patch_size": 8}, num_labels=2)).save_pretrained(tmp_path / "parser")
+    FaRLImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "parser")
+    return str(tmp_path / "parser")
+
+
+def started_from(checkpoint, tmp_path, **settings):
+    model_args = ModelArguments(model_name_or_path=checkpoint, **settings)
+    args = FaRLTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    return make_model(PARSING, model_args, args, make_processor(PARSING, model_args), ["skin", "hair"])
+
+
+@pytest.mark.parametrize("setting", [{"patch_size": 16}, {"num_hidden_layers": 6}, {"hidden_size": 64}])
+def test_sizes_of_a_trained_encoder_stay(setting, parser, tmp_path):
+    name, value = next(iter(setting.items()))
+    with pytest.raises(InvalidFaceInputError, match=f"--{name} {value} is for random weights"):
+        started_from(parser, tmp_path, **setting)
+
+
+@pytest.mark.parametrize("setting", [{"patch_size": 14}, {"num_hidden_layers": 14}])
+def test_sizes_of_another_encoder_stay_too(setting, folder, tmp_path):
+    with pytest.raises(InvalidFaceInputError, match="is for random weights"):
+        started_from(folder, tmp_path, **setting)
+
+
+def test_sizes_that_are_the_checkpoints_own_are_taken(parser, tmp_path):
+    model = started_from(parser, tmp_path, patch_size=8, num_hidden_layers=4)
+    assert model.config.vision_config.patch_size == 8

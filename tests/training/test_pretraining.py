@@ -13,7 +13,6 @@ from pretraining_runs import log_of, pretrain, weights_of, write_pairs
 from transformers import AutoModel, AutoProcessor
 
 from farl_hf import FaRLForFaceParsing, FaRLModel
-from farl_hf.data.similar_captions import SimilarCaptionSampler
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, NotACheckpointError, UnknownNameError
 from farl_hf.training.pretraining_trainer import decays_in_pretraining
 
@@ -60,11 +59,9 @@ def test_cached_contrast_is_exact_under_dropout(faces, tmp_path):
     assert entry["loss"] == pytest.approx(4 * entry["itc_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("similar_captions", [0.0, 0.5])
 @pytest.mark.parametrize("stopped_after", [3, 6])  # of four steps per epoch: within the first one, and a later one
-def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, stopped_after, similar_captions):
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, stopped_after):
     changes = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "ema_decay": 0.5}
-    changes["similar_captions"] = similar_captions
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     pretrain(faces, whole, **changes)
     shutil.copytree(whole / "visual_tokenizer", stopped / "visual_tokenizer")
@@ -115,63 +112,6 @@ def test_laion_face_is_read_from_its_shards(faces, tmp_path):
     last = [entry for entry in log_of(tmp_path / "run") if "loss" in entry][-1]
     assert last["step"] == round(2 * 18 / 4)
     assert last["left_out/missing_caption"] >= 3
-
-
-def test_similar_captions_are_put_together_anew_in_every_epoch(faces, tmp_path, monkeypatch):
-    epochs, iterate = [], SimilarCaptionSampler.__iter__
-
-    def remember(sampler):
-        epochs.append((sampler.pairs.epoch, sampler.batch_size, sampler.share))
-        return iterate(sampler)
-
-    monkeypatch.setattr(SimilarCaptionSampler, "__iter__", remember)
-    changes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "cached_contrast": True}
-    pretrain(faces, tmp_path, similar_captions=0.5, max_steps=4, **changes)  # two steps per epoch
-    assert epochs == [(0, 8, 0.5), (1, 8, 0.5)]
-
-
-def test_streams_know_no_similar_captions(faces, tmp_path):
-    write_shard(tmp_path / "data", 0, 6)
-    write_detections(tmp_path / "data", range(1), 6)
-    changes = {"dataset_name": "laion_face", "data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
-    with pytest.raises(InvalidFaceInputError, match="stream of shards"):
-        pretrain(faces, tmp_path / "run", similar_captions=0.5, **changes)
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_naming_words_is_a_part_of_the_loss(faces, tmp_path, cached):
-    changes = {"gradient_accumulation_steps": 2, "cached_contrast": True} if cached else {}
-    pretrain(faces, tmp_path, word_weight=0.5, mim_weight=0.0, max_steps=1, **changes)
-    entry, passes = log_of(tmp_path)[0], 2 if cached else 1
-    # Untrained, a word of the caption and each that is asked for in vain cost about log 2.
-    assert entry["word_loss"] > math.log(2)
-    assert entry["loss"] == pytest.approx(passes * entry["itc_loss"] + 0.5 * entry["word_loss"], rel=1e-3)
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_naming_words_from_patches_is_a_part_of_the_loss(faces, tmp_path, cached):
-    changes = {"gradient_accumulation_steps": 2, "cached_contrast": True} if cached else {}
-    pretrain(faces, tmp_path, patch_word_weight=0.5, mim_weight=0.0, do_eval=True, max_steps=1, **changes)
-    entry, passes = log_of(tmp_path)[0], 2 if cached else 1
-    assert entry["patch_word_loss"] > 0
-    assert entry["loss"] == pytest.approx(passes * entry["itc_loss"] + 0.5 * entry["patch_word_loss"], rel=1e-3)
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_patchwork_is_a_part_of_the_loss(faces, tmp_path, cached):
-    changes = {"gradient_accumulation_steps": 2, "cached_contrast": True} if cached else {}
-    weights = {"patch_word_weight": 0.5, "patchwork_weight": 0.25, "mim_weight": 0.0}
-    pretrain(faces, tmp_path, do_eval=True, max_steps=1, **weights, **changes)
-    entry, passes = log_of(tmp_path)[0], 2 if cached else 1
-    words = 0.5 * entry["patch_word_loss"] + 0.25 * entry["patchwork_loss"]
-    assert entry["patchwork_loss"] > 0
-    assert entry["loss"] == pytest.approx(passes * entry["itc_loss"] + words, rel=1e-3)
-
-
-def test_words_of_patches_and_zero_3_are_told_apart(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("farl_hf.training.pretraining.is_deepspeed_zero3_enabled", lambda: True)
-    with pytest.raises(InvalidFaceInputError, match="ZeRO-1 or ZeRO-2"):
-        pretrain(faces, tmp_path, patch_word_weight=0.5, mim_weight=0.0, max_steps=1)
 
 
 @pytest.mark.parametrize(

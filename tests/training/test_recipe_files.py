@@ -1,5 +1,6 @@
 """Every recipe as it is shipped, and the rules of recipe files."""
 
+import json
 import re
 
 import pytest
@@ -139,3 +140,23 @@ def test_label_sets_follow_the_order_of_the_classes():
 def test_joined_data_sets_share_a_protocol_or_have_none():
     assert shared_protocol(["w300", "wflw"]).box_scale == 0.8
     assert shared_protocol(["w300", "aflw19"]).alignment == "points"
+
+
+def test_names_of_version_0_1_are_understood(tmp_path):
+    """A recipe.yaml of that version has `score_stride`, and `data_dependent_start: false` always."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("task: parsing\nconfig_name: toy\nscore_stride: 2\ndata_dependent_start: false\n")
+    output = {"output_dir": str(tmp_path)}
+    assert parse_recipe_arguments(str(recipe), output)[1].output_stride == 2
+    assert parse_recipe_arguments(str(recipe), output | {"score_stride": 4})[1].output_stride == 4
+    for flag in ("--score_stride", "--score-stride", "--output_stride", "--output-stride"):
+        assert parse_recipe_arguments(str(recipe), output, flags=[flag, "8"])[1].output_stride == 8
+    (tmp_path / "args.json").write_text(json.dumps(output | {"score_stride": 2}))
+    assert parse_script_arguments([str(tmp_path / "args.json")])[0].output_stride == 2
+
+
+@pytest.mark.parametrize("line", ["muon_learning_rate: 0.02", "data_dependent_start: true"])
+def test_a_recipe_that_needs_what_is_gone_is_refused(line, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(f"task: parsing\n{line}\n")
+    with pytest.raises(UnknownNameError, match=f"no training argument '{line.split(':')[0]}'"):
+        parse_recipe_arguments(str(tmp_path / "recipe.yaml"), {"output_dir": str(tmp_path)})

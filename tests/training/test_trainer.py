@@ -7,7 +7,6 @@ import pytest
 import torch
 from face_rows import make_face_dataset
 from safetensors.torch import load_file
-from torch.utils.data import IterableDataset
 
 from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
 from farl_hf.data.transforms import FaceSamples
@@ -16,8 +15,6 @@ from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.evaluation import make_evaluation
-from farl_hf.training.run_steps import check_start
-from farl_hf.training.script_arguments import ModelArguments
 from farl_hf.training.trainer import FaRLTrainer, with_shared_batch_norms
 
 
@@ -49,11 +46,6 @@ def make_trainer(photos, toy_config, output_dir, **arguments):
     )
 
 
-class EndlessFaces(IterableDataset):
-    def __iter__(self):
-        return iter(())
-
-
 def state_of(model):
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
@@ -68,6 +60,13 @@ def test_learning_rates_and_decay_per_part(photos, toy_config, tmp_path):
     trainer = make_trainer(photos, toy_config, tmp_path, pyramid_learning_rate=5e-3)
     rates = {group["name"]: (group["lr"], group["weight_decay"]) for group in trainer.create_optimizer().param_groups}
     assert rates == {"backbone": (1e-4, 1e-5), "pyramid": (5e-3, 1e-5), "head": (1e-3, 1e-5)}
+
+
+def test_the_optimizer_is_the_one_that_optim_names(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, optim="sgd")
+    optimizer = trainer.create_optimizer()
+    assert type(optimizer) is torch.optim.SGD
+    assert trainer.create_optimizer() is optimizer
 
 
 def test_milestones_multiply_every_rate(photos, toy_config, tmp_path):
@@ -104,40 +103,16 @@ def test_saved_weights_are_the_average_and_evaluation_uses_it(photos, toy_config
     assert trainer.evaluate()["eval_f1_mean"] == scores["eval_f1_mean"]
 
 
-@pytest.mark.parametrize("settings", [{}, {"muon_learning_rate": 0.02, "data_dependent_start": True}])
-def test_resuming_is_exact(photos, toy_config, tmp_path, settings):
-    whole = make_trainer(photos, toy_config, tmp_path / "whole", **settings)
+def test_resuming_is_exact(photos, toy_config, tmp_path):
+    whole = make_trainer(photos, toy_config, tmp_path / "whole")
     whole.train()
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "resumed" / "checkpoint-2")
-    resumed = make_trainer(photos, toy_config, tmp_path / "resumed", **settings)
+    resumed = make_trainer(photos, toy_config, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == 4
     assert_same(state_of(whole.model), state_of(resumed.model))
     assert_same(whole.ema.average.averages, resumed.ema.average.averages)
     assert resumed.ema.average.num_updates == 4
-
-
-def test_trained_weights_are_not_fitted_to_the_data_again(tmp_path):
-    arguments = FaRLTrainingArguments(output_dir=str(tmp_path), data_dependent_start=True)
-    check_start(ModelArguments(config_name="tiny"), arguments)
-    with pytest.raises(InvalidFaceInputError, match="farl-tiny has trained ones"):
-        check_start(ModelArguments(model_name_or_path="farl-tiny"), arguments)
-
-
-@pytest.mark.parametrize("help_given", [{"muon_learning_rate": 0.02}, {"data_dependent_start": True}])
-def test_matrices_that_deepspeed_divides_are_left_alone(tmp_path, help_given):
-    arguments = FaRLTrainingArguments(output_dir=str(tmp_path), **help_given)
-    check_start(ModelArguments(config_name="tiny"), arguments)
-    arguments.deepspeed_plugin = object()
-    with pytest.raises(InvalidFaceInputError, match="which DeepSpeed divides"):
-        check_start(ModelArguments(config_name="tiny"), arguments)
-
-
-def test_a_stream_has_no_first_samples_to_fit_weights_to(photos, toy_config, tmp_path):
-    trainer = make_trainer(photos, toy_config, tmp_path, data_dependent_start=True)
-    trainer.train_dataset = EndlessFaces()
-    with pytest.raises(InvalidFaceInputError, match="no stream"):
-        trainer.train()
 
 
 def test_checkpoint_folders_hold_average_weights_processor_and_training_weights(photos, toy_config, tmp_path):

@@ -18,9 +18,7 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
 )
 from farl_hf.data.block_masking import block_mask
-from farl_hf.data.caption_phrases import some_phrases
 from farl_hf.data.scaled_decoding import MAX_PHOTO_PIXELS, open_photo
-from farl_hf.errors import InvalidFaceInputError
 from farl_hf.processing.alignment_farl import box_matrix
 
 __all__ = ["PretrainingTransform", "pretraining_collate", "usable_points"]
@@ -29,8 +27,6 @@ __all__ = ["PretrainingTransform", "pretraining_collate", "usable_points"]
 KEY_COLUMNS = ("sample_id", "index")
 # A row of a stream says in which epoch it was read.
 EPOCH_COLUMN = "epoch"
-# A picture is changed alike whatever is done to its caption.
-CAPTION_CHANCE = 1
 SMALLEST_EYE_DISTANCE_PX = 1.0
 # Points farther away than any photo is wide are no points; their squares would overflow.
 FARTHEST_POINT_PX = 1e5
@@ -52,7 +48,6 @@ class PretrainingTransform:
         codebook_size (`int`, *optional*): Side of `codebook_pixel_values`, the crop as a visual tokenizer sees it.
         mask_grid_hw (`tuple[int, int]`, *optional*): Rows and columns of patches; without it nothing is masked.
         augmentation (`str` or [`AugmentationRecipe`], *optional*, defaults to `"pretraining"`): Changes of the crop.
-        partial_captions (`float`, *optional*, defaults to 0.0): Share of captions cut to one or two phrases.
         seed (`int`, *optional*, defaults to 0): Source of chance.
         max_pixels (`int`, *optional*): Larger photos are refused before they are decoded.
 
@@ -64,7 +59,6 @@ class PretrainingTransform:
     Raises:
         UnreadablePhotoError: A photo cannot be decoded, or is larger than `max_pixels`.
         UnknownNameError: There is no such augmentation recipe.
-        InvalidFaceInputError: `partial_captions` is not in [0, 1].
     """
 
     def __init__(
@@ -75,17 +69,14 @@ class PretrainingTransform:
         codebook_size: int | None = None,
         mask_grid_hw: tuple[int, int] | None = None,
         augmentation: str | AugmentationRecipe = "pretraining",
-        partial_captions: float = 0.0,
         seed: int = 0,
         max_pixels: int = MAX_PHOTO_PIXELS,
     ):
-        if not 0 <= partial_captions <= 1:
-            raise InvalidFaceInputError(f"partial_captions is {partial_captions}, but it is a share; pass 0 to 1.")
         self.image_processor, self.tokenizer = image_processor, tokenizer
         self.codebook_size, self.mask_grid_hw = codebook_size, mask_grid_hw
         self.recipe = get_augmentation_recipe(augmentation) if isinstance(augmentation, str) else augmentation
         self.changes_colors = self.recipe != get_augmentation_recipe("none")
-        self.partial_captions, self.seed, self.max_pixels = partial_captions, seed, max_pixels
+        self.seed, self.max_pixels = seed, max_pixels
         # Shared memory, so that loader workers that outlive an epoch see the new number.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -101,7 +92,7 @@ class PretrainingTransform:
     def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
         """The samples of a batch of rows, whose captions are tokenized together."""
         samples = [self.sample(row, with_text=False) for row in single_rows(rows)]
-        texts = self.tokens([self.caption(row) for row in single_rows(rows)])
+        texts = self.tokens(list(rows["caption"]))
         return {key: [sample[key] for sample in samples] for key in samples[0]} | {
             key: list(values) for key, values in texts.items()
         }
@@ -118,19 +109,12 @@ class PretrainingTransform:
         if self.mask_grid_hw is not None:
             sample["bool_masked_pos"] = torch.from_numpy(block_mask(self.mask_grid_hw, rng).reshape(-1))
         if with_text:
-            sample |= {key: values[0] for key, values in self.tokens([self.caption(row)]).items()}
+            sample |= {key: values[0] for key, values in self.tokens([row["caption"]]).items()}
         return sample
 
-    def row_rng(self, row: dict[str, Any], *purpose: int) -> np.random.Generator:
-        """All chance of one row in one epoch, for one purpose; none is the picture."""
-        return np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self.epoch)), row_key(row), *purpose))
-
-    def caption(self, row: dict[str, Any]) -> str:
-        """The row's caption, or a part of it."""
-        if self.partial_captions == 0:
-            return row["caption"]
-        rng = self.row_rng(row, CAPTION_CHANCE)
-        return some_phrases(row["caption"], rng) if rng.random() < self.partial_captions else row["caption"]
+    def row_rng(self, row: dict[str, Any]) -> np.random.Generator:
+        """All chance of one row in one epoch."""
+        return np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self.epoch)), row_key(row)))
 
     def tokens(self, captions: list[str]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` (texts, T) int64."""

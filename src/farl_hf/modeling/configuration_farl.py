@@ -8,15 +8,27 @@ import math
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
+from transformers.utils import logging
 
 from .configuration_face_transformer import FaceTransformerConfig
 
 __all__ = ["FaRLConfig", "FaRLTextConfig", "FaRLVisionConfig"]
 
+logger = logging.get_logger(__name__)
+
 # Block outputs used downstream, by depth (FaRL farl/network/transformers.py, get_default_output_indices).
 _OFFICIAL_LEVELS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23), 32: (8, 14, 20, 31)}
 
-_LARGEST_LOG_SCALE = math.log(100)  # CLIP paper: logits are scaled by 100 at most
+# Fields of version 0.1, which saved configurations still have: those that are constants of the code now, and those of
+# pre-training's words.
+_CONSTANT_FIELDS = {
+    "logit_scale_max": math.log(100),
+    "itc_weight": 1.0,
+    "head_pool_scales": [1, 2, 3, 6],
+    "heatmap_loss_weight": 1.0,
+    "attribute_dropout": 0.0,
+}
+_WORD_FIELDS = ("word_weight", "patch_word_weight", "patchwork_weight")
 
 
 def _default_levels(num_layers):
@@ -170,19 +182,8 @@ class FaRLConfig(PreTrainedConfig):
         projection_dim (`int`, *optional*, defaults to 512): Size of the shared image-text space.
         logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial log of the inverse temperature,
             ln(1 / 0.07) as in openai/CLIP.
-        logit_scale_max (`float`, *optional*, defaults to ln 100): Largest log of the inverse temperature that
-            pre-training uses; of the CLIP paper and open_clip, FaRL's own is unknown.
-        itc_weight (`float`, *optional*, defaults to 1.0): Weight of the contrastive loss in pre-training. How the
-            paper weighs the two losses is unknown; this is their plain sum.
         mim_weight (`float`, *optional*, defaults to 1.0): Weight of the loss of masked image modelling; with 0 its
             branch is not built.
-        word_weight (`float`, *optional*, defaults to 0.0): Weight of naming a caption's words from either feature,
-            beside contrast; with 0 its classifier is not built. Not in the paper.
-        patch_word_weight (`float`, *optional*, defaults to 0.0): Weight of naming a caption's words from single
-            patches, so that heat maps of words lie where the words do. It has no weights of its own. Not in the paper.
-        patchwork_weight (`float`, *optional*, defaults to 0.0): Weight of naming them from the patches of pictures put
-            together of two, which must not name the other picture's words; needs `patch_word_weight`. Not in the
-            paper.
         mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared tower, 1 in
             the released checkpoints; with 0 its classifier reads the tower's last block.
         mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
@@ -192,23 +193,21 @@ class FaRLConfig(PreTrainedConfig):
             default; of a `backbone_config`, those after a third, a half, two thirds and all of its blocks. A block may
             be repeated (supplement section 3 repeats one level four times).
         head_channels (`int`, *optional*, defaults to 768): Width of the UperNet head.
-        head_pool_scales (`list[int]`, *optional*, defaults to `[1, 2, 3, 6]`): Grid sizes of its pyramid pooling.
         head_dropout (`float`, *optional*, defaults to 0.1): Channel dropout before its classifier.
-        score_stride (`int`, *optional*, defaults to 4): Pixels between two cells of the dense heads' scores, 4 in the
+        output_stride (`int`, *optional*, defaults to 4): Pixels between two cells of the dense heads' scores, 4 in the
             paper; 2 suits patches of 8 pixels whose thin regions should not be thinner than a cell.
         label_weights (`list[float]`, *optional*): Weight of each class in the parsing loss; equal by default, as in
             the paper.
         heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
         heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4.
-        heatmap_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the heat-map loss.
         point_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the point distance loss.
-        attribute_dropout (`float`, *optional*, defaults to 0.0): Dropout before the attribute classifier.
         backbone_config (`dict` or `PreTrainedConfig`, *optional*): Encoder under the heads instead of FaRL's vision
             tower: `{"model_type": "timm_wrapper", "architecture": …, "model_args": {…}}` for a ViT, DeiT or BEiT of
             timm, `{"model_type": "face_transformer"}`, or the configuration of a plain ViT of Transformers.
     """
 
     model_type = "farl"
+    attribute_map = {"score_stride": "output_stride"}  # noqa: RUF012 (the first is the name in version 0.1)
     sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # noqa: RUF012
     # Besides nested outputs: masked patches differ in number from batch to batch and cannot be gathered.
     keys_to_ignore_at_inference = (
@@ -222,26 +221,18 @@ class FaRLConfig(PreTrainedConfig):
         vision_config=None,
         projection_dim=512,
         logit_scale_init_value=2.6592,
-        logit_scale_max=_LARGEST_LOG_SCALE,
-        itc_weight=1.0,
         mim_weight=1.0,
-        word_weight=0.0,
-        patch_word_weight=0.0,
-        patchwork_weight=0.0,
         mim_num_hidden_layers=1,
         mim_vocab_size=8192,
         initializer_factor=1.0,
         feature_levels=None,
         head_channels=768,
-        head_pool_scales=(1, 2, 3, 6),
         head_dropout=0.1,
-        score_stride=4,
+        output_stride=4,
         label_weights=None,
         heatmap_size=128,
         heatmap_radius=5.0,
-        heatmap_loss_weight=1.0,
         point_loss_weight=1.0,
-        attribute_dropout=0.0,
         backbone_config=None,
         **kwargs,
     ):
@@ -250,48 +241,28 @@ class FaRLConfig(PreTrainedConfig):
         self.backbone_config = _as_backbone_config(backbone_config)
         self.projection_dim = projection_dim
         self.logit_scale_init_value = logit_scale_init_value
-        self.logit_scale_max = logit_scale_max
-        self.itc_weight = itc_weight
         self.mim_weight = mim_weight
-        self.word_weight = word_weight
-        self.patch_word_weight = patch_word_weight
-        self.patchwork_weight = patchwork_weight
         self.mim_num_hidden_layers = mim_num_hidden_layers
         self.mim_vocab_size = mim_vocab_size
         self.initializer_factor = initializer_factor
         self.feature_levels = self._checked_levels(feature_levels)
         self.head_channels = head_channels
-        self.head_pool_scales = list(head_pool_scales)
         self.head_dropout = head_dropout
-        self.score_stride = score_stride
+        self.output_stride = output_stride
         self.label_weights = label_weights
         self.heatmap_size = heatmap_size
         self.heatmap_radius = heatmap_radius
-        self.heatmap_loss_weight = heatmap_loss_weight
         self.point_loss_weight = point_loss_weight
-        self.attribute_dropout = attribute_dropout
-        super().__init__(**kwargs)
+        super().__init__(**_without_former_fields(kwargs))
         self._check_label_weights()
         self._check_pretraining()
 
     def _check_pretraining(self):
-        words = ("word_weight", "patch_word_weight", "patchwork_weight")
-        names = ("itc_weight", "mim_weight", *words, "mim_num_hidden_layers")
-        settings = {name: getattr(self, name) for name in names}
-        if min(settings.values()) < 0 or self.mim_vocab_size < 1:
-            given = ", ".join(f"{name}={value}" for name, value in settings.items())
+        depth, weight = self.mim_num_hidden_layers, self.mim_weight
+        if min(weight, depth) < 0 or self.mim_vocab_size < 1:
             raise ValueError(
-                f"{given} must not be negative, and mim_vocab_size={self.mim_vocab_size} must be at least 1."
-            )
-        if self.patchwork_weight and not self.patch_word_weight:
-            raise ValueError(
-                f"patchwork_weight={self.patchwork_weight} keeps words local that patches name, but patch_word_weight "
-                "is 0 and they name none; set it, or patchwork_weight=0."
-            )
-        if self.patch_word_weight and self.vision_config.num_hidden_layers < 2:
-            raise ValueError(
-                f"patch_word_weight={self.patch_word_weight} reads the tokens before the last block, but the vision "
-                "tower has one block only; add blocks, or set it to 0."
+                f"mim_weight={weight} and mim_num_hidden_layers={depth} must not be negative, and "
+                f"mim_vocab_size={self.mim_vocab_size} must be at least 1."
             )
 
     def _check_label_weights(self):
@@ -319,6 +290,19 @@ class FaRLConfig(PreTrainedConfig):
     def settle_levels(self, depth):
         """Choose levels for a backbone of so many blocks, if none are given; a ValueError if it lacks one of them."""
         self.feature_levels = _fitting_levels(self.feature_levels, depth)
+
+
+def _without_former_fields(settings):
+    """Return the settings without fields of version 0.1; a ValueError if one of them asks for what is gone."""
+    settings = dict(settings)
+    for name, only_value in _CONSTANT_FIELDS.items():
+        value = settings.pop(name, only_value)
+        if (list(value) if isinstance(value, tuple) else value) != only_value:
+            raise ValueError(f"{name}={value} is not supported: the only value of {name} is {only_value}. Remove it.")
+    word_fields = [name for name in _WORD_FIELDS if settings.pop(name, None) is not None]
+    if word_fields:
+        logger.info(f"{', '.join(word_fields)}: ignored. Pre-training has no loss of words; word_head is not loaded.")
+    return settings
 
 
 def _fitting_levels(levels, depth):

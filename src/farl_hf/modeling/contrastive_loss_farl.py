@@ -6,11 +6,16 @@ precision around it: products with an inverse temperature of up to 100 lose whol
 Shapes: B pairs of this process, N pairs of all processes, P projection size, W processes.
 """
 
+import math
+
 import torch
 from torch import distributed
 from torch.nn import functional
 
 __all__ = ["contrastive_loss", "inverse_temperature", "scaled_similarities"]
+
+# The CLIP paper scales logits by 100 at most, and so does open_clip; FaRL's own bound was not published.
+LARGEST_LOG_SCALE = math.log(100)
 
 
 def contrastive_loss(image_embeds, text_embeds, logit_scale, gather=True):
@@ -56,7 +61,7 @@ def scaled_similarities(rows_BP, columns_NP, logit_scale):
         return rows_BP.float() @ columns_NP.float().t() * logit_scale.float()
 
 
-def inverse_temperature(log_scale, largest_log):
+def inverse_temperature(log_scale, largest_log=LARGEST_LOG_SCALE):
     """Return exp(log_scale), no larger than exp(largest_log), in float32.
 
     At the bound the gradient passes only if it leads back. So the parameter stays at the bound and returns from it, as
@@ -65,7 +70,7 @@ def inverse_temperature(log_scale, largest_log):
 
     Args:
         log_scale (`torch.FloatTensor` of shape `(1,)`): Logarithm of the inverse temperature.
-        largest_log (`float`): Its upper bound.
+        largest_log (`float`, *optional*, defaults to ln 100): Its upper bound.
     """
     return _BoundedAbove.apply(log_scale.float(), largest_log).exp()
 

@@ -9,25 +9,11 @@ from torch.nn import functional
 
 from .heatmap_farl import draw_heatmaps
 
-# Of naming words from patches. A word need fill no more patches than these; captions mention few of the things that
-# pictures show, so that one mention outweighs several omissions; all other patches had better be silent.
-_PATCHES_OF_A_WORD = 4
-_WEIGHT_OF_A_MENTION = 3.0
-_WEIGHT_OF_SILENCE = 1.5
-# Of a word whose picture is shown in part: what it names may have been cut off.
-_WEIGHT_OF_A_PART = 0.5
-
-# What stands for the score of a patch that is not asked.
-_NEVER = -1e4
-
 __all__ = [
     "attribute_loss",
     "landmark_losses",
     "masked_token_loss",
     "parsing_loss",
-    "patch_word_loss",
-    "patchwork_loss",
-    "word_loss",
 ]
 
 
@@ -105,66 +91,3 @@ def masked_token_loss(logits, labels, bool_masked_pos):
     counted = bool_masked_pos & (labels != -100)
     share_B = 1.0 / counted.sum(dim=1).clamp(min=1).float()
     return (entropies_M * share_B[bool_masked_pos.nonzero()[:, 0]]).sum() / labels.shape[0]
-
-
-def word_loss(logits, input_ids, unused_ids):
-    """Binary cross-entropy of which words a caption has, per word that it has.
-
-    Only words that some caption of the batch has are asked for; most of a vocabulary never comes.
-
-    Args:
-        logits (`torch.Tensor` of shape `(B, V)`): Score of each entry of the vocabulary.
-        input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids of the captions.
-        unused_ids (`tuple[int, ...]`): Entries that are no words: start, end, padding.
-    """
-    targets = torch.zeros_like(logits, dtype=torch.float32).scatter_(1, input_ids, 1.0)
-    targets[:, list(unused_ids)] = 0.0
-    asked = targets.any(dim=0)
-    total = functional.binary_cross_entropy_with_logits(logits[:, asked].float(), targets[:, asked], reduction="sum")
-    return total / targets.sum().clamp(min=1)
-
-
-def patch_word_loss(scores, mentioned):
-    """How badly single patches name the words of the captions, per mention; learned as of a bag of patches.
-
-    Binary cross-entropy of the mean over the highest scores of each word, plus the mean softplus over all patches of
-    the words that are mentioned: some patches name the word, and most do not. Without the second part all patches
-    learn to say what the picture shows, wherever they lie.
-
-    Args:
-        scores (`torch.Tensor` of shape `(B, N, A)`): Score of each of A words at each patch.
-        mentioned (`torch.Tensor` of shape `(B, A)`): 1 where the caption has the word, else 0.
-    """
-    scores, mentioned = scores.float(), mentioned.float()
-    weights = scores.new_full((scores.shape[2],), _WEIGHT_OF_A_MENTION)
-    entropies = functional.binary_cross_entropy_with_logits(
-        _highest(scores), mentioned, pos_weight=weights, reduction="sum"
-    )
-    noise = (functional.softplus(scores).mean(dim=1) * mentioned).sum()
-    return (entropies + _WEIGHT_OF_SILENCE * noise) / mentioned.sum().clamp(min=1)
-
-
-def patchwork_loss(scores, mentioned):
-    """How badly the patches of pictures put together of several name the words of their own captions, per mention.
-
-    Patches are silent about words that their own picture's caption lacks, though another part shows what they name: a
-    patch that tells of what it has merely read off others is wrong here. Words of a picture are to be found in its own
-    part, as far as they still can be: those of whole pictures surely, those of parts perhaps, which count half.
-
-    Args:
-        scores (`torch.Tensor` of shape `(B, N, A)`): Score of each of A words at each patch.
-        mentioned (`torch.Tensor` of shape `(B, N, A)`): 1 where the caption of the patch's own picture has the word,
-            else 0.
-    """
-    scores, mentioned = scores.float(), mentioned.bool()
-    foreign = functional.softplus(_highest(scores.masked_fill(mentioned, _NEVER)))
-    own = functional.softplus(-_highest(scores.masked_fill(~mentioned, _NEVER)))
-    weights = mentioned.any(dim=1).float() * torch.where(mentioned.all(dim=1), 1.0, _WEIGHT_OF_A_PART)
-    noise = (functional.softplus(scores) * mentioned).mean(dim=1)
-    total = foreign.sum() + _WEIGHT_OF_A_MENTION * (own * weights).sum() + _WEIGHT_OF_SILENCE * noise.sum()
-    return total / mentioned.any(dim=1).sum().clamp(min=1)
-
-
-def _highest(scores_BNA):
-    """Return the mean of the highest scores of each word, (B, A)."""
-    return scores_BNA.topk(min(_PATCHES_OF_A_WORD, scores_BNA.shape[1]), dim=1).values.mean(dim=1)

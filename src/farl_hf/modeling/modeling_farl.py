@@ -30,8 +30,8 @@ __all__ = ["FaRLBackbone", "FaRLModel", "FaRLOutput", "FaRLPreTrainedModel", "Fa
 
 # Parts of a checkpoint that a model may leave out on purpose; without this, loading one tower would report the other.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")
-WORD_PARTS = (r"word_head\.",)
-JOINT_PARTS = (r"visual_projection\.", r"logit_scale", *WORD_PARTS)
+FORMER_PARTS = (r"word_head\.",)  # of checkpoints of version 0.1 that learned to name words
+JOINT_PARTS = (r"visual_projection\.", r"logit_scale", *FORMER_PARTS)
 PRETRAINING_PARTS = (r"mim_", r"mask_token", r"self_supervision\.")
 HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
 
@@ -301,7 +301,7 @@ def _unit(features_BP):
 class FaRLModel(FaRLPreTrainedModel):
     """Both towers and their projections into the shared image-text space (paper section 3.1)."""
 
-    _keys_to_ignore_on_load_unexpected = (*PRETRAINING_PARTS, *WORD_PARTS)
+    _keys_to_ignore_on_load_unexpected = (*PRETRAINING_PARTS, *FORMER_PARTS)
 
     def __init__(self, config):
         super().__init__(config)

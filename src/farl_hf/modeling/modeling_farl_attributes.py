@@ -25,13 +25,12 @@ class FaRLAttributeHead(nn.Module):
     others (DeiT's distillation token, registers) are not read.
     """
 
-    def __init__(self, num_levels, channels, num_labels, dropout, num_prefix_tokens=1):
+    def __init__(self, num_levels, channels, num_labels, num_prefix_tokens=1):
         super().__init__()
         self.num_prefix_tokens = num_prefix_tokens
         num_vectors = (3 if num_prefix_tokens else 2) * num_levels
         self.norms = nn.ModuleList([nn.LayerNorm(channels) for _ in range(num_vectors)])
         self.mixture = nn.Parameter(torch.ones(num_vectors))
-        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, num_labels)
 
     def init_farl_weights(self, factor):
@@ -48,7 +47,7 @@ class FaRLAttributeHead(nn.Module):
                 pooled.append(tokens_BTC[:, 0])
         normed_BVC = torch.stack([norm(vector) for norm, vector in zip(self.norms, pooled, strict=True)], dim=1)
         mixed_BC = (normed_BVC * self.mixture.softmax(dim=0)[:, None]).sum(dim=1)
-        return self.classifier(self.dropout(mixed_BC))
+        return self.classifier(mixed_BC)
 
 
 class FaRLForAttributes(FaRLPreTrainedModel):
@@ -71,11 +70,7 @@ class FaRLForAttributes(FaRLPreTrainedModel):
         super().__init__(config)
         self.vision_model = backbone = make_vision_backbone(config)
         self.head = FaRLAttributeHead(
-            len(config.feature_levels),
-            backbone.width,
-            config.num_labels,
-            config.attribute_dropout,
-            backbone.num_prefix_tokens,
+            len(config.feature_levels), backbone.width, config.num_labels, backbone.num_prefix_tokens
         )
         self.post_init()
 

@@ -20,7 +20,7 @@ class FaRLLandmarksOutput(ModelOutput):
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): Weighted sum of the point and heat-map losses.
         logits (`torch.FloatTensor` of shape `(B, N, H / s, W / s)`): Heat-map scores before the sigmoid, s being
-            `config.score_stride`.
+            `config.output_stride`.
         landmarks (`torch.FloatTensor` of shape `(B, N, 2)`): (x, y) in [0, 1] of the crop, continuous pixels / size.
     """
 
@@ -52,4 +52,4 @@ class FaRLForLandmarks(FaRLDenseModel):
     def _loss(self, logits, landmarks, labels):
         config = self.config
         point, heatmap = landmark_losses(logits, landmarks, labels, config.heatmap_size, config.heatmap_radius)
-        return config.point_loss_weight * point + config.heatmap_loss_weight * heatmap
+        return config.point_loss_weight * point + heatmap

@@ -18,7 +18,7 @@ __all__ = ["FaRLDenseModel", "FaRLForFaceParsing"]
 class FaRLDenseModel(FaRLPreTrainedModel):
     """What parsing and landmarks share: tower, pyramid and head, from pixels to maps of a quarter of the input's side.
 
-    A quarter is the paper's; with `config.score_stride` 2 it is a half.
+    A quarter is the paper's; with `config.output_stride` 2 it is a half.
 
     Loads a two-tower checkpoint as well: the text tower and everything else that is not needed is left out.
     """
@@ -33,10 +33,8 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         super().__init__(config)
         self.vision_model = make_vision_backbone(config)
         width = self.vision_model.width
-        self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size, config.score_stride)
-        self.head = FaRLUperHead(
-            width, config.head_channels, config.num_labels, config.head_pool_scales, config.head_dropout
-        )
+        self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size, config.output_stride)
+        self.head = FaRLUperHead(width, config.head_channels, config.num_labels, config.head_dropout)
         self._rearranged = None  # made of the weights at the first inference
         self.post_init()
 
@@ -51,7 +49,7 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         return super().train(mode)
 
     def dense_logits(self, pixel_values):
-        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s), s being `config.score_stride`."""
+        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s), s being `config.output_stride`."""
         maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
         inference_head = self._inference_head(maps)
         return self.head(self.pyramid(maps)) if inference_head is None else inference_head(maps)
@@ -86,7 +84,7 @@ class FaRLForFaceParsing(FaRLDenseModel):
 
         Returns:
             `SemanticSegmenterOutput`: `logits` (B, num_labels, H / s, W / s) in the crop frame, s being
-            `config.score_stride`, and `loss` if labels are given: mean cross-entropy at the labels' resolution.
+            `config.output_stride`, and `loss` if labels are given: mean cross-entropy at the labels' resolution.
         """
         logits = self.dense_logits(pixel_values)
         loss = None if labels is None else parsing_loss(logits, labels, self.config.label_weights)

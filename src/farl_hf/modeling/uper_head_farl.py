@@ -13,6 +13,9 @@ from transformers import initialization as init
 
 __all__ = ["FaRLUperHead"]
 
+# Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`.
+POOL_SCALES = (1, 2, 3, 6)
+
 
 def _resize_to(source_BKHW, target_BKHW):
     return interpolate(source_BKHW, size=target_BKHW.shape[-2:], mode="bilinear", align_corners=False)
@@ -36,11 +39,11 @@ class FaRLConvNormAct(nn.Sequential):
 class FaRLPyramidPooling(nn.Module):
     """Context of several grid sizes, concatenated with the map itself and mixed by a 3 x 3 convolution."""
 
-    def __init__(self, in_channels, channels, pool_scales):
+    def __init__(self, in_channels, channels):
         super().__init__()
-        self.pool_scales = pool_scales
-        self.branches = nn.ModuleList([FaRLConvNormAct(in_channels, channels, 1) for _ in pool_scales])
-        self.bottleneck = FaRLConvNormAct(in_channels + len(pool_scales) * channels, channels, 3)
+        self.pool_scales = POOL_SCALES
+        self.branches = nn.ModuleList([FaRLConvNormAct(in_channels, channels, 1) for _ in POOL_SCALES])
+        self.bottleneck = FaRLConvNormAct(in_channels + len(POOL_SCALES) * channels, channels, 3)
 
     def forward(self, coarsest_BCHW):
         """Map (B, C, H, W) to (B, K, H, W)."""
@@ -58,13 +61,12 @@ class FaRLUperHead(nn.Module):
         in_channels (`int`): Channels of every pyramid level.
         channels (`int`): Width of the head; 768 in the paper's models.
         num_outputs (`int`): Classes or points.
-        pool_scales (`list[int]`): Grid sizes of the pyramid pooling.
         dropout (`float`): Channel dropout before the classifier.
     """
 
-    def __init__(self, in_channels, channels, num_outputs, pool_scales=(1, 2, 3, 6), dropout=0.1):
+    def __init__(self, in_channels, channels, num_outputs, dropout=0.1):
         super().__init__()
-        self.pyramid_pooling = FaRLPyramidPooling(in_channels, channels, pool_scales)
+        self.pyramid_pooling = FaRLPyramidPooling(in_channels, channels)
         self.laterals = nn.ModuleList([FaRLConvNormAct(in_channels, channels, 1) for _ in range(3)])
         self.smoothers = nn.ModuleList([FaRLConvNormAct(channels, channels, 3) for _ in range(3)])
         self.fusion = FaRLConvNormAct(4 * channels, channels, 3)

@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["FaRLTrainingArguments", "SmallModelArguments", "use_processors_if_alone"]
+__all__ = ["FaRLTrainingArguments", "use_processors_if_alone"]
 
 
 def use_processors_if_alone(args: TrainingArguments) -> None:
@@ -19,34 +19,8 @@ def use_processors_if_alone(args: TrainingArguments) -> None:
 
 
 @dataclass
-class SmallModelArguments:
-    """What helps small models that learn from scratch, beside the Trainer's arguments; not in the paper.
-
-    Args:
-        data_dependent_start (`bool`, *optional*, defaults to `False`): Patch projection, positions and norms of the
-            vision tower start from the training samples' statistics; see `farl_hf.training.data_dependent_start`.
-        muon_learning_rate (`float`, *optional*): Muon learns the matrices inside blocks at this rate; the other rates
-            are those of the rest.
-    """
-
-    data_dependent_start: bool = field(
-        default=False,
-        metadata={
-            "help": "From scratch: fit the random weights of the vision tower to the first samples. Not in the paper."
-        },
-    )
-    muon_learning_rate: float | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rate of Muon for the matrices inside blocks (0.02 to 0.03); the rest stays with AdamW. "
-            "Default: AdamW for all, as in the paper."
-        },
-    )
-
-
-@dataclass
-class FaRLTrainingArguments(SmallModelArguments, TrainingArguments):
-    """[`~transformers.TrainingArguments`] and [`SmallModelArguments`] with the official FaRL recipe as defaults.
+class FaRLTrainingArguments(TrainingArguments):
+    """[`~transformers.TrainingArguments`] with the official FaRL recipe as defaults.
 
     Changed defaults (FacePerceiver/FaRL, `farl/experiments/face_parsing`):
 

@@ -11,16 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
-from farl_hf.errors import InvalidFaceInputError
-from farl_hf.training.data_dependent_start import start_from_data
 from farl_hf.training.ema import EMACallback, restore_training_weights
-from farl_hf.training.muon_with_adamw import with_muon
 from farl_hf.training.process_groups import leave_group_at_exit
 from farl_hf.training.sample_epochs import SampleEpochCallback
 
 __all__ = ["AveragedWeightsTrainer"]
-
-DATA_DEPENDENT_SAMPLES = 256
 
 
 class AveragedWeightsTrainer(Trainer):
@@ -28,8 +23,7 @@ class AveragedWeightsTrainer(Trainer):
 
     Args:
         model (`nn.Module`): Model.
-        args (`TrainingArguments`): With the fields `ema_decay` (0 averages nothing) and `ema_warmup`; and, where Muon
-            may be chosen, `muon_learning_rate` and `data_dependent_start`.
+        args (`TrainingArguments`): With the fields `ema_decay` (0 averages nothing) and `ema_warmup`.
         **kwargs: As [`~transformers.Trainer`].
 
     While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved
@@ -51,29 +45,7 @@ class AveragedWeightsTrainer(Trainer):
             folder = get_last_checkpoint(self.args.output_dir)
         if self.ema is not None:
             self.ema.resume_folder = folder or None
-        if getattr(self.args, "data_dependent_start", False) and not folder:
-            self.start_from_data()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def start_from_data(self) -> None:
-        """Fits the random weights to the first training samples, the same in every process."""
-        if not hasattr(self.train_dataset, "__len__"):
-            raise InvalidFaceInputError("data_dependent_start needs a data set whose samples have numbers, no stream.")
-        count = min(DATA_DEPENDENT_SAMPLES, len(self.train_dataset))
-        batch = self.data_collator([self.train_dataset[item] for item in range(count)])
-        start_from_data(self.model, batch["pixel_values"].to(self.args.device))
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer of `make_optimizer`; with `muon_learning_rate` Muon takes the matrices of the blocks over."""
-        if self.optimizer is None:
-            model = self.model if model is None else model
-            optimizer, rate = self.make_optimizer(model), getattr(self.args, "muon_learning_rate", None)
-            self.optimizer = optimizer if rate is None else with_muon(optimizer, model, rate)
-        return self.optimizer
-
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of all parameters; here the Trainer's own."""
-        return super().create_optimizer(model)
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches of the evaluation, the last one too, whatever becomes of the training's last one."""

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from transformers import ImageProcessingMixin
-from transformers.integrations import is_deepspeed_zero3_enabled
 
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import UnknownNameError
 from farl_hf.labels.backbones import BACKBONES
-from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.training.script_arguments import ModelArguments
 
-__all__ = ["check_tower_may_change", "pixel_normalisation", "scratch_settings", "with_backbone"]
+__all__ = ["pixel_normalisation", "scratch_settings", "with_backbone"]
 
 
 def with_backbone(model_args: ModelArguments) -> ModelArguments:
@@ -59,22 +57,3 @@ def scratch_settings(model_args: ModelArguments) -> dict[str, Any]:
         return given
     row = BACKBONES[model_args.backbone]
     return {"backbone_config": dict(row.config), "feature_levels": list(row.levels)} | given
-
-
-def check_tower_may_change(start: FaRLConfig, option: str) -> None:
-    """Refuses an option that changes a checkpoint's tower where that cannot be.
-
-    Args:
-        start ([`FaRLConfig`]): Of the checkpoint.
-        option (`str`): Name of the option.
-
-    Raises:
-        InvalidFaceInputError: The tower is another library's, or ZeRO-3 divides the weights.
-    """
-    if start.backbone_config is not None:
-        raise InvalidFaceInputError(f"{option} changes FaRL's own tower; this checkpoint has another: leave it out.")
-    if is_deepspeed_zero3_enabled():
-        raise InvalidFaceInputError(
-            f"{option} changes whole matrices, which ZeRO-3 divides; change them in a run of one step without "
-            "DeepSpeed, and start from its folder."
-        )

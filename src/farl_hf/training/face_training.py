@@ -29,12 +29,10 @@ from farl_hf.training.deepspeed_start import model_from_scratch, start_deepspeed
 from farl_hf.training.evaluation import make_evaluation
 from farl_hf.training.face_tasks import FACE_TASK_SETTINGS, FaceTask
 from farl_hf.training.named_checkpoints import with_folders_of_names
-from farl_hf.training.patch_resizing import take_resized_patches, tower_with_patches
 from farl_hf.training.recipe_files import save_resolved_recipe
-from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
+from farl_hf.training.run_steps import attention_of, evaluate_and_save, train_to_end
 from farl_hf.training.script_arguments import DataArguments, ModelArguments
 from farl_hf.training.tiny_recipes import label_settings, make_scratch_config
-from farl_hf.training.tower_growth import silence_blocks, tower_with_blocks
 from farl_hf.training.trainer import FaRLTrainer
 from farl_hf.training.training_results import training_results, write_json
 
@@ -64,7 +62,6 @@ def run_face_training(
     start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
-    check_start(model_args, training_args)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
@@ -213,7 +210,7 @@ def make_model(
     """A pretrained model with a head for these labels, or a new one."""
     attention = attention_of(model_args, training_args)
     if model_args.model_name_or_path:
-        return model_from_checkpoint(task, model_args, attention, processor, label_names)
+        return model_from_checkpoint(task, model_args, attention, label_names)
     if not model_args.config_name:
         raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
     config = make_scratch_config(
@@ -224,31 +221,31 @@ def make_model(
 
 
 def model_from_checkpoint(
-    task: FaceTask, model_args: ModelArguments, attention: str, processor: FaRLImageProcessor, label_names: list[str]
+    task: FaceTask, model_args: ModelArguments, attention: str, label_names: list[str]
 ) -> PreTrainedModel:
-    """A pretrained model with a head for these labels, and a tower changed as asked for."""
+    """A pretrained model with a head for these labels."""
     start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
-    resized = model_args.patch_size not in (None, start.vision_config.patch_size)
-    deepened = model_args.num_hidden_layers not in (None, start.vision_config.num_hidden_layers)
-    settings: dict[str, Any] = {}
-    if resized:
-        settings |= tower_with_patches(start, model_args.patch_size, processor.size_hw[0])
-    if deepened:
-        settings |= tower_with_blocks(FaRLConfig.from_dict(start.to_dict() | settings), model_args.num_hidden_layers)
-    settings |= relabelled(start, label_names) | model_args.head_overrides()
+    check_tower_stays(start, model_args)
+    settings = relabelled(start, label_names) | model_args.head_overrides()
     check_head_settings(task, start, settings)
-    model = task.model_class.from_pretrained(
+    return task.model_class.from_pretrained(
         model_args.model_name_or_path,
         ignore_mismatched_sizes=True,
         dtype="float32",
         attn_implementation=attention,
         **settings,
     )
-    if resized:
-        take_resized_patches(model, model_args.model_name_or_path)
-    if deepened:
-        silence_blocks(model, first=start.vision_config.num_hidden_layers)
-    return model
+
+
+def check_tower_stays(start: FaRLConfig, model_args: ModelArguments) -> None:
+    """Refuses sizes of the encoder that are not the checkpoint's; its weights would not fit."""
+    encoder = start.vision_config if start.backbone_config is None else start.backbone_config
+    for name, value in model_args.tower_overrides().items():
+        if value != getattr(encoder, name, None):
+            raise InvalidFaceInputError(
+                f"--{name} {value} is for random weights, but {model_args.model_name_or_path} has trained ones; "
+                f"leave --{name} out, or start from --config_name."
+            )
 
 
 def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, Any]) -> None:
@@ -261,7 +258,7 @@ def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, A
     try:
         config = FaRLConfig.from_dict(start.to_dict() | settings)
         if issubclass(task.model_class, FaRLDenseModel) and config.backbone_config is None:
-            cells_per_patch(config.vision_config.patch_size, config.score_stride)
+            cells_per_patch(config.vision_config.patch_size, config.output_stride)
     except ValueError as error:
         raise InvalidFaceInputError(str(error)) from error
 

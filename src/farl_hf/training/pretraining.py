@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import set_seed
-from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from farl_hf.data.laion_face import FaceFilter, Shard, find_shards, num_listed_samples
@@ -38,7 +37,7 @@ from farl_hf.training.pretraining_arguments import (
 )
 from farl_hf.training.pretraining_trainer import PretrainingTrainer
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
-from farl_hf.training.run_steps import attention_of, check_start, evaluate_and_save, train_to_end
+from farl_hf.training.run_steps import attention_of, evaluate_and_save, train_to_end
 from farl_hf.training.self_supervised_objectives import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
 from farl_hf.training.self_supervised_trainer import SelfSupervisedTrainer, make_self_supervised_trainer
 from farl_hf.training.tiny_recipes import read_settings
@@ -48,7 +47,6 @@ from farl_hf.training.visual_tokens import (
     VisualTokenizer,
     load_visual_tokenizer,
 )
-from farl_hf.training.word_sentences import WordSentences
 
 __all__ = ["run_pretraining"]
 
@@ -76,7 +74,6 @@ def run_pretraining(
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
     """
     check_objective(model_args, training_args)
-    check_start(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
@@ -98,8 +95,6 @@ def run_pretraining(
         model=model,
         args=training_args,
         visual_tokenizer=visual_tokenizer,
-        word_sentences=WordSentences(processor.tokenizer) if model.config.patch_word_weight else None,
-        patchwork_grid=patch_grid(model.config, processor) if model.config.patchwork_weight else None,
         evaluation=RetrievalEvaluation(processor.tokenizer, data_args.gallery_size),
         train_dataset=train_pairs,
         eval_dataset=eval_pairs,
@@ -229,7 +224,6 @@ def make_pairs(
             codebook_size=None if grid is None else grid[0] * visual_tokenizer.stride,
             mask_grid_hw=grid,
             augmentation=data_args.augmentation,
-            partial_captions=data_args.partial_captions,
             seed=training_args.seed,
         )
         train_pairs = training_pairs(sources, transform, data_args, training_args)
@@ -248,11 +242,6 @@ def training_pairs(
     """Samples of rows, or an endless stream from shards for this process."""
     if sources.train_rows is not None:
         return PretrainingPairs(sources.train_rows, transform)
-    if training_args.similar_captions:
-        raise InvalidFaceInputError(
-            "similar_captions compares all captions of a data set, and a stream of shards does not know them; leave "
-            "it out."
-        )
     if training_args.max_steps <= 0:
         training_args.max_steps = steps_of_stream(sources, training_args)
     return PretrainingStream(
@@ -380,7 +369,7 @@ def make_model(
     attention = attention_of(model_args, training_args)
     branch = {
         name: getattr(model_args, name)
-        for name in ("mim_weight", "mim_num_hidden_layers", "word_weight", "patch_word_weight", "patchwork_weight")
+        for name in ("mim_weight", "mim_num_hidden_layers")
         if getattr(model_args, name) is not None
     }
     if model_args.objective == "itc":
@@ -388,17 +377,11 @@ def make_model(
     if model_args.visual_vocab_size:
         branch["mim_vocab_size"] = model_args.visual_vocab_size
     if model_args.model_name_or_path:
-        model = FaRLForPreTraining.from_pretrained(
+        return FaRLForPreTraining.from_pretrained(
             model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
         )
-    else:
-        config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
-        model = model_from_scratch(FaRLForPreTraining, config, attention, training_args)
-    if model.config.patch_word_weight and is_deepspeed_zero3_enabled():
-        raise InvalidFaceInputError(
-            "patch_word_weight reads single matrices of the last block, which ZeRO-3 divides; take ZeRO-1 or ZeRO-2."
-        )
-    return model
+    config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
+    return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
 
 
 def scratch_config(

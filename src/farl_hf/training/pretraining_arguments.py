@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from farl_hf.errors import InvalidFaceInputError
-from farl_hf.training.arguments import SmallModelArguments, use_processors_if_alone
+from farl_hf.training.arguments import use_processors_if_alone
 
 __all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModelArguments"]
 
@@ -63,27 +63,6 @@ class PretrainingModelArguments:
     mim_weight: float | None = field(
         default=None, metadata={"help": "Weight of the masked-image loss. Default: the configuration's, 1."}
     )
-    word_weight: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of naming a caption's words from either feature, which lets small towers learn words that "
-            "contrast alone leaves out. Default: the configuration's, 0, as in the paper."
-        },
-    )
-    patch_word_weight: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of naming a caption's words from single patches, so that heat maps of words lie where the "
-            "words do. Default: the configuration's, 0, as in the paper."
-        },
-    )
-    patchwork_weight: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of naming them from pictures put together of two, so that patches do not name what they "
-            "have read off others; with --patch_word_weight. Default: the configuration's, 0, as in the paper."
-        },
-    )
     visual_tokenizer: str = field(
         default="facebook/flava-image-codebook",
         metadata={
@@ -133,18 +112,11 @@ class PretrainingDataArguments:
         default=10_000, metadata={"help": "Samples of a stream that are shuffled together, per reader."}
     )
     augmentation: str = field(default="pretraining", metadata={"help": "Changes to the crop: pretraining, or none."})
-    partial_captions: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of captions cut to one or two of their phrases, so that what long captions mention beside "
-            "easier things is learned too. Not in the paper."
-        },
-    )
 
 
 @dataclass
-class PretrainingArguments(SmallModelArguments, TrainingArguments):
-    """[`~transformers.TrainingArguments`] and [`SmallModelArguments`] with FaRL's pre-training recipe as defaults.
+class PretrainingArguments(TrainingArguments):
+    """[`~transformers.TrainingArguments`] with FaRL's pre-training recipe as defaults.
 
     Mixed precision, gradient checkpointing, ZeRO and clipping at 1.0 are of the supplement, section 6. The paper's
     other settings are known from recollection only, so they are values to change: AdamW with betas 0.9 and 0.98 and
@@ -158,8 +130,6 @@ class PretrainingArguments(SmallModelArguments, TrainingArguments):
         ema_decay (`float`, *optional*, defaults to 0.0): Decay per step of averaged weights, which are evaluated and
             saved; 0 is off.
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n.
-        similar_captions (`float`, *optional*, defaults to 0.0): Share of batches of similar captions, as hard
-            negatives; see `farl_hf.data.similar_captions`.
         visual_tokenizer_samples (`int`, *optional*, defaults to 2000): Images from which a visual tokenizer is
             learned.
     """
@@ -189,13 +159,6 @@ class PretrainingArguments(SmallModelArguments, TrainingArguments):
     )
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
-    similar_captions: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of batches whose captions are alike, so that contrast is about what else they mention. "
-            "Not in the paper."
-        },
-    )
     visual_tokenizer_samples: int = field(
         default=2000, metadata={"help": "Images from which a visual tokenizer is learned."}
     )

@@ -1,6 +1,5 @@
 """The Trainer of pre-training: visual tokens as targets, contrast over accumulated batches, a log of both losses."""
 
-import math
 import re
 import time
 from collections.abc import Iterator
@@ -9,18 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Sampler
 from transformers import EvalPrediction
 
-from farl_hf.data.similar_captions import SimilarCaptionSampler
 from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.cached_contrast import CachedFeatures, RandomState
-from farl_hf.training.patchwork import PATCHWORK_SHARE, draw_patchwork
 from farl_hf.training.pretraining_arguments import PretrainingArguments
 from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
 from farl_hf.training.stream_training import StreamTrainerMixin
-from farl_hf.training.word_sentences import WordSentences
 
 __all__ = ["PretrainingTrainer", "decays_in_pretraining"]
 
@@ -44,10 +39,6 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         visual_tokenizer (`Callable`, *optional*): From `codebook_pixel_values` (B, 3, h, w) in [0, 1] to visual tokens
             (B, rows, columns); needed for the masked-image loss. It is no part of the model: not trained, averaged or
             saved with it.
-        word_sentences ([`WordSentences`], *optional*): Makes the sentences that patches are compared with; needed
-            where the model's `patch_word_weight` is not 0.
-        patchwork_grid (`tuple[int, int]`, *optional*): Rows and columns of patches, for pictures put together of two;
-            needed where the model's `patchwork_weight` is not 0.
         evaluation ([`RetrievalEvaluation`], *optional*): Scores of the evaluation pairs.
         **kwargs: As [`~transformers.Trainer`].
     """
@@ -57,13 +48,10 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         model: nn.Module,
         args: PretrainingArguments,
         visual_tokenizer: Any = None,
-        word_sentences: WordSentences | None = None,
-        patchwork_grid: tuple[int, int] | None = None,
         evaluation: RetrievalEvaluation | None = None,
         **kwargs: Any,
     ):
-        self.visual_tokenizer, self.word_sentences, self.evaluation = visual_tokenizer, word_sentences, evaluation
-        self.patchwork_grid = patchwork_grid
+        self.visual_tokenizer, self.evaluation = visual_tokenizer, evaluation
         self.prompt_embeds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.cached_features: CachedFeatures | None = None
         self.log_sums: dict[str, torch.Tensor] = {}
@@ -94,31 +82,17 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
                 self.cached_features.add(outputs.image_embeds, outputs.text_embeds, state)
         return batches, num_items
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
-        """The Trainer's, or one that puts similar captions into a batch."""
-        pairs, args = self.train_dataset if train_dataset is None else train_dataset, self.args
-        if not args.similar_captions:
-            return super()._get_train_sampler(train_dataset)
-        contrasted = args.train_batch_size * args.world_size
-        contrasted *= args.gradient_accumulation_steps if args.cached_contrast else 1
-        return SimilarCaptionSampler(pairs, contrasted, args.similar_captions, args.seed)
-
     @staticmethod
     def pairs_of(batch: dict[str, Any]) -> dict[str, Any]:
         """The inputs of the two towers."""
         return {key: batch[key] for key in ("pixel_values", "input_ids", "attention_mask") if key in batch}
 
     def inputs_of_model(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with visual tokens for the tokenizer's pixels, with sentences around words, without attributes."""
+        """The batch with visual tokens for the tokenizer's pixels, without attributes."""
         inputs = {key: values for key, values in batch.items() if key not in ("codebook_pixel_values", "attributes")}
         if self.visual_tokenizer is not None and "codebook_pixel_values" in batch:
             with torch.no_grad():
                 inputs["mim_labels"] = self.visual_tokenizer(batch["codebook_pixel_values"]).flatten(1)
-        if self.word_sentences is not None:
-            inputs |= self.word_sentences(batch["input_ids"])
-        if self.patchwork_grid is not None:
-            count = math.ceil(PATCHWORK_SHARE * len(batch["input_ids"]))
-            inputs["patchwork_pos"] = draw_patchwork(count, self.patchwork_grid).to(batch["input_ids"].device)
         return inputs
 
     def compute_loss(
@@ -149,13 +123,8 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
         scale = outputs.logit_scale.detach() + (outputs.logit_scale - outputs.logit_scale.detach()) / steps
         outputs.itc_loss = contrastive_loss(images, texts, scale)
         # The Trainer will divide by the number of passes, which is right for the masked-image loss only.
-        outputs.loss = self.accelerator.unwrap_model(model).joint_loss(
-            outputs.itc_loss * steps,
-            outputs.mim_loss,
-            outputs.word_loss,
-            outputs.patch_word_loss,
-            outputs.patchwork_loss,
-        )
+        whole_model = self.accelerator.unwrap_model(model)
+        outputs.loss = whole_model.joint_loss(outputs.itc_loss * steps, outputs.mim_loss)
         return outputs
 
     @torch.no_grad()
@@ -165,9 +134,6 @@ class PretrainingTrainer(StreamTrainerMixin, AveragedWeightsTrainer):
             "inverse_temperature": outputs.logit_scale,
             "itc_loss": outputs.itc_loss,
             "mim_loss": outputs.mim_loss,
-            "word_loss": outputs.word_loss,
-            "patch_word_loss": outputs.patch_word_loss,
-            "patchwork_loss": outputs.patchwork_loss,
         }
         similarities = outputs.image_embeds.float() @ outputs.text_embeds.float().T
         own = torch.arange(len(similarities), device=similarities.device)

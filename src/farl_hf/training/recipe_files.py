@@ -18,7 +18,15 @@ import yaml
 
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["RECIPE_NAMES", "Recipe", "as_flags", "parse_overrides", "read_recipe", "save_resolved_recipe"]
+__all__ = [
+    "RECIPE_NAMES",
+    "Recipe",
+    "as_flags",
+    "parse_overrides",
+    "read_recipe",
+    "save_resolved_recipe",
+    "with_present_names",
+]
 
 RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
@@ -26,6 +34,9 @@ RESOLVED_NAME = "recipe.yaml"  # in the output folder
 DESCRIPTIONS = ("task", "title", "base")
 # What the machine decided, not the user: kept, it would tie the next run to processors.
 MACHINE_FIELDS = ("dataloader_pin_memory", "local_rank", "use_cpu")
+# Arguments of version 0.1: those that were renamed, and one that every recipe.yaml had, which said nothing when off.
+RENAMED_ARGUMENTS = {"score_stride": "output_stride"}
+DROPPED_ARGUMENTS = {"data_dependent_start": False}
 FIRST_LINE = "# farl-hf train {name}"
 
 
@@ -88,7 +99,16 @@ def merge_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:
         merged |= merge_bases(find_recipe(base, path.parent), (*above, path))
-    return merged | values
+    return merged | with_present_names(values)
+
+
+def with_present_names(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of version 0.1 by their present names; without those that are gone and said nothing."""
+    return {
+        RENAMED_ARGUMENTS.get(name, name): value
+        for name, value in arguments.items()
+        if name not in DROPPED_ARGUMENTS or value != DROPPED_ARGUMENTS[name]
+    }
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.utils import logging
 
-from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.finished_checkpoints import last_finished_checkpoint
 
-__all__ = ["attention_of", "check_start", "evaluate_and_save", "train_to_end"]
+__all__ = ["attention_of", "evaluate_and_save", "train_to_end"]
 
 logger = logging.get_logger(__name__)
 
@@ -17,24 +16,6 @@ logger = logging.get_logger(__name__)
 def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
     """The attention to use: on a CPU, PyTorch's fused one takes half of a training step for its backward pass."""
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
-
-
-def check_start(model_args: Any, training_args: TrainingArguments) -> None:
-    """Refuses to fit trained weights to the data, and both helps of small models under DeepSpeed.
-
-    DeepSpeed flattens or divides matrices, of which neither Muon nor a start from the data can make anything.
-    """
-    helped = training_args.data_dependent_start or training_args.muon_learning_rate is not None
-    if helped and training_args.deepspeed_plugin is not None:
-        raise InvalidFaceInputError(
-            "data_dependent_start and muon_learning_rate need whole matrices, which DeepSpeed divides; leave them or "
-            "DeepSpeed out."
-        )
-    if training_args.data_dependent_start and model_args.model_name_or_path:
-        raise InvalidFaceInputError(
-            f"data_dependent_start replaces random weights, but {model_args.model_name_or_path} has trained ones; "
-            "leave one of the two out."
-        )
 
 
 def train_to_end(trainer: AveragedWeightsTrainer) -> None:

@@ -1,5 +1,6 @@
 """Command-line arguments shared by the training scripts."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -10,7 +11,7 @@ from transformers import HfArgumentParser
 
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.recipe_files import as_flags, read_recipe
+from farl_hf.training.recipe_files import as_flags, read_recipe, with_present_names
 
 __all__ = ["DataArguments", "ModelArguments", "parse_recipe_arguments", "parse_script_arguments"]
 
@@ -54,24 +55,20 @@ class ModelArguments:
         default=None, metadata={"help": "Parsing: side to which class scores are upsampled before labels are read."}
     )
     hidden_size: int | None = field(default=None, metadata={"help": "From scratch: width of the vision tower."})
-    num_hidden_layers: int | None = field(
-        default=None,
-        metadata={"help": "Blocks of the vision tower; a checkpoint's tower gets more, which at first add nothing."},
-    )
+    num_hidden_layers: int | None = field(default=None, metadata={"help": "From scratch: blocks of the vision tower."})
     num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
-    patch_size: int | None = field(
-        default=None, metadata={"help": "Side of a patch in pixels; a checkpoint's patches are resized to it."}
-    )
+    patch_size: int | None = field(default=None, metadata={"help": "From scratch: side of a patch in pixels."})
     feature_levels: list[int] | None = field(
         default=None,
         metadata={"help": "Four blocks, from 0 on, that feed the head; one may be repeated. Default: the model's."},
     )
     head_channels: int | None = field(default=None, metadata={"help": "Channels of the dense head."})
-    score_stride: int | None = field(
+    output_stride: int | None = field(
         default=None,
         metadata={
+            "aliases": ["--score_stride", "--score-stride"],
             "help": "Pixels between two cells of the dense head's scores. Default: 4, as in the paper; 2 draws thin "
-            "regions better with patches of 8 pixels."
+            "regions better with patches of 8 pixels.",
         },
     )
     label_weights: list[float] | None = field(
@@ -86,13 +83,16 @@ class ModelArguments:
 
     def head_overrides(self) -> dict[str, float]:
         """Settings of the head that replace a checkpoint's or a recipe's."""
-        head = ("feature_levels", "head_channels", "score_stride", "label_weights", "point_loss_weight")
+        head = ("feature_levels", "head_channels", "output_stride", "label_weights", "point_loss_weight")
         return given_settings(self, head)
+
+    def tower_overrides(self) -> dict[str, float]:
+        """Sizes of the vision tower that replace a recipe's."""
+        return given_settings(self, ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size"))
 
     def scratch_overrides(self) -> dict[str, float]:
         """Settings that replace a recipe's when the model starts from random weights."""
-        tower = ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size")
-        return given_settings(self, tower) | self.head_overrides()
+        return self.tower_overrides() | self.head_overrides()
 
 
 @dataclass
@@ -165,7 +165,8 @@ def parse_script_arguments(
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        return make_parser().parse_json_file(str(Path(arguments[0]).resolve()))
+        values = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+        return make_parser().parse_dict(with_present_names(values))
     if "--recipe" in arguments:
         place = arguments.index("--recipe")
         if place + 1 == len(arguments):
@@ -192,7 +193,7 @@ def parse_recipe_arguments(
     recipe = read_recipe(name_or_file)
     if task not in (None, recipe.task):
         raise UnknownNameError(f"The recipe {name_or_file} is for {recipe.task}; this script trains {task}.")
-    words = as_flags(recipe.arguments | (overrides or {}), argument_names())
+    words = as_flags(recipe.arguments | with_present_names(overrides or {}), argument_names())
     return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
 
 

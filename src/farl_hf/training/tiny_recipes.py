@@ -76,7 +76,8 @@ def read_settings(name: str) -> dict[str, Any]:
     if name in MODEL_RECIPES:
         return MODEL_RECIPES[name]
     if Path(name).is_file():
-        return json.loads(Path(name).read_text())
+        settings = json.loads(Path(name).read_text())
+        return {FaRLConfig.attribute_map.get(key, key): value for key, value in settings.items()}
     raise UnknownNameError(f"{name!r} is neither a model recipe ({', '.join(MODEL_RECIPES)}) nor a JSON file.")
 
 

@@ -51,12 +51,15 @@ class FaRLTrainer(AveragedWeightsTrainer):
         kwargs.setdefault("data_collator", collate_face_samples)
         super().__init__(model=model, args=args, **kwargs)
 
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Optimizer with one group per part of the model."""
-        args = self.args
-        groups = make_parameter_groups(model, args.part_learning_rates(), args.weight_decay, args.decay_norm_and_bias)
-        optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, model)
-        return optimizer_class(groups, **settings)
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer that `optim` names, with one group per part of the model."""
+        if self.optimizer is None:
+            args, model = self.args, self.model if model is None else model
+            rates = args.part_learning_rates()
+            groups = make_parameter_groups(model, rates, args.weight_decay, args.decay_norm_and_bias)
+            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, model)
+            self.optimizer = optimizer_class(groups, **settings)
+        return self.optimizer
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
