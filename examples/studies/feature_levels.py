@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from study_cells import StudyRecipe, StudyVariant
+from study_report import TASK_SCORES, StudyReport
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.modeling import FaRLConfig
 from farl_hf.training.recipe_files import read_recipe
-from farl_hf.training.study_cells import StudyRecipe, StudyVariant
-from farl_hf.training.study_report import TASK_SCORES, StudyReport
 
 REAL_COMMAND = """\
 torchrun --nproc_per_node 8 examples/studies/feature_levels.py --output_dir runs/feature_levels \\

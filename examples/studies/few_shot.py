@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from study_cells import StudyRecipe, StudyVariant
+from study_report import TASK_SCORES, StudyReport
 from study_script import StudyArguments, backbone_overrides, run_study_script
 
 from farl_hf.errors import InvalidFaceInputError
-from farl_hf.training.study_cells import StudyRecipe, StudyVariant
-from farl_hf.training.study_report import TASK_SCORES, StudyReport
 
 REAL_COMMAND = """\
 torchrun --nproc_per_node 8 examples/studies/few_shot.py --output_dir runs/few_shot \\

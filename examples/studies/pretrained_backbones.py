@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 from shape_pictures import COLUMNS, shape_pictures
+from study_cells import output_kept_in
 from study_script import backbone_overrides
 from transformers import HfArgumentParser
 
@@ -18,7 +19,6 @@ from farl_hf.training.pretraining_arguments import (
     PretrainingModelArguments,
 )
 from farl_hf.training.recipe_files import as_flags
-from farl_hf.training.study_cells import output_kept_in
 from farl_hf.training.training_results import write_json
 
 PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pretrained_backbones import TINY_PRETRAINING, mixed_pairs, pretrained_backbone, probe_overrides
+from study_cells import StudyRecipe, StudyVariant
+from study_report import TASK_SCORES, StudyReport
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import UnknownNameError
 from farl_hf.training.recipe_files import parse_overrides
-from farl_hf.training.study_cells import StudyRecipe, StudyVariant
-from farl_hf.training.study_report import TASK_SCORES, StudyReport
 
 REAL_COMMAND = """\
 for objective in swav simclr itc_mim; do

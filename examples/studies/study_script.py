@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from study_cells import StudyRecipe, measure_cells, study_recipes
+from study_report import StudyReport, write_study_report
 from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
 from farl_hf.training.recipe_files import parse_overrides
-from farl_hf.training.study_cells import StudyRecipe, measure_cells, study_recipes
-from farl_hf.training.study_report import StudyReport, write_study_report
 
 RESUMING = "Finished trainings are kept: the same command goes on where it was stopped."
 

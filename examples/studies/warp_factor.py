@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from study_cells import StudyRecipe, StudyVariant
+from study_report import StudyReport, StudyScore
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import LAPA_LABELS
-from farl_hf.training.study_cells import StudyRecipe, StudyVariant
-from farl_hf.training.study_report import StudyReport, StudyScore
 
 REAL_COMMAND = """\
 torchrun --nproc_per_node 8 examples/studies/warp_factor.py --output_dir runs/warp_factor \\

@@ -1,5 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 from face_rows import make_face_dataset
+
+# Where the scripts find their siblings: the folder of a script that is started is on the path.
+sys.path += [str(Path(__file__).parents[2] / "examples" / folder) for folder in ("face_generator", "studies")]
 
 
 @pytest.fixture(scope="module")

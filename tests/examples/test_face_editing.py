@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from face_rows import make_face_dataset
+from generator_arguments import (
+    GeneratorDataArguments,
+    GeneratorModelArguments,
+    GeneratorTrainingArguments,
+)
+from generator_training import run_generator_training
 from PIL import Image
 from raw_layouts import write_celeba
 from safetensors.torch import load_file
@@ -15,20 +21,15 @@ from transformers import AutoModel, HfArgumentParser
 from two_tower_toys import make_clip, make_farl
 
 from farl_hf.errors import InvalidDatasetError, UnknownNameError
-from farl_hf.training.generator_arguments import (
-    GeneratorDataArguments,
-    GeneratorModelArguments,
-    GeneratorTrainingArguments,
-)
-from farl_hf.training.generator_training import run_generator_training
 
 datasets = pytest.importorskip("datasets")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOY_DECODER = ["--latent_size", "6", "--grid_size", "4", "--stage_channels", "8", "8", "8"]
 
 
-def run_script(name, words, monkeypatch):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+def run_script(path, words, monkeypatch):
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)  # where dataclasses look for the names in annotations
     spec.loader.exec_module(module)
@@ -54,7 +55,12 @@ def trained_folder(data_folder, tmp_path_factory):
     """Two steps, and two more after an interruption."""
     output_dir = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_script("train_face_generator", training_words(data_folder, output_dir, 2), monkeypatch) == 0
+        assert (
+            run_script(
+                "face_generator/train_face_generator.py", training_words(data_folder, output_dir, 2), monkeypatch
+            )
+            == 0
+        )
     scores = train(training_words(data_folder, output_dir, 4))
     assert json.loads((output_dir / "eval_results.json").read_text())["eval_loss"] == pytest.approx(
         scores["eval_loss"]
@@ -106,7 +112,7 @@ def two_tower_folders(tmp_path_factory):
 def test_faces_are_edited_by_two_models_side_by_side(trained_folder, two_tower_folders, tmp_path, monkeypatch, capsys):
     words = ["--generator", trained_folder / "decoder", "--texts", "a smile", "a hat", "--starts", 2, "--steps", 2]
     words += ["--model_name_or_path", *two_tower_folders, "--crop_noise", 0, "--output_dir", tmp_path / "edited"]
-    assert run_script("edit_faces_with_text", words, monkeypatch) == 0
+    assert run_script("edit_faces_with_text.py", words, monkeypatch) == 0
     folder = tmp_path / "edited"
     assert "toy-farl: 'a hat': mean similarity" in capsys.readouterr().out
     assert len(list((folder / "images").glob("*.png"))) == 2 * (1 + 2 * 2)
@@ -119,7 +125,7 @@ def test_faces_are_edited_by_two_models_side_by_side(trained_folder, two_tower_f
     first = results["edits"][0]
     assert first["first_losses"]["text"] == pytest.approx([1 - value for value in first["similarity_before"]])
     again = [*words[:-1], tmp_path / "again", "--latents", folder / "latents.safetensors"]
-    assert run_script("edit_faces_with_text", again, monkeypatch) == 0
+    assert run_script("edit_faces_with_text.py", again, monkeypatch) == 0
     assert torch.equal(load_file(tmp_path / "again" / "latents.safetensors")["start"], latents["start"])
 
 
@@ -128,8 +134,8 @@ def test_a_torchscript_file_needs_the_shape_of_its_latents(two_tower_folders, tm
     torch.jit.save(torch.jit.script(network), str(tmp_path / "synthesis.pt"))
     words = ["--generator", tmp_path / "synthesis.pt", "--texts", "a hat", "--starts", 2, "--steps", 2, "--aligned"]
     words += ["--model_name_or_path", two_tower_folders[1], "--output_dir", tmp_path / "edited"]
-    assert run_script("edit_faces_with_text", words, monkeypatch) == 1
+    assert run_script("edit_faces_with_text.py", words, monkeypatch) == 1
     assert "pass --latent_shape" in capsys.readouterr().err
     assert not (tmp_path / "edited").exists()
-    assert run_script("edit_faces_with_text", [*words, "--latent_shape", 6], monkeypatch) == 0
+    assert run_script("edit_faces_with_text.py", [*words, "--latent_shape", 6], monkeypatch) == 0
     assert (tmp_path / "edited" / "contact_sheet.png").is_file()

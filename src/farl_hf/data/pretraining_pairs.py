@@ -1,6 +1,6 @@
 """Image-text pairs of a data set that fits on a disk, as samples of pre-training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,15 +45,6 @@ class PretrainingPairs(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
         self.transform.set_epoch(epoch)
-
-    @property
-    def epoch(self) -> int:
-        """Whose random changes are drawn."""
-        return self.transform.epoch
-
-    def captions(self) -> Iterator[str]:
-        """All captions."""
-        return iter(column_of(self.rows, "caption"))
 
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
         row = self.rows[int(self.chosen[item])]

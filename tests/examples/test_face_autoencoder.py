@@ -1,11 +1,11 @@
 """The autoencoder that trains a face decoder: its losses against PyTorch's, its folder as a decoder's, its basis."""
 
 import torch
+from face_autoencoder import FaceAutoencoder, kl_from_standard_normal, reconstruction_errors
+from latent_basis import latent_moments, rebased_decoder
 from torch import distributions
 
 from farl_hf.modeling import FaceDecoderConfig, FaceDecoderModel
-from farl_hf.training.face_autoencoder import FaceAutoencoder, kl_from_standard_normal, reconstruction_errors
-from farl_hf.training.latent_basis import latent_moments, rebased_decoder
 
 CONFIG = {"latent_size": 6, "grid_size": 4, "stage_channels": [8, 8, 8]}
 

@@ -3,11 +3,11 @@ import sys
 
 import pytest
 from PIL import Image
+from study_cells import StudyCell, StudyVariant
+from study_report import TASK_SCORES, StudyReport, StudyScore, study_figure, write_study_report
 from study_tables import table_rows
 
 from farl_hf.errors import MissingExtraError
-from farl_hf.training.study_cells import StudyCell, StudyVariant
-from farl_hf.training.study_report import TASK_SCORES, StudyReport, StudyScore, study_figure, write_study_report
 
 VARIANTS = [StudyVariant("1", place=1), StudyVariant("3", place=3), StudyVariant("several")]
 

@@ -2,7 +2,7 @@
 
 The built-in one, on rendered faces, in an hour on two cores:
 
-    python examples/train_face_generator.py --dataset_name synthetic_faces --max_train_samples 48000 \
+    python examples/face_generator/train_face_generator.py --dataset_name synthetic_faces --max_train_samples 48000 \
         --max_eval_samples 500 --output_dir runs/generator --do_train --do_eval --bf16
 
 A variational autoencoder is trained; its decoder, in `runs/generator/decoder`, is the generator. While it learns,
@@ -12,15 +12,15 @@ A run that was stopped goes on where it was when the same command is given again
 
 import sys
 
-from transformers import HfArgumentParser
-
-from farl_hf.errors import FaRLError
-from farl_hf.training.generator_arguments import (
+from generator_arguments import (
     GeneratorDataArguments,
     GeneratorModelArguments,
     GeneratorTrainingArguments,
 )
-from farl_hf.training.generator_training import run_generator_training
+from generator_training import run_generator_training
+from transformers import HfArgumentParser
+
+from farl_hf.errors import FaRLError
 
 
 def main() -> int:

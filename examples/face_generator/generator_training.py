@@ -1,6 +1,6 @@
 """The whole training of a face generator, from parsed arguments to a decoder that draws faces.
 
-`examples/train_face_generator.py` is a few lines around [`run_generator_training`].
+`train_face_generator.py` is a few lines around [`run_generator_training`].
 """
 
 import os
@@ -10,28 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from PIL import Image
-from torch.utils.data import DataLoader, Subset
-from transformers import TrainerCallback, set_seed
-
-from farl_hf.data.face_crops import FaceCrops
-from farl_hf.data.pretraining_samples import pretraining_collate
-from farl_hf.errors import UnknownNameError
-from farl_hf.labels import CELEBA_ATTRIBUTES
-from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
-from farl_hf.processing.image_processing_farl import FaRLImageProcessor
-from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
-from farl_hf.training.face_autoencoder import AutoencoderLosses, FaceAutoencoder
-from farl_hf.training.generator_arguments import (
+from face_autoencoder import AutoencoderLosses, FaceAutoencoder
+from face_crops import FaceCrops, crop_of
+from generator_arguments import (
     GeneratorDataArguments,
     GeneratorModelArguments,
     GeneratorTrainingArguments,
 )
-from farl_hf.training.latent_basis import latent_moments, rebased_decoder
+from latent_basis import latent_moments, rebased_decoder
+from PIL import Image
+from torch.utils.data import DataLoader, Subset
+from transformers import TrainerCallback, set_seed
+
+from farl_hf.data.pretraining_samples import pretraining_collate
+from farl_hf.errors import UnknownNameError
+from farl_hf.labels import CELEBA_ATTRIBUTES
+from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
+from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
 from farl_hf.training.pretraining import FACE_TEMPLATES, load_rows
 from farl_hf.training.run_steps import evaluate_and_save, train_to_end
 
-__all__ = ["DECODER_FOLDER", "crop_of", "run_generator_training"]
+__all__ = ["DECODER_FOLDER", "run_generator_training"]
 
 DECODER_FOLDER = "decoder"
 PICTURE_FOLDER = "pictures"
@@ -111,11 +110,6 @@ def make_autoencoder(
         face_template=FACE_TEMPLATES[model_args.face_template],
     )
     return FaceAutoencoder(config, **settings)
-
-
-def crop_of(config: FaceDecoderConfig) -> FaRLImageProcessor:
-    """What cuts the pictures that the decoder is to draw."""
-    return FaRLImageProcessor(size=config.image_size, face_template=config.face_template, template_span="size")
 
 
 def save_decoder(output_dir: Path, crops: FaceCrops) -> None:

@@ -9,10 +9,10 @@ import copy
 from collections.abc import Iterable
 
 import torch
+from face_autoencoder import FaceAutoencoder
 from torch import nn
 
 from farl_hf.modeling.modeling_face_decoder import FaceDecoderModel
-from farl_hf.training.face_autoencoder import FaceAutoencoder
 
 __all__ = ["latent_moments", "rebased_decoder"]
 

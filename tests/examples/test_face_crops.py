@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from face_crops import FaceCrops
 from face_rows import make_face_dataset, make_face_row
 
 from farl_hf import FaRLImageProcessor, InvalidDatasetError
-from farl_hf.data.face_crops import FaceCrops
 
 PROCESSOR = FaRLImageProcessor(size={"height": 120, "width": 120}, template_span="size")
 

@@ -11,11 +11,18 @@ from farl_hf.data.decoding import without_decoding
 from farl_hf.data.pretraining_pairs import column_names, rows_with_one_face
 from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, channels_first
 from farl_hf.errors import InvalidDatasetError
+from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 
-__all__ = ["FaceCrops"]
+__all__ = ["FaceCrops", "crop_of"]
 
 _COLUMNS = ("image", "points5_xy", "caption", "attributes", *KEY_COLUMNS)
 _MIRRORED = AugmentationRecipe(source="ours", mirror_probability=0.5)
+
+
+def crop_of(config: FaceDecoderConfig) -> FaRLImageProcessor:
+    """What cuts the pictures that the decoder is to draw."""
+    return FaRLImageProcessor(size=config.image_size, face_template=config.face_template, template_span="size")
 
 
 class FaceCrops(Dataset):
