@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 QUICK = """
 import sys
+from pathlib import Path
 import farl_hf
 heavy = [name for name in ("transformers.modeling_utils", "torchvision", "datasets", "cv2") if name in sys.modules]
 assert not heavy, heavy
@@ -75,3 +77,9 @@ def test_modules_of_the_package_still_run_with_python_m():
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "run_folder" in finished.stdout
+
+
+def test_nothing_of_transformers_or_the_hubs_client_is_replaced():
+    program = Path(__file__).with_name("patched_methods_program.py")
+    finished = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]

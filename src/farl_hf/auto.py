@@ -6,7 +6,6 @@ that has happened already, else when the import that loads it is over. `import f
 """
 
 import contextlib
-import functools
 import importlib.abc
 import importlib.machinery
 import sys
@@ -98,24 +97,15 @@ def _register_pipelines():
         )
 
 
-def _push_models_with_code():
-    from . import modeling
+def _answer_for_our_names():
+    from huggingface_hub import constants
 
-    for name in dict.fromkeys(name for _, _, name in MODELS):
-        _push_with_code(getattr(modeling, name))
-
-
-def _push_processors_with_code():
-    from . import processing
-
-    for name in _PROCESSORS:
-        _push_with_code(getattr(processing, name))
-
-
-def _install_hub_client():
+    from .checkpoints.embedded_models import link_embedded_checkpoints
     from .checkpoints.hub_client import install_hub_client
 
     install_hub_client()
+    if constants.HF_HUB_OFFLINE:  # nobody will be asked
+        link_embedded_checkpoints()
 
 
 # Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
@@ -146,15 +136,13 @@ _PROCESSORS = (*(name for _, name in _IMAGE_PROCESSORS), "FaRLTokenizer", "FaRLP
 
 # Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
-    "huggingface_hub.utils": _install_hub_client,
+    "huggingface_hub.utils": _answer_for_our_names,
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.image_processing_auto": _register_image_processors,
     "transformers.models.auto.tokenization_auto": _register_tokenizer,
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
-    "farl_hf.modeling": _push_models_with_code,
-    "farl_hf.processing": _push_processors_with_code,
 }
 
 _WATCHED_PACKAGES = ("transformers.", "huggingface_hub.", "farl_hf.")
@@ -245,34 +233,3 @@ def ship_code():
         getattr(modeling, model_name).register_for_auto_class(auto_name)
     for name in _PROCESSORS:
         getattr(processing, name).register_for_auto_class()
-
-
-@contextlib.contextmanager
-def _shipping_code():
-    """Ship code during the block only."""
-    from . import modeling, processing
-
-    classes = {getattr(modeling, name) for _, *names in MODELS for name in names}
-    classes |= {getattr(processing, name) for name in _PROCESSORS}
-    before = {one: one._auto_class for one in classes}
-    ship_code()
-    try:
-        yield
-    finally:
-        for one, auto_class in before.items():
-            one._auto_class = auto_class
-
-
-def _push_with_code(owner):
-    """Let `push_to_hub` of a class of ours upload the code too.
-
-    Here and not in the class, because the class itself is shipped; and there it would need what is here.
-    """
-    push_plainly = owner.push_to_hub
-
-    @functools.wraps(push_plainly)
-    def push_to_hub(self, *args, **kwargs):
-        with _shipping_code():
-            return push_plainly(self, *args, **kwargs)
-
-    owner.push_to_hub = push_to_hub

@@ -22,6 +22,10 @@ LOADED = {
     "zero-shot": "ZeroShotImageClassificationPipeline",
     "parsing": "FaceParsingPipeline",
     "embedded": "FaceParsingPipeline",
+    "embedded model": "FaRLModel",
+    "embedded processor": "FaRLProcessor",
+    "embedded tokenizer": "FaRLTokenizer",
+    "embedded image processor": "FaRLImageProcessor",
     "snapshot": "str",
     "folder": "PosixPath",
 }
@@ -75,13 +79,21 @@ def online(machine):
 
 @pytest.fixture(scope="module")
 def offline(machine, online):
-    """After the use online, which is all that built-in models need to load offline."""
+    """After the use online, whose copies of the built-in models stay in the cache."""
     return machine.outcomes(HF_HUB_OFFLINE="1")
 
 
 @pytest.fixture(params=["online", "offline"])
 def report(request):
     return request.getfixturevalue(request.param)
+
+
+def test_built_in_names_load_offline_at_first_use(tmp_path):
+    calls = [call for call in LOADED if call.startswith("embedded")]
+    report = Machine(tmp_path).outcomes(*calls, HF_HUB_OFFLINE="1")
+    assert report["asked"] == []
+    for call in calls:
+        assert report["outcomes"][call]["class"] == LOADED[call], report["outcomes"][call]["message"]
 
 
 @pytest.mark.parametrize("call", LOADED)

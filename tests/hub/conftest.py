@@ -66,6 +66,8 @@ def run_on_hub(hub, tmp_path_factory):
 def here(hub, monkeypatch):
     """The hub as this process's Hub, with the test's token."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    address = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

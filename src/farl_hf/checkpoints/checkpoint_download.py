@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farl_hf import conversion
-from farl_hf.checkpoints.checkpoint_names import embedded_folder, resolve_name
+from farl_hf.checkpoints.checkpoint_names import resolve_name
+from farl_hf.checkpoints.embedded_models import embedded_commit, embedded_folder
 from farl_hf.checkpoints.hub_cache import (
     alias_commit,
-    content_commit,
     entry_folder,
+    entry_lock,
     link_snapshot,
     read_snapshot,
     remove_dead_links,
@@ -70,8 +71,7 @@ def download_checkpoint(
         if name not in OFFICIAL_MODELS:
             if source is not None:
                 raise DownloadError(f"{name} is built in and needs no file; leave --from away.")
-            folder = embedded_folder(name)
-            return link_snapshot(name, folder, content_commit(folder))
+            return link_snapshot(name, embedded_folder(name), embedded_commit(name))
         folder = None if force else read_snapshot(name)
         if folder is None:
             folder = _convert_into_cache(name, source, force, keep_source, progress, tell)
@@ -171,12 +171,8 @@ def _remove_stale_conversions(unfinished: Path) -> None:
 @contextlib.contextmanager
 def _only_one_process(name: str, tell: Callable[[str], None]) -> Iterator[None]:
     """A second process waits, and then finds what the first one made."""
-    from huggingface_hub.utils import WeakFileLock
-
-    lock = entry_folder(name).parent / ".locks" / f"models--{name}" / "farl_hf.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     tell("waiting for another process that works on the same name")
-    with WeakFileLock(lock):
+    with entry_lock(name):
         yield
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from farl_hf.checkpoints.embedded_models import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS
+from farl_hf.checkpoints.embedded_models import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, embedded_folder
 from farl_hf.checkpoints.hub_cache import read_snapshot
 from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
 from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
@@ -11,15 +11,12 @@ __all__ = [
     "KNOWN_NAMES",
     "checkpoint",
     "default_checkpoint",
-    "embedded_folder",
     "is_shadowed",
     "local_folder",
     "resolve_name",
 ]
 
 KNOWN_NAMES = (*ALIASES, *OFFICIAL_MODELS, *EMBEDDED_CHECKPOINTS)
-
-_EMBEDDED_FOLDER = Path(__file__).resolve().parent
 
 
 def checkpoint(name: str | Path) -> Path:
@@ -71,11 +68,6 @@ def local_folder(name: str) -> Path | None:
     """The folder of a known name's checkpoint, or `None` if it is not here."""
     resolved = resolve_name(name)
     return embedded_folder(resolved) if resolved in EMBEDDED_CHECKPOINTS else read_snapshot(resolved)
-
-
-def embedded_folder(name: str) -> Path:
-    """The folder of an embedded model; unchecked, because registering a default must not need its files."""
-    return _EMBEDDED_FOLDER / name
 
 
 def is_shadowed(name: str) -> bool:

@@ -1,6 +1,27 @@
-"""The models that ship inside the package, and which of them each task uses unless told otherwise."""
+"""The models that ship inside the package: their names, their files, and their entries of the Hugging Face cache.
 
-__all__ = ["DEFAULT_CHECKPOINTS", "EMBEDDED_CHECKPOINTS"]
+Offline, Transformers looks into the Hugging Face cache and asks nobody. The built-in names load there because the
+cache gets entries of links to the package's files. `commits.json`, which packing writes, says which content they have:
+after an upgrade of the package the commits are others, and the entries are made again.
+"""
+
+import functools
+import json
+import logging
+from pathlib import Path
+
+from farl_hf.checkpoints.hub_cache import entry_folder, entry_lock, is_linked, link_snapshot
+
+__all__ = [
+    "COMMITS_FILE",
+    "DEFAULT_CHECKPOINTS",
+    "EMBEDDED_CHECKPOINTS",
+    "embedded_commit",
+    "embedded_folder",
+    "link_embedded_checkpoints",
+]
+
+_logger = logging.getLogger(__name__)
 
 # Name -> what it does. The files live in the folder of the same name beside this file.
 EMBEDDED_CHECKPOINTS = {
@@ -14,3 +35,45 @@ EMBEDDED_CHECKPOINTS = {
 
 # Those of Hugging Face's tasks are no defaults of ours: they are asked for by their names.
 DEFAULT_CHECKPOINTS = {task: name for name, task in EMBEDDED_CHECKPOINTS.items() if task.startswith("face-")}
+
+_TIMEOUT_SECONDS = 20  # until an import gives up on an entry that another process is making
+_FOLDER = Path(__file__).resolve().parent
+COMMITS_FILE = _FOLDER / "commits.json"
+
+
+def embedded_folder(name: str) -> Path:
+    """The folder of an embedded model; unchecked, because registering a default must not need its files."""
+    return _FOLDER / name
+
+
+def embedded_commit(name: str) -> str:
+    """The commit of an embedded model's content, as packing stored it: nothing is read to know it."""
+    return _stored_commits()[name]
+
+
+@functools.cache
+def _stored_commits() -> dict[str, str]:
+    return json.loads(COMMITS_FILE.read_text(encoding="utf-8"))
+
+
+def link_embedded_checkpoints() -> None:
+    """Make the cache's entries of all embedded models, and replace those of another version or another place.
+
+    Nothing is written where they are as they should be. A cache that cannot be written gets one warning.
+    """
+    try:
+        for name in EMBEDDED_CHECKPOINTS:
+            folder, commit = embedded_folder(name), embedded_commit(name)
+            if not is_linked(name, folder, commit):
+                with entry_lock(name, _TIMEOUT_SECONDS):
+                    link_snapshot(name, folder, commit)
+    except OSError as error:
+        _logger.warning(
+            "The built-in models could not be entered into the Hugging Face cache (%s: %s). Offline, "
+            "from_pretrained(%r) may not find them, or find another version. Give it the folder instead, "
+            "farl_hf.checkpoint(%r), or set HF_HOME to a folder that can be written.",
+            entry_folder(name).parent,
+            error.strerror or error,
+            name,
+            name,
+        )

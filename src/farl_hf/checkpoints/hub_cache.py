@@ -15,13 +15,16 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
     "alias_commit",
     "content_commit",
     "entry_folder",
+    "entry_lock",
     "file_etag",
+    "is_linked",
     "link_snapshot",
     "read_snapshot",
     "relative_files",
@@ -43,6 +46,22 @@ def entry_folder(name: str) -> Path:
 def unfinished_folder(name: str) -> Path:
     """Where downloads and conversions of a name are written until they are complete."""
     return entry_folder(name) / "downloads"
+
+
+@contextlib.contextmanager
+def entry_lock(name: str, timeout_seconds: float | None = None) -> Iterator[None]:
+    """
+    Let one process at a time change the entry of a name.
+
+    Raises:
+        TimeoutError: Another process changes it for longer than the timeout.
+    """
+    from huggingface_hub.utils import WeakFileLock
+
+    lock = entry_folder(name).parent / ".locks" / f"models--{name}" / "farl_hf.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock, timeout=timeout_seconds):
+        yield
 
 
 def read_snapshot(name: str) -> Path | None:
@@ -95,12 +114,35 @@ def link_snapshot(name: str, folder: Path, commit: str) -> Path:
     snapshot = entry / "snapshots" / commit
     for relative in relative_files(folder):
         blob, pointer = entry / "blobs" / file_etag(commit, relative), snapshot / relative
-        if pointer.exists():
-            continue  # linked before, or copied here by the Hub's client
+        if _holds(pointer, folder / relative):
+            continue
         _link(folder / relative, blob)
         _link(blob, pointer)
     _point_to(name, commit)
     return snapshot
+
+
+def is_linked(name: str, folder: Path, commit: str) -> bool:
+    """Whether a name stands for a commit, whose files are those of a folder; looks only, and reads no weights."""
+    entry = entry_folder(name)
+    try:
+        if (entry / _REF).read_text().strip() != commit:
+            return False
+    except OSError:
+        return False
+    snapshot = entry / "snapshots" / commit
+    return all(_holds(snapshot / relative, folder / relative) for relative in relative_files(folder))
+
+
+def _holds(pointer: Path, file: Path) -> bool:
+    """Whether a file of a snapshot is a link to a file, or a file of the cache itself: a copy, made by us or the Hub's
+    client.
+
+    A link to elsewhere leads to the same name in another environment, whose package may have another version by now.
+    """
+    real = os.path.realpath(pointer)
+    cache = os.path.realpath(entry_folder("").parent)
+    return os.path.exists(real) and (real == os.path.realpath(file) or real.startswith(cache + os.sep))
 
 
 def remove_dead_links(name: str) -> None:
@@ -143,14 +185,21 @@ def _point_to(name: str, commit: str) -> None:
     draft.write_text(commit)
     os.replace(draft, ref)
     current = entry / "snapshots" / commit
+    needed = {file_etag(commit, relative) for relative in relative_files(current)}
     for old in [folder for folder in current.parent.iterdir() if folder != current]:
-        for blob in _linked_blobs(old) - _linked_blobs(current):
+        for blob in _linked_blobs(old) - needed:
             (entry / "blobs" / blob).unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _linked_blobs(snapshot: Path) -> set[str]:
-    return {Path(os.readlink(path)).name for path in snapshot.rglob("*") if path.is_symlink()}
+    """Names of the blobs that a snapshot links to; fewer, if another process is removing it."""
+    blobs = set()
+    with contextlib.suppress(OSError):
+        for path in snapshot.rglob("*"):
+            if path.is_symlink():
+                blobs.add(Path(os.readlink(path)).name)
+    return blobs
 
 
 def _link(target: Path, link: Path) -> None:
@@ -159,10 +208,13 @@ def _link(target: Path, link: Path) -> None:
     draft = _draft_of(link)
     cache = entry_folder("").parent
     try:
-        os.symlink(os.path.relpath(target, link.parent) if target.is_relative_to(cache) else target, draft)
-    except (OSError, NotImplementedError):
-        _hard_link_or_copy(target, draft)
-    os.replace(draft, link)
+        try:
+            os.symlink(os.path.relpath(target, link.parent) if target.is_relative_to(cache) else target, draft)
+        except (OSError, NotImplementedError):
+            _hard_link_or_copy(target, draft)
+        os.replace(draft, link)
+    finally:
+        draft.unlink(missing_ok=True)  # where the disk is full
 
 
 def _draft_of(path: Path) -> Path:

@@ -6,7 +6,6 @@ files on this machine and hands every other request, unchanged, to the client th
 """
 
 import contextlib
-import functools
 import logging
 import os
 import re
@@ -19,8 +18,8 @@ from huggingface_hub.utils import httpx
 
 from farl_hf.checkpoints.checkpoint_download import link_aliases
 from farl_hf.checkpoints.checkpoint_names import KNOWN_NAMES, checkpoint, resolve_name
-from farl_hf.checkpoints.embedded_models import EMBEDDED_CHECKPOINTS
-from farl_hf.checkpoints.hub_cache import alias_commit, content_commit, file_etag, relative_files
+from farl_hf.checkpoints.embedded_models import EMBEDDED_CHECKPOINTS, embedded_commit
+from farl_hf.checkpoints.hub_cache import alias_commit, file_etag, relative_files
 from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
 
 __all__ = ["CheckpointTransport", "install_hub_client"]
@@ -186,11 +185,8 @@ def _refusal(code: str, sentence: str, commit: str | None = None) -> httpx.Respo
 
 def _commit(name: str, folder: Path) -> str:
     if name in EMBEDDED_CHECKPOINTS:
-        return _embedded_commit(folder)
+        return embedded_commit(name)
     return alias_commit(name, folder.name) if name in ALIASES else folder.name  # in the cache named after its commit
-
-
-_embedded_commit = functools.cache(content_commit)  # the package's own files stay as they are
 
 
 _ANSWERS = (

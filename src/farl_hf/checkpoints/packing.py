@@ -1,5 +1,8 @@
 """Packs a trained checkpoint folder into a built-in one: `python -m farl_hf.checkpoints.packing RUN_FOLDER NAME`.
 
+Without arguments, `python -m farl_hf.checkpoints.packing` only stores the commits of the built-in models again. Run it
+after every change of their files, cards included: caches tell one version from another by the commit.
+
 Weights of two or more dimensions are stored in half precision, which halves the package; `config.json` asks for
 float32, so they are computed with in full precision. Norms, biases and running statistics keep float32. The model card
 is written by hand: it states what was measured.
@@ -14,9 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.embedded_models import COMMITS_FILE, embedded_folder
+from farl_hf.checkpoints.hub_cache import content_commit
 from farl_hf.errors import NotACheckpointError, UnknownNameError
 
-__all__ = ["pack_checkpoint"]
+__all__ = ["pack_checkpoint", "store_commits"]
 
 # Of a task model, of both towers with their tokenizer, and of a generator, which reads no pictures.
 _TASK_FILES = ("config.json", "preprocessor_config.json")
@@ -52,6 +57,12 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     return (target / _WEIGHTS_FILE).stat().st_size
 
 
+def store_commits(target: Path = COMMITS_FILE) -> None:
+    """Write the commits of all built-in models, computed from their files."""
+    commits = {name: content_commit(embedded_folder(name)) for name in EMBEDDED_CHECKPOINTS}
+    target.write_text(json.dumps(commits, indent=2) + "\n", encoding="utf-8")
+
+
 def _settings_files(source: Path) -> tuple[str, ...]:
     if (source / "processor_config.json").is_file():
         return _TWO_TOWER_FILES
@@ -65,14 +76,16 @@ def _packed(values: torch.Tensor) -> torch.Tensor:
 
 
 def main() -> None:
-    """Pack the folder named on the command line."""
+    """Pack the folder named on the command line, if one is, and store the commits."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("run_folder", type=Path, help="folder that a training script wrote")
-    parser.add_argument("name", help=f"one of {', '.join(EMBEDDED_CHECKPOINTS)}")
+    parser.add_argument("run_folder", type=Path, nargs="?", help="folder that a training script wrote")
+    parser.add_argument("name", nargs="?", help=f"one of {', '.join(EMBEDDED_CHECKPOINTS)}")
     arguments = parser.parse_args()
-    if arguments.name not in EMBEDDED_CHECKPOINTS:
-        raise UnknownNameError(f"{arguments.name!r} is not one of {', '.join(EMBEDDED_CHECKPOINTS)}.")
-    pack_checkpoint(arguments.run_folder, checkpoint(arguments.name))
+    if arguments.run_folder is not None:
+        if arguments.name not in EMBEDDED_CHECKPOINTS:
+            raise UnknownNameError(f"{arguments.name!r} is not one of {', '.join(EMBEDDED_CHECKPOINTS)}.")
+        pack_checkpoint(arguments.run_folder, checkpoint(arguments.name))
+    store_commits()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_face_decoder import FaceDecoderConfig
+from .model_push_farl import ModelPushedWithCode
 
 __all__ = ["FaceDecoderModel", "FaceDecoderOutput", "FaceDecoderPreTrainedModel", "ResidualStage"]
 
@@ -58,7 +59,7 @@ class ResidualStage(nn.Module):
         return self.shortcut(hidden_NCHW) + self.second(F.silu(changed))
 
 
-class FaceDecoderPreTrainedModel(PreTrainedModel):
+class FaceDecoderPreTrainedModel(ModelPushedWithCode, PreTrainedModel):
     """Initialisation shared by the decoder and what trains it; a decoder loads from the autoencoder's folder too."""
 
     config_class = FaceDecoderConfig

@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_retinaface import RetinaFaceConfig
 from .losses_retinaface import retinaface_loss
+from .model_push_farl import ModelPushedWithCode
 
 # (output channels at full width, stride) of the depthwise-separable blocks of MobileNetV1, by stage; the stem comes
 # first in stage one.
@@ -287,7 +288,7 @@ class RetinaFaceAnchorHead(nn.Module):
         return torch.cat(levels, dim=1)
 
 
-class RetinaFacePreTrainedModel(PreTrainedModel):
+class RetinaFacePreTrainedModel(ModelPushedWithCode, PreTrainedModel):
     """Weight initialisation and loading, shared by the RetinaFace models."""
 
     config_class = RetinaFaceConfig

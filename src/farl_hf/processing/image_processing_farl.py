@@ -22,6 +22,7 @@ from .alignment_farl import (
 )
 from .face_templates_farl import LAPA_TEMPLATE
 from .post_processing_farl import unwarp_heat_maps, unwarp_label_map
+from .processor_push_farl import ProcessorPushedWithCode
 from .resampling_farl import WarpGeometry, sample_aligned_crops, sample_crops
 
 __all__ = ["FaRLImageProcessor"]
@@ -63,7 +64,7 @@ class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
     boxes: Any
 
 
-class FaRLImageProcessor(TorchvisionBackend):
+class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     r"""Cuts one aligned, warped and normalised crop per face, and brings results back to the photo.
 
     Args:

@@ -16,6 +16,8 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import logging
 
+from .processor_push_farl import ProcessorPushedWithCode
+
 logger = logging.get_logger(__name__)
 
 
@@ -46,7 +48,7 @@ class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
     max_faces: int
 
 
-class RetinaFaceImageProcessor(TorchvisionBackend):
+class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     r"""
     Turn photos into network inputs (blue, green, red; 0 to 255; minus a mean) and raw outputs into faces.
 

@@ -3,6 +3,7 @@
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from .image_processing_farl import FaRLImageProcessorKwargs
+from .processor_push_farl import ProcessorPushedWithCode
 
 __all__ = ["FaRLProcessor"]
 
@@ -14,7 +15,7 @@ class FaRLProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {"text_kwargs": {"padding": "max_length", "truncation": True}}  # noqa: RUF012
 
 
-class FaRLProcessor(ProcessorMixin):
+class FaRLProcessor(ProcessorPushedWithCode, ProcessorMixin):
     """An image processor and a tokenizer behind one call.
 
     `processor(images=…, text=…)` returns one `BatchFeature` with `input_ids`, `attention_mask` and everything that

@@ -9,6 +9,8 @@ import unicodedata
 from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import CLIPTokenizer
 
+from .processor_push_farl import ProcessorPushedWithCode
+
 try:
     import ftfy
 except ImportError:
@@ -77,7 +79,7 @@ def _clean_nested(text):
     return clean_text(text) if isinstance(text, str) else text
 
 
-class FaRLTokenizer(CLIPTokenizer):
+class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
     """CLIP's byte-pair encoding: 49,408 entries, 77 tokens, lower-cased, between a start and an end token.
 
     Token ids are those of openai/CLIP and open_clip. Padding is the end token, as in Transformers' CLIP, and masked;
