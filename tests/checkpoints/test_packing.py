@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, packing
 from farl_hf.checkpoints.packing import pack_checkpoint
 from farl_hf.errors import NotACheckpointError
 
@@ -41,3 +42,17 @@ def test_a_generator_needs_no_settings_of_a_processor(tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps({"model_type": "face_decoder"}))
     pack_checkpoint(tmp_path / "run", tmp_path / "packed")
     assert sorted(path.name for path in (tmp_path / "packed").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_commits_follow_the_files(tmp_path, monkeypatch):
+    for name in EMBEDDED_CHECKPOINTS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+    monkeypatch.setattr(packing, "embedded_folder", lambda name: tmp_path / name)
+    commits = []
+    for content in ("before", "after"):
+        (tmp_path / "farl-tiny" / "config.json").write_text(content)
+        packing.store_commits(tmp_path / "commits.json")
+        commits.append(json.loads((tmp_path / "commits.json").read_text()))
+    assert set(commits[0]) == set(EMBEDDED_CHECKPOINTS)
+    assert {name for name in commits[0] if commits[0][name] != commits[1][name]} == {"farl-tiny"}

@@ -3,6 +3,7 @@
 import typer
 
 from farl_hf.cli.annotate import annotate
+from farl_hf.cli.autoload import autoload_app
 from farl_hf.cli.convert import convert
 from farl_hf.cli.data import data_app
 from farl_hf.cli.demo import demo
@@ -44,6 +45,7 @@ app.command("download")(download)
 app.command("push")(push)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.add_typer(autoload_app, name="autoload")
 app.command("env")(environment)
 
 
