@@ -20,8 +20,8 @@ autoload_app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-# Python reads one line; an exception in it would be printed at every start. Where farl_hf is gone, nothing happens. The
-# finder stays in the list: Python walks through it, and would leave out the one behind a finder that removes itself.
+# Python reads one line; an exception in it would be printed at every start. Where farl_hf is gone, nothing happens.
+# The finder stays in the list: Python walks through it, and would skip the one behind a finder that removes itself.
 _HOOK = """
 class FaRLAutoload:
     def find_spec(self, name, path=None, target=None):
