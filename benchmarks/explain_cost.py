@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--size", type=int, default=224, help="Side of the crop.")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    model = FaRLModel(FaRLConfig()).eval()
+    model = FaRLModel(FaRLConfig()).eval().optimize_for_inference()
     input_ids = torch.randint(1, 40_000, (arguments.texts, TOKENS_PER_TEXT))
     input_ids[:, -1] = model.config.text_config.eos_token_id
     with torch.no_grad():

@@ -13,7 +13,7 @@ from farl_hf import FaRLModel
 @functools.cache
 def towers(folder):
     """The same weights, converted."""
-    return FaRLModel.from_pretrained(converted_path(folder, "towers")).eval()
+    return FaRLModel.from_pretrained(converted_path(folder, "towers")).eval().optimize_for_inference()
 
 
 def image(request, folder):

@@ -61,11 +61,13 @@ def _run(checkpoint, dataset, data_dir, splits, config, output, max_samples, bat
     from farl_hf.checkpoints import checkpoint as folder_of
     from farl_hf.cli.failure_gallery import draw_failures
     from farl_hf.data.loading import load_face_dataset
+    from farl_hf.pipelines.face_detection import optimized_for_inference
     from farl_hf.training.checkpoint_evaluation import load_for_evaluation
     from farl_hf.training.training_results import write_json
 
     make_folder(output)
     measuring = load_for_evaluation(folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size)
+    optimized_for_inference(measuring.model)
     evaluated = []
     for split in splits:
         limits = {} if max_samples is None else {"num_photos": {split: max_samples}}

@@ -12,6 +12,7 @@ from farl_hf.checkpoints import checkpoint
 from farl_hf.cli.face_annotator import require_device
 from farl_hf.cli.task_names import TWO_TOWER_MODEL
 from farl_hf.errors import NotACheckpointError
+from farl_hf.pipelines.face_detection import optimized_for_inference
 
 __all__ = ["load_model_and_processor"]
 
@@ -36,7 +37,7 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
-    return model.to(device or _first_device()).eval(), processor
+    return optimized_for_inference(model.to(device or _first_device()).eval()), processor
 
 
 def _model_class(folder: Path) -> Any:

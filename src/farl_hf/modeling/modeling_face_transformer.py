@@ -15,7 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_face_transformer import FaceTransformerConfig
-from .linear_farl import linear
+from .fast_inference_farl import FastLinears, fast_as
 from .modeling_farl import FaRLPreTrainedModel
 from .position_tables_farl import PatchMaps, resize_position_table, token_grid
 from .transformer_farl import eager_attention
@@ -42,12 +42,12 @@ class FaceTransformerAttention(nn.Module):
         """Map (B, T, C) to (B, T, C)."""
         split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
         query, key, value = (
-            linear(projection, hidden_BTC).view(split).transpose(1, 2)
+            projection(hidden_BTC).view(split).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         attended, _ = attend(self, query, key, value, None, scaling=self.scaling, dropout=0.0)
-        return linear(self.out_proj, attended.reshape(*hidden_BTC.shape[:-1], -1))
+        return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1))
 
 
 class FaceTransformerLayer(GradientCheckpointingLayer):
@@ -65,8 +65,8 @@ class FaceTransformerLayer(GradientCheckpointingLayer):
     def forward(self, hidden_BTC):
         """Map (B, T, C) to (B, T, C)."""
         hidden_BTC = hidden_BTC + self.dropout(self.self_attn(self.layer_norm1(hidden_BTC)))
-        mixed_BTC = self.dropout(nn.functional.gelu(linear(self.fc1, self.layer_norm2(hidden_BTC))))
-        return hidden_BTC + self.dropout(linear(self.fc2, mixed_BTC))
+        mixed_BTC = self.dropout(nn.functional.gelu(self.fc1(self.layer_norm2(hidden_BTC))))
+        return hidden_BTC + self.dropout(self.fc2(mixed_BTC))
 
 
 class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
@@ -117,6 +117,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         positions_TC = resize_position_table(self.position_embedding[0], 1, (self.grid_size, self.grid_size), grid_hw)
         return self.dropout(torch.cat([class_B1C, patches_BTC], dim=1) + positions_TC)
 
+    @fast_as(FastLinears)
     def block_outputs(self, pixel_values, block_indices):
         """Return the raw outputs (B, 1 + patches, C) of the given 0-based blocks; blocks may repeat."""
         hidden_BTC, outputs = self.embed(pixel_values), {}

@@ -23,6 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .contrastive_loss_farl import contrastive_loss, scaled_similarities
+from .fast_inference_farl import FastInferenceMixin
 from .model_push_farl import ModelPushedWithCode
 from .position_tables_farl import PatchMaps, resize_position_table, token_grid
 from .transformer_farl import FaRLAttention, FaRLEncoder, FaRLEncoderLayer
@@ -130,7 +131,7 @@ class FaRLTextEmbeddings(nn.Module):
         return self.token_embedding(input_ids_BT) + self.position_embedding.weight[:length]
 
 
-class FaRLPreTrainedModel(ModelPushedWithCode, PreTrainedModel):
+class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedModel):
     """Initialisation, loading and saving shared by every FaRL model."""
 
     config_class = FaRLConfig

@@ -1,12 +1,11 @@
 """Face parsing: vision tower, feature pyramid, UperNet head (FaRL `farl/experiments/face_parsing`)."""
 
-import torch
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
+from .fast_inference_farl import FastDenseHead, fast_as, layout_of
 from .feature_pyramid_farl import FaRLFeaturePyramid
-from .inference_head_farl import InferenceHead, can_be_rearranged
 from .losses_farl import parsing_loss
 from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel
 from .uper_head_farl import FaRLUperHead
@@ -25,8 +24,6 @@ class FaRLDenseModel(FaRLPreTrainedModel):
 
     config_class = FaRLConfig
     input_modalities = ("image",)
-    # Set to False, on the class or on a model, to compute inference exactly as training does.
-    rearrange_for_inference = True
     _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, r"post_layernorm\.")
 
     def __init__(self, config):
@@ -35,39 +32,21 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         width = self.vision_model.width
         self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size, config.output_stride)
         self.head = FaRLUperHead(width, config.head_channels, config.num_labels, config.head_dropout)
-        self._rearranged = None  # made of the weights at the first inference
+        self.dense_layout = layout_of(self.pyramid, self.head)  # as built, for `optimize_for_inference`
         self.post_init()
 
     def get_input_embeddings(self):
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
 
-    def train(self, mode=True):
-        """Set the mode; training forgets what inference made of the weights."""
-        if mode:
-            self._rearranged = None
-        return super().train(mode)
-
     def dense_logits(self, pixel_values):
         """Map (B, 3, H, W) to (B, num_labels, H / s, W / s), s being `config.output_stride`."""
-        maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
-        inference_head = self._inference_head(maps)
-        return self.head(self.pyramid(maps)) if inference_head is None else inference_head(maps)
+        return self.decode(self.vision_model.feature_maps(pixel_values, self.config.feature_levels))
 
-    def _inference_head(self, maps):
-        """Return pyramid and head rearranged, or None where the modules themselves must, or had better, compute."""
-        if torch.compiler.is_compiling():
-            return None
-        if self.training or torch.is_grad_enabled():
-            self._rearranged = None  # a step may follow, and fused optimizers write weights without a trace
-            return None
-        if not self.rearrange_for_inference or torch.is_autocast_enabled(maps[0].device.type):
-            return None
-        if not can_be_rearranged(self.pyramid, self.head):
-            return None
-        if self._rearranged is None or not self._rearranged.is_current(self.pyramid, self.head):
-            self._rearranged = InferenceHead(self.pyramid, self.head)
-        return self._rearranged
+    @fast_as(FastDenseHead)
+    def decode(self, maps):
+        """Map four maps (B, C, h, w) of the tower to logits (B, num_labels, H / s, W / s)."""
+        return self.head(self.pyramid(maps))
 
 
 class FaRLForFaceParsing(FaRLDenseModel):

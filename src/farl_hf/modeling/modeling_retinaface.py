@@ -2,8 +2,7 @@
 
 Paper: Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020. The architecture
 follows biubug6/Pytorch_Retinaface (MIT), so its published weights fit one-to-one after renaming. What differs: names,
-anchors computed at once, and two things that only save time: channels-last memory, and batch normalisation folded into
-the convolutions when no gradient is wanted.
+anchors computed at once, and channels-last memory, which only saves time.
 
 Letters in shapes: B pictures, A anchors, H W height and width of the input, C channels.
 """
@@ -20,6 +19,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_retinaface import RetinaFaceConfig
+from .fast_inference_farl import FastConvolutionAndNorm, FastInferenceMixin, fast_as
 from .losses_retinaface import retinaface_loss
 from .model_push_farl import ModelPushedWithCode
 
@@ -129,23 +129,17 @@ class RetinaFaceConvNorm(nn.Module):
         self.slope = slope
 
     def forward(self, hidden_state):
-        if self.training or torch.is_grad_enabled():
-            hidden_state = self.normalization(self.convolution(hidden_state))
-        else:
-            hidden_state = self.folded_convolution(hidden_state)
+        hidden_state = self.convolved(hidden_state)
         if self.slope is None:
             return hidden_state
         if self.slope == 0:
             return F.relu(hidden_state, inplace=True)
         return F.leaky_relu(hidden_state, self.slope, inplace=True)
 
-    def folded_convolution(self, hidden_state):
-        """Convolution and normalisation in one: a pass over memory less, a quarter of the time on large photos."""
-        convolution, norm = self.convolution, self.normalization
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight = convolution.weight * scale[:, None, None, None]
-        bias = norm.bias - norm.running_mean * scale
-        return F.conv2d(hidden_state, weight, bias, convolution.stride, convolution.padding, groups=convolution.groups)
+    @fast_as(FastConvolutionAndNorm)
+    def convolved(self, hidden_state):
+        """Convolution and normalisation."""
+        return self.normalization(self.convolution(hidden_state))
 
 
 class RetinaFaceSeparableConv(nn.Module):
@@ -288,7 +282,7 @@ class RetinaFaceAnchorHead(nn.Module):
         return torch.cat(levels, dim=1)
 
 
-class RetinaFacePreTrainedModel(ModelPushedWithCode, PreTrainedModel):
+class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedModel):
     """Weight initialisation and loading, shared by the RetinaFace models."""
 
     config_class = RetinaFaceConfig

@@ -13,7 +13,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .linear_farl import linear
+from .fast_inference_farl import FastLinears, FastQuickGELU, fast_as
 
 __all__ = ["FaRLAttention", "FaRLEncoder", "FaRLEncoderLayer", "FaRLMLP", "eager_attention"]
 
@@ -47,7 +47,7 @@ class FaRLAttention(nn.Module):
         """Return the attended tokens (B, T, C) and, in eager mode, the weights (B, H, T, T)."""
         split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
         query, key, value = (
-            linear(projection, hidden_BTC).view(split).transpose(1, 2)
+            projection(hidden_BTC).view(split).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
@@ -55,7 +55,7 @@ class FaRLAttention(nn.Module):
         attended, weights = attend(
             self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs
         )
-        return linear(self.out_proj, attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
+        return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
 
     def init_farl_weights(self, factor):
         """Text: openai/CLIP `initialize_parameters`. Vision: PyTorch's xavier-uniform for the fused (3C, C) weight."""
@@ -72,13 +72,12 @@ class FaRLAttention(nn.Module):
 
 
 class QuickGELU(nn.Module):
-    """`x * sigmoid(1.702 x)`; without gradients it makes one new tensor instead of three, whose pages take time."""
+    """`x * sigmoid(1.702 x)`."""
 
+    @fast_as(FastQuickGELU)
     def forward(self, inputs):
         """Map a tensor of any shape."""
-        if torch.is_grad_enabled():
-            return inputs * torch.sigmoid(1.702 * inputs)
-        return (1.702 * inputs).sigmoid_().mul_(inputs)
+        return inputs * torch.sigmoid(1.702 * inputs)
 
 
 class FaRLMLP(nn.Module):
@@ -93,7 +92,7 @@ class FaRLMLP(nn.Module):
 
     def forward(self, hidden_BTC):
         """Map (B, T, C) to (B, T, C)."""
-        return linear(self.fc2, self.activation(linear(self.fc1, hidden_BTC)))
+        return self.fc2(self.activation(self.fc1(hidden_BTC)))
 
     def init_farl_weights(self, factor):
         """Text: openai/CLIP `initialize_parameters`. Vision: the default of every linear layer."""
@@ -147,12 +146,14 @@ class FaRLEncoder(nn.Module):
             drop_path_rates = [final_rate * index / max(depth - 1, 1) for index in range(depth)]
         self.layers = nn.ModuleList([FaRLEncoderLayer(config, rate) for rate in drop_path_rates])
 
+    @fast_as(FastLinears)
     def forward(self, hidden_BTC, attention_mask=None, **kwargs):
         """Run every block; (B, T, C) in and out."""
         for layer in self.layers:
             hidden_BTC = layer(hidden_BTC, attention_mask, **kwargs)
         return hidden_BTC
 
+    @fast_as(FastLinears)
     def block_outputs(self, hidden_BTC, block_indices, **kwargs):
         """Return the raw outputs (B, T, C) of the given 0-based blocks, in the order given; blocks may repeat."""
         wanted, outputs = set(block_indices), {}

@@ -12,9 +12,14 @@ from farl_hf.pipelines.prefetching import prefetch_inputs
 from farl_hf.pipelines.saving import save_without_code
 from farl_hf.results import Faces
 
-__all__ = ["DETECTOR_FOLDER", "FaceDetectionPipeline"]
+__all__ = ["DETECTOR_FOLDER", "FaceDetectionPipeline", "optimized_for_inference"]
 
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
+
+
+def optimized_for_inference(model: Any) -> Any:
+    """The model, after `optimize_for_inference()` where it has that; exported graphs and other libraries' have not."""
+    return model.optimize_for_inference() if hasattr(model, "optimize_for_inference") else model
 
 
 class FaceDetectionPipeline(Pipeline):
@@ -40,6 +45,10 @@ class FaceDetectionPipeline(Pipeline):
     _load_tokenizer = False
     _load_feature_extractor = False
     _load_video_processor = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        optimized_for_inference(self.model)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Find the faces of a photo, or of a list, generator or dataset of photos."""

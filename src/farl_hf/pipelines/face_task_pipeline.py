@@ -10,6 +10,7 @@ from PIL import Image
 from torch.nn.functional import pad
 from transformers.pipelines.base import ChunkPipeline
 
+from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.face_finding import Detector, FaceFinder
 from farl_hf.pipelines.photo_inputs import as_pipeline_inputs, photo_of
 from farl_hf.pipelines.photo_loading import load_photo
@@ -44,6 +45,7 @@ class FaceTaskPipeline(ChunkPipeline):
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        optimized_for_inference(self.model)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from farl_hf.errors import FaRLError, UnsuitableModelError
+from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.retrieval.face_cutting import FaceCrops, FaceCutter
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
 from farl_hf.retrieval.image_features import unit_image_features
@@ -50,6 +51,7 @@ def index_faces(
             f"{type(model).__name__} has no text tower, so no text could be looked for among its faces; load a "
             "checkpoint of both towers."
         )
+    optimized_for_inference(model)
     cutter = FaceCutter(model, processor, aligned, detector, threshold=threshold)
     names: list[str] = []
     boxes, embeddings = [np.zeros((0, 4), np.float32)], [np.zeros((0, model.config.projection_dim), np.float32)]
