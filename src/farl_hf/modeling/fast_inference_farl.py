@@ -165,8 +165,10 @@ def _obstacle_of_the_moment(inputs):
         return _GRADIENTS
     if torch.jit.is_tracing():
         return "it is traced"
+    if not inputs:
+        return "its input has a keyword"
     for tensor in inputs[0] if isinstance(inputs[0], (list, tuple)) else inputs[:1]:
-        if type(tensor) not in _PLAIN_TENSORS:
+        if type(tensor) not in _PLAIN_TENSORS or tensor.device.type == "meta":
             return "its input is no plain tensor"
         if torch.is_autocast_enabled(tensor.device.type):
             return "autocast is on"
