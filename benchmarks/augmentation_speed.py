@@ -33,7 +33,7 @@ import torch
 
 from benchmarks.pretraining_data import ASTRONAUT_POINTS
 from farl_hf import FaRLImageProcessor
-from farl_hf.data.transforms import FaceSamples
+from farl_hf.data.samples.face_samples import FaceSamples
 
 TARGET = 60.0
 CANVAS, CROP = 512, 448

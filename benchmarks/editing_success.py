@@ -28,15 +28,15 @@ from transformers import (
 from examples.face_generator.face_crops import FaceCrops, crop_of
 from farl_hf import load_face_dataset
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.cli.language_model import load_model_and_processor
-from farl_hf.cli.task_names import TWO_TOWER_MODEL
-from farl_hf.data.pretraining_samples import pretraining_collate
-from farl_hf.drawing import contact_sheet
+from farl_hf.cli.match import load_model_and_processor
+from farl_hf.cli.options import TWO_TOWER_MODEL
+from farl_hf.data.samples.pretraining_samples import pretraining_collate
+from farl_hf.drawing import captions as contact_sheet
 from farl_hf.editing import EditedFaces, edit_latents
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
-from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
-from farl_hf.retrieval.face_cutting import FaceCutter
+from farl_hf.labels.attributes import PROMPT_WRAPPERS
+from farl_hf.retrieval.face_embedding import FaceCutter
 from farl_hf.retrieval.text_embedding import PLAIN
 
 TEXTS = {

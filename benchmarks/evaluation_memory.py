@@ -43,7 +43,7 @@ def save_toy_parser(folder: str) -> None:
     """An untrained parser of 64 pixels."""
     from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
     from farl_hf.labels import LAPA_LABELS
-    from farl_hf.training.tiny_recipes import make_scratch_config
+    from farl_hf.training.recipes import make_scratch_config
 
     config = make_scratch_config("toy", 64, list(LAPA_LABELS), {})
     FaRLForFaceParsing._from_config(config).save_pretrained(folder)
@@ -54,7 +54,7 @@ def evaluate_faces(num_faces: int, folder: str, answers) -> None:
     """Puts peak megabytes before the evaluation and after it, and its seconds, into the queue."""
     import torch
 
-    from farl_hf.training.checkpoint_evaluation import load_for_evaluation
+    from farl_hf.training.evaluation.checkpoint import load_for_evaluation
 
     torch.set_num_threads(1)
     measuring = load_for_evaluation(folder, "synthetic_faces", folder, num_workers=0, batch_size=16)

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 from farl_hf import explain, load_face_dataset
-from farl_hf.cli.language_model import load_model_and_processor
-from farl_hf.cli.task_names import TWO_TOWER_MODEL
-from farl_hf.data.decoding import decode_map, decode_photo
+from farl_hf.cli.match import load_model_and_processor
+from farl_hf.cli.options import TWO_TOWER_MODEL
+from farl_hf.data.images import decode_map, decode_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
-from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
+from farl_hf.labels.attributes import PROMPT_WRAPPERS
 
 TARGET_RATIO = 2.0
 MOST_PHOTOS = 5000

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from farl_hf import FaceIndex
-from farl_hf.retrieval.vector_search import make_faiss_index
+from farl_hf.retrieval.face_index import make_faiss_index
 
 WAYS = {"numpy": False, "faiss": True}
 

@@ -26,13 +26,12 @@ import torch
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
-from farl_hf.data.face_tables import face_table_folder
-from farl_hf.data.laion_face import find_shards
-from farl_hf.data.pretraining_samples import PretrainingTransform
-from farl_hf.data.pretraining_stream import PretrainingStream
-from farl_hf.data.scaled_decoding import open_photo
-from farl_hf.data.shard_members import find_members
-from farl_hf.processing.face_templates_farl import ATTRIBUTE_TEMPLATE
+from farl_hf.data.images import open_photo
+from farl_hf.data.laion_face.detections import face_table_folder
+from farl_hf.data.laion_face.shards import find_members, find_shards
+from farl_hf.data.laion_face.stream import PretrainingStream
+from farl_hf.data.samples.pretraining_samples import PretrainingTransform
+from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE
 
 TARGET = 150.0
 PER_SHARD = 200

@@ -12,7 +12,7 @@ from benchmarks.official_files import converted_path, source_path
 from benchmarks.two_processes import serve
 from farl_hf import FaRLForPreTraining
 from farl_hf.conversion import convert_checkpoint
-from farl_hf.training.visual_tokens import FlavaVisualTokenizer
+from farl_hf.training.pretraining.visual_tokens import FlavaVisualTokenizer
 
 MIM_VOCABULARY, MASKED_SHARE = 8192, 75 / 196
 SIZES = {

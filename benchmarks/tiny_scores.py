@@ -28,12 +28,11 @@ from transformers import (
 
 import farl_hf  # noqa: F401 - registers models and pipelines
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.data.collate import collate_face_samples
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.data.transforms import FaceSamples
+from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.labels import CELEBA_ATTRIBUTES, FIVE_POINTS
-from farl_hf.training.detection_evaluation import evaluate_face_detection
-from farl_hf.training.evaluation import make_evaluation
+from farl_hf.training.evaluation.detection import evaluate_face_detection
+from farl_hf.training.evaluation.photo_frame import make_evaluation
 
 BATCH_SIZE = 16
 DEFAULT_LIMIT = 500

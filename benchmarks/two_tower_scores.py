@@ -4,7 +4,7 @@
 
 SyntheticFaces `portraits`, test split, photos with one face, cropped by its true five points. Recall: of a face among
 256 captions, and of a caption among 256 faces, mean over all whole galleries. Zero-shot: which of the sentences of
-`farl_hf.labels.attribute_prompts` is nearest; beside the accuracy, that of always giving the commoner answer, and the
+`farl_hf.labels.attributes` is nearest; beside the accuracy, that of always giving the commoner answer, and the
 balanced accuracy, of which 0.5 is chance.
 """
 
@@ -20,11 +20,10 @@ from transformers import AutoModel, AutoProcessor
 
 from farl_hf import load_face_dataset
 from farl_hf.checkpoints import checkpoint
-from farl_hf.data.pretraining_pairs import PretrainingPairs
-from farl_hf.data.pretraining_samples import PretrainingTransform, pretraining_collate
+from farl_hf.data.samples.pretraining_samples import PretrainingPairs, PretrainingTransform, pretraining_collate
 from farl_hf.labels import CELEBA_ATTRIBUTES
-from farl_hf.labels.attribute_prompts import ATTRIBUTE_PROMPTS
-from farl_hf.training.retrieval_evaluation import RetrievalEvaluation
+from farl_hf.labels.attributes import ATTRIBUTE_PROMPTS
+from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 
 RECALL_TARGET, ACCURACY_TARGET, NUM_ATTRIBUTES_TARGET = 0.30, 0.80, 5
 BATCH_SIZE = 64

@@ -30,12 +30,12 @@ from transformers import AutoModel, HfArgumentParser
 
 from farl_hf.checkpoints import checkpoint
 from farl_hf.cli.face_annotator import write_whole
-from farl_hf.cli.language_model import load_model_and_processor
-from farl_hf.cli.task_names import TWO_TOWER_MODEL
-from farl_hf.drawing import contact_sheet
+from farl_hf.cli.match import load_model_and_processor
+from farl_hf.cli.options import TWO_TOWER_MODEL
+from farl_hf.drawing import captions as contact_sheet
 from farl_hf.editing import EditedFaces, FaceGenerator, StyleGAN2Generator, edit_latents
 from farl_hf.errors import FaRLError, InvalidFaceInputError
-from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
+from farl_hf.labels.attributes import PROMPT_WRAPPERS
 from farl_hf.retrieval.text_embedding import PLAIN
 
 GENERATOR = "farl-tiny-generator"

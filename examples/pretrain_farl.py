@@ -28,12 +28,12 @@ import sys
 from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
-from farl_hf.training.pretraining import run_pretraining
-from farl_hf.training.pretraining_arguments import (
+from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
+from farl_hf.training.pretraining.run import run_pretraining
 
 
 def main() -> int:

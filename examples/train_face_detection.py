@@ -19,20 +19,19 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser, Trainer, set_seed
 
-from farl_hf.data.detection_transforms import (
+from farl_hf.data.loading import load_face_dataset
+from farl_hf.data.samples.detection_samples import (
     ORIGINAL_CROP_SCALES,
     WIDE_CROP_SCALES,
     FaceDetectionSamples,
     collate_face_detection_samples,
 )
-from farl_hf.data.loading import load_face_dataset
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
-from farl_hf.training.detection_arguments import FaceDetectionTrainingArguments
-from farl_hf.training.detection_evaluation import evaluate_face_detection
-from farl_hf.training.finished_checkpoints import last_finished_checkpoint
-from farl_hf.training.named_checkpoints import folder_of_name
-from farl_hf.training.process_groups import leave_group_at_exit
+from farl_hf.training.arguments import FaceDetectionTrainingArguments
+from farl_hf.training.evaluation.detection import evaluate_face_detection
+from farl_hf.training.runs import folder_of_name, last_finished_checkpoint
+from farl_hf.training.trainer import leave_group_at_exit
 
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
 # Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.

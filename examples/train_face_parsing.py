@@ -17,8 +17,8 @@ All arguments: `--help`. A single JSON file with the same names is accepted too.
 it stopped.
 """
 
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.script_arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.finetuning import run_face_training
 
 
 def main():

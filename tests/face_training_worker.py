@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.script_arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.finetuning import run_face_training
 
 
 def run_process(rank, processes, port, flags):

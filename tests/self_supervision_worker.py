@@ -5,7 +5,7 @@ import os
 import torch
 from torch import distributed, nn
 
-from farl_hf.training.self_supervised_objectives import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
+from farl_hf.training.pretraining.self_supervised import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
 
 NUM_FACES, NUM_PROTOTYPES, WIDTH = 8, 6, 128
 

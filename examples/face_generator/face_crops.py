@@ -7,9 +7,14 @@ import torch
 from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import AugmentationRecipe
-from farl_hf.data.decoding import without_decoding
-from farl_hf.data.pretraining_pairs import column_names, rows_with_one_face
-from farl_hf.data.pretraining_samples import KEY_COLUMNS, PretrainingTransform, channels_first
+from farl_hf.data.images import without_decoding
+from farl_hf.data.samples.pretraining_samples import (
+    KEY_COLUMNS,
+    PretrainingTransform,
+    channels_first,
+    column_names,
+    rows_with_one_face,
+)
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor

@@ -22,13 +22,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Subset
 from transformers import TrainerCallback, set_seed
 
-from farl_hf.data.pretraining_samples import pretraining_collate
+from farl_hf.data.samples.pretraining_samples import pretraining_collate
 from farl_hf.errors import UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
-from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
-from farl_hf.training.pretraining import FACE_TEMPLATES, load_rows
-from farl_hf.training.run_steps import evaluate_and_save, train_to_end
+from farl_hf.training.pretraining.run import FACE_TEMPLATES, load_rows
+from farl_hf.training.runs import evaluate_and_save, train_to_end
+from farl_hf.training.trainer import AveragedWeightsTrainer
 
 __all__ = ["DECODER_FOLDER", "run_generator_training"]
 

@@ -12,14 +12,14 @@ from study_script import backbone_overrides
 from transformers import HfArgumentParser
 
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.training.pretraining import run_pretraining
-from farl_hf.training.pretraining_arguments import (
+from farl_hf.training.evaluation.results import write_json
+from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.recipe_files import as_flags
-from farl_hf.training.training_results import write_json
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.recipes import as_flags
 
 PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
 FINISHED_NAME = "finished.json"  # written last

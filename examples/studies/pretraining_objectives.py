@@ -16,7 +16,7 @@ from study_report import TASK_SCORES, StudyReport
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import UnknownNameError
-from farl_hf.training.recipe_files import parse_overrides
+from farl_hf.training.recipes import parse_overrides
 
 REAL_COMMAND = """\
 for objective in swav simclr itc_mim; do

@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 from PIL import Image, ImageDraw
 
-from farl_hf.data.row_shape import row_features
+from farl_hf.data.datasets.builder import row_features
 
 SIDE_PX = 128
 FIRST_INDEX = 10**9

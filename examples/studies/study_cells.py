@@ -18,10 +18,10 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from farl_hf.errors import InvalidFaceInputError
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.recipe_files import read_recipe
-from farl_hf.training.script_arguments import parse_recipe_arguments
-from farl_hf.training.training_results import write_json
+from farl_hf.training.arguments import parse_recipe_arguments
+from farl_hf.training.evaluation.results import write_json
+from farl_hf.training.finetuning import run_face_training
+from farl_hf.training.recipes import read_recipe
 
 __all__ = ["StudyCell", "StudyRecipe", "StudyVariant", "measure_cells", "study_recipes"]
 

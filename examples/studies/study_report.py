@@ -10,7 +10,7 @@ from typing import Any
 from study_cells import StudyCell, StudyVariant
 
 from farl_hf.errors import MissingExtraError
-from farl_hf.training.training_results import write_json
+from farl_hf.training.evaluation.results import write_json
 
 __all__ = ["TASK_SCORES", "StudyReport", "StudyScore", "write_study_report"]
 

@@ -14,7 +14,7 @@ from study_report import StudyReport, write_study_report
 from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
-from farl_hf.training.recipe_files import parse_overrides
+from farl_hf.training.recipes import parse_overrides
 
 RESUMING = "Finished trainings are kept: the same command goes on where it was stopped."
 

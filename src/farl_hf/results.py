@@ -13,7 +13,8 @@ import numpy as np
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"]
+__all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces", "plain_faces", "plain_points"]
+
 
 # Fields that describe the whole group instead of holding one row per face.
 _SHARED_FIELDS = ("label_names",)
@@ -199,3 +200,26 @@ def _require_area(boxes_xyxy: np.ndarray) -> None:
             f"Box {row} is {boxes_xyxy[row].tolist()} and has no area; give x_min, y_min, x_max, y_max with "
             "x_max > x_min and y_max > y_min."
         )
+
+
+# Results as plain Python values, the way pipelines answer.
+
+
+_BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def plain_faces(faces: Faces) -> list[dict[str, Any]]:
+    """One dict per face: `score`, `box` {xmin, ymin, xmax, ymax} and `keypoints` (five [x, y], or `None`)."""
+    return [
+        {
+            "score": float(faces.scores[row]),
+            "box": dict(zip(_BOX_SIDES, faces.boxes_xyxy[row].tolist(), strict=True)),
+            "keypoints": None if faces.keypoints_xy is None else plain_points(faces.keypoints_xy[row]),
+        }
+        for row in range(len(faces))
+    ]
+
+
+def plain_points(points_xy: Any) -> list[list[float]]:
+    """Points of shape (num_points, 2) as [[x, y], …]."""
+    return [[float(x), float(y)] for x, y in points_xy.tolist()]

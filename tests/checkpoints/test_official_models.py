@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, KNOWN_NAMES, OFFICIAL_MODELS
-from farl_hf.checkpoints.official_models import ALIASES
+from farl_hf.checkpoints.checkpoint_names import ALIASES
 from farl_hf.pipelines import PIPELINES
 
 

@@ -7,8 +7,8 @@ from raw_layouts import write_lapa
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
+from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.data.published_datasets import PUBLISHED_DATASETS
 
 
 @pytest.fixture

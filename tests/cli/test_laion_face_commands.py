@@ -10,7 +10,7 @@ from laion_shards import sample_id, write_shard
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
-from farl_hf.data.laion_face import find_shards
+from farl_hf.data.laion_face.shards import find_shards
 
 CLUSTER_MEMORY = 80 * 2**20  # the least that Ray takes
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from farl_hf import FaceIndex, embed_texts
 from farl_hf.cli import app
-from farl_hf.labels.attribute_prompts import PROMPT_WRAPPERS
+from farl_hf.labels.attributes import PROMPT_WRAPPERS
 
 TEXTS = ("a smile", "a man with a hat", "eyeglasses")
 TEXT_OPTIONS = [part for text in TEXTS for part in ("--texts", text)]

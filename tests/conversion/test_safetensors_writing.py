@@ -3,7 +3,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from farl_hf.conversion.safetensors_writing import write_safetensors
+from farl_hf.conversion.checkpoint_folders import write_safetensors
 from farl_hf.errors import ConversionError
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from farl_hf.conversion.source_reading import read_source
-from farl_hf.conversion.torchscript_archive import is_torchscript, open_extra_file, read_torchscript
+from farl_hf.conversion.torch_files import is_torchscript, open_extra_file, read_torchscript
 from farl_hf.errors import ConversionError
 
 

@@ -6,10 +6,10 @@ import pytest
 import raw_layouts
 from test_published_datasets import assert_same_rows
 
-from farl_hf.data import aflw19
-from farl_hf.data.decoding import without_decoding
+from farl_hf.data.convert import convert_face_dataset
+from farl_hf.data.datasets import aflw19
+from farl_hf.data.images import without_decoding
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.data.parquet_conversion import convert_face_dataset
 
 
 def plain(rows):
@@ -40,7 +40,7 @@ def test_converted_rows_are_the_raw_ones_and_need_no_other_file(name, config, tm
 
 
 def test_several_shards_and_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("farl_hf.data.parquet_conversion._SHARD_SIZE", "3KB")
+    monkeypatch.setattr("farl_hf.data.convert._SHARD_SIZE", "3KB")
     raw_layouts.write_lapa(tmp_path / "raw", (12, 1, 1))
     converted = convert_face_dataset("lapa", tmp_path / "raw", tmp_path / "out", num_proc=2)
     names = sorted(path.name for path in (converted.folder / "data").glob("train-*"))

@@ -6,11 +6,11 @@ import datasets
 import numpy as np
 import pytest
 
-from farl_hf.data.face_renderer.captions import caption_of
-from farl_hf.data.face_renderer.lighting import sample_lights
-from farl_hf.data.face_renderer.person import Pose, draw_person, sample_person
 from farl_hf.data.synthetic_faces import VERSION, SyntheticFaces, render_face_photo, render_group_photo
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.face_renderer.captions import caption_of
+from farl_hf.face_renderer.lighting import sample_lights
+from farl_hf.face_renderer.person import Pose, draw_person, sample_person
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
 EYES, BROWS, NOSE, LIPS, HAIR = (4, 5), (2, 3), (6,), (7, 8, 9), (10,)

@@ -16,8 +16,7 @@ from farl_hf import (
 from farl_hf.editing import edit_latents
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.editing.latent_editing import ramped_learning_rate
-from farl_hf.retrieval.face_cutting import FaceCutter
-from farl_hf.retrieval.image_features import unit_image_features
+from farl_hf.retrieval.face_embedding import FaceCutter, unit_image_features
 from farl_hf.retrieval.text_embedding import embed_texts
 
 TEXT = "a smiling person"

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.recipe_files import read_recipe
-from farl_hf.training.script_arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.finetuning import run_face_training
+from farl_hf.training.recipes import read_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = {

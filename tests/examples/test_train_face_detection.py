@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from farl_hf.data.detection_transforms import FaceDetectionSamples
+from farl_hf.data.samples.detection_samples import FaceDetectionSamples
 from farl_hf.modeling import RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
-from farl_hf.training.detection_evaluation import evaluate_face_detection
+from farl_hf.training.evaluation.detection import evaluate_face_detection
 
 datasets = pytest.importorskip("datasets")
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_detection.py"

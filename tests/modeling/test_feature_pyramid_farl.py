@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from farl_hf.modeling.feature_pyramid_farl import FaRLFeaturePyramid
+from farl_hf.modeling.modeling_farl_heads import FaRLFeaturePyramid
 
 
 @pytest.mark.parametrize(

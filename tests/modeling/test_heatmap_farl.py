@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from farl_hf.modeling.heatmap_farl import decode_heatmaps, draw_heatmaps
+from farl_hf.modeling.losses_farl import decode_heatmaps, draw_heatmaps
 
 
 def test_decoding_by_hand():

@@ -8,11 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from farl_hf.conversion.retinaface_keys import rename_retinaface_key, rename_retinaface_keys
+from farl_hf.conversion.head_keys import rename_retinaface_key, rename_retinaface_keys
 from farl_hf.errors import NotACheckpointError
 from farl_hf.modeling.configuration_retinaface import RetinaFaceConfig
-from farl_hf.modeling.losses_retinaface import match_anchors, retinaface_loss, select_hard_negatives
-from farl_hf.modeling.modeling_retinaface import RetinaFaceForFaceDetection, RetinaFaceModel, make_anchors
+from farl_hf.modeling.modeling_retinaface import (
+    RetinaFaceForFaceDetection,
+    RetinaFaceModel,
+    make_anchors,
+    match_anchors,
+    retinaface_loss,
+    select_hard_negatives,
+)
 
 ORIGINAL_SETTINGS = {"mobilenet_v1": "cfg_mnet", "resnet": "cfg_re50"}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers.activations import ACT2FN
 
-from farl_hf.modeling.transformer_farl import QuickGELU
+from farl_hf.modeling.modeling_farl import QuickGELU
 
 
 @pytest.mark.parametrize("gradients", [True, False])

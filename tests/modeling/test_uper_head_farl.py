@@ -5,7 +5,7 @@ import torch
 from transformers import UperNetConfig
 from transformers.models.upernet.modeling_upernet import UperNetHead
 
-from farl_hf.modeling.uper_head_farl import FaRLUperHead
+from farl_hf.modeling.modeling_farl_heads import FaRLUperHead
 
 # Our modules and theirs, in the order in which both hold their weights (convolution, then batch norm).
 PARTS = (

@@ -21,8 +21,8 @@ from transformers import (
 
 from farl_hf import FaRLConfig, FaRLForAttributes, FaRLForFaceParsing, FaRLForLandmarks, FaRLModel
 from farl_hf.modeling import FaceTransformerModel, FaRLFeatureMaps
-from farl_hf.modeling.position_tables_farl import RelativePositionBias
-from farl_hf.training.parameter_groups import freeze_backbone, make_parameter_groups
+from farl_hf.modeling.modeling_farl import RelativePositionBias
+from farl_hf.training.trainer import freeze_backbone, make_parameter_groups
 
 SMALL = {
     "hidden_size": 32,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import pipeline
 
-from farl_hf.data.face_renderer import render_face_photo
+from farl_hf.face_renderer import render_face_photo
 from farl_hf.modeling import FaRLConfig, FaRLModel
 
 

@@ -217,7 +217,7 @@ def test_attributes_are_sorted_and_complete(load_pipeline, planted_detector, pho
 
 
 def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy_checkpoints, photo_with, monkeypatch):
-    from farl_hf.pipelines import face_finding
+    from farl_hf.pipelines import faces as face_finding
 
     loaded = []
     real = face_finding.load_detector

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from farl_hf.pipelines.prefetching import Prefetched
+from farl_hf.pipelines.inputs import Prefetched
 
 WAIT_S = 10
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.transform import SimilarityTransform
 
-from farl_hf.processing.alignment_farl import (
+from farl_hf.processing.face_geometry_farl import (
     box_matrix,
     checked_boxes,
     checked_points,

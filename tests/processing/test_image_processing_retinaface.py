@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from farl_hf.conversion.retinaface_keys import rename_retinaface_keys
+from farl_hf.conversion.head_keys import rename_retinaface_keys
 from farl_hf.modeling.configuration_retinaface import RetinaFaceConfig
 from farl_hf.modeling.modeling_retinaface import RetinaFaceForFaceDetection, make_anchors
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor, nms_inclusive

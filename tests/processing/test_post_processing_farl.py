@@ -8,9 +8,9 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.nn.functional import grid_sample, interpolate
 
-from farl_hf.processing import post_processing_farl
-from farl_hf.processing.post_processing_farl import unwarp_heat_maps, unwarp_label_map
-from farl_hf.processing.resampling_farl import WarpGeometry
+from farl_hf.processing import image_processing_farl as post_processing_farl
+from farl_hf.processing.face_geometry_farl import WarpGeometry
+from farl_hf.processing.image_processing_farl import unwarp_heat_maps, unwarp_label_map
 
 CROP = (64, 48)
 FACES = {

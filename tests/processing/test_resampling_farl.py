@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.nn.functional import grid_sample
 
-from farl_hf.processing.resampling_farl import WarpGeometry, sample_crops
+from farl_hf.processing.face_geometry_farl import WarpGeometry, sample_crops
 
 # Faces of a 90 x 120 photo: upright, turned and small, large and partly outside.
 MATRICES = torch.tensor(

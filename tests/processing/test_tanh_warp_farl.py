@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from farl_hf.processing.tanh_warp_farl import tanh_unwarp, tanh_warp
+from farl_hf.processing.face_geometry_farl import tanh_unwarp, tanh_warp
 
 ALPHAS = (0.2, 0.8, 1.0)
 

@@ -7,7 +7,8 @@ from safetensors.numpy import save_file
 from two_tower_toys import make_farl
 
 from farl_hf import FaceIndex, InvalidFaceIndexError, MissingExtraError, UnknownNameError
-from farl_hf.retrieval import face_index, vector_search
+from farl_hf.retrieval import face_index
+from farl_hf.retrieval import face_index as vector_search
 from farl_hf.retrieval.face_index import model_fingerprint
 
 ENDINGS = ("safetensors", "parquet")

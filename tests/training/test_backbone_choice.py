@@ -7,11 +7,8 @@ from farl_hf import FaRLConfig, FaRLForFaceParsing, FaRLImageProcessor
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.modeling import FaRLFeatureMaps
-from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.backbone_choice import scratch_settings, with_backbone
-from farl_hf.training.face_tasks import FACE_TASK_SETTINGS
-from farl_hf.training.face_training import make_model, make_processor
-from farl_hf.training.script_arguments import ModelArguments, parse_recipe_arguments
+from farl_hf.training.arguments import FaRLTrainingArguments, ModelArguments, parse_recipe_arguments
+from farl_hf.training.finetuning import FACE_TASK_SETTINGS, make_model, make_processor, scratch_settings, with_backbone
 
 PARSING = FACE_TASK_SETTINGS["parsing"]
 SMALL_FACE_TRANSFORMER = {

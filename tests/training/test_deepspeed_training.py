@@ -16,8 +16,8 @@ from face_rows import make_face_dataset
 from safetensors.torch import load_file
 from torch import multiprocessing
 
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.script_arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.finetuning import run_face_training
 
 CONFIGURATIONS = Path(__file__).parents[2] / "examples" / "deepspeed"
 STEPS, SAVE_STEPS = 120, 100

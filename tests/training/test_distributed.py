@@ -11,8 +11,8 @@ import pytest
 from face_rows import make_face_dataset
 
 from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.script_arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.finetuning import run_face_training
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_parsing.py"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
-from farl_hf.training.finished_checkpoints import last_finished_checkpoint
+from farl_hf.training.runs import last_finished_checkpoint
 
 
 def write_checkpoint(root, step):

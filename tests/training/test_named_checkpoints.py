@@ -9,8 +9,8 @@ import pytest
 
 from farl_hf import checkpoint
 from farl_hf.errors import NotDownloadedError
-from farl_hf.training.named_checkpoints import folder_of_name, with_folders_of_names
-from farl_hf.training.script_arguments import ModelArguments
+from farl_hf.training.arguments import ModelArguments
+from farl_hf.training.runs import folder_of_name, with_folders_of_names
 
 ROOT = Path(__file__).resolve().parents[2]
 

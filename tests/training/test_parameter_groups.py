@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from farl_hf import FaRLForFaceParsing
-from farl_hf.training.parameter_groups import PART_PREFIXES, freeze_backbone, make_parameter_groups
+from farl_hf.training.trainer import PART_PREFIXES, freeze_backbone, make_parameter_groups
 
 RATES = {"backbone": 1e-4, "pyramid": 1e-3, "head": 1e-2}
 

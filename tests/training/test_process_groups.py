@@ -9,7 +9,7 @@ atexit.register(lambda: print("left" if not distributed.is_initialized() else "s
 {call}
 distributed.init_process_group("gloo", init_method="file://{file}", rank=0, world_size=1)
 """
-CALL = "from farl_hf.training.process_groups import leave_group_at_exit; leave_group_at_exit()"
+CALL = "from farl_hf.training.trainer import leave_group_at_exit; leave_group_at_exit()"
 
 
 def last_word(call, file):

@@ -3,9 +3,9 @@
 import pytest
 import raw_layouts
 
-from farl_hf.data import aflw19
-from farl_hf.training.face_training import run_face_training
-from farl_hf.training.script_arguments import parse_script_arguments
+from farl_hf.data.datasets import aflw19
+from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.finetuning import run_face_training
 
 CASES = [
     ("parsing", "lapa", raw_layouts.write_lapa, "validation", "eval_f1_mean"),

@@ -7,10 +7,9 @@ import pytest
 
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
-from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.benchmark_protocols import BENCHMARK_PROTOCOLS, label_set_of, shared_protocol
-from farl_hf.training.recipe_files import RECIPE_NAMES, RECIPES_FOLDER, parse_overrides, read_recipe
-from farl_hf.training.script_arguments import parse_recipe_arguments, parse_script_arguments
+from farl_hf.training.arguments import FaRLTrainingArguments, parse_recipe_arguments, parse_script_arguments
+from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, label_set_of, shared_protocol
+from farl_hf.training.recipes import RECIPE_NAMES, RECIPES_FOLDER, parse_overrides, read_recipe
 
 # FaRL:farl/experiments: epochs and learning rate of the head; the augmentation follows the name of the data set.
 RELEASED = {

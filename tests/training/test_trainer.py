@@ -9,12 +9,12 @@ from face_rows import make_face_dataset
 from safetensors.torch import load_file
 
 from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
-from farl_hf.data.transforms import FaceSamples
+from farl_hf.data.samples.face_samples import FaceSamples
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
-from farl_hf.training.evaluation import make_evaluation
+from farl_hf.training.evaluation.photo_frame import make_evaluation
 from farl_hf.training.trainer import FaRLTrainer, with_shared_batch_norms
 
 

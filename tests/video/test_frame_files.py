@@ -5,7 +5,7 @@ from video_files import moved_face, packets, write_video
 
 from farl_hf import UnreadableVideoError
 from farl_hf.video import VideoFile
-from farl_hf.video.frame_writing import VideoWriter
+from farl_hf.video.video_files import VideoWriter
 
 FRAMES = [moved_face(2 * index, 10) for index in range(6)]
 

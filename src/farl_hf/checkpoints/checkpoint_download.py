@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farl_hf import conversion
-from farl_hf.checkpoints.checkpoint_names import resolve_name
+from farl_hf.checkpoints.checkpoint_names import ALIASES, OFFICIAL_MODELS, resolve_name
 from farl_hf.checkpoints.embedded_models import embedded_commit, embedded_folder
 from farl_hf.checkpoints.hub_cache import (
     alias_commit,
@@ -20,11 +20,9 @@ from farl_hf.checkpoints.hub_cache import (
     store_snapshot,
     unfinished_folder,
 )
-from farl_hf.checkpoints.official_models import ALIASES, OFFICIAL_MODELS
-from farl_hf.checkpoints.source_download import download_file
-from farl_hf.checkpoints.source_hashes import record_sha256, require_known_sha256
-from farl_hf.conversion.file_hashes import file_sha256
-from farl_hf.conversion.open_clip_vocabulary import open_clip_vocabulary_file
+from farl_hf.checkpoints.source_download import download_file, record_sha256, require_known_sha256
+from farl_hf.conversion.clip_vocabulary import open_clip_vocabulary_file
+from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.errors import ConversionError, DownloadError
 
 __all__ = ["download_checkpoint", "link_aliases"]

@@ -4,19 +4,15 @@ import typer
 
 from farl_hf.cli.annotate import annotate
 from farl_hf.cli.autoload import autoload_app
-from farl_hf.cli.convert import convert
+from farl_hf.cli.checkpoints import convert, download, export, list_checkpoints, push
 from farl_hf.cli.data import data_app
 from farl_hf.cli.demo import demo
-from farl_hf.cli.download import download
 from farl_hf.cli.environment import environment
 from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.explain import explain
-from farl_hf.cli.export import export
 from farl_hf.cli.index import index
 from farl_hf.cli.laion_face import laion_face_app
-from farl_hf.cli.list_checkpoints import list_checkpoints
 from farl_hf.cli.match import match
-from farl_hf.cli.push import push
 from farl_hf.cli.train import train
 
 __all__ = ["app", "main"]

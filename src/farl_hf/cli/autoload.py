@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from farl_hf.cli.plain_errors import USAGE_ERROR, error_console
+from farl_hf.cli.options import USAGE_ERROR, error_console
 
 __all__ = ["autoload_app"]
 

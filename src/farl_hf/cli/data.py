@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from farl_hf.cli.plain_errors import plain_errors
-from farl_hf.data.published_datasets import PUBLISHED_DATASETS
+from farl_hf.cli.options import plain_errors
+from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 
 __all__ = ["data_app"]
 
@@ -57,7 +57,7 @@ def check(
     [dim]$[/dim] farl-hf data check wflw ~/data/WFLW --config original --quick
     """
     with plain_errors():
-        from farl_hf.data.dataset_check import check_face_dataset
+        from farl_hf.data.datasets.check import check_face_dataset
 
         with progress_bar("Checking") as report_progress:
             report = check_face_dataset(
@@ -101,7 +101,7 @@ def convert(
     from rich.console import Console
 
     with plain_errors():
-        from farl_hf.data.parquet_conversion import convert_face_dataset
+        from farl_hf.data.convert import convert_face_dataset
 
         converted = convert_face_dataset(name, folder, output, config, bad_photos=bad_photos, num_proc=num_proc)
         console = Console(soft_wrap=True, highlight=False)

@@ -5,9 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from farl_hf.cli.face_options import DeviceOption
-from farl_hf.cli.plain_errors import plain_errors
-from farl_hf.cli.task_names import TASKS
+from farl_hf.cli.options import TASKS, DeviceOption, plain_errors
 
 __all__ = ["demo"]
 
@@ -33,7 +31,7 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
 
     from farl_hf.cli.annotate import make_folder
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_json
-    from farl_hf.drawing import contact_sheet
+    from farl_hf.drawing import captions as contact_sheet
 
     make_folder(output)
     with Console().status("Loading the models …"):
@@ -57,7 +55,7 @@ def _demo_photos():
     from PIL import Image
     from skimage import data
 
-    from farl_hf.data.face_renderer import render_group_photo
+    from farl_hf.face_renderer import render_group_photo
 
     yield "astronaut", Image.fromarray(data.astronaut())
     yield "group", Image.fromarray(render_group_photo(index=1).image)

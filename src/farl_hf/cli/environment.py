@@ -59,7 +59,7 @@ def _devices() -> list[tuple[str, str]]:
 
 def _models() -> list[tuple[str, str]]:
     from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, checkpoint
-    from farl_hf.cli.task_names import TWO_TOWER_MODEL
+    from farl_hf.cli.options import TWO_TOWER_MODEL
 
     def described(name: str, task: str) -> str:
         commands = ", explain and match" if name == TWO_TOWER_MODEL else ""

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from farl_hf.cli.annotate import SOME_FAILED
-from farl_hf.cli.face_options import DetectorOption, DeviceOption, ThresholdOption
-from farl_hf.cli.plain_errors import plain_errors
-from farl_hf.cli.task_names import TWO_TOWER_MODEL
+from farl_hf.cli.options import TWO_TOWER_MODEL, DetectorOption, DeviceOption, ThresholdOption, plain_errors
 
 __all__ = ["index", "index_photos"]
 
@@ -54,8 +52,8 @@ def index(
     [dim]$[/dim] farl-hf index --dataset synthetic_faces --split test --max_samples 500
     """
     with plain_errors():
-        from farl_hf.cli.language_model import load_model_and_processor
-        from farl_hf.retrieval.index_files import checked_index_path
+        from farl_hf.cli.match import load_model_and_processor
+        from farl_hf.retrieval.face_index import checked_index_path
 
         checked_index_path(output)
         sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
@@ -88,7 +86,7 @@ def _dataset_photos(rows: Iterable[dict[str, Any]], name: str) -> Iterator[tuple
     """Photos of a data set with the faces that it knows, named by data set, split and row."""
     import numpy as np
 
-    from farl_hf.data.decoding import decode_photo, without_decoding
+    from farl_hf.data.images import decode_photo, without_decoding
 
     for number, row in enumerate(without_decoding(rows, ("image", "boxes_xyxy", "points5_xy"))):
         points_xy = np.asarray(row.get("points5_xy") or [], np.float32).reshape(-1, 5, 2)
@@ -114,7 +112,7 @@ def index_photos(
 def _show(faces: Any, output: Path, failures: dict[str, Exception]) -> None:
     from rich.console import Console
 
-    from farl_hf.cli.plain_errors import report_failures
+    from farl_hf.cli.options import report_failures
 
     report_failures(failures)
     photos = len(set(faces.photos))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from farl_hf.cli.plain_errors import error_console, plain_errors
+from farl_hf.cli.options import error_console, plain_errors
 
 __all__ = ["laion_face_app"]
 
@@ -169,7 +169,7 @@ def show_shards(outcomes: Sequence[Any], output: Path) -> None:
     """Sums over all shards, and what was left out of them."""
     from rich.console import Console
 
-    from farl_hf.data.laion_face import counts_in_words
+    from farl_hf.data.laion_face.shards import counts_in_words
 
     done = [outcome.result for outcome in outcomes if outcome.error is None]
     kept = sum(result["kept"] for result in done)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from farl_hf.cli.plain_errors import plain_errors
+from farl_hf.cli.options import plain_errors
 
 __all__ = ["train"]
 
@@ -59,9 +59,9 @@ def train(
 def _run(
     recipe: str, data_dir: Path | None, output_dir: Path | None, backbone: str | None, settings: list[str]
 ) -> Path:
-    from farl_hf.training.face_training import run_face_training
-    from farl_hf.training.recipe_files import parse_overrides
-    from farl_hf.training.script_arguments import parse_recipe_arguments
+    from farl_hf.training.arguments import parse_recipe_arguments
+    from farl_hf.training.finetuning import run_face_training
+    from farl_hf.training.recipes import parse_overrides
 
     overrides = {"output_dir": str(output_dir or Path("runs") / Path(recipe).stem)}
     if data_dir is not None:
@@ -78,7 +78,7 @@ def _show_recipes() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from farl_hf.training.recipe_files import RECIPE_NAMES, read_recipe
+    from farl_hf.training.recipes import RECIPE_NAMES, read_recipe
 
     table = Table("recipe", "what", "epochs", box=box.SIMPLE_HEAD, title="Recipes of farl-hf train")
     for name in RECIPE_NAMES:

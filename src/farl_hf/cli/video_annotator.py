@@ -11,15 +11,15 @@ from typing import Any
 from PIL import Image
 from transformers import Pipeline
 
-from farl_hf.cli.task_names import DETECTION, LANDMARKS
+from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import UnreadableVideoError
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 from farl_hf.video import TrackedFrame, VideoFile
 from farl_hf.video.face_following import follow_faces
+from farl_hf.video.face_state import ConfidentLandmarksPipeline
 from farl_hf.video.face_tracker import FaceTracker
-from farl_hf.video.frame_writing import VideoWriter
-from farl_hf.video.landmark_reading import ConfidentLandmarksPipeline
+from farl_hf.video.video_files import VideoWriter
 
 __all__ = ["VideoAnnotator"]
 

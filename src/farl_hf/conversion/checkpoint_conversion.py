@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
-from farl_hf.conversion.clip_folder import has_vocabulary
+from farl_hf.conversion.checkpoint_folders import (
+    check_output_folder,
+    complete_folder,
+    face_processor_settings,
+    render_model_card,
+    write_safetensors,
+)
+from farl_hf.conversion.clip_vocabulary import has_vocabulary
+from farl_hf.conversion.head_keys import label_names
 from farl_hf.conversion.key_rules import check_completeness
-from farl_hf.conversion.model_card import render_model_card
 from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise_kind, with_trained_kind
-from farl_hf.conversion.output_labels import label_names
-from farl_hf.conversion.processor_settings import face_processor_settings
 from farl_hf.conversion.released_models import ReleasedModel, released_model
-from farl_hf.conversion.safetensors_writing import write_safetensors
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
 from farl_hf.errors import ConversionError
 from farl_hf.labels.backbones import BACKBONES

@@ -1,15 +1,285 @@
 """Folders that appear complete or not at all."""
 
+import ctypes
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from farl_hf.conversion.key_rules import name_some
+from farl_hf.conversion.released_models import ReleasedModel
+from farl_hf.conversion.source_reading import SourceFile
 from farl_hf.errors import ConversionError, FaRLError
+from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 
-__all__ = ["check_output_folder", "complete_folder"]
+__all__ = [
+    "check_output_folder",
+    "complete_folder",
+    "face_processor_settings",
+    "render_model_card",
+    "write_safetensors",
+]
+
+
+# How each kind of weights wants its input; part of the weights, because changing it changes what the network sees.
+#
+# Sources: FacePerceiver/facer `face_parsing/farl.py`, `face_alignment/farl.py`, `face_attribute/farl.py` for the
+# released files; FacePerceiver/FaRL `farl/experiments/*/augmenters/` for files that the official training code wrote.
+# facer reads photos at pixel centres, the training code on the integer grid.
+#
+# `box_scale` frames a tight face box about as the five points do: the processor's 0.55 belongs to LaPa's template.
+
+
+_TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
+_PARSER_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size` of the official networks
+_ATTRIBUTES = {
+    "face_template": ATTRIBUTE_TEMPLATE,
+    "template_span": "size",
+    "pixel_grid": "half_pixel",
+    "box_scale": 0.39,
+}
+
+# (kind, number of outputs) of released files; None stands for any other number.
+_RELEASED = {
+    # The template of pre-training is not published; the supplement ties that of the attributes to it (section 6).
+    ("two_towers", None): _ATTRIBUTES,
+    ("encoder", None): _ATTRIBUTES,  # a head that is trained on it brings its own frame
+    ("parser", 19): {"alignment": "ffhq_square", "box_scale": 0.58, **_PARSER_OUTPUT},
+    ("parser", None): {**_TEMPLATE, "warp_factor": 0.8, **_PARSER_OUTPUT},
+    ("aligner", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},
+    ("attributes", None): _ATTRIBUTES,
+}
+# Changes for files of the official training code, which cuts aligner crops out by boxes (its `scale_mu`).
+_TRAINING = {
+    ("parser", None): {"pixel_grid": "integer"},
+    ("aligner", 19): {"pixel_grid": "integer", "box_scale": 1.0},
+    ("aligner", None): {"pixel_grid": "integer", "box_scale": 0.8},
+}
+
+
+def face_processor_settings(kind: str, num_outputs: int, image_size: int, official_training: bool) -> dict[str, Any]:
+    """Arguments of `FaRLImageProcessor` for a model of a kind, with so many outputs and that input side in pixels."""
+    settings = _row(_RELEASED, kind, num_outputs)
+    changes = _row(_TRAINING, kind, num_outputs) if official_training else {}
+    return {**settings, **changes, "size": {"height": image_size, "width": image_size}}
+
+
+def _row(table, kind, num_outputs):
+    return table.get((kind, num_outputs)) or table.get((kind, None), {})
+
+
+# The README.md of a converted checkpoint: what the weights are, where from, what for, and what not.
+
+
+_PIPELINE_TAGS = {
+    "two_towers": "zero-shot-image-classification",
+    "parser": "image-segmentation",
+    "aligner": "keypoint-detection",
+    "attributes": "image-classification",
+    "detector": "object-detection",
+    "encoder": "image-feature-extraction",
+}
+_TASK_TAGS = {
+    "two_towers": "clip",
+    "parser": "face-parsing",
+    "aligner": "face-landmarks",
+    "attributes": "face-attributes",
+    "detector": "face-detection",
+    "encoder": "backbone",
+}
+_USES = {
+    "two_towers": "Features of faces for training heads, and similarities of faces and texts.",
+    "parser": "Labelling the parts of a face in a photo, for editing, drawing and measuring.",
+    "aligner": "Finding the landmarks of a face in a photo, for alignment, drawing and measuring.",
+    "attributes": "Describing photos in bulk, and as a baseline for research on attributes.",
+    "detector": "Finding faces in photos, with the five points that the FaRL models align by.",
+    "encoder": "A backbone to train the heads of FaRL on, for comparison with FaRL's own.",
+}
+_LIMITS = {
+    "two_towers": "Trained on pairs from the web: it repeats their prejudices. Input is an aligned face, not a scene.",
+    "parser": "Thin parts, hands, jewellery and strong occlusion are labelled less well. Faces must be found first.",
+    "aligner": "Hidden points are guessed. Extreme poses are worse than the mean score. Faces must be found first.",
+    "attributes": "The labels are opinions of annotators about celebrities ('attractive', 'young', 'male'); they are "
+    "neither facts about a person nor balanced over groups.",
+    "detector": "Small, blurred and covered faces are missed; things that look like faces are found.",
+    "encoder": "Features only; a head must be trained before it says anything about a face.",
+}
+_PIPELINE_EXAMPLE = 'from transformers import pipeline\n\nfaces = pipeline("{task}", model="{name}")("photo.jpg")'
+_MODEL_EXAMPLE = (
+    "from transformers import AutoModel, AutoProcessor\n\n"
+    'model = AutoModel.from_pretrained("{name}")\nprocessor = AutoProcessor.from_pretrained("{name}")'
+)
+_ENCODER_EXAMPLE = (
+    "from farl_hf import FaRLFeatureMaps, FaRLImageProcessor\n\n"
+    'model = FaRLFeatureMaps.from_pretrained("{name}")\nprocessor = FaRLImageProcessor.from_pretrained("{name}")'
+)
+_FARL_CITATION = """@inproceedings{zheng2022farl,
+  title = {General Facial Representation Learning in a Visual-Linguistic Manner},
+  author = {Zheng, Yinglin and Yang, Hao and Zhang, Ting and Bao, Jianmin and Chen, Dongdong and Huang, Yangyu and
+            Yuan, Lu and Chen, Dong and Zeng, Ming and Wen, Fang},
+  booktitle = {CVPR},
+  year = {2022}
+}"""
+_RETINAFACE_CITATION = """@inproceedings{deng2020retinaface,
+  title = {RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild},
+  author = {Deng, Jiankang and Guo, Jia and Ververas, Evangelos and Kotsia, Irene and Zafeiriou, Stefanos},
+  booktitle = {CVPR},
+  year = {2020}
+}"""
+
+
+def render_model_card(
+    kind: str, title: str, released: ReleasedModel | None, source: SourceFile, described: str, compared: bool
+) -> str:
+    """
+    Write the card.
+
+    Args:
+        kind (`str`): As in [`ModelKind`].
+        title (`str`): Heading, and what the example loads.
+        released (`ReleasedModel`, *optional*): The released file that this is; without it nothing is claimed about
+            training data, licence and scores.
+        source (`SourceFile`): The converted file.
+        described (`str`): What the kind is called in a sentence.
+        compared (`bool`): Whether `conversion.json` holds a comparison with the original code.
+    """
+    sections = [
+        _front_matter(kind, released),
+        f"# {title}",
+        released.summary if released else f"Converted from {source.name}, which has the layout of {described}.",
+        f"```python\nimport farl_hf  # makes the model known to Transformers\n{_example(kind, title)}\n```",
+        _provenance(released, source, compared),
+        _scores(released),
+        f"## Intended use\n\n{_USES[kind]} Not for identifying, judging or excluding people.",
+        f"## Limits\n\n{_LIMITS[kind]} No measurement per group of people is published.",
+        f"## Citation\n\n```bibtex\n{_RETINAFACE_CITATION if kind == 'detector' else _FARL_CITATION}\n```",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(kind, released):
+    tags = ["face", "retinaface" if kind == "detector" else "farl", _TASK_TAGS[kind]]
+    fields: Mapping[str, str] = {
+        "license": "mit" if released else "unknown",
+        "library_name": "transformers",
+        "pipeline_tag": _PIPELINE_TAGS[kind],
+        "tags": f"[{', '.join(tags)}]",
+    }
+    if released:
+        fields = {**fields, "datasets": f"[{', '.join(name.replace(' ', '-') for name in released.datasets)}]"}
+    return "\n".join(["---", *(f"{key}: {value}" for key, value in fields.items()), "---"])
+
+
+def _example(kind, name):
+    if kind == "two_towers":
+        return _MODEL_EXAMPLE.format(name=name)
+    if kind == "encoder":
+        return _ENCODER_EXAMPLE.format(name=name)
+    return _PIPELINE_EXAMPLE.format(task=_TASK_TAGS[kind], name=name)
+
+
+def _provenance(released, source, compared):
+    converted = (
+        f"Converted from `{source.name}` ({source.size_bytes:,} bytes, sha256 `{source.sha256}`) without changing a "
+        f"value; `conversion.json` says with which versions{' and how it compares with the original code' * compared}."
+    )
+    if released is None:
+        return f"## Origin\n\n{converted} Data, licence and scores of these weights are not known to the converter."
+    return (
+        f"## Origin\n\nReleased by [{released.release}](https://github.com/{released.release}) as "
+        f"`{released.file_name}`, trained on {', '.join(released.datasets)}. Code and weights are released under the "
+        f"MIT licence; the data sets have terms of their own, mostly for research only. {converted}"
+    )
+
+
+def _scores(released):
+    if released is None:
+        return ""
+    rows = [f"| {score.measure} | {score.value} | {score.source} |" for score in released.scores]
+    note = "These are published numbers; the conversion does not measure them again."
+    return "\n".join(["## Published scores", "", "| measure | value | source |", "|---|---|---|", *rows, "", note])
+
+
+# Writes tensors to a safetensors file one after the other, so that a conversion never holds all of them.
+#
+# The library's own writer wants every tensor contiguous, with memory of its own, and resident at once. Format: 8
+# bytes
+# of length, a JSON header, the bytes of the tensors without gaps; github.com/huggingface/safetensors, README.
+
+
+_DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_HEADER_ALIGNMENT = 8
+_PAGE_BYTES = 4096
+_MADV_PAGEOUT = 21  # Linux 5.4: give pages back without changing what they hold
+
+
+def write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """
+    Write a file that `safetensors` reads.
+
+    Args:
+        tensors (`Mapping[str, torch.Tensor]`): On the CPU; views and tensors that share memory are fine.
+        path (`Path`): The file; one that is there is replaced.
+
+    Raises:
+        ConversionError: A tensor of a type that the format does not know.
+        OSError: The file cannot be written.
+    """
+    unknown = {name: value.dtype for name, value in tensors.items() if value.dtype not in _DTYPE_NAMES}
+    if unknown:
+        raise ConversionError(
+            f"safetensors cannot store tensors of these types: {name_some(map(str, unknown.items()))}."
+        )
+    # The widest types first, as the format asks for, so that every tensor is aligned.
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header = _header({name: tensors[name] for name in names})
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little"))
+        file.write(header)
+        for name in names:
+            values = tensors[name].detach().contiguous().reshape(-1)
+            file.write(memoryview(values.view(torch.uint8).numpy()))
+            _page_out(values)
+
+
+def _header(tensors):
+    entries, start = {"__metadata__": {"format": "pt"}}, 0
+    for name, value in tensors.items():
+        end = start + value.numel() * value.element_size()
+        entries[name] = {
+            "dtype": _DTYPE_NAMES[value.dtype],
+            "shape": list(value.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % _HEADER_ALIGNMENT)
+
+
+def _page_out(values):
+    """Let the system take back the pages of a source file that is mapped into memory; a hint, which may do nothing."""
+    start = -(-values.data_ptr() // _PAGE_BYTES) * _PAGE_BYTES
+    length = values.data_ptr() + values.numel() * values.element_size() - start
+    if sys.platform == "linux" and length >= _PAGE_BYTES:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_PAGEOUT)
 
 
 def check_output_folder(output: Path, overwrite: bool) -> None:

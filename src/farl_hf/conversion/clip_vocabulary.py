@@ -6,16 +6,51 @@ words, the merges in order, then the start and the end token.
 """
 
 import gzip
+import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from farl_hf.conversion.open_clip_vocabulary import OPEN_CLIP_FILE, open_clip_vocabulary_file
-from farl_hf.errors import NotACheckpointError
+from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
+from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError
 from farl_hf.processing import FaRLTokenizer
 
-__all__ = ["make_clip_tokenizer"]
+__all__ = [
+    "OPEN_CLIP_FILE",
+    "has_vocabulary",
+    "make_clip_tokenizer",
+    "open_clip_vocabulary_file",
+    "read_clip_folder",
+    "read_safetensors",
+    "weights_file",
+]
+
+
+# The file of CLIP's vocabulary in the package open_clip. Found, not imported: importing open_clip takes seconds.
+
+
+OPEN_CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
+
+
+def open_clip_vocabulary_file() -> Path:
+    """Where the file is.
+
+    Raises:
+        MissingExtraError: open_clip is not installed.
+    """
+    package = importlib.util.find_spec("open_clip")
+    if package is None:
+        raise MissingExtraError(
+            "CLIP's vocabulary comes with the package open_clip, which is not installed; run "
+            "`pip install 'farl-hf[convert]'` or give a local CLIP folder."
+        )
+    return Path(package.origin).with_name(OPEN_CLIP_FILE)
+
 
 VOCABULARY_SIZE = 49_408
 _BYTES = 256
@@ -80,3 +115,61 @@ def _require_clip(source: Path, vocab: dict[str, int], merges: list[tuple[str, s
         f"{source} holds {len(vocab):,} tokens and {len(merges):,} merges; CLIP's vocabulary has {VOCABULARY_SIZE:,} "
         f"and {_NUM_MERGES:,} and ends with {' and '.join(_SPECIAL_TOKENS)}. Give an OpenAI CLIP tokenizer."
     )
+
+
+# A checkpoint folder of Transformers' CLIP, as named tensors and its configuration.
+
+
+_VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
+_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds the weights of a checkpoint folder; safetensors first.
+
+    Raises:
+        ConversionError: There is none.
+    """
+    for name in _WEIGHTS_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConversionError(
+        f"{folder} holds neither {' nor '.join(_WEIGHTS_FILES)}; give a file, or the folder of a CLIP checkpoint."
+    )
+
+
+def has_vocabulary(source: Path) -> bool:
+    """Whether a source is a folder that brings its tokenizer along."""
+    return any((source / name).is_file() for name in _VOCABULARY_FILES)
+
+
+def read_clip_folder(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """
+    Weights and configuration of a CLIP checkpoint folder.
+
+    Raises:
+        ConversionError: A file is missing or damaged, or the folder holds another kind of model.
+    """
+    path = weights_file(folder)
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{folder / 'config.json'} is missing or cannot be read ({error}).") from error
+    if settings.get("model_type") != "clip":
+        raise ConversionError(f"{folder} holds a model of type {settings.get('model_type')!r}, expected 'clip'.")
+    if path.suffix == ".bin":
+        return find_state_dict(load_pickled_tensors(path, path.name), path.name)[0], settings
+    return read_safetensors(path), settings
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """
+    The tensors of a safetensors file.
+
+    Raises:
+        ConversionError: It is damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConversionError(f"{path} is damaged ({error}); download it again.") from error

@@ -1,35 +1,168 @@
 """The kinds of source that are known: how to tell them, where their weights go, which model they become."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from farl_hf.conversion.attribute_keys import ATTRIBUTE_DROPS, ATTRIBUTE_RULES
 from farl_hf.conversion.backbone_keys import (
     BEIT_DROPS,
     BEIT_RULES,
     FACE_TRANSFORMER_DROPS,
     FACE_TRANSFORMER_RULES,
+    HF_CLIP_DROPS,
+    HF_CLIP_RULES,
     MOCO_DROPS,
     MOCO_RULES,
     TIMM_DROPS,
     TIMM_RULES,
+    TWO_TOWER_DROPS,
+    TWO_TOWER_RULES,
     beit_config,
     deit_config,
     face_transformer_config,
     has_fixed_positions,
     vit_config,
 )
-from farl_hf.conversion.clip_keys import HF_CLIP_DROPS, HF_CLIP_RULES, TWO_TOWER_DROPS, TWO_TOWER_RULES
-from farl_hf.conversion.configs_from_shapes import detector_config, face_task_config, two_tower_config
-from farl_hf.conversion.dense_keys import DENSE_DROPS, DENSE_RULES
+from farl_hf.conversion.head_keys import (
+    ATTRIBUTE_DROPS,
+    ATTRIBUTE_RULES,
+    DENSE_DROPS,
+    DENSE_RULES,
+    rename_retinaface_key,
+)
 from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some, refuse_unplaced
-from farl_hf.conversion.retinaface_keys import rename_retinaface_key
 from farl_hf.errors import ConversionError, NotACheckpointError
 
-__all__ = ["MODEL_KINDS", "ModelKind", "convert_tensors", "recognise_kind", "with_trained_kind"]
+__all__ = [
+    "MODEL_KINDS",
+    "ModelKind",
+    "convert_tensors",
+    "detector_config",
+    "face_task_config",
+    "recognise_kind",
+    "two_tower_config",
+    "with_trained_kind",
+]
+
+
+# Configurations read off the shapes of converted weights.
+#
+# What shapes cannot tell follows CLIP: heads of 64 channels, QuickGELU, the last two entries of the vocabulary as
+# start
+# and end token. A CLIP folder's own `config.json` overrides these.
+
+
+_HEAD_CHANNELS = 64
+_FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def _shape(tensors: Tensors, name: str) -> tuple[int, ...]:
+    if name not in tensors:
+        raise ConversionError(f"The source lacks the tensor that becomes {name}; it is incomplete or of another kind.")
+    return tuple(tensors[name].shape)
+
+
+def _depth(tensors: Tensors, prefix: str) -> int:
+    """One more than the highest block number below a prefix."""
+    numbers = [int(match[1]) for name in tensors if (match := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
+    return max(numbers, default=-1) + 1
+
+
+def _tower_sizes(tensors: Tensors, tower: str, width: int) -> dict[str, int]:
+    if width % _HEAD_CHANNELS:
+        raise ConversionError(f"The {tower} is {width} wide; CLIP's towers are multiples of {_HEAD_CHANNELS}.")
+    return {
+        "hidden_size": width,
+        "intermediate_size": _shape(tensors, f"{tower}.encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": _depth(tensors, f"{tower}.encoder.layers"),
+        "num_attention_heads": width // _HEAD_CHANNELS,
+    }
+
+
+def _vision_sizes(tensors: Tensors) -> dict[str, int]:
+    width, channels, patch, _ = _shape(tensors, "vision_model.embeddings.patch_embedding.weight")
+    tokens = _shape(tensors, "vision_model.embeddings.position_embedding.weight")[0]
+    side = round((tokens - 1) ** 0.5)
+    if side**2 != tokens - 1:
+        raise ConversionError(f"The vision tower has {tokens} positions; expected one more than a square number.")
+    sizes = _tower_sizes(tensors, "vision_model", width)
+    return {**sizes, "num_channels": channels, "patch_size": patch, "image_size": side * patch}
+
+
+def _text_sizes(tensors: Tensors) -> dict[str, int]:
+    vocabulary, width = _shape(tensors, "text_model.embeddings.token_embedding.weight")
+    return {
+        **_tower_sizes(tensors, "text_model", width),
+        "vocab_size": vocabulary,
+        "max_position_embeddings": _shape(tensors, "text_model.embeddings.position_embedding.weight")[0],
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
+
+
+def _mim_sizes(tensors: Tensors) -> dict[str, int]:
+    """Of the branch of masked image modelling; without one, the defaults of a new branch stay."""
+    if "mim_head.weight" not in tensors:
+        return {}
+    return {
+        "mim_num_hidden_layers": _depth(tensors, "mim_encoder.layers"),
+        "mim_vocab_size": _shape(tensors, "mim_head.weight")[0],
+    }
+
+
+def _of_folder(settings: Mapping[str, Any], tower: str) -> dict[str, Any]:
+    given = settings.get(tower) or {}
+    return {name: given[name] for name in _FROM_CLIP_FOLDER if name in given}
+
+
+def two_tower_config(tensors: Tensors, settings: Mapping[str, Any]):
+    """`FaRLConfig` of both towers; `settings` is the `config.json` of a CLIP folder, or empty."""
+    from farl_hf.modeling import FaRLConfig
+
+    return FaRLConfig(
+        vision_config=_vision_sizes(tensors) | _of_folder(settings, "vision_config"),
+        text_config=_text_sizes(tensors) | _of_folder(settings, "text_config"),
+        projection_dim=_shape(tensors, "visual_projection.weight")[0],
+        **_mim_sizes(tensors),
+    )
+
+
+def face_task_config(tensors: Tensors, settings: Mapping[str, Any]):
+    """`FaRLConfig` of a model with a head; class names are numbers until labels are known."""
+    from farl_hf.modeling import FaRLConfig
+
+    vision = _vision_sizes(tensors)
+    config = {"vision_config": vision, "num_labels": _shape(tensors, "head.classifier.weight")[0]}
+    if "head.mixture" in tensors:
+        config["feature_levels"] = _attribute_levels(_shape(tensors, "head.mixture")[0], vision["num_hidden_layers"])
+    else:
+        config["head_channels"] = _shape(tensors, "head.classifier.weight")[1]
+    return FaRLConfig(**config)
+
+
+def _attribute_levels(vectors: int, depth: int) -> list[int] | None:
+    """The blocks, 3 vectors each: the last one (released model), all (the code's default) or the paper's four."""
+    known = {1: [depth - 1], depth: list(range(depth)), 4: None}
+    levels, rest = divmod(vectors, 3)
+    if rest or levels not in known:
+        raise ConversionError(
+            f"The attribute head mixes {vectors} vectors; expected three per level, for 1, 4 or {depth} levels."
+        )
+    return known[levels]
+
+
+def detector_config(tensors: Tensors, settings: Mapping[str, Any]):
+    """`RetinaFaceConfig` of one of the two published bodies."""
+    from farl_hf.modeling import RetinaFaceConfig
+
+    is_resnet = any(".shortcut." in name for name in tensors)
+    return RetinaFaceConfig(body="resnet" if is_resnet else "mobilenet_v1")
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,130 @@
 """Reads a source of weights, whatever its shape; what it is, its content tells, not its name."""
 
+import hashlib
 import os
+import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from farl_hf.conversion.augreg_arrays import is_npz, read_npz, with_timm_names
-from farl_hf.conversion.clip_folder import read_clip_folder, read_safetensors, weights_file
-from farl_hf.conversion.file_hashes import file_sha256
-from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
-from farl_hf.conversion.torchscript_archive import is_torchscript, open_extra_file, read_torchscript
+from farl_hf.conversion.clip_vocabulary import read_clip_folder, read_safetensors, weights_file
+from farl_hf.conversion.torch_files import (
+    find_state_dict,
+    is_torchscript,
+    load_pickled_tensors,
+    open_extra_file,
+    read_torchscript,
+)
 from farl_hf.errors import ConversionError
 
-__all__ = ["SourceFile", "SourceWeights", "describe_source", "read_source"]
+__all__ = [
+    "SourceFile",
+    "SourceWeights",
+    "describe_source",
+    "file_sha256",
+    "is_npz",
+    "read_npz",
+    "read_source",
+    "with_timm_names",
+]
+
+
+# SHA-256 of files. Imports nothing heavy: names of checkpoints are looked up without torch.
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Weights of google-research/vision_transformer (AugReg, `.npz` of JAX arrays) under timm's names.
+#
+# Arrays are (in, out); attention's are split by head. Source of the names: `vit_jax/models_vit.py`.
+
+
+_BLOCK = r"Transformer/encoderblock_(\d+)/"
+_ATTENTION = "MultiHeadDotProductAttention_1"
+_PLAIN = {
+    "cls": "cls_token",
+    "Transformer/posembed_input/pos_embedding": "pos_embed",
+    "embedding/bias": "patch_embed.proj.bias",
+}
+_NORMS = {rf"{_BLOCK}LayerNorm_0": r"blocks.\1.norm1", rf"{_BLOCK}LayerNorm_2": r"blocks.\1.norm2"}
+_NORMS |= {"Transformer/encoder_norm": "norm"}
+_LINEARS = {
+    rf"{_BLOCK}{_ATTENTION}/out": r"blocks.\1.attn.proj",
+    rf"{_BLOCK}MlpBlock_3/Dense_0": r"blocks.\1.mlp.fc1",
+    rf"{_BLOCK}MlpBlock_3/Dense_1": r"blocks.\1.mlp.fc2",
+    "head": "head",
+    "pre_logits": "pre_logits.fc",
+}
+
+
+def is_npz(path: Path) -> bool:
+    """Whether a zip file is NumPy's."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def read_npz(path: Path) -> dict[str, torch.Tensor]:
+    """The arrays of a file by name.
+
+    Raises:
+        ConversionError: It holds objects, which only running code could read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (ValueError, TypeError) as error:
+        raise ConversionError(f"{path.name} holds more than arrays of numbers, and was not read ({error}).") from error
+
+
+def with_timm_names(arrays: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The arrays as timm's ViT names and lays them out; a name that is not known stays."""
+    renamed, inputs = {}, {}
+    for name, array in arrays.items():
+        part = re.fullmatch(rf"{_BLOCK}{_ATTENTION}/(query|key|value)/(kernel|bias)", name)
+        if part:
+            inputs.setdefault((part[1], part[3]), {})[part[2]] = array
+        else:
+            ours, value = _renamed(name, array)
+            renamed[ours] = value
+    for (block, kind), parts in inputs.items():
+        renamed[f"blocks.{block}.attn.qkv.{'weight' if kind == 'kernel' else 'bias'}"] = _fused(parts, block)
+    return renamed
+
+
+def _fused(parts, block):
+    missing = {"query", "key", "value"} - set(parts)
+    if missing:
+        raise ConversionError(f"Block {block} of the arrays lacks {', '.join(sorted(missing))}; the file is damaged.")
+    arrays = [parts[name] for name in ("query", "key", "value")]
+    return torch.cat([array.flatten(1).t() if array.ndim == 3 else array.flatten() for array in arrays])
+
+
+def _renamed(name, array):
+    if name in _PLAIN:
+        return _PLAIN[name], array
+    if name == "embedding/kernel":  # (row, column, channel, width)
+        return "patch_embed.proj.weight", array.permute(3, 2, 0, 1)
+    layer, _, tensor = name.rpartition("/")
+    for pattern, ours in _NORMS.items():
+        if re.fullmatch(pattern, layer):
+            return f"{re.sub(pattern, ours, layer)}.{'weight' if tensor == 'scale' else tensor}", array
+    for pattern, ours in _LINEARS.items():
+        if re.fullmatch(pattern, layer):
+            new = re.sub(pattern, ours, layer)
+            return (f"{new}.weight", array.flatten(0, -2).t()) if tensor == "kernel" else (f"{new}.{tensor}", array)
+    return name, array
+
 
 _ZIP_START = b"PK\x03\x04"
 

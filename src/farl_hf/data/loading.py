@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 
-from farl_hf.data.published_datasets import PUBLISHED_DATASETS
+from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.errors import InvalidDatasetError, MissingExtraError, UnknownNameError
 
 __all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets", "published_builder"]
@@ -195,7 +195,7 @@ def load_synthetic_faces(
 
 def load_laion_face(data_dir: str | os.PathLike | None, streaming: bool, cache_dir: str | None) -> Any:
     """The shards of a folder; see [`laion_face_rows`]."""
-    from farl_hf.data.laion_face import laion_face_rows
+    from farl_hf.data.laion_face.shards import laion_face_rows
 
     if not streaming or data_dir is None:
         raise InvalidDatasetError(

@@ -7,9 +7,8 @@ import datasets
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from farl_hf.data.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo, render_group_photo
-from farl_hf.data.row_shape import encoded_png, row_features
-from farl_hf.data.sharding import index_ranges
+from farl_hf.data.datasets.builder import encoded_png, index_ranges, row_features
+from farl_hf.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo, render_group_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
 __all__ = ["FacePhoto", "SyntheticFaces", "SyntheticFacesConfig", "render_face_photo", "render_group_photo"]

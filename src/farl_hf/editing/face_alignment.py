@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from farl_hf.errors import InvalidFaceInputError
-from farl_hf.retrieval.face_cutting import FaceCutter
+from farl_hf.retrieval.face_embedding import FaceCutter
 
 __all__ = ["FaceAlignment"]
 

@@ -14,15 +14,46 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from farl_hf.editing.edited_faces import EditedFaces
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.editing.face_generators import FaceGenerator
 from farl_hf.errors import InvalidFaceInputError, InvalidTextError
-from farl_hf.retrieval.face_cutting import FaceCutter
-from farl_hf.retrieval.image_features import evaluating, unit_image_features
+from farl_hf.retrieval.face_embedding import FaceCutter, evaluating, unit_image_features
 from farl_hf.retrieval.text_embedding import PLAIN, checked_texts, embed_texts
 
-__all__ = ["edit_latents", "ramped_learning_rate"]
+__all__ = ["EditedFaces", "edit_latents", "ramped_learning_rate"]
+
+
+# What editing gives.
+
+
+@dataclass(frozen=True, eq=False)
+class EditedFaces:
+    """Several faces edited by the same text. N is the number of faces, S that of steps; everything on the CPU.
+
+    Args:
+        text (`str`): What the faces should show.
+        start_latents, latents (`torch.Tensor` of shape `(N, *latent_shape)`): Before and after.
+        start_images, images (`torch.Tensor` of shape `(N, 3, H, W)`): The generator's pictures, RGB in [0, 1].
+        start_similarities, similarities (`np.ndarray` of shape `(N,)`): Cosine similarity of face and text.
+        losses (`dict[str, np.ndarray]`): What was made smaller, (S, N) each: `text` (1 - similarity), `l2` (squared
+            distance to the start), with an identity term `identity` (1 - similarity to the start), and `total`, their
+            weighted sum.
+        crop_from_photo (`torch.Tensor` of shape `(N, 3, 3)`): Where the model looked, see docs/conventions.md.
+    """
+
+    text: str
+    start_latents: torch.Tensor
+    latents: torch.Tensor
+    start_images: torch.Tensor
+    images: torch.Tensor
+    start_similarities: np.ndarray
+    similarities: np.ndarray
+    losses: dict[str, np.ndarray]
+    crop_from_photo: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
 
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
 _RANGE_TOLERANCE = 1e-3

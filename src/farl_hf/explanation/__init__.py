@@ -1,6 +1,5 @@
 """Where in a face a text, an attribute or a class is seen: heat maps of the image tower."""
 
-from farl_hf.explanation.explaining import explain
-from farl_hf.explanation.face_explanation import FaceExplanation
+from farl_hf.explanation.explaining import FaceExplanation, explain
 
 __all__ = ["FaceExplanation", "explain"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from farl_hf.errors import UnknownNameError, UnsuitableModelError
-from farl_hf.retrieval.image_features import unit_image_features
+from farl_hf.retrieval.face_embedding import unit_image_features
 from farl_hf.retrieval.text_embedding import checked_texts, compares_with_texts, embed_texts
 
 __all__ = ["ExplainedScores", "explained_scores"]

@@ -16,8 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from farl_hf.conversion.file_hashes import file_sha256
-from farl_hf.data.recorded_parquet import current_umask
+from farl_hf.conversion.source_reading import file_sha256
+from farl_hf.data.parquet import current_umask
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
 
 __all__ = ["LAION_FACE_20M", "id_arrays", "parse_parts"]
@@ -140,7 +140,7 @@ def load_with_torch(path: str | os.PathLike) -> Any:
     """
     import torch
 
-    from farl_hf.data.face_tables import numpy_globals
+    from farl_hf.data.laion_face.detections import numpy_globals
 
     with torch.serialization.safe_globals(numpy_globals()):
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from farl_hf.data.recorded_parquet import read_record, recorded_parquet
+from farl_hf.data.parquet import read_record, recorded_parquet
 from farl_hf.errors import InvalidDatasetError
 
 __all__ = ["COUNTS", "PartFilter", "filter_metadata", "finished_counts", "open_parquet"]

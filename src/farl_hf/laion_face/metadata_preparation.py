@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from farl_hf.data.recorded_parquet import read_record
+from farl_hf.data.parquet import read_record
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 from farl_hf.laion_face.id_lists import id_arrays
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs

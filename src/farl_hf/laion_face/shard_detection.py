@@ -13,11 +13,11 @@ import torch
 from transformers import pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.conversion.file_hashes import file_sha256
-from farl_hf.data.face_detections import detections_path, write_detections
-from farl_hf.data.laion_face import LeftOutError, OpenShard, Shard, sample_id_of
-from farl_hf.data.recorded_parquet import read_record
-from farl_hf.data.scaled_decoding import OversizedPhotoError, open_photo
+from farl_hf.conversion.source_reading import file_sha256
+from farl_hf.data.images import OversizedPhotoError, open_photo
+from farl_hf.data.laion_face.detections import detections_path, write_detections
+from farl_hf.data.laion_face.shards import LeftOutError, OpenShard, Shard, sample_id_of
+from farl_hf.data.parquet import read_record
 from farl_hf.errors import InvalidDatasetError, UnknownNameError, UnreadablePhotoError, UnsuitableModelError
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
 from farl_hf.results import Faces

@@ -7,12 +7,10 @@ from .configuration_retinaface import RetinaFaceConfig
 from .modeling_face_decoder import FaceDecoderModel
 from .modeling_face_transformer import FaceTransformerModel
 from .modeling_farl import FaRLBackbone, FaRLModel, FaRLOutput, FaRLPreTrainedModel, FaRLTextModel, FaRLVisionModel
-from .modeling_farl_attributes import FaRLForAttributes
-from .modeling_farl_features import FaRLFeatureMaps
-from .modeling_farl_landmarks import FaRLForLandmarks, FaRLLandmarksOutput
-from .modeling_farl_parsing import FaRLForFaceParsing
+from .modeling_farl_heads import FaRLForAttributes, FaRLForFaceParsing, FaRLForLandmarks, FaRLLandmarksOutput
 from .modeling_farl_pretraining import FaRLForMaskedImageModeling, FaRLForPreTraining, FaRLForPreTrainingOutput
 from .modeling_retinaface import RetinaFaceForFaceDetection
+from .vision_backbones_farl import FaRLFeatureMaps
 
 __all__ = [
     "FaRLBackbone",

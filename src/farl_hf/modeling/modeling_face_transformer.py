@@ -16,9 +16,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_face_transformer import FaceTransformerConfig
 from .fast_inference_farl import FastLinears, fast_as
-from .modeling_farl import FaRLPreTrainedModel
-from .position_tables_farl import PatchMaps, resize_position_table, token_grid
-from .transformer_farl import eager_attention
+from .modeling_farl import FaRLPreTrainedModel, PatchMaps, eager_attention, resize_position_table, token_grid
 
 __all__ = ["FaceTransformerModel"]
 

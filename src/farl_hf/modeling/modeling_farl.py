@@ -14,21 +14,283 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin
 from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .contrastive_loss_farl import contrastive_loss, scaled_similarities
-from .fast_inference_farl import FastInferenceMixin
+from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
 from .model_push_farl import ModelPushedWithCode
-from .position_tables_farl import PatchMaps, resize_position_table, token_grid
-from .transformer_farl import FaRLAttention, FaRLEncoder, FaRLEncoderLayer
 
-__all__ = ["FaRLBackbone", "FaRLModel", "FaRLOutput", "FaRLPreTrainedModel", "FaRLTextModel", "FaRLVisionModel"]
+__all__ = [
+    "FaRLAttention",
+    "FaRLBackbone",
+    "FaRLEncoder",
+    "FaRLEncoderLayer",
+    "FaRLMLP",
+    "FaRLModel",
+    "FaRLOutput",
+    "FaRLPreTrainedModel",
+    "FaRLTextModel",
+    "FaRLVisionModel",
+    "PatchMaps",
+    "RelativePositionBias",
+    "eager_attention",
+    "resize_position_table",
+    "token_grid",
+]
+
+
+# Token grids, and tables of positions for grids other than the stored one.
+#
+# Sources: FacePerceiver/FaRL `farl/network/transformers.py` (bicubic, corners not aligned, prefix rows untouched);
+# microsoft/unilm `beit/modeling_finetune.py` for the order of rows in a table of relative positions.
+#
+# Shapes: B batch, T tokens, C width, h and w a token grid, A attention heads.
+
+
+_CLASS_ROWS = 3  # class to patch, patch to class, class to class
+
+
+def token_grid(pixel_values_BCHW, patch_size):
+    """Return rows and columns of patches.
+
+    Raises:
+        ValueError: The patch does not divide the input's sides.
+    """
+    height, width = pixel_values_BCHW.shape[-2:]
+    if height % patch_size or width % patch_size:
+        fitting = tuple(max(patch_size, round(side / patch_size) * patch_size) for side in (height, width))
+        raise ValueError(
+            f"pixel_values are {height} x {width}, but both sides must be multiples of the patch size {patch_size}; "
+            f"resize to {fitting[0]} x {fitting[1]}, for example."
+        )
+    return height // patch_size, width // patch_size
+
+
+class PatchMaps:
+    """What every backbone of a head can do, given `patch_size`, `num_prefix_tokens` and `block_outputs`."""
+
+    num_prefix_tokens = 1
+
+    def feature_maps(self, pixel_values, block_indices):
+        """Return the patch tokens of chosen blocks as maps (B, C, H / patch, W / patch); see `block_outputs`."""
+        grid_hw = token_grid(pixel_values, self.patch_size)
+        outputs = self.block_outputs(pixel_values, block_indices)
+        return [output[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid_hw) for output in outputs]
+
+
+def _resized(rows_NC, stored_hw, wanted_hw):
+    grid_1ChW = rows_NC.reshape(1, *stored_hw, -1).permute(0, 3, 1, 2)
+    resized = nn.functional.interpolate(grid_1ChW.float(), size=wanted_hw, mode="bicubic", align_corners=False)
+    return resized.flatten(2)[0].t().to(rows_NC.dtype)
+
+
+def resize_position_table(table_TC, num_prefix_rows, stored_hw, wanted_hw):
+    """Return positions (num_prefix_rows + h * w, C) for a token grid; the rows of prefix tokens are untouched."""
+    if tuple(stored_hw) == tuple(wanted_hw):
+        return table_TC
+    resized_NC = _resized(table_TC[num_prefix_rows:], stored_hw, wanted_hw)
+    return torch.cat([table_TC[:num_prefix_rows], resized_NC])
+
+
+def _relative_rows(grid_hw, device):
+    """Return which row of the table belongs to each pair of tokens, (1 + h * w, 1 + h * w)."""
+    height, width = grid_hw
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    dy, dx = (axis.flatten()[:, None] - axis.flatten()[None] for axis in (y, x))
+    num_offsets = (2 * height - 1) * (2 * width - 1)
+    patches = (dy + height - 1) * (2 * width - 1) + dx + width - 1
+    rows = nn.functional.pad(patches, (1, 0, 1, 0), value=num_offsets)
+    rows[:, 0] = num_offsets + 1
+    rows[0, 0] = num_offsets + 2
+    return rows
+
+
+class RelativePositionBias(nn.Module):
+    """BEiT's bias of attention by the offset of two tokens, resized to the input's grid.
+
+    The table has a row per offset, (2h - 1)(2w - 1) of them, and three for the class token, which are untouched.
+    """
+
+    def __init__(self, grid_hw, num_heads):
+        super().__init__()
+        self.stored_hw = tuple(2 * side - 1 for side in grid_hw)
+        self.table = nn.Parameter(torch.zeros(self.stored_hw[0] * self.stored_hw[1] + _CLASS_ROWS, num_heads))
+
+    def init_farl_weights(self, factor):
+        """Zero, as officially."""
+        init.zeros_(self.table)
+
+    def forward(self, grid_hw):
+        """Return (1, A, 1 + h * w, 1 + h * w), to be added to attention scores."""
+        table_NA, wanted_hw = self.table, tuple(2 * side - 1 for side in grid_hw)
+        if wanted_hw != self.stored_hw:
+            offsets_NA = _resized(table_NA[:-_CLASS_ROWS], self.stored_hw, wanted_hw)
+            table_NA = torch.cat([offsets_NA, table_NA[-_CLASS_ROWS:]])
+        return table_NA[_relative_rows(grid_hw, table_NA.device)].permute(2, 0, 1)[None]
+
+
+# The transformer block that both towers of FaRL share: CLIP's pre-norm residual attention block.
+#
+# Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT). Changed: separate q, k, v projections as in
+# Transformers' CLIP, so that its checkpoints load unchanged; attention through the attention interface.
+#
+# Shapes: B batch, T tokens, C width, H heads, D channels per head.
+
+
+def eager_attention(module, query_BHTD, key_BHTD, value_BHTD, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Return attended values (B, T, H, D) and weights (B, H, T, T): the attention interface, written out."""
+    weights_BHTT = torch.matmul(query_BHTD, key_BHTD.transpose(-1, -2)) * scaling
+    if attention_mask is not None:
+        weights_BHTT = weights_BHTT + attention_mask
+    weights_BHTT = nn.functional.softmax(weights_BHTT, dim=-1, dtype=torch.float32).to(query_BHTD.dtype)
+    weights_BHTT = nn.functional.dropout(weights_BHTT, p=dropout, training=module.training)
+    return torch.matmul(weights_BHTT, value_BHTD).transpose(1, 2).contiguous(), weights_BHTT
+
+
+class FaRLAttention(nn.Module):
+    """Multi-head self-attention with biases on every projection."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_dropout
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_BTC, attention_mask=None, **kwargs):
+        """Return the attended tokens (B, T, C) and, in eager mode, the weights (B, H, T, T)."""
+        split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
+        query, key, value = (
+            projection(hidden_BTC).view(split).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        dropout = self.attention_dropout if self.training else 0.0
+        attended, weights = attend(
+            self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs
+        )
+        return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
+
+    def init_farl_weights(self, factor):
+        """Text: openai/CLIP `initialize_parameters`. Vision: PyTorch's xavier-uniform for the fused (3C, C) weight."""
+        width, depth = self.config.hidden_size, self.config.num_hidden_layers
+        inputs = (self.q_proj, self.k_proj, self.v_proj)
+        if self.config.model_type == "farl_text_model":
+            for projection in inputs:
+                init.normal_(projection.weight, std=width**-0.5 * factor)
+            init.normal_(self.out_proj.weight, std=width**-0.5 * (2 * depth) ** -0.5 * factor)
+        else:
+            bound = (6 / (4 * width)) ** 0.5 * factor
+            for projection in inputs:
+                init.uniform_(projection.weight, -bound, bound)
+
+
+class QuickGELU(nn.Module):
+    """`x * sigmoid(1.702 x)`."""
+
+    @fast_as(FastQuickGELU)
+    def forward(self, inputs):
+        """Map a tensor of any shape."""
+        return inputs * torch.sigmoid(1.702 * inputs)
+
+
+class FaRLMLP(nn.Module):
+    """Two linear layers around QuickGELU, or another activation that the configuration names."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.activation = QuickGELU() if config.hidden_act == "quick_gelu" else ACT2FN[config.hidden_act]
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_BTC):
+        """Map (B, T, C) to (B, T, C)."""
+        return self.fc2(self.activation(self.fc1(hidden_BTC)))
+
+    def init_farl_weights(self, factor):
+        """Text: openai/CLIP `initialize_parameters`. Vision: the default of every linear layer."""
+        width, depth = self.config.hidden_size, self.config.num_hidden_layers
+        if self.config.model_type == "farl_text_model":
+            init.normal_(self.fc1.weight, std=(2 * width) ** -0.5 * factor)
+            init.normal_(self.fc2.weight, std=width**-0.5 * (2 * depth) ** -0.5 * factor)
+
+
+def _drop_path(branch_BTC, rate, training):
+    """Drop the residual branch of random samples and scale the others, so that its expectation stays."""
+    if rate == 0.0 or not training:
+        return branch_BTC
+    keep = 1.0 - rate
+    kept_B11 = torch.rand(branch_BTC.shape[0], 1, 1, device=branch_BTC.device) < keep
+    return branch_BTC * kept_B11.to(branch_BTC.dtype) / keep
+
+
+class FaRLEncoderLayer(GradientCheckpointingLayer):
+    """`x += attention(norm(x)); x += mlp(norm(x))`, each branch optionally dropped per sample."""
+
+    def __init__(self, config, drop_path_rate=0.0):
+        super().__init__()
+        self.drop_path_rate = drop_path_rate
+        self.self_attn = FaRLAttention(config)
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = FaRLMLP(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_BTC, attention_mask=None, **kwargs):
+        """Map (B, T, C) to (B, T, C)."""
+        attended_BTC, _ = self.self_attn(self.layer_norm1(hidden_BTC), attention_mask, **kwargs)
+        hidden_BTC = hidden_BTC + _drop_path(attended_BTC, self.drop_path_rate, self.training)
+        mixed_BTC = self.mlp(self.layer_norm2(hidden_BTC))
+        return hidden_BTC + _drop_path(mixed_BTC, self.drop_path_rate, self.training)
+
+
+class FaRLEncoder(nn.Module):
+    """A stack of blocks. Stops after the last block that the caller asks for.
+
+    Args:
+        config ([`FaRLVisionConfig`] or [`FaRLTextConfig`]): Sizes of a block, and the depth.
+        drop_path_rates (`list[float]`, *optional*): One per block, where the depth is not that of the configuration.
+    """
+
+    def __init__(self, config, drop_path_rates=None):
+        super().__init__()
+        if drop_path_rates is None:
+            depth = config.num_hidden_layers
+            final_rate = getattr(config, "drop_path_rate", 0.0)
+            drop_path_rates = [final_rate * index / max(depth - 1, 1) for index in range(depth)]
+        self.layers = nn.ModuleList([FaRLEncoderLayer(config, rate) for rate in drop_path_rates])
+
+    @fast_as(FastLinears)
+    def forward(self, hidden_BTC, attention_mask=None, **kwargs):
+        """Run every block; (B, T, C) in and out."""
+        for layer in self.layers:
+            hidden_BTC = layer(hidden_BTC, attention_mask, **kwargs)
+        return hidden_BTC
+
+    @fast_as(FastLinears)
+    def block_outputs(self, hidden_BTC, block_indices, **kwargs):
+        """Return the raw outputs (B, T, C) of the given 0-based blocks, in the order given; blocks may repeat."""
+        wanted, outputs = set(block_indices), {}
+        for index, layer in enumerate(self.layers[: max(wanted) + 1]):
+            hidden_BTC = layer(hidden_BTC, None, **kwargs)
+            if index in wanted:
+                outputs[index] = hidden_BTC
+        return [outputs[index] for index in block_indices]
+
 
 # Parts of a checkpoint that a model may leave out on purpose; without this, loading one tower would report the other.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")

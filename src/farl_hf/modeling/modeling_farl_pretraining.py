@@ -25,11 +25,11 @@ from .modeling_farl import (
     JOINT_PARTS,
     PRETRAINING_PARTS,
     TEXT_PARTS,
+    FaRLEncoder,
     FaRLModel,
     FaRLPreTrainedModel,
     FaRLVisionModel,
 )
-from .transformer_farl import FaRLEncoder
 
 __all__ = ["FaRLForMaskedImageModeling", "FaRLForPreTraining", "FaRLForPreTrainingOutput"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from farl_hf.pipelines.face_task_pipeline import FaceTaskPipeline
+from farl_hf.pipelines.face_task import FaceTaskPipeline
 
 __all__ = ["FaceAttributesPipeline"]
 

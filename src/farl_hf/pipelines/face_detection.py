@@ -1,18 +1,33 @@
 """`pipeline("face-detection")`: where the faces of a photo are."""
 
+import os
 from typing import Any
 
 import torch
 from transformers import Pipeline
 
-from farl_hf.pipelines.photo_inputs import as_pipeline_inputs, photo_of
-from farl_hf.pipelines.photo_loading import load_photo
-from farl_hf.pipelines.plain_results import plain_faces
-from farl_hf.pipelines.prefetching import prefetch_inputs
-from farl_hf.pipelines.saving import save_without_code
-from farl_hf.results import Faces
+from farl_hf.photos import load_photo
+from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
+from farl_hf.results import Faces, plain_faces
 
-__all__ = ["DETECTOR_FOLDER", "FaceDetectionPipeline", "optimized_for_inference"]
+__all__ = ["DETECTOR_FOLDER", "FaceDetectionPipeline", "optimized_for_inference", "save_without_code"]
+
+
+# Writing a pipeline as a checkpoint folder.
+
+
+def save_without_code(pipeline: Pipeline, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+    """Write model and image processor, and no pipeline code.
+
+    `Pipeline.save_pretrained` would add the class's file and the table it was registered with to the folder: the
+    table holds the path of the default model on this machine, and from then on loading would demand
+    `trust_remote_code=True` although `import farl_hf` already brings the class.
+    """
+    if hasattr(pipeline.model.config, "custom_pipelines"):
+        del pipeline.model.config.custom_pipelines
+    pipeline.model.save_pretrained(save_directory, **kwargs)
+    pipeline.image_processor.save_pretrained(save_directory, **kwargs)
+
 
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
 

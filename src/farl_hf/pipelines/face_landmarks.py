@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from transformers.utils import ModelOutput
 
-from farl_hf.pipelines.face_task_pipeline import FaceTaskPipeline
-from farl_hf.pipelines.plain_results import plain_points
+from farl_hf.pipelines.face_task import FaceTaskPipeline
+from farl_hf.results import plain_points
 
 __all__ = ["FaceLandmarksPipeline"]
 

@@ -7,7 +7,7 @@ from PIL import Image
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from farl_hf.labels import palette_for
-from farl_hf.pipelines.face_task_pipeline import FaceTaskPipeline
+from farl_hf.pipelines.face_task import FaceTaskPipeline
 
 __all__ = ["FaceParsingPipeline"]
 

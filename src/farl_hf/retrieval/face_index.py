@@ -1,6 +1,9 @@
 """Many faces as unit vectors, stored in one file, and found by texts."""
 
 import hashlib
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,12 +11,199 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from farl_hf.errors import InvalidFaceIndexError
-from farl_hf.retrieval.index_files import read_index_file, write_index_file
-from farl_hf.retrieval.vector_search import make_faiss_index, search_faiss_index, search_vectors
+from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
 
-__all__ = ["FaceIndex", "model_fingerprint"]
+__all__ = [
+    "FaceIndex",
+    "checked_index_path",
+    "make_faiss_index",
+    "model_fingerprint",
+    "read_index_file",
+    "search_faiss_index",
+    "search_vectors",
+    "write_index_file",
+]
+
+
+# The most similar of many unit vectors, exactly: by NumPy, or by the FAISS index of `datasets`.
+
+
+_ROWS_AT_A_TIME = 65_536  # bounds the memory of the similarities, whatever the number of vectors
+
+
+def search_vectors(vectors: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors with the largest inner products.
+
+    Args:
+        vectors (`np.ndarray` of shape `(N, P)`): float32.
+        queries (`np.ndarray` of shape `(Q, P)`): float32.
+        count (`int`): How many per query; all if there are fewer.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: Rows and inner products, (Q, count), largest first.
+    """
+    rows = np.zeros((len(queries), 0), np.int64)
+    products = np.zeros((len(queries), 0), np.float32)
+    for start in range(0, len(vectors), _ROWS_AT_A_TIME):
+        part = queries @ vectors[start : start + _ROWS_AT_A_TIME].T
+        part_rows = np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)
+        rows, products = _best(np.hstack([rows, part_rows]), np.hstack([products, part]), count)
+    order = np.argsort(-products, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(products, order, 1)
+
+
+def _best(rows: np.ndarray, products: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` largest per query, in no particular order."""
+    if products.shape[1] <= count:
+        return rows, products
+    best = np.argpartition(-products, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(rows, best, 1), np.take_along_axis(products, best, 1)
+
+
+def make_faiss_index(vectors: np.ndarray) -> Any:
+    """A flat, that is exact, `datasets.search.FaissIndex` over vectors (N, P), by inner product.
+
+    Raises:
+        MissingExtraError: If faiss or datasets is not installed.
+    """
+    try:
+        import datasets
+        import faiss
+        from datasets.search import FaissIndex
+    except ImportError as error:
+        raise MissingExtraError(
+            'Searching with FAISS needs faiss-cpu and datasets: pip install "farl-hf[search]".'
+        ) from error
+    index = FaissIndex(metric_type=faiss.METRIC_INNER_PRODUCT)
+    showed_progress = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        index.add_vectors(vectors, batch_size=max(len(vectors), 1))
+    finally:
+        if showed_progress:
+            datasets.enable_progress_bars()
+    return index
+
+
+def search_faiss_index(index: Any, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `search_vectors`, in an index of `make_faiss_index`."""
+    products, rows = index.search_batch(queries, k=count)
+    return rows, products
+
+
+# A face index as a file: safetensors, which always works, or Parquet, which other tools read.
+#
+# Parquet has one row per face with the columns `photo`, `box_xyxy` and `embedding`.
+
+
+_KIND = "farl_hf face index 1"
+
+
+def checked_index_path(path: Path) -> Path:
+    """The path, if an index can be written there.
+
+    Raises:
+        UnknownNameError: If its ending names no kind of file, or it is a folder or lies in none.
+        MissingExtraError: If it is Parquet and pyarrow is not installed.
+    """
+    if path.suffix not in _WRITERS:
+        raise UnknownNameError(f"{path} names no kind of index file; end it in {' or '.join(_WRITERS)}.")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UnknownNameError(f"{path} cannot be written: it is a folder, or lies in one that does not exist.")
+    if path.suffix == ".parquet":
+        _parquet()
+    return path
+
+
+def write_index_file(
+    path: Path, embeddings: np.ndarray, photos: Sequence[str], boxes_xyxy: np.ndarray, fingerprint: str
+) -> None:
+    """Write beside the place, then move there; see `FaceIndex.save`."""
+    checked_index_path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _WRITERS[path.suffix](draft, embeddings, photos, boxes_xyxy, {"kind": _KIND, "fingerprint": fingerprint})
+        os.replace(draft, path)
+    except OSError as error:
+        raise UnknownNameError(f"{path} cannot be written: {error}.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_index_file(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+    """Embeddings, photos, boxes and fingerprint; see `FaceIndex.load`."""
+    if path.suffix not in _READERS or not path.is_file():
+        raise InvalidFaceIndexError(
+            f"There is no face index {path}; give a {' or '.join(_READERS)} file that `farl-hf index` wrote."
+        )
+    if path.suffix == ".parquet":
+        _parquet()
+    try:
+        return _READERS[path.suffix](path)
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:  # ArrowInvalid is a ValueError
+        raise InvalidFaceIndexError(f"{path} is not a face index, or is damaged: {error}.") from error
+
+
+def _write_safetensors(
+    path: Path, embeddings: np.ndarray, photos: Sequence[str], boxes_xyxy: Any, facts: dict
+) -> None:
+    tensors = {"embeddings": embeddings, "boxes_xyxy": boxes_xyxy}
+    # As a tensor, not in the header: a header is limited to 100 MB.
+    tensors["photos"] = np.frombuffer(json.dumps(list(photos)).encode(), np.uint8)
+    save_file(tensors, path, metadata=facts)
+
+
+def _read_safetensors(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+    with safe_open(path, framework="numpy") as file:
+        fingerprint = _fingerprint(file.metadata() or {})
+        photos = json.loads(file.get_tensor("photos").tobytes())
+        return file.get_tensor("embeddings"), photos, file.get_tensor("boxes_xyxy"), fingerprint
+
+
+def _write_parquet(path: Path, embeddings: np.ndarray, photos: Sequence[str], boxes_xyxy: Any, facts: dict) -> None:
+    pyarrow, parquet = _parquet()
+    columns = {
+        "photo": pyarrow.array(list(photos), pyarrow.string()),
+        "box_xyxy": pyarrow.FixedSizeListArray.from_arrays(boxes_xyxy.ravel(), boxes_xyxy.shape[1]),
+        "embedding": pyarrow.FixedSizeListArray.from_arrays(embeddings.ravel(), embeddings.shape[1]),
+    }
+    parquet.write_table(pyarrow.table(columns).replace_schema_metadata(facts), path)
+
+
+def _read_parquet(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+    _, parquet = _parquet()
+    table = parquet.read_table(path)
+    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    embeddings, boxes_xyxy = (
+        table[name].combine_chunks().flatten().to_numpy().reshape(len(table), table[name].type.list_size)
+        for name in ("embedding", "box_xyxy")
+    )
+    return embeddings, table["photo"].to_pylist(), boxes_xyxy, _fingerprint(facts)
+
+
+def _fingerprint(facts: dict[str, str]) -> str:
+    if facts.get("kind") != _KIND:
+        raise ValueError(f"its kind is {facts.get('kind')!r}, not {_KIND!r}")
+    return facts["fingerprint"]
+
+
+def _parquet() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            'Parquet files need pyarrow: pip install "farl-hf[search]", or use a .safetensors file.'
+        ) from error
+    return pyarrow, parquet
+
+
+_WRITERS = {".safetensors": _write_safetensors, ".parquet": _write_parquet}
+_READERS = {".safetensors": _read_safetensors, ".parquet": _read_parquet}
+
 
 _LENGTH_TOLERANCE = 1e-2  # of the squared length of a unit vector that was stored
 

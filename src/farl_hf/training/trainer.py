@@ -1,21 +1,238 @@
 """The Transformers Trainer with FaRL's parameter groups, averaged weights, and evaluation in the photo frame."""
 
+import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import EvalPrediction
-from transformers.trainer_utils import EvalLoopOutput
+from torch import distributed, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint
 
-from farl_hf.data.collate import collate_face_samples
+from farl_hf.data.samples.face_samples import collate_face_samples
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.training.averaged_weights_trainer import AveragedWeightsTrainer
-from farl_hf.training.evaluation import FaceEvaluation, RunningStatistics
-from farl_hf.training.parameter_groups import freeze_backbone, make_parameter_groups
+from farl_hf.training.ema import EMACallback, restore_training_weights
+from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
 
-__all__ = ["FaRLTrainer"]
+__all__ = [
+    "PART_PREFIXES",
+    "AveragedWeightsTrainer",
+    "FaRLTrainer",
+    "SampleEpochCallback",
+    "freeze_backbone",
+    "leave_group_at_exit",
+    "make_parameter_groups",
+]
+
+
+# The end of training on several processes.
+
+
+def leave_group_at_exit() -> None:
+    """Leaves the process group when the interpreter ends.
+
+    Otherwise gloo's threads are still there when the process takes them down: about one in ten then aborts, with
+    "terminate called without an active exception", after all its work is done.
+    """
+    atexit.register(leave_group)
+
+
+def leave_group() -> None:
+    """Leaves the process group, if there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+# Tells a data set of samples which epoch it is.
+
+
+class SampleEpochCallback(TrainerCallback):
+    """Calls the data set's `set_epoch` at the start of every epoch.
+
+    accelerate's loaders do so only where batches come straight from a sampler: not with several processes, and not in
+    the epoch in which a run goes on. There every epoch would repeat the random changes of the first.
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader,
+        **kwargs: Any,
+    ) -> None:
+        """The number of whole epochs so far; a run that goes on starts within one."""
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+
+
+# Which parameters learn at which rate.
+#
+# The three parts of every FaRL task model are told apart by the prefix of their parameter names.
+
+
+PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
+
+
+def part_of(parameter_name: str) -> str:
+    """`"backbone"`, `"pyramid"` or `"head"`; a name without a known prefix learns like the head."""
+    for part, prefix in PART_PREFIXES.items():
+        if parameter_name.startswith(prefix):
+            return part
+    return "head"
+
+
+def decays(parameter: nn.Parameter, decay_norm_and_bias: bool) -> bool:
+    """Biases and normalisation weights are the parameters with one axis."""
+    return decay_norm_and_bias or parameter.ndim > 1
+
+
+def make_parameter_groups(
+    model: nn.Module, learning_rates: dict[str, float], weight_decay: float, decay_norm_and_bias: bool = True
+) -> list[dict[str, Any]]:
+    """Optimizer groups, one per part and decay.
+
+    Args:
+        model (`nn.Module`): A FaRL task model.
+        learning_rates (`dict[str, float]`): Rate of `"backbone"`, `"pyramid"` and `"head"`.
+        weight_decay (`float`): AdamW weight decay.
+        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Officially everything decays. `False` leaves out
+            parameters with one axis.
+
+    Returns:
+        `list[dict]`: Non-empty groups with `params`, `lr`, `weight_decay` and `name`, trainable parameters only.
+    """
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        key = (part_of(name), decays(parameter, decay_norm_and_bias))
+        part, decay = key
+        settings = {
+            "params": [],
+            "lr": learning_rates[part],
+            "weight_decay": weight_decay if decay else 0.0,
+            "name": part if decay else f"{part}_without_decay",
+        }
+        groups.setdefault(key, settings)["params"].append(parameter)
+    return list(groups.values())
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Stops the vision tower from learning."""
+    for name, parameter in model.named_parameters():
+        if part_of(name) == "backbone":
+            parameter.requires_grad_(False)
+
+
+# A Trainer that evaluates and saves a moving average of the weights.
+
+
+class AveragedWeightsTrainer(Trainer):
+    """The Transformers Trainer with averaged weights.
+
+    Args:
+        model (`nn.Module`): Model.
+        args (`TrainingArguments`): With the fields `ema_decay` (0 averages nothing) and `ema_warmup`.
+        **kwargs: As [`~transformers.Trainer`].
+
+    While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved
+    use their moving average.
+    """
+
+    def __init__(self, model: nn.Module, args: Any, **kwargs: Any):
+        super().__init__(model=model, args=args, **kwargs)
+        leave_group_at_exit()
+        self.add_callback(SampleEpochCallback())
+        self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
+        if self.ema is not None:
+            self.add_callback(self.ema)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Trains; see [`~transformers.Trainer.train`]. Resuming restores weights, average and optimizer exactly."""
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(self.args.output_dir)
+        if self.ema is not None:
+            self.ema.resume_folder = folder or None
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        """Batches of the evaluation, the last one too, whatever becomes of the training's last one."""
+        with last_batch_kept(self.args):
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """As `get_eval_dataloader`."""
+        with last_batch_kept(self.args):
+            return super().get_test_dataloader(test_dataset)
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluates the averaged weights."""
+        return self.with_averaged_weights(super().evaluate, eval_dataset, ignore_keys, metric_key_prefix)
+
+    def predict(
+        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> Any:
+        """Predicts with the averaged weights."""
+        return self.with_averaged_weights(super().predict, test_dataset, ignore_keys, metric_key_prefix)
+
+    def with_averaged_weights(self, function: Any, *arguments: Any) -> Any:
+        """Calls the function while the model holds the averaged weights."""
+        model = self.accelerator.unwrap_model(self.model)
+        averaged = self.ema is not None and self.ema.average is not None
+        with self.ema.average.applied_to(model) if averaged else nullcontext():
+            if self.args.world_size > 1:
+                share_buffers(model)
+            return function(*arguments)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if self.ema is not None and self.ema.average is not None:
+            if state_dict is None:
+                state_dict = self.accelerator.unwrap_model(self.model).state_dict()
+            state_dict = self.ema.average.merged_into(state_dict)
+        super()._save(output_dir, state_dict=state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.ema is not None:
+            restore_training_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.ema is not None and self.ema.average is not None:
+            self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Gives every process the first one's float buffers, which are those that are saved.
+
+    The batch norms of each process have seen its own faces, and would score what it evaluates in their own way.
+    """
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            distributed.broadcast(buffer, src=0)
+
+
+@contextmanager
+def last_batch_kept(args: Any) -> Iterator[None]:
+    """Inside, `dataloader_drop_last` is off: Transformers follows it in evaluation too, and would not score all."""
+    wanted, args.dataloader_drop_last = args.dataloader_drop_last, False
+    try:
+        yield
+    finally:
+        args.dataloader_drop_last = wanted
+
 
 # Entries of a batch that only evaluation uses.
 PHOTO_KEYS = ("crop_from_photo", "photo_labels", "box_xyxy")

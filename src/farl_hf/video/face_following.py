@@ -11,14 +11,12 @@ from transformers import pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.errors import InvalidFaceInputError
-from farl_hf.pipelines.photo_loading import load_photo
-from farl_hf.pipelines.plain_results import plain_faces, plain_points
-from farl_hf.pipelines.prefetching import Prefetched
-from farl_hf.results import Faces
+from farl_hf.photos import load_photo
+from farl_hf.pipelines.inputs import Prefetched
+from farl_hf.results import Faces, plain_faces, plain_points
+from farl_hf.video.face_state import ConfidentLandmarksPipeline, OneEuroFilter, OneEuroSettings
 from farl_hf.video.face_tracker import FaceTracker, Track
-from farl_hf.video.frame_reading import VideoFile, VideoFrame
-from farl_hf.video.landmark_reading import ConfidentLandmarksPipeline
-from farl_hf.video.one_euro_filter import OneEuroFilter, OneEuroSettings
+from farl_hf.video.video_files import VideoFile, VideoFrame
 
 __all__ = ["TrackedFrame", "follow_faces", "track_faces"]
 

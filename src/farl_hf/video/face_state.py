@@ -1,14 +1,95 @@
 """Where a face is in one frame, and how landmarks carry it to the next."""
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from farl_hf.labels import FIVE_FROM_LANDMARKS
-from farl_hf.processing.alignment_farl import similarity_matrix, transform_points
+from farl_hf.pipelines import FaceLandmarksPipeline
+from farl_hf.processing.face_geometry_farl import similarity_matrix, transform_points
 
-__all__ = ["FaceState", "carry", "still_a_face"]
+__all__ = ["ConfidentLandmarksPipeline", "FaceState", "OneEuroFilter", "OneEuroSettings", "carry", "still_a_face"]
+
+
+# The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012): steady where still, prompt where fast.
+
+
+@dataclass(frozen=True)
+class OneEuroSettings:
+    """What the filter trades: jitter of still values against lag of fast ones.
+
+    Args:
+        min_cutoff_hz (`float`): Cutoff frequency at rest; lower is steadier.
+        beta (`float`): Hertz added to the cutoff per unit of speed; higher lags less. For tracked faces the unit of
+            length is the side of the face's first box, so that one value serves large and small faces.
+        d_cutoff_hz (`float`): Cutoff frequency of the speed itself.
+    """
+
+    min_cutoff_hz: float = 1.0
+    beta: float = 10.0
+    d_cutoff_hz: float = 1.0
+
+
+class OneEuroFilter:
+    """Smooths an array of signals, each on its own.
+
+    Args:
+        settings (`OneEuroSettings`): See there.
+        unit (`float`): Length of the unit in which speed is measured.
+    """
+
+    def __init__(self, settings: OneEuroSettings, unit: float = 1.0) -> None:
+        self.settings = settings
+        self.unit = unit
+        self._time_s: float | None = None
+
+    def __call__(self, values: np.ndarray, time_s: float) -> np.ndarray:
+        """The smoothed values at a time, in seconds, later than that of the last call."""
+        values = np.asarray(values, dtype=np.float64)
+        if self._time_s is None:
+            self._values, self._speeds, self._time_s = values, np.zeros_like(values), time_s
+            return values
+        step_s = time_s - self._time_s
+        speeds = (values - self._values) / step_s
+        self._speeds = _mix(speeds, self._speeds, _share(self.settings.d_cutoff_hz, step_s))
+        cutoff_hz = self.settings.min_cutoff_hz + self.settings.beta / self.unit * np.abs(self._speeds)
+        self._values, self._time_s = _mix(values, self._values, _share(cutoff_hz, step_s)), time_s
+        return self._values
+
+
+def _share(cutoff_hz: float | np.ndarray, step_s: float) -> float | np.ndarray:
+    """Weight of the new value in a low-pass filter of first order."""
+    return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * step_s))
+
+
+def _mix(new: np.ndarray, old: np.ndarray, share: float | np.ndarray) -> np.ndarray:
+    return old + share * (new - old)  # exact where nothing changes
+
+
+# Landmarks of known faces, with how sure the heat maps are of them.
+
+
+class ConfidentLandmarksPipeline(FaceLandmarksPipeline):
+    """A landmark pipeline that adds `confidence` to each face: the mean of its heat maps' peaks, in [0, 1]."""
+
+    kept_outputs = ("landmarks", "logits")
+
+    @classmethod
+    def of(cls, pipeline: FaceLandmarksPipeline) -> "ConfidentLandmarksPipeline":
+        """The same model and image processor."""
+        return cls(
+            model=pipeline.model, image_processor=pipeline.image_processor, task=pipeline.task, device=pipeline.device
+        )
+
+    def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        """`landmarks` and `confidence` of each face."""
+        peaks = faces["logits"].amax(dim=(-2, -1)).sigmoid().mean(dim=-1)
+        described = super().describe_faces(faces)
+        return [face | {"confidence": float(peak)} for face, peak in zip(described, peaks, strict=True)]
+
 
 _LEAST_INSIDE = 0.5  # share of the landmarks that are in the frame while the face counts as there
 _LEAST_SURE = 0.6  # of the confidence at the detection

@@ -9,11 +9,78 @@ from PIL import Image
 
 from farl_hf.results import Faces
 from farl_hf.video.face_state import FaceState, carry, still_a_face
-from farl_hf.video.frame_reading import VideoFrame
-from farl_hf.video.scene_cuts import SceneCuts
-from farl_hf.video.track_matching import match_boxes
+from farl_hf.video.video_files import VideoFrame
 
-__all__ = ["FaceTracker", "Track"]
+__all__ = ["FaceTracker", "SceneCuts", "Track", "match_boxes"]
+
+
+# Where one shot ends and the next begins.
+
+
+_THUMBNAIL_WH = (16, 16)
+_CUT = 0.5  # 0 for equal frames, 1 for frames that have nothing to do with each other
+_NOISE = 4.0  # variance of grey levels below which a frame counts as one colour
+
+
+class SceneCuts:
+    """Compares each frame with the one before."""
+
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+
+    def __call__(self, image: Image.Image) -> bool:
+        """Whether this frame begins another shot.
+
+        The measure is the difference of two thumbnails, freed of their brightness, relative to their variance: a
+        flash or a fade changes it little, motion moves a part of the picture, a cut changes all.
+        """
+        thumbnail = np.asarray(image.resize(_THUMBNAIL_WH, Image.Resampling.BOX, reducing_gap=1.0), np.float32)
+        thumbnail -= thumbnail.mean(axis=(0, 1))
+        before, self._before = self._before, thumbnail
+        if before is None:
+            return False
+        spread = np.mean(before**2) + np.mean(thumbnail**2) + _NOISE
+        return float(np.mean((thumbnail - before) ** 2) / spread) > _CUT
+
+
+# Which of the new boxes continues which of the old.
+
+
+_LEAST_OVERLAP = 0.3  # IoU; a face of the same size moved by about half its width
+
+
+def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray, least_overlap: float = _LEAST_OVERLAP) -> dict[int, int]:
+    """Pairs of boxes, the best overlap first, each box once.
+
+    Args:
+        old_xyxy (`np.ndarray` of shape `(n, 4)`): x_min, y_min, x_max, y_max.
+        new_xyxy (`np.ndarray` of shape `(m, 4)`): The same of another frame.
+        least_overlap (`float`): IoU that a pair needs.
+
+    Returns:
+        `dict[int, int]`: Index of the new box -> index of the old one.
+    """
+    if not len(old_xyxy) or not len(new_xyxy):
+        return {}
+    overlaps = _overlaps(old_xyxy, new_xyxy)
+    pairs: dict[int, int] = {}
+    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
+        old, new = divmod(int(flat), len(new_xyxy))
+        if overlaps[old, new] < least_overlap:
+            break
+        if new not in pairs and old not in pairs.values():
+            pairs[new] = old
+    return pairs
+
+
+def _overlaps(old_xyxy: np.ndarray, new_xyxy: np.ndarray) -> np.ndarray:
+    """Intersection over union, (n, m)."""
+    low = np.maximum(old_xyxy[:, None, :2], new_xyxy[None, :, :2])
+    high = np.minimum(old_xyxy[:, None, 2:], new_xyxy[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=-1)
+    areas_old, areas_new = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (old_xyxy, new_xyxy))
+    return common / (areas_old[:, None] + areas_new[None] - common)
+
 
 _REMEMBERED_S = 1.0  # how long a track that was lost can be found again
 

@@ -1,0 +1,319 @@
+"""`farl-hf list`: the models that have a name, and which of them are here."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farl_hf.cli.options import error_console, plain_errors
+
+__all__ = ["convert", "download", "export", "list_checkpoints", "push"]
+
+
+_PIPE_WIDTH = 200  # where there is no width to fit into: a line per model, for grep
+
+
+def list_checkpoints() -> None:
+    """Show every model that has a name: its task, size, licence, origin, and whether it is on this machine."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Models of farl-hf", box=box.SIMPLE_HEAD)
+    for column in ("name", "task", "size", "licence", "from", "state"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "size"))
+    for row in _rows():
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def _rows() -> Iterator[tuple[str, ...]]:
+    from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, KNOWN_NAMES, OFFICIAL_MODELS
+    from farl_hf.checkpoints.checkpoint_names import resolve_name
+
+    for name in KNOWN_NAMES:
+        resolved = resolve_name(name)
+        if resolved in EMBEDDED_CHECKPOINTS:
+            yield name, EMBEDDED_CHECKPOINTS[name], _size(name), "MIT", "this package", "embedded"
+        else:
+            model = OFFICIAL_MODELS[resolved]
+            state = _state(name, resolved)
+            yield name, model.task, _size(resolved), model.licence, model.project, state
+
+
+def _size(name: str) -> str:
+    """Of the files here, else about that of the published file."""
+    from farl_hf.checkpoints import OFFICIAL_MODELS
+    from farl_hf.checkpoints.checkpoint_names import local_folder
+
+    folder = local_folder(name)
+    if folder is not None:
+        return _megabytes(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+    size = OFFICIAL_MODELS[name].approximate_bytes
+    return "" if size is None else f"~ {_megabytes(size)}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _state(name: str, resolved: str) -> str:
+    from farl_hf.checkpoints.checkpoint_names import is_shadowed, local_folder
+
+    state = "[green]here[/green]" if local_folder(name) is not None else "not downloaded"
+    alias = f" (= {resolved})" if name != resolved else ""
+    shadow = f"; [yellow]./{name} hides it[/yellow]" if is_shadowed(name) else ""
+    return f"{state}{alias}{shadow}"
+
+
+# `farl-hf download`: official weights onto this machine, loadable by their name from then on.
+
+
+def download(
+    name: Annotated[str, typer.Argument(help="A name that [bold]farl-hf list[/bold] shows, such as farl.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The published file, if you have it already.", metavar="FILE")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do it again, and accept a file that differs from the earlier one.")
+    ] = False,
+    keep_source: Annotated[
+        bool, typer.Option("--keep-source", help="Keep the downloaded file after its conversion.")
+    ] = False,
+) -> None:
+    """Fetch published weights, convert them, and make them loadable by name.
+
+    Afterwards [bold]AutoModel.from_pretrained("farl")[/bold] works from any folder, without network too. An
+    interrupted download goes on where it stopped. Behind a firewall, fetch the file in another way and use --from.
+    """
+    from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS, is_shadowed, local_folder, resolve_name
+
+    with plain_errors():
+        was_here = resolve_name(name) in OFFICIAL_MODELS and local_folder(name) is not None and not force
+        folder = _download_with_progress(name, source, force, keep_source)
+    verb = "was here already (--force makes it anew)" if was_here else "is here"
+    error_console().print(f"[bold]{name}[/bold] {verb}: from_pretrained({name!r}) loads it.", highlight=False)
+    if is_shadowed(name):
+        error_console().print(
+            f"[yellow]But not in this directory:[/yellow] Transformers takes ./{name}, which is here, for the model.",
+            highlight=False,
+        )
+    typer.echo(folder)
+
+
+def _download_with_progress(name: str, source: Path | None, force: bool, keep_source: bool) -> Path:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from farl_hf.checkpoints.checkpoint_download import download_checkpoint
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=error_console(), transient=True) as bars:
+        bar = bars.add_task(name, total=None)
+        return download_checkpoint(
+            name,
+            source,
+            force=force,
+            keep_source=keep_source,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+            tell=lambda stage: bars.update(bar, description=f"{name}: {stage}"),
+        )
+
+
+# `farl-hf convert`: a released file of weights into a checkpoint folder that Transformers loads.
+
+
+NOT_EQUAL = 1  # exit status when the comparison with the original code fails
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A released .pth, .pt, .npz or .safetensors file, a states file of the official training code, a "
+            "CLIP folder."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            help="The released model that SOURCE is, farl-lapa-448 for example: checks the kind, and the model card "
+            "says what is published about it.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare with the original code (needs pyfacer), stage by stage."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
+) -> None:
+    """Convert published weights: FaRL's backbones, facer's models, RetinaFace, OpenAI CLIP, and other encoders.
+
+    Those are the ones that the paper compares: ViT (AugReg), DeiT, MoCo v3, BEiT, Face Transformer.
+
+    What SOURCE is, its content tells. Nothing that is stored in it is run: tensors are read, anything else is refused.
+    The folder holds [bold]config.json[/bold], [bold]model.safetensors[/bold], the processor, a model card, and
+    [bold]conversion.json[/bold] with the checksum of SOURCE and the comparison. It appears complete or not at all.
+
+    With [bold]--check[/bold] the exit status is 1 if a stage differs from the original by more than its limit.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf convert face_parsing.farl.lapa.main_ema_136500_jit191.pt -o farl-lapa-448 --name farl-lapa-448
+
+    [dim]$[/dim] farl-hf convert FaRL-Base-Patch16-LAIONFace20M-ep64.pth -o farl-ep64 --check
+    """
+    with plain_errors():
+        report = _convert(source, output, name, check, overwrite)
+    _show_conversion(report)
+    if report.parity is not None and not all(stage.is_equal for stage in report.parity):
+        raise typer.Exit(NOT_EQUAL)
+
+
+def _convert(source, output, name, check, overwrite):
+    from rich.console import Console
+    from transformers.utils import logging
+
+    from farl_hf.checkpoints.checkpoint_names import ALIASES
+    from farl_hf.conversion import convert_checkpoint
+
+    logging.disable_progress_bar()  # the status line says what is going on
+    with Console(stderr=True).status("Starting …") as status:
+        return convert_checkpoint(
+            source,
+            output,
+            name=ALIASES.get(name, name),
+            check=check,
+            progress=lambda step: status.update(f"{step} …"),
+            overwrite=overwrite,
+        )
+
+
+def _show_conversion(report):
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(soft_wrap=True)
+    console.print(
+        f"[bold]{escape(str(report.output))}[/bold]: {report.model_class}, {report.num_parameters:,} values from "
+        f"{escape(report.source.name)}."
+    )
+    if report.dropped:
+        reasons = sorted(set(report.dropped.values()))
+        console.print(f"{len(report.dropped)} tensors of the source have no place in it: {'; '.join(reasons)}.")
+    if report.parity is not None:
+        console.print(_parity_table(report.parity))
+
+
+def _parity_table(parity):
+    from rich.table import Table
+
+    table = Table("stage", "largest difference", "limit", "", title="Compared with the original code")
+    for stage in parity:
+        mark = "[green]equal[/green]" if stage.is_equal else "[bold red]different[/bold red]"
+        table.add_row(stage.stage, f"{stage.difference:.1e} {stage.unit}", f"{stage.limit:g}", mark)
+    return table
+
+
+# `farl-hf export`: a checkpoint as a graph for ONNX Runtime or `torch.export`.
+
+
+def export(
+    checkpoint_name: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="Name or folder of a checkpoint; see [bold]farl-hf list[/bold]."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
+    export_format: Annotated[str, typer.Option("--format", "-f", help="onnx or torch-export.")] = "onnx",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
+) -> None:
+    """Write the network of a checkpoint as one graph, for any number of faces, and check that it answers the same.
+
+    The folder holds [bold]model.onnx[/bold] (its weights in model.onnx.data) or [bold]model.pt2[/bold], config.json
+    and the processor, which keeps the geometry. It appears complete or not at all.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf export farl-tiny-parsing -o parsing-onnx
+
+    [dim]$[/dim] farl-hf annotate face.jpg --aligned -t parsing --runtime onnx --parsing-model parsing-onnx
+    """
+    with plain_errors():
+        report = _export(checkpoint_name, output, export_format, overwrite)
+    largest = max(report.differences.values())
+    typer.echo(
+        f"{report.graph}: {report.architecture}, outputs {', '.join(report.differences)}; "
+        f"largest difference from the checkpoint {largest:.1e} relative."
+    )
+
+
+def _export(name, output, export_format, overwrite):
+    from rich.console import Console
+
+    from farl_hf.checkpoints import checkpoint
+    from farl_hf.export import export_checkpoint
+
+    with Console(stderr=True).status("Tracing the network …"):
+        return export_checkpoint(checkpoint(name), output, export_format, overwrite)
+
+
+# `farl-hf push`: a checkpoint onto the Hugging Face Hub, for people who have not installed farl_hf.
+
+
+def push(
+    folder: Annotated[str, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")],
+    repository: Annotated[str, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see a repository that is made now.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, made if it does not exist.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Detector, name or folder, that goes beside a model that looks into faces.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded, and stop.")] = False,
+) -> None:
+    """Upload a checkpoint, private unless told otherwise, with all the code that it needs.
+
+    What is uploaded works where farl_hf is not installed:
+    [bold]pipeline("face-parsing", model="me/my-parser", trust_remote_code=True)[/bold].
+
+    Log in first with [bold]hf auth login[/bold].
+
+    Examples:
+
+    [dim]$[/dim] farl-hf push runs/parsing me/my-parser --dry-run
+
+    [dim]$[/dim] farl-hf push runs/parsing me/my-parser --public
+    """
+    from rich.console import Console
+
+    with plain_errors():
+        from farl_hf.hub import plan_repository, push_repository
+
+        plan = plan_repository(folder, detector)
+        _show_plan(plan, repository, "public" if public else "private, unless it exists already")
+        if not dry_run:
+            address = push_repository(plan, repository, public=public, revision=revision)
+            Console().print(f"Done: {address}", soft_wrap=True, highlight=False)
+
+
+def _show_plan(plan: Any, repository: str, visibility: str) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    table = Table("file", "size", title=f"{repository} ({visibility})")
+    code = [file for file in plan.files if file.path.endswith(".py")]
+    for file in plan.files:
+        if file not in code:
+            table.add_row(file.path, decimal(file.num_bytes))
+    table.add_row(f"code, {len(code)} files", decimal(sum(file.num_bytes for file in code)))
+    table.add_section()
+    table.add_row("all", decimal(plan.num_bytes))
+    console = Console()
+    console.print(table)
+    if not any(file.path == "README.md" for file in plan.files):
+        console.print("There is no README.md: people will not learn what the model is for.", highlight=False)
+    if plan.left_out:
+        console.print(f"Left out: {', '.join(plan.left_out)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,16 @@
+"""Random changes of a face crop: a matrix before the warp, colours after it, amounts from a table of recipes."""
+
+from farl_hf.data.augmentation.color import augment_colors, fill_padding
+from farl_hf.data.augmentation.geometry import random_alignment_noise, random_crop_motion, similarity_about_center
+from farl_hf.data.augmentation.recipes import AUGMENTATION_RECIPES, AugmentationRecipe, get_augmentation_recipe
+
+__all__ = [
+    "AUGMENTATION_RECIPES",
+    "AugmentationRecipe",
+    "augment_colors",
+    "fill_padding",
+    "get_augmentation_recipe",
+    "random_alignment_noise",
+    "random_crop_motion",
+    "similarity_about_center",
+]

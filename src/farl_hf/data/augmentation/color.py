@@ -1,0 +1,160 @@
+"""Photometric augmentation of the warped crop.
+
+Every draw comes from the `numpy.random.Generator` that the caller passes: the same generator state gives the same
+sample.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from farl_hf.data.augmentation.recipes import AugmentationRecipe
+
+__all__ = ["augment_colors", "fill_padding"]
+
+# ITU-R BT.601 luma, as OpenCV's RGB2GRAY uses.
+LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def augment_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Photometric part of a recipe.
+
+    Args:
+        image_rgb (`numpy.ndarray`): (H, W, 3) float32 in [0, 1]. Not changed.
+        recipe ([`AugmentationRecipe`]): Amounts.
+        rng (`numpy.random.Generator`): Source of chance.
+
+    Returns:
+        `numpy.ndarray`: (H, W, 3) float32 in [0, 1].
+    """
+    image_rgb = lower_resolution(image_rgb, recipe, rng)
+    image_rgb = jitter_colors(image_rgb, recipe, rng)
+    image_rgb = change_gamma(image_rgb, recipe, rng)
+    image_rgb = blur(image_rgb, recipe, rng)
+    image_rgb = add_noise(image_rgb, recipe, rng)
+    image_rgb = compress(image_rgb, recipe, rng)
+    return occlude(image_rgb, rng) if recipe.occlusion else image_rgb
+
+
+def fill_padding(
+    image_rgb: np.ndarray, inside: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator
+) -> np.ndarray:
+    """Shows a smooth random texture outside the photo, with the recipe's chance.
+
+    Args:
+        image_rgb (`numpy.ndarray`): (H, W, 3) float32 in [0, 1], black outside the photo. Not changed.
+        inside (`numpy.ndarray`): (H, W) float32, share of each pixel that the photo covers.
+        recipe ([`AugmentationRecipe`]): Amounts.
+        rng (`numpy.random.Generator`): Source of chance.
+
+    Returns:
+        `numpy.ndarray`: (H, W, 3) float32 in [0, 1].
+    """
+    if rng.random() >= recipe.padding_fill_probability:
+        return image_rgb
+    height, width = image_rgb.shape[:2]
+    cells = int(rng.integers(1, 12))
+    coarse = rng.random(3, dtype=np.float32) + rng.uniform(0.0, 0.5) * rng.standard_normal((cells, cells, 3))
+    texture = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return image_rgb + (1.0 - inside[..., None]) * np.clip(texture, 0.0, 1.0)
+
+
+def lower_resolution(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Shrinks and enlarges a quarter of the pictures, as a small face in a photo is enlarged by the crop."""
+    if recipe.downscale_max <= 1 or rng.random() >= 0.25:
+        return image_rgb
+    height, width = image_rgb.shape[:2]
+    factor = rng.uniform(1.0, recipe.downscale_max)
+    small_wh = (max(1, round(width / factor)), max(1, round(height / factor)))
+    small = cv2.resize(image_rgb, small_wh, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def jitter_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, saturation, hue, channel gain and grey in one 3 × 4 colour matrix."""
+    matrix = random_color_matrix(recipe, rng, image_rgb)
+    if matrix is None:
+        return image_rgb
+    return np.clip(cv2.transform(image_rgb, matrix), 0.0, 1.0)
+
+
+def random_color_matrix(
+    recipe: AugmentationRecipe, rng: np.random.Generator, image_rgb: np.ndarray
+) -> np.ndarray | None:
+    """(3, 4) float32 affine change of RGB, or None when the recipe left this picture alone."""
+    gray = rng.random() < recipe.grayscale_probability
+    if not (recipe.brightness or recipe.contrast or recipe.saturation or recipe.hue_rad or recipe.channel_gain):
+        return np.hstack([np.tile(LUMA_WEIGHTS, (3, 1)), np.zeros((3, 1), np.float32)]) if gray else None
+    linear = saturation_matrix(0.0 if gray else 1.0 + rng.uniform(-recipe.saturation, recipe.saturation))
+    linear = linear @ hue_matrix(rng.uniform(-recipe.hue_rad, recipe.hue_rad))
+    gains = 1.0 + rng.uniform(-recipe.channel_gain, recipe.channel_gain, 3)
+    contrast = 1.0 + rng.uniform(-recipe.contrast, recipe.contrast)
+    brightness = 1.0 + rng.uniform(-recipe.brightness, recipe.brightness)
+    linear = np.diag(gains * contrast * brightness) @ linear
+    offset = (1.0 - contrast) * brightness * float(cv2.mean(image_rgb)[1])
+    return np.hstack([linear, np.full((3, 1), offset)]).astype(np.float32)
+
+
+def saturation_matrix(factor: float) -> np.ndarray:
+    """Colour matrix (3, 3): 0 gives grey, 1 the identity."""
+    return factor * np.eye(3) + (1.0 - factor) * np.tile(LUMA_WEIGHTS, (3, 1))
+
+
+def hue_matrix(angle_rad: float) -> np.ndarray:
+    """Colour matrix (3, 3): rotation about the grey axis (Rodrigues)."""
+    axis = 1.0 / math.sqrt(3.0)
+    cross = axis * np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    return np.eye(3) + math.sin(angle_rad) * cross + (1.0 - math.cos(angle_rad)) * (cross @ cross)
+
+
+def change_gamma(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """One of the recipe's exponents, with equal chance."""
+    exponent = recipe.gamma_exponents[int(rng.integers(len(recipe.gamma_exponents)))]
+    return image_rgb if exponent == 1 else cv2.pow(image_rgb, exponent)
+
+
+def blur(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Official box blur, and our Gaussian one."""
+    if recipe.box_blur_fraction:
+        kernel_px = int(rng.uniform(0.0, recipe.box_blur_fraction) * image_rgb.shape[0])
+        image_rgb = cv2.blur(image_rgb, (kernel_px, kernel_px)) if kernel_px > 1 else image_rgb
+    if recipe.gaussian_blur_max_px and rng.random() < 0.5:
+        sigma_px = rng.uniform(0.1, max(0.1, recipe.gaussian_blur_max_px))
+        image_rgb = cv2.GaussianBlur(image_rgb, (0, 0), sigma_px)
+    return image_rgb
+
+
+def add_noise(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Mixture with uniform noise (official alignment recipe), and additive Gaussian noise."""
+    if rng.random() < recipe.noise_mix_probability:
+        weight = np.float32(rng.uniform(0.0, recipe.noise_mix_max))
+        image_rgb = (1 - weight) * image_rgb + weight * rng.random(image_rgb.shape, dtype=np.float32)
+    if recipe.gaussian_noise_max and rng.random() < 0.5:
+        sigma = np.float32(rng.uniform(0.0, recipe.gaussian_noise_max))
+        image_rgb = np.clip(image_rgb + sigma * rng.standard_normal(image_rgb.shape, dtype=np.float32), 0.0, 1.0)
+    return image_rgb
+
+
+def compress(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
+    """JPEG round trip."""
+    if rng.random() >= recipe.jpeg_probability:
+        return image_rgb
+    quality = int(rng.integers(recipe.jpeg_quality[0], recipe.jpeg_quality[1] + 1))
+    bgr = np.ascontiguousarray((image_rgb * 255.0 + 0.5).astype(np.uint8)[..., ::-1])
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return decoded[..., ::-1].astype(np.float32) / 255.0
+
+
+def occlude(image_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paints the black rectangle of the official alignment recipe (clipped at the borders)."""
+    height, width = image_rgb.shape[:2]
+    ratio_h = rng.uniform(0.2, 0.8)
+    ratio_w = ratio_h + rng.uniform(-0.2, 0.2)
+    extent_h, extent_w = int(height / 2 * ratio_h), int(width / 2 * ratio_w)
+    top = int(rng.uniform(0, height)) - extent_h // 2
+    left = int(rng.uniform(0, width)) - extent_w // 2
+    painted = image_rgb.copy()
+    painted[max(top, 0) : max(top + extent_h, 0), max(left, 0) : max(left + extent_w, 0)] = 0.0
+    return painted

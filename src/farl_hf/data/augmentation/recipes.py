@@ -1,0 +1,230 @@
+"""Augmentation recipes: how far each experiment may change a sample, as a table.
+
+The official recipes follow FaRL's released configurations and the supplement of the paper (FacePerceiver/FaRL,
+`farl/experiments/*/augmenters`; CVPR 2022 supplement, section 6). None of the official parsing and landmark recipes
+mirrors.
+"""
+
+import math
+from dataclasses import dataclass
+
+from farl_hf.errors import UnknownNameError
+
+__all__ = ["AUGMENTATION_RECIPES", "AugmentationRecipe", "get_augmentation_recipe"]
+
+
+@dataclass(frozen=True)
+class AugmentationRecipe:
+    """How far one recipe may change a sample. Everything off by default.
+
+    Args:
+        source (`str`): Where the numbers come from.
+        shift_fraction (`float`): Largest (uniform) or standard (gaussian) shift, as a part of the crop size.
+        rotation_rad (`float`): Largest or standard rotation about the crop centre.
+        scale_center (`float`): Scale the processor already applies (`face_scale`); the spread is relative to it.
+        scale_spread (`float`): Largest or standard deviation of the scale from `scale_center`.
+        shift_distribution, rotation_distribution, scale_distribution (`str`): `"uniform"` or `"gaussian"`.
+        mirror_probability (`float`): Chance of a left-right mirror (labels are swapped with it).
+        alignment_noise_px (`float`): Standard deviation, in photo pixels, added to the alignment points.
+        alignment_noise_fraction (`float`): The same as a part of the distance between the eyes.
+        grayscale_probability (`float`): Chance of a grey picture.
+        gamma_exponents (`tuple[float, ...]`): One is chosen with equal chance; 1 leaves the picture alone.
+        box_blur_fraction (`float`): Box blur with kernel `int(u * size)`, u uniform up to this.
+        occlusion (`bool`): Always paint one black rectangle (official alignment recipe).
+        noise_mix_probability, noise_mix_max (`float`): Chance and largest weight of a mixture with uniform noise.
+        gaussian_noise_max (`float`): Additive noise, standard deviation uniform up to this, in units of [0, 1].
+        brightness, contrast, saturation (`float`): Factors uniform in 1 ± this.
+        hue_rad (`float`): Largest rotation about the grey axis.
+        channel_gain (`float`): Each channel times its own factor in 1 ± this.
+        gaussian_blur_max_px (`float`): Half of the samples are blurred, sigma uniform up to this, in crop pixels.
+        downscale_max (`float`): A quarter of the samples loses resolution, by a factor up to this.
+        jpeg_probability (`float`), jpeg_quality (`tuple[int, int]`): Chance and range of quality of a JPEG round trip.
+        padding_fill_probability (`float`): Chance that what lies outside the photo shows a random texture instead of
+            black.
+    """
+
+    source: str
+    shift_fraction: float = 0.0
+    rotation_rad: float = 0.0
+    scale_center: float = 1.0
+    scale_spread: float = 0.0
+    shift_distribution: str = "uniform"
+    rotation_distribution: str = "uniform"
+    scale_distribution: str = "uniform"
+    mirror_probability: float = 0.0
+    alignment_noise_px: float = 0.0
+    alignment_noise_fraction: float = 0.0
+    grayscale_probability: float = 0.0
+    gamma_exponents: tuple[float, ...] = (1.0,)
+    box_blur_fraction: float = 0.0
+    occlusion: bool = False
+    noise_mix_probability: float = 0.0
+    noise_mix_max: float = 0.0
+    gaussian_noise_max: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue_rad: float = 0.0
+    channel_gain: float = 0.0
+    gaussian_blur_max_px: float = 0.0
+    downscale_max: float = 1.0
+    jpeg_probability: float = 0.0
+    jpeg_quality: tuple[int, int] = (95, 95)
+    padding_fill_probability: float = 0.0
+
+
+OFFICIAL_COLORS = {"grayscale_probability": 0.1, "gamma_exponents": (0.5, 1.0, 2.0), "box_blur_fraction": 0.01}
+
+# The configurations set only the shift to uniform, so rotation and scale are Gaussian in the code that trained the
+# released weights, although the supplement describes ranges.
+OFFICIAL_PARSING = AugmentationRecipe(
+    source="FaRL:farl/experiments/face_parsing/augmenters/lapa/train.yaml",
+    shift_fraction=0.01,
+    rotation_rad=0.314,
+    rotation_distribution="gaussian",
+    scale_spread=0.1,
+    scale_distribution="gaussian",
+    **OFFICIAL_COLORS,
+)
+
+
+def official_landmarks(dataset: str, scale_center: float) -> AugmentationRecipe:
+    """The alignment recipe; the datasets differ in the scale about which the crop varies."""
+    return AugmentationRecipe(
+        source=f"FaRL:farl/experiments/face_alignment/augmenters/{dataset}/train.yaml",
+        shift_fraction=0.05,
+        rotation_rad=0.174,
+        scale_center=scale_center,
+        scale_spread=0.1,
+        occlusion=True,
+        noise_mix_probability=0.5,
+        noise_mix_max=0.5,
+        **OFFICIAL_COLORS,
+    )
+
+
+# What the paper describes where its code does otherwise; the text names no changes of colour for parsing.
+SUPPLEMENT_PARSING = AugmentationRecipe(
+    source="supplement, section 6: ranges for rotation and scale",
+    shift_fraction=0.01,
+    rotation_rad=math.radians(18),
+    scale_spread=0.1,
+)
+
+
+def supplement_landmarks(scale_center: float) -> AugmentationRecipe:
+    """The alignment recipe as described: a smaller shift, a Gaussian blur, neither grey pictures nor gamma."""
+    return AugmentationRecipe(
+        source="supplement, section 6; amounts of blur are ours, of noise and occlusion those of the code",
+        shift_fraction=0.01,
+        rotation_rad=math.radians(10),
+        scale_center=scale_center,
+        scale_spread=0.1,
+        occlusion=True,
+        noise_mix_probability=0.5,
+        noise_mix_max=0.5,
+        gaussian_blur_max_px=1.0,
+    )
+
+
+# Our own: wide photometric changes, because the pictures are drawn and the photographs are not.
+SYNTHETIC_COLORS = {
+    "grayscale_probability": 0.1,
+    "gamma_exponents": (0.6, 0.8, 1.0, 1.0, 1.25, 1.6),
+    "brightness": 0.3,
+    "contrast": 0.35,
+    "saturation": 0.4,
+    "hue_rad": 0.2,
+    "channel_gain": 0.15,
+    "gaussian_noise_max": 0.04,
+    "gaussian_blur_max_px": 1.0,
+    "downscale_max": 2.0,
+    "jpeg_probability": 0.3,
+    "jpeg_quality": (25, 90),
+    # Crops of rendered portraits reach far beyond the picture; those of photographs seldom do.
+    "padding_fill_probability": 0.6,
+}
+# Less of the same: small models learn drawn faces faster, and colours that are labels keep their names.
+MILD_COLORS = {
+    "brightness": 0.15,
+    "contrast": 0.15,
+    "saturation": 0.15,
+    "channel_gain": 0.04,
+    "gaussian_noise_max": 0.015,
+    "gaussian_blur_max_px": 0.6,
+    "downscale_max": 1.5,
+    "jpeg_probability": 0.2,
+    "jpeg_quality": (50, 95),
+    "padding_fill_probability": 0.3,
+}
+SYNTHETIC_GEOMETRY = {
+    "shift_fraction": 0.03,
+    "rotation_rad": 0.25,
+    "scale_spread": 0.12,
+    "mirror_probability": 0.5,
+    "alignment_noise_fraction": 0.03,
+}
+
+AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
+    "none": AugmentationRecipe(source="no change: evaluation"),
+    # The paper does not say how pre-training changes its images. CLIP, whose recipe it follows, crops at random and
+    # changes nothing else; the amounts are those of the official alignment recipe. No mirror and no changes of
+    # colour: captions name sides and colours.
+    "pretraining": AugmentationRecipe(
+        source="ours: unknown in the paper", shift_fraction=0.05, rotation_rad=math.radians(10), scale_spread=0.1
+    ),
+    # The supplement names SimCLR and SwAV without settings. Their papers' colours; crops stay on the aligned face.
+    "self_supervision": AugmentationRecipe(
+        source="colours of SimCLR and SwAV; crop, gamma and blur amounts are ours",
+        shift_fraction=0.1,
+        rotation_rad=math.radians(10),
+        scale_spread=0.25,
+        mirror_probability=0.5,
+        grayscale_probability=0.2,
+        gamma_exponents=(0.6, 0.8, 1.0, 1.25, 1.6),
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue_rad=0.1 * 2 * math.pi,
+        gaussian_blur_max_px=1.5,
+    ),
+    "lapa_parsing": OFFICIAL_PARSING,
+    "celebamask_parsing": OFFICIAL_PARSING,
+    "w300_landmarks": official_landmarks("ibug300w", 0.8),
+    "wflw_landmarks": official_landmarks("wflw", 0.8),
+    "aflw19_landmarks": official_landmarks("aflw19", 1.0),
+    "lapa_parsing_supplement": SUPPLEMENT_PARSING,
+    "celebamask_parsing_supplement": SUPPLEMENT_PARSING,
+    "w300_landmarks_supplement": supplement_landmarks(0.8),
+    "wflw_landmarks_supplement": supplement_landmarks(0.8),
+    "aflw19_landmarks_supplement": supplement_landmarks(1.0),
+    "celeba_attributes_frozen": AugmentationRecipe(
+        source="supplement, section 6 (frozen backbone)", mirror_probability=0.5
+    ),
+    "celeba_attributes": AugmentationRecipe(
+        # The supplement names the operations; only the grey chance and the landmark variance have numbers in it.
+        # The amounts of crop shift and pixel noise are ours.
+        source="supplement, section 6 (fine-tuning); shift and pixel noise amounts are ours",
+        mirror_probability=0.5,
+        shift_fraction=0.05,
+        gaussian_noise_max=0.05,
+        grayscale_probability=0.1,
+        alignment_noise_px=math.sqrt(5.0),
+    ),
+    "synthetic_parsing": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
+    "synthetic_landmarks": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
+    "synthetic_attributes": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
+    "synthetic_mild": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **MILD_COLORS),
+}
+
+
+def get_augmentation_recipe(name: str) -> AugmentationRecipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownNameError: No such recipe; the message lists those that exist.
+    """
+    if name not in AUGMENTATION_RECIPES:
+        known = ", ".join(sorted(AUGMENTATION_RECIPES))
+        raise UnknownNameError(f"There is no augmentation recipe {name!r}. Known recipes: {known}.")
+    return AUGMENTATION_RECIPES[name]

@@ -1,0 +1,1 @@
+"""The benchmarks: one builder per data set, and what they share."""

@@ -1,0 +1,83 @@
+"""Face tables of HRNet-Facial-Landmark-Detection: image, scale, centre and landmarks, one face per line.
+
+The square box of a face has the side 200 × scale around the centre (FacePerceiver/FaRL `farl/datasets/ibug300w.py`,
+`wflw.py`).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from farl_hf.data.datasets.builder import RawPhoto, five_points, picture_file
+from farl_hf.data.datasets.raw_folders import parse_numbers, path_inside, read_lines
+from farl_hf.errors import InvalidDatasetError
+
+__all__ = ["LANDMARK_COLUMNS", "LandmarkFace", "landmark_row", "photos_of_faces", "read_hrnet_csv"]
+
+
+# Faces with a box and landmarks, grouped into photos, and the rows that are made of them.
+
+
+LANDMARK_COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy")
+
+
+class LandmarkFace(NamedTuple):
+    """A face: its photo's relative path, box (4,) and landmarks (N, 2), float32, continuous photo pixels."""
+
+    image: str
+    box_xyxy: np.ndarray
+    landmarks_xy: np.ndarray
+
+
+def photos_of_faces(images: Path, faces: Iterable[LandmarkFace]) -> list[RawPhoto]:
+    """Photos with their faces, in the order in which they first appear."""
+    photos: dict[str, list[LandmarkFace]] = {}
+    for face in faces:
+        photos.setdefault(face.image, []).append(face)
+    return [RawPhoto(path_inside(images, image), tuple(found)) for image, found in photos.items()]
+
+
+def landmark_row(photo: RawPhoto) -> dict[str, Any]:
+    """Boxes, landmarks, and the five points that they hold, as lists, which `datasets` encodes faster than arrays."""
+    return {
+        "image": picture_file(photo.path),
+        "boxes_xyxy": [face.box_xyxy.tolist() for face in photo.faces],
+        "points5_xy": [five_points(face.landmarks_xy).tolist() for face in photo.faces],
+        "landmarks_xy": [face.landmarks_xy.tolist() for face in photo.faces],
+    }
+
+
+_HALF_BOX_PER_SCALE = 100.0
+
+
+def read_hrnet_csv(path: Path, num_landmarks: int, offset_px: float) -> list[LandmarkFace]:
+    """Faces of a table.
+
+    Args:
+        path (`Path`): The table, its first line a header.
+        num_landmarks (`int`): Landmarks per face.
+        offset_px (`float`): What turns the table's coordinates into continuous pixels.
+
+    Raises:
+        InvalidDatasetError: The table cannot be read, or a line has another number of columns.
+    """
+    return [
+        parse_face(line, num_landmarks, offset_px, f"Line {number} of {path}")
+        for number, line in enumerate(read_lines(path)[1:], start=2)
+    ]
+
+
+def parse_face(line: str, num_landmarks: int, offset_px: float, where: str) -> LandmarkFace:
+    """One line of a table."""
+    image, *words = line.strip().split(",")
+    numbers = parse_numbers(words, 3 + 2 * num_landmarks, where, f"scale, centre and x y of {num_landmarks} points")
+    if numbers[0] <= 0:
+        raise InvalidDatasetError(f"{where} has the scale {numbers[0]}; expected more than 0.")
+    half, centre_xy = _HALF_BOX_PER_SCALE * numbers[0], numbers[1:3] + offset_px
+    return LandmarkFace(
+        image,
+        np.concatenate([centre_xy - half, centre_xy + half]).astype(np.float32),
+        (numbers[3:].reshape(-1, 2) + offset_px).astype(np.float32),
+    )

@@ -1,0 +1,478 @@
+"""LAION-Face: img2dataset's webdataset shards joined with the faces that were detected in them.
+
+The files (FacePerceiver/LAION-Face, rom1504/img2dataset):
+
+- `split_{part:05d}/{shard:05d}.tar`: `key.jpg`, `key.txt` and `key.json` per sample; the JSON holds `SAMPLE_ID`;
+- `sample2detect_{part}.pth`: faces by SAMPLE_ID, in pixels of the picture as it was downloaded;
+- or `detections-{shard}.parquet`, as `farl-hf laion-face detect` writes them, in pixels of the picture in the shard.
+
+Whatever is wrong with a sample leaves it out under one of `LEFT_OUT_REASONS`; nothing of a shard is unpacked.
+"""
+
+import json
+import logging
+import math
+import mmap
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, face_table_folder, open_face_table
+from farl_hf.data.samples.pretraining_samples import usable_points
+from farl_hf.errors import InvalidDatasetError
+
+__all__ = [
+    "DAMAGED_SHARD",
+    "INCOMPLETE_SAMPLE",
+    "LEFT_OUT_REASONS",
+    "UNSAFE_MEMBER",
+    "FaceFilter",
+    "LeftOutError",
+    "OpenShard",
+    "Shard",
+    "ShardMembers",
+    "counts_in_words",
+    "find_members",
+    "find_shards",
+    "laion_face_rows",
+    "num_listed_samples",
+    "sample_id_of",
+    "shard_rows",
+]
+
+
+# Where the samples of a webdataset shard lie in its tar file, whatever state the file is in.
+#
+# Nothing is unpacked: members are read in place, by offset. A damaged file gives the samples that can still be found.
+
+
+# Reasons under which left-out data is counted; the first two count shards and members, not samples.
+DAMAGED_SHARD, UNSAFE_MEMBER, INCOMPLETE_SAMPLE = "damaged_shard", "unsafe_member", "incomplete_sample"
+
+BLOCK = tarfile.BLOCKSIZE
+MAGIC, MAGIC_OFFSET = b"ustar", 257
+FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
+# Extended attributes and long names of the member that follows. What they say of it is not followed: names of
+# img2dataset's members are short, and another name or size could only mislead.
+EXTENSION_TYPES = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    tarfile.DIRTYPE,
+)
+PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+# Columns of `ShardMembers.places`; of these a sample can lack the caption.
+PICTURE, METADATA, CAPTION = 0, 2, 4
+
+
+class ShardMembers(NamedTuple):
+    """The samples of a shard.
+
+    Args:
+        places (`numpy.ndarray` of shape `(samples, 6)`): Offset and size in bytes of picture, metadata and caption
+            (size -1: the sample has no caption), in the order of the file.
+        left_out (`Counter`): What was left out, by reason.
+    """
+
+    places: np.ndarray
+    left_out: Counter
+
+
+def find_members(path: str | os.PathLike) -> ShardMembers:
+    """Lists the samples of a shard: pictures with metadata (`key.jpg`, `key.json`) and perhaps a caption (`key.txt`).
+
+    Links, devices and members whose path leaves the folder are not looked at. Where headers are damaged, the search
+    goes on at the next sound one. A file that cannot be opened has no samples.
+    """
+    left_out: Counter = Counter()
+    samples: dict[str, dict[int, tuple[int, int]]] = {}
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for name, offset, size in member_places(data, left_out):
+                column = column_of(name)
+                if column is not None:
+                    samples.setdefault(name.partition(".")[0], {})[column] = (offset, size)
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        left_out[DAMAGED_SHARD] = 1
+    complete = [sample for sample in samples.values() if PICTURE in sample and METADATA in sample]
+    if len(samples) > len(complete):
+        left_out[INCOMPLETE_SAMPLE] = len(samples) - len(complete)
+    places = [(*sample[PICTURE], *sample[METADATA], *sample.get(CAPTION, (0, -1))) for sample in complete]
+    return ShardMembers(np.array(places, dtype=np.int64).reshape(-1, 6), left_out)
+
+
+def member_places(data: mmap.mmap, left_out: Counter):
+    """Yields name, offset and size in bytes of every plain file of a tar that is there in full."""
+    position, ended = 0, False
+    while position + BLOCK <= len(data):
+        header = data[position : position + BLOCK]
+        info = parsed_header(header)
+        if info is None:
+            following = next_header(data, position + BLOCK)
+            ended = following is None and not header.strip(b"\0")
+            if following is None:
+                break
+            left_out[DAMAGED_SHARD] = 1
+            position = following
+            continue
+        start = position + BLOCK
+        position = start + -(-info.size // BLOCK) * BLOCK
+        if info.type in EXTENSION_TYPES:
+            continue
+        if info.type not in FILE_TYPES or not is_inside(info.name):
+            left_out[UNSAFE_MEMBER] += 1
+        elif start + info.size <= len(data):
+            yield info.name, start, info.size
+    if not ended:  # a whole tar ends with blocks of zeros
+        left_out[DAMAGED_SHARD] = 1
+
+
+def parsed_header(header: bytes) -> tarfile.TarInfo | None:
+    """A header whose checksum is right, or None."""
+    try:
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+    return info if info.size >= 0 else None
+
+
+def next_header(data: mmap.mmap, start: int) -> int | None:
+    """Position of the next block, from `start` on, that carries the mark of a header."""
+    found = data.find(MAGIC, start + MAGIC_OFFSET)
+    while found >= 0:
+        if (found - MAGIC_OFFSET) % BLOCK == 0:
+            return found - MAGIC_OFFSET
+        found = data.find(MAGIC, found + 1)
+    return None
+
+
+def is_inside(name: str) -> bool:
+    """Whether a member's path stays in the folder into which its tar would be unpacked."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def column_of(name: str) -> int | None:
+    """What a member is to its sample, or None for anything else."""
+    suffix = name.rpartition(".")[2].lower()
+    if suffix in PICTURE_SUFFIXES:
+        return PICTURE
+    return {"json": METADATA, "txt": CAPTION}.get(suffix)
+
+
+logger = logging.getLogger(__name__)
+
+# Damaged shards count shards, unsafe members members; all others count samples.
+LEFT_OUT_REASONS = (
+    DAMAGED_SHARD,
+    UNSAFE_MEMBER,
+    INCOMPLETE_SAMPLE,
+    "bad_metadata",
+    "missing_caption",
+    "missing_detection",
+    "empty_detection",
+    "no_usable_face",
+    "cropped_image",
+    "unreadable_image",
+    "oversized_image",
+)
+COLUMNS = ("image", "boxes_xyxy", "points5_xy", "caption", "sample_id")
+OFFICIAL_TABLES = "sample2detect_*.pth"
+# A picture that was shrunk keeps its aspect, up to whole pixels.
+ASPECT_TOLERANCE = 0.02
+# Larger members are no photos and no metadata; reading them would fill the memory.
+MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**26, 2**22
+
+
+class LeftOutError(Exception):
+    """A sample that cannot be used; `reason` is one of `LEFT_OUT_REASONS`. Never leaves this project."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class FaceFilter:
+    """Which detected faces are used. The paper does not say; these are ours.
+
+    Args:
+        min_score (`float`, *optional*, defaults to 0.9): Least score of the detector: the published detections are
+            noisy (LAION-Face issue 7), and its examples use 0.95.
+        min_face_px (`float`, *optional*, defaults to 32.0): Least shorter side of the box in the shard's picture; a
+            face of that size is enlarged two- to threefold in a crop of 224 pixels.
+    """
+
+    min_score: float = 0.9
+    min_face_px: float = 32.0
+
+    def usable(self, faces: np.ndarray) -> np.ndarray:
+        """Those of the faces (n, 15), in pixels of the shard's picture, that may be used."""
+        sides = faces[:, 2:4] - faces[:, 0:2]
+        known = len(faces) and (faces[:, SCORE] >= self.min_score) & (sides.min(axis=1) >= self.min_face_px)
+        faces = faces[known] if len(faces) else faces
+        apart = [len(usable_points(face[None])) == 1 for face in faces[:, POINTS]]
+        return faces[np.array(apart, dtype=bool)]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file and the tables that may know its faces.
+
+    Args:
+        path (`str`): The tar.
+        official_tables (`tuple[str, ...]`): Folders of arrays made from `sample2detect_*.pth`.
+        detections (`str`, *optional*): Detections of this shard alone.
+    """
+
+    path: str
+    official_tables: tuple[str, ...] = ()
+    detections: str | None = None
+
+
+def find_shards(
+    data_dir: str | os.PathLike, with_faces: bool = True, cache_dir: str | os.PathLike | None = None
+) -> list[Shard]:
+    """The shards of a folder, in order, each with the files that hold its faces.
+
+    Shards lie in the folder or in folders in it; detections in the folder, in a folder in it, or beside the shard. A
+    shard in `split_{part:05d}` has the faces of `sample2detect_{part}.pth`; where shards are in no such folder, all
+    files are asked.
+
+    Args:
+        data_dir (`str`): The folder.
+        with_faces (`bool`, *optional*, defaults to `True`): Look for detections, and turn them into arrays.
+        cache_dir (`str`, *optional*): Where these arrays are kept.
+
+    Raises:
+        InvalidDatasetError: There are no shards, or a shard without detections.
+    """
+    root = Path(data_dir).expanduser()
+    tars = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
+    if not tars:
+        raise InvalidDatasetError(
+            f"The folder {root} holds no shards; expected split_*/*.tar, as img2dataset writes them with"
+            " --output_format webdataset. docs/pretraining.md says how to get them."
+        )
+    if not with_faces:
+        return [Shard(str(tar)) for tar in tars]
+    official = {
+        path.stem.rpartition("_")[2]: path
+        for path in sorted([*root.glob(OFFICIAL_TABLES), *root.glob(f"*/{OFFICIAL_TABLES}")])
+    }
+    # Shards of different parts have the same names: one file would be wrong for all but one of them.
+    unique = len({tar.stem for tar in tars}) == len(tars)
+    return [shard_with_faces(tar, root, unique, official, cache_dir) for tar in tars]
+
+
+def shard_with_faces(tar: Path, root: Path, unique: bool, official: dict[str, Path], cache_dir: Any) -> Shard:
+    """A shard and its detections: its own before those of its part, these before those of all parts."""
+    own = detections_of(tar, root, unique)
+    if own is not None:
+        return Shard(str(tar), detections=str(own))
+    part = re.fullmatch(r"split_(\d+)", tar.parent.name)
+    number = str(int(part[1])) if part else None
+    tables = [official[number]] if number in official else [] if part else list(official.values())
+    if not tables:
+        wanted = f"sample2detect_{number}.pth" if part else "sample2detect_*.pth"
+        raise InvalidDatasetError(
+            f"There are no detections for the shard {tar}: neither {wanted} nor detections-{tar.stem}.parquet is in"
+            f" {root}. Download LAION-Face's detections, or run `farl-hf laion-face detect`."
+        )
+    return Shard(str(tar), tuple(face_table_folder(path, cache_dir) for path in tables))
+
+
+def detections_of(tar: Path, root: Path, unique: bool) -> Path | None:
+    """The detections of one shard; if its name is unique, they may lie in one folder with all others."""
+    name = f"detections-{tar.stem}.parquet"
+    places = [tar.parent / name, root / "detections" / tar.parent.name / name]
+    if unique:
+        places += [root / "detections" / name, root / name]
+    return next((place for place in places if place.is_file()), None)
+
+
+class OpenShard:
+    """A shard whose samples can be read in any order.
+
+    Args:
+        shard ([`Shard`]): Where it is.
+        face_filter ([`FaceFilter`], *optional*): Which faces are used; without it faces are not looked up and rows
+            have none.
+
+    Attributes:
+        left_out (`Counter`): What is wrong with the shard as a whole, by reason.
+    """
+
+    def __init__(self, shard: Shard, face_filter: FaceFilter | None):
+        self.shard, self.face_filter = shard, face_filter
+        self.places, self.left_out = find_members(shard.path)
+        self.file = open(shard.path, "rb") if len(self.places) else None  # noqa: SIM115 - it stays open for rows
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self.file is not None:
+            self.file.close()
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The row of a sample, its picture encoded.
+
+        Raises:
+            LeftOutError: The sample cannot be used.
+        """
+        metadata = self.metadata(number)
+        sample_id = sample_id_of(metadata)
+        faces = self.faces(sample_id, metadata)
+        return {
+            "image": self.picture(number),
+            "boxes_xyxy": faces[:, BOX],
+            "points5_xy": faces[:, POINTS].reshape(-1, 5, 2),
+            "caption": self.caption(number),
+            "sample_id": sample_id,
+        }
+
+    def picture(self, number: int) -> dict[str, Any]:
+        """The encoded picture of a sample."""
+        content = self.read(*self.places[number, 0:2], MAX_PICTURE_BYTES, "oversized_image")
+        return {"bytes": content, "path": None}
+
+    def metadata(self, number: int) -> dict[str, Any]:
+        """The JSON of a sample."""
+        try:
+            metadata = json.loads(self.read(*self.places[number, 2:4], MAX_TEXT_BYTES, "bad_metadata"))
+        except (ValueError, RecursionError) as error:
+            raise LeftOutError("bad_metadata") from error
+        if not isinstance(metadata, dict):
+            raise LeftOutError("bad_metadata")
+        return metadata
+
+    def caption(self, number: int) -> str:
+        """The text of a sample."""
+        offset, size = self.places[number, 4:6]
+        if size <= 0:
+            raise LeftOutError("missing_caption")
+        caption = self.read(offset, size, MAX_TEXT_BYTES, "missing_caption").decode("utf-8", "replace").strip()
+        if not caption:
+            raise LeftOutError("missing_caption")
+        return caption
+
+    def faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray:
+        """The usable faces (n, 15) of a sample, at least one, in pixels of the shard's picture."""
+        if self.face_filter is None:
+            return np.zeros((0, 15), np.float32)
+        found = self.detected_faces(sample_id, metadata)
+        if found is None:
+            raise LeftOutError("missing_detection")
+        if len(found) == 0:
+            raise LeftOutError("empty_detection")
+        usable = self.face_filter.usable(found)
+        if len(usable) == 0:
+            raise LeftOutError("no_usable_face")
+        return usable
+
+    def detected_faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray | None:
+        """All faces that are known of a sample, in pixels of the shard's picture."""
+        if self.shard.detections is not None:
+            return open_face_table(self.shard.detections).find(sample_id)
+        found = (open_face_table(table).find(sample_id) for table in self.shard.official_tables)
+        faces = next((faces for faces in found if faces is not None), None)
+        return faces if faces is None else scaled_faces(faces, metadata)
+
+    def read(self, offset: int, size: int, limit: int, reason: str) -> bytes:
+        """Bytes of the shard, fewer than `size` if the file was cut since; `reason` if there are more than `limit`."""
+        if size > limit:
+            raise LeftOutError(reason)
+        try:
+            return os.pread(self.file.fileno(), int(size), int(offset))
+        except OSError as error:
+            raise LeftOutError("unreadable_image") from error
+
+
+def sample_id_of(metadata: dict[str, Any]) -> int:
+    """SAMPLE_ID in the JSON of a sample."""
+    try:
+        return int(metadata["SAMPLE_ID"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise LeftOutError("bad_metadata") from error
+
+
+def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:
+    """Faces of the downloaded picture in pixels of the one in the shard, which img2dataset may have shrunk.
+
+    Raises:
+        LeftOutError: The picture was cropped or padded; where the faces are then is not known.
+    """
+    sizes = [metadata.get(name) for name in ("width", "original_width", "height", "original_height")]
+    if not all(isinstance(size, int | float) and math.isfinite(size) and size > 0 for size in sizes):
+        return faces
+    scale_x, scale_y = sizes[0] / sizes[1], sizes[2] / sizes[3]
+    if scale_x == scale_y == 1:
+        return faces
+    # A side that was rounded to whole pixels is off by up to half a pixel.
+    if abs(scale_x - scale_y) > max(ASPECT_TOLERANCE * scale_x, 1 / min(sizes[1], sizes[3])):
+        raise LeftOutError("cropped_image")
+    return np.concatenate([faces[:, :SCORE] * np.tile(np.float32([scale_x, scale_y]), 7), faces[:, SCORE:]], axis=1)
+
+
+def shard_rows(shards: Sequence[Shard], face_filter: FaceFilter | None = None) -> Iterator[dict[str, Any]]:
+    """Yields the rows of shards in order; the log (level INFO) says what was left out of each."""
+    for shard in shards:
+        opened = OpenShard(shard, face_filter)
+        left_out = Counter(opened.left_out)
+        for number in range(len(opened)):
+            try:
+                yield opened.row(number)
+            except LeftOutError as error:
+                left_out[error.reason] += 1
+        opened.close()
+        if left_out.total():
+            logger.info("Left out of %s: %s.", shard.path, counts_in_words(left_out))
+
+
+def laion_face_rows(
+    data_dir: str | os.PathLike,
+    face_filter: FaceFilter | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> Any:
+    """A `datasets.IterableDataset` of the photos that have a usable face, one shard of it per shard of the folder.
+
+    `boxes_xyxy` and `points5_xy` hold the usable faces of a photo, in pixels of the picture in the shard.
+
+    Raises:
+        InvalidDatasetError: There are no shards, or no detections for one.
+    """
+    import datasets
+
+    from farl_hf.data.datasets.builder import row_features
+
+    shards = find_shards(data_dir, cache_dir=cache_dir)
+    features = row_features(COLUMNS[:-1]) | {"sample_id": datasets.Value("int64")}
+    return datasets.IterableDataset.from_generator(
+        shard_rows,
+        features=datasets.Features(features),
+        gen_kwargs={"shards": shards, "face_filter": face_filter or FaceFilter()},
+    )
+
+
+def num_listed_samples(shards: Sequence[Shard]) -> int:
+    """Samples of shards, those that will be left out included: by img2dataset's `*_stats.json`, else counted."""
+    total = 0
+    for shard in shards:
+        stats = Path(shard.path.removesuffix(".tar") + "_stats.json")
+        try:
+            total += int(json.loads(stats.read_text())["successes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            total += len(find_members(shard.path).places)
+    return total
+
+
+def counts_in_words(counts: Counter) -> str:
+    """Reasons and their counts, the most frequent first."""
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common() if count) or "nothing"

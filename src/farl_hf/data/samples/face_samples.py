@@ -1,0 +1,363 @@
+"""From a photo's row to training samples: one item per face, one resampling per item.
+
+A row has the common shape of every farl_hf dataset: `image`, and as far as the task needs them `label_map`,
+`instance_map`, `boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40).
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from farl_hf.data.augmentation import (
+    AugmentationRecipe,
+    augment_colors,
+    fill_padding,
+    get_augmentation_recipe,
+    random_alignment_noise,
+    random_crop_motion,
+)
+from farl_hf.data.images import decode_map, decode_photo, without_decoding
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
+
+__all__ = ["ALIGNMENTS", "FACE_TASKS", "FaceSamples", "collate_face_samples", "few_shot_subset", "mirror_order"]
+
+
+FACE_TASKS = ("parsing", "landmarks", "attributes")
+ALIGNMENTS = ("points", "box", "whole")
+ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes")
+PICTURE_COLUMNS = {
+    "parsing": ("image", "label_map", "instance_map"),
+    "landmarks": ("image",),
+    "attributes": ("image",),
+}
+IGNORED_LABEL = 255  # of the parsing loss and of the scores
+PARSING_MIRROR_PAIRS = {11: LAPA_MIRROR_PAIRS, 19: CELEBAMASK_MIRROR_PAIRS}
+
+
+def mirror_order(pairs: Sequence[tuple[int, int]], num_labels: int) -> np.ndarray:
+    """Permutation (num_labels,) int64 that exchanges the members of each left-right pair."""
+    order = np.arange(num_labels)
+    for left, right in pairs:
+        order[[left, right]] = right, left
+    return order
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """What is known about one face before its photo is opened. Missing annotations are None."""
+
+    row: int
+    face: int
+    box_xyxy: np.ndarray | None
+    points5_xy: np.ndarray | None
+    landmarks_xy: np.ndarray | None
+    attributes: np.ndarray | None
+
+
+class FaceSamples(Dataset):
+    """One training or evaluation sample per face of a dataset of photos.
+
+    The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.
+
+    Args:
+        rows (`datasets.Dataset` or sequence of dicts): Photos in the common row shape.
+        processor ([`FaRLImageProcessor`]): Owns the crop geometry and the normalisation.
+        task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        recipe (`str` or [`AugmentationRecipe`], *optional*, defaults to `"none"`): Augmentation.
+        alignment (`str`, *optional*, defaults to `"points"`): What places the crop: the five `"points"`, the `"box"`,
+            or the `"whole"` photo.
+        num_labels (`int`, *optional*, defaults to 11): Number of parsing classes.
+        label_mirror_pairs (`Sequence[tuple[int, int]]`, *optional*): Parsing classes that a mirror exchanges; those of
+            LaPa (11 classes) or of CelebAMask-HQ in FaRL's order (19) by default. Needed for other classes if the
+            recipe mirrors.
+        min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose
+            box is narrower than twice this) are left out.
+        attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
+            default.
+        data_ratio (`float`, *optional*): Part of the faces to use, by the official few-shot rule: fixed faces,
+            repeated until there are as many as in all.
+        seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
+        with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame
+            needs.
+
+    Items are dicts: `pixel_values` (3, H, W) float32 and `labels` — parsing (H, W) int64; landmarks (N, 2) float32 in
+    [0, 1] of the crop; attributes (L,) float32. With `with_photo_labels` also `crop_from_photo` (3, 3) float32 and
+    `photo_labels` — parsing (H0, W0) uint8; landmarks (N, 2) float32 photo pixels; attributes (L,) float32 — and
+    `box_xyxy` (4,) when annotated.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        processor: Any,
+        task: str,
+        recipe: str | AugmentationRecipe = "none",
+        *,
+        alignment: str = "points",
+        num_labels: int = 11,
+        label_mirror_pairs: Sequence[tuple[int, int]] | None = None,
+        min_face_px: float = 12.0,
+        attribute_columns: Sequence[int] | None = None,
+        data_ratio: float | None = None,
+        seed: int = 0,
+        with_photo_labels: bool = False,
+    ):
+        check_name("task", task, FACE_TASKS)
+        check_name("alignment", alignment, ALIGNMENTS)
+        self.processor, self.task, self.alignment = processor, task, alignment
+        self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
+        pairs = PARSING_MIRROR_PAIRS.get(num_labels) if label_mirror_pairs is None else label_mirror_pairs
+        if pairs is None and task == "parsing" and self.recipe.mirror_probability:
+            raise InvalidFaceInputError(
+                f"The recipe mirrors, but which of {num_labels} classes a mirror exchanges is not known; pass"
+                " label_mirror_pairs (empty if none), or a mirror_probability of 0."
+            )
+        self.label_mirror_pairs = pairs or ()
+        self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
+        self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
+        self.size_hw = processor.size_hw
+        self.records = [record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)]
+        if not self.records:
+            raise InvalidFaceInputError(
+                f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
+                f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
+            )
+        if data_ratio is not None:
+            self.records = few_shot_subset(self.records, data_ratio)
+        self.photos = without_decoding(rows, PICTURE_COLUMNS[task])
+        # Shared memory, so that loader workers that outlive an epoch see the new number.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
+        self._epoch[0] = epoch
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
+        rng = np.random.default_rng((self.seed, int(self._epoch[0]), item))
+        record = self.records[item]
+        photo = self.photos[record.row]
+        image_rgb = decode_photo(photo["image"])
+        crop_from_photo, mirrored = self.crop_matrix(record, image_rgb.shape[:2], rng)
+        photo_labels = self.photo_labels(record, photo)
+        if self.task == "parsing":
+            check_label_map(photo_labels, image_rgb.shape[:2], self.num_labels, f"row {record.row}")
+        crop_CHW, labels = self.warped(image_rgb, photo_labels, crop_from_photo, mirrored)
+        sample = {"pixel_values": self.pixel_values(crop_CHW, rng), "labels": labels}
+        if self.with_photo_labels:
+            sample["crop_from_photo"] = crop_from_photo
+            sample["photo_labels"] = photo_labels
+            if record.box_xyxy is not None:
+                sample["box_xyxy"] = torch.from_numpy(record.box_xyxy)
+        return sample
+
+    def crop_matrix(
+        self, record: FaceRecord, photo_size_hw: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, bool]:
+        """`crop_from_photo` (3, 3) float32 with the random motion composed in, and whether it mirrors."""
+        base = self.base_crop_matrix(record, photo_size_hw, rng)
+        changed_from_crop, mirrored = random_crop_motion(self.recipe, rng, self.size_hw)
+        return torch.from_numpy(changed_from_crop).to(base.dtype) @ base, mirrored
+
+    def base_crop_matrix(
+        self, record: FaceRecord, photo_size_hw: tuple[int, int], rng: np.random.Generator
+    ) -> torch.Tensor:
+        """The crop that the processor itself would take, up to noise on the alignment points."""
+        if self.alignment == "points":
+            points_photo_xy = random_alignment_noise(self.recipe, rng, record.points5_xy).astype(np.float32)
+            return self.processor.crop_matrix(torch.from_numpy(points_photo_xy)[None])[0]
+        if self.alignment == "box":
+            return self.processor.crop_matrix_from_boxes(torch.from_numpy(record.box_xyxy)[None])[0]
+        return self.processor.crop_matrix_whole(photo_size_hw)[0]
+
+    def warped(
+        self, image_rgb: np.ndarray, photo_labels: torch.Tensor, crop_from_photo: torch.Tensor, mirrored: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The crop (C, H, W) float32 in [0, 255], warped once, and its labels; a mirror exchanges left and right."""
+        planes = [*cv2.split(image_rgb)]  # permuted copies, here and of the crop, take four times as long
+        if self.recipe.padding_fill_probability:  # a fourth channel says where the photo is
+            planes.append(np.full(image_rgb.shape[:2], 255, np.uint8))
+        photo_CHW, matrix = torch.from_numpy(np.stack(planes)), crop_from_photo[None]
+        if self.task == "parsing":
+            crops, label_maps = self.processor.warp_with_labels(photo_CHW, photo_labels, matrix)
+            order = torch.from_numpy(mirror_order(self.label_mirror_pairs, 256))
+            return crops[0], order[label_maps[0]] if mirrored else label_maps[0]
+        crop_CHW = self.processor.warp(photo_CHW, matrix)[0]
+        if self.task == "landmarks":
+            return crop_CHW, self.crop_landmarks(photo_labels, matrix, mirrored)
+        return crop_CHW, photo_labels
+
+    def pixel_values(self, crop_CHW: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Changes the colours of a crop in [0, 255], which is written over, and normalises: (3, H, W) float32."""
+        crop_CHW = crop_CHW.div_(255.0)
+        if self.recipe != get_augmentation_recipe("none"):
+            crop_HWC = cv2.merge([*crop_CHW.numpy()])
+            if self.recipe.padding_fill_probability:
+                crop_HWC = fill_padding(crop_HWC[..., :3], crop_HWC[..., 3], self.recipe, rng)
+            crop_HWC = np.ascontiguousarray(augment_colors(crop_HWC, self.recipe, rng))
+            crop_CHW = torch.from_numpy(crop_HWC).permute(2, 0, 1).contiguous()
+        return self.processor.normalize(crop_CHW[None])[0]
+
+    def photo_labels(self, record: FaceRecord, photo: dict[str, Any]) -> torch.Tensor:
+        """The labels of this face in the photo frame."""
+        if self.task == "parsing":
+            label_map = decode_map(photo["label_map"])
+            if photo.get("instance_map") is not None:
+                label_map = np.where(decode_map(photo["instance_map"]) == record.face + 1, label_map, 0)
+            return torch.from_numpy(label_map.astype(np.uint8))
+        if self.task == "landmarks":
+            return torch.from_numpy(record.landmarks_xy)
+        attributes = record.attributes if self.attribute_columns is None else record.attributes[self.attribute_columns]
+        return torch.from_numpy(attributes)
+
+    def crop_landmarks(self, landmarks_xy: torch.Tensor, matrix_133: torch.Tensor, mirrored: bool) -> torch.Tensor:
+        """Landmarks (N, 2) of the photo in [0, 1] of the (warped) crop."""
+        points = self.processor.warp_points(landmarks_xy[None], matrix_133)[0]
+        points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])
+        num_points = points.shape[0]
+        return points[mirror_order(LANDMARK_MIRROR_PAIRS[num_points], num_points)] if mirrored else points
+
+
+def check_name(kind: str, name: str, known: Sequence[str]) -> None:
+    """Raises [`UnknownNameError`] unless the name is one of the known ones."""
+    if name not in known:
+        raise UnknownNameError(f"{name!r} is not a known {kind}. Known: {', '.join(known)}.")
+
+
+def check_label_map(label_map: torch.Tensor, photo_size_hw: tuple[int, int], num_labels: int, where: str) -> None:
+    """Raises [`InvalidFaceInputError`] unless a label map has its photo's size and no ids but classes and 255.
+
+    On a GPU, an id that is no class would stop the training with an assertion that names neither photo nor id.
+    """
+    if tuple(label_map.shape) != tuple(photo_size_hw):
+        raise InvalidFaceInputError(
+            f"The label map of {where} has (height, width) {tuple(label_map.shape)}, its photo {tuple(photo_size_hw)};"
+            " expected one size."
+        )
+    if label_map.max() < num_labels:
+        return
+    wrong = label_map[(label_map >= num_labels) & (label_map != IGNORED_LABEL)]
+    if wrong.numel():
+        raise InvalidFaceInputError(
+            f"The label map of {where} has the class id {int(wrong.max())}; expected 0 to {num_labels - 1}, or"
+            f" {IGNORED_LABEL} for what is to be ignored. Is it of another data set, or in another class order?"
+        )
+
+
+def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
+    """Reads the annotations of all photos, without opening a picture."""
+    columns = [name for name in ANNOTATION_COLUMNS if name in column_names(rows)]
+    # A `datasets.Dataset` without columns has no rows either.
+    annotations = without_decoding(rows, columns) if columns else [{}] * len(rows)
+    return [record for row in range(len(rows)) for record in photo_records(row, annotations[row])]
+
+
+def column_names(rows: Sequence[dict[str, Any]]) -> Sequence[str]:
+    """Names of the columns of a `datasets.Dataset` or of a list of dicts."""
+    return rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+
+
+def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
+    """One record per annotated face of a photo (one without annotations when there are none: the whole photo)."""
+    shapes = {"boxes_xyxy": (-1, 4), "points5_xy": (-1, 5, 2)}
+    arrays = {}
+    for name in ANNOTATION_COLUMNS:
+        if annotations.get(name) is None:
+            continue
+        array = np.asarray(annotations[name], dtype=np.float32)
+        if name == "landmarks_xy" and array.size:
+            array = array.reshape(array.shape[0], -1, 2)
+        arrays[name] = array.reshape(shapes[name]) if name in shapes else array
+    num_faces = max((len(array) for array in arrays.values()), default=1)
+    return [
+        FaceRecord(
+            row=row,
+            face=face,
+            box_xyxy=face_entry(arrays, "boxes_xyxy", face),
+            points5_xy=face_entry(arrays, "points5_xy", face),
+            landmarks_xy=face_entry(arrays, "landmarks_xy", face),
+            attributes=face_entry(arrays, "attributes", face),
+        )
+        for face in range(num_faces)
+    ]
+
+
+def face_entry(arrays: dict[str, np.ndarray], name: str, face: int) -> np.ndarray | None:
+    """The annotation of one face, or None."""
+    return arrays[name][face] if name in arrays and face < len(arrays[name]) else None
+
+
+def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float) -> bool:
+    """Whether a face has the annotations that task and alignment need, and is large enough."""
+    if task == "landmarks" and record.landmarks_xy is None:
+        return False
+    if task == "attributes" and record.attributes is None:
+        return False
+    if alignment == "points":
+        points = record.points5_xy
+        return points is not None and float(np.linalg.norm(points[1] - points[0])) >= min_face_px
+    if alignment == "box":
+        box = record.box_xyxy
+        return box is not None and float(min(box[2] - box[0], box[3] - box[1])) >= 2 * min_face_px
+    return True
+
+
+# Batches of face samples.
+
+
+# Photos differ in size, so these stay lists.
+LISTED_KEYS = ("photo_labels",)
+
+
+def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | list[torch.Tensor]]:
+    """Stacks samples of [`FaceSamples`]; `photo_labels`, whose sizes differ, stays a list."""
+    return {
+        key: [sample[key] for sample in samples]
+        if key in LISTED_KEYS
+        else torch.stack([sample[key] for sample in samples])
+        for key in samples[0]
+    }
+
+
+# The official rule for training on a part of the data (py-blueprint, `blueprint/ml/dataprocessor.py`).
+
+
+SUBSET_SEED = 123  # of the official code: another seed trains on other faces
+
+Item = TypeVar("Item")
+
+
+def few_shot_subset(items: Sequence[Item], ratio: float) -> list[Item]:
+    """A fixed random part of the items, repeated until there are as many as before.
+
+    So an epoch has as many steps as on the whole, and schedules stay the same.
+
+    Args:
+        items (`Sequence`): All items.
+        ratio (`float`): Part to keep, in (0, 1]; at least one item must remain.
+
+    Raises:
+        InvalidFaceInputError: The ratio keeps no item, or is beyond 1.
+    """
+    num_kept = int(len(items) * ratio)
+    if not 0 < ratio <= 1 or num_kept == 0:
+        raise InvalidFaceInputError(
+            f"train_data_ratio {ratio} of {len(items)} faces keeps {max(num_kept, 0)}; expected a part in (0, 1] that "
+            "keeps at least one."
+        )
+    order = list(range(len(items)))
+    random.Random(SUBSET_SEED).shuffle(order)
+    kept = order[:num_kept] * math.ceil(len(items) / num_kept)
+    return [items[index] for index in kept[: len(items)]]

@@ -1,0 +1,139 @@
+"""Boxes, scores and the five points of every face."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from farl_hf.drawing.antialiased_canvas import (
+    FACE_COLOURS,
+    INK,
+    KEYPOINT_COLOURS,
+    LANDMARK_COLOURS,
+    FineLayer,
+    line_width_px,
+)
+from farl_hf.labels import LANDMARK_GROUPS
+from farl_hf.results import FaceLandmarks, Faces
+
+__all__ = ["draw_face_landmarks", "draw_faces", "face_colour", "face_sizes_px"]
+
+
+_SMALLEST_TEXT_PX = 9.0
+
+
+def draw_faces(
+    photo: Image.Image, faces: Faces, show_scores: bool = True, numbers: Sequence[int] | None = None
+) -> Image.Image:
+    """The photo with the box, the score and the five points of every face.
+
+    Args:
+        photo (`PIL.Image.Image`): The upright photo; it is left as it is.
+        faces (`Faces`): The faces, in pixels of this photo.
+        show_scores (`bool`, *optional*, defaults to `True`): Whether each box carries its score in per cent.
+        numbers (`Sequence[int]`, *optional*): What stands before each score and chooses the colour: the tracks of a
+            video, whose colours stay.
+
+    Returns:
+        `PIL.Image.Image`: A new RGB image of the same size.
+    """
+    picture = photo.convert("RGB")
+    for row, (face, size_px) in enumerate(zip(faces, face_sizes_px(faces.boxes_xyxy), strict=True)):
+        colour = face_colour(row if numbers is None else numbers[row])
+        score = f"{100 * float(face.scores[0]):.0f}%"
+        tag = score if numbers is None else f"{numbers[row]}: {score}"
+        picture = _draw_face_box(picture, face, float(size_px), colour, tag if show_scores else None)
+    return picture
+
+
+def face_colour(number: int) -> tuple[int, int, int]:
+    """The colour of a face, by its row or its track."""
+    return FACE_COLOURS[number % len(FACE_COLOURS)]
+
+
+def face_sizes_px(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """The side of a square of the same area, for boxes of shape (num_faces, 4)."""
+    return np.sqrt((boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1]))
+
+
+def _draw_face_box(
+    picture: Image.Image, face: Faces, size_px: float, colour: tuple[int, int, int], tag: str | None
+) -> Image.Image:
+    width_px = 1.6 * line_width_px(size_px)
+    text_px = max(_SMALLEST_TEXT_PX, size_px / 11)
+    box_xyxy = face.boxes_xyxy[0]
+    margin = 2 * width_px + 2 * text_px
+    layer = FineLayer(box_xyxy + np.array([-margin, -margin, margin + 4 * text_px, margin]), picture.size)
+    layer.rounded_box(box_xyxy, size_px / 16, (*INK, 150), 2 * width_px)
+    layer.rounded_box(box_xyxy, size_px / 16, colour, width_px)
+    if tag is not None:
+        _draw_tag(layer, box_xyxy, tag, text_px, colour)
+    if face.keypoints_xy is not None:
+        for point_xy, point_colour in zip(face.keypoints_xy[0], KEYPOINT_COLOURS, strict=True):
+            layer.dot(point_xy, 2.2 * width_px, (255, 255, 255))
+            layer.dot(point_xy, 1.5 * width_px, point_colour)
+    return layer.laid_on(picture)
+
+
+def _draw_tag(layer: FineLayer, box_xyxy: np.ndarray, text: str, text_px: float, colour: tuple[int, int, int]) -> None:
+    """A tag on the upper edge of the box, inside it where the photo ends above."""
+    left, top = float(box_xyxy[0]), float(box_xyxy[1])
+    middle = top - 0.9 * text_px if top > 2 * text_px else top + 1.1 * text_px
+    tag = (left, middle - 0.75 * text_px, left + (0.62 * len(text) + 0.8) * text_px, middle + 0.75 * text_px)
+    layer.rounded_box(tag, 0.35 * text_px, None, 0, fill=colour)
+    layer.text((left + 0.4 * text_px, middle), text, text_px, INK)
+
+
+# Landmarks joined to the outlines of the parts of the face.
+
+
+def draw_face_landmarks(photo: Image.Image, landmarks: FaceLandmarks) -> Image.Image:
+    """The photo with the landmarks of every face, joined by part where the layout is known.
+
+    Args:
+        photo (`PIL.Image.Image`): The upright photo; it is left as it is.
+        landmarks (`FaceLandmarks`): The landmarks, in pixels of this photo. Layouts of 19, 68, 98 and 106 points are
+            joined to lines; of others only the points are drawn.
+
+    Returns:
+        `PIL.Image.Image`: A new RGB image of the same size.
+    """
+    picture = photo.convert("RGB")
+    for points_xy in landmarks.points_xy:
+        if len(points_xy):
+            picture = _draw_face_landmarks(picture, points_xy)
+    return picture
+
+
+def _draw_face_landmarks(picture: Image.Image, points_xy: np.ndarray) -> Image.Image:
+    lowest, highest = points_xy.min(axis=0), points_xy.max(axis=0)
+    width_px = line_width_px(float(np.sqrt(np.prod(highest - lowest))))
+    margin = 5 * width_px
+    layer = FineLayer((*(lowest - margin), *(highest + margin)), picture.size)
+    everything = {"other": (tuple(range(len(points_xy))), False)}
+    groups = LANDMARK_GROUPS.get(len(points_xy))
+    if groups is not None:
+        _draw_lines(layer, points_xy, groups, width_px)
+    _draw_points(layer, points_xy, groups or everything, width_px)
+    return layer.laid_on(picture)
+
+
+def _draw_lines(layer: FineLayer, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
+    lines = [
+        (name, points_xy[list(indices)], closed) for name, (indices, closed) in groups.items() if len(indices) > 1
+    ]
+    for _, line_xy, closed in lines:
+        layer.line(line_xy, (*INK, 110), 2.2 * width_px, closed)
+    for name, line_xy, closed in lines:
+        layer.line(line_xy, _colour(name), width_px, closed)
+
+
+def _draw_points(layer: FineLayer, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
+    for name, (indices, _) in groups.items():
+        for point_xy in points_xy[list(indices)]:
+            layer.dot(point_xy, 1.3 * width_px, _colour(name))
+            layer.dot(point_xy, 0.75 * width_px, (255, 255, 255))
+
+
+def _colour(group_name: str) -> tuple[int, int, int]:
+    return LANDMARK_COLOURS.get(group_name, LANDMARK_COLOURS["other"])

@@ -1,0 +1,139 @@
+"""Label maps as translucent colours with outlines, and a legend of the classes that occur."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from farl_hf.drawing.antialiased_canvas import FineLayer, line_width_px
+from farl_hf.drawing.captions import with_legend
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.labels import palette_for
+from farl_hf.results import FaceParsing
+
+__all__ = ["draw_face_parsing", "draw_heat_map"]
+
+
+_FEATHER_PX = 0.6  # softens the steps between pixels of the label map
+_SMALLEST_REGION = 1 / 4000  # of the labelled area; smaller specks are coloured but get no outline
+
+
+def draw_face_parsing(
+    photo: Image.Image, parsing: FaceParsing, opacity: float = 0.5, legend: bool = True
+) -> Image.Image:
+    """The photo with the parts of every face in colour.
+
+    Args:
+        photo (`PIL.Image.Image`): The upright photo; it is left as it is.
+        parsing (`FaceParsing`): Label maps as large as the photo. Where faces overlap, the first in the list wins.
+        opacity (`float`, *optional*, defaults to 0.5): Of the colours, in [0, 1].
+        legend (`bool`, *optional*, defaults to `True`): Whether a strip under the photo names the colours.
+
+    Returns:
+        `PIL.Image.Image`: A new RGB image, as large as the photo, or taller by the legend.
+
+    Raises:
+        InvalidFaceInputError: If the label maps are not as large as the photo.
+    """
+    picture = photo.convert("RGB")
+    if len(parsing) and parsing.label_maps.shape[1:] != (photo.height, photo.width):
+        raise InvalidFaceInputError(
+            f"The label maps are {parsing.label_maps.shape[2]} x {parsing.label_maps.shape[1]} pixels, the photo is "
+            f"{photo.width} x {photo.height}; draw on the photo that was parsed."
+        )
+    palette = palette_for(parsing.label_names)
+    for label_map in parsing.label_maps[::-1]:
+        if label_map.any():
+            picture = _draw_face(picture, label_map, palette, opacity)
+    seen = [label for label in np.unique(parsing.label_maps) if label > 0]
+    if not legend or not seen:
+        return picture
+    return with_legend(picture, [(parsing.label_names[label], palette[label]) for label in seen])
+
+
+def _draw_face(picture: Image.Image, label_map: np.ndarray, palette: tuple, opacity: float) -> Image.Image:
+    window = _labelled_window(label_map)
+    x_min, y_min, x_max, y_max = window
+    labels = label_map[y_min:y_max, x_min:x_max]
+    result = picture.copy()
+    result.paste(_coloured(picture.crop(window), labels, palette, opacity), window)
+    width_px = line_width_px(0.7 * float(np.sqrt(np.count_nonzero(labels))))
+    layer = FineLayer(window, picture.size)
+    for label in np.unique(labels[labels > 0]):
+        _outline(layer, labels == label, (x_min, y_min), palette[label], width_px)
+    return layer.laid_on(result)
+
+
+def _labelled_window(label_map: np.ndarray) -> tuple[int, int, int, int]:
+    """The box x_min, y_min, x_max, y_max around everything labelled, with room for the outline."""
+    height, width = label_map.shape
+    rows, columns = np.flatnonzero(label_map.any(axis=1)), np.flatnonzero(label_map.any(axis=0))
+    margin = 4 + (rows[-1] - rows[0]) // 50
+    return (
+        int(max(columns[0] - margin, 0)),
+        int(max(rows[0] - margin, 0)),
+        int(min(columns[-1] + 1 + margin, width)),
+        int(min(rows[-1] + 1 + margin, height)),
+    )
+
+
+def _coloured(photo: Image.Image, labels: np.ndarray, palette: tuple, opacity: float) -> Image.Image:
+    alpha = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), _FEATHER_PX)[..., None]
+    colour = np.asarray(palette, np.float32)[labels]
+    # Blurring colour times coverage and dividing by coverage keeps the black of the background out of the edges.
+    colour = cv2.GaussianBlur(colour, (0, 0), _FEATHER_PX) / np.maximum(alpha, 1e-6)
+    blended = np.asarray(photo, np.float32) * (1 - opacity * alpha) + colour * (opacity * alpha)
+    return Image.fromarray(blended.clip(0, 255).round().astype(np.uint8))
+
+
+def _outline(
+    layer: FineLayer, mask: np.ndarray, offset_xy: tuple[int, int], colour: tuple[int, int, int], width_px: float
+) -> None:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for contour in contours:
+        if len(contour) > 4 and cv2.contourArea(contour) > _SMALLEST_REGION * mask.size:
+            points_xy = contour[:, 0].astype(float) + 0.5 + np.array(offset_xy)
+            layer.line(_smooth(points_xy, width_px), (*_brighter(colour), 235), width_px, closed=True)
+
+
+def _smooth(points_xy: np.ndarray, width_px: float) -> np.ndarray:
+    """The running mean along a closed contour, over about three line widths: the steps between pixels vanish."""
+    reach = min(max(2, round(1.5 * width_px)), len(points_xy) // 4)
+    around = np.concatenate([points_xy[-reach:], points_xy, points_xy[:reach]]) if reach else points_xy
+    kernel = np.full(2 * reach + 1, 1 / (2 * reach + 1))
+    return np.stack([np.convolve(around[:, axis], kernel, mode="valid") for axis in (0, 1)], axis=1)
+
+
+def _brighter(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(round(channel + 0.45 * (255 - channel)) for channel in colour)
+
+
+# Heat maps as colours over a photo: clear where cold, from blue over green to red where warm.
+
+
+_OPAQUE_FROM = 0.5  # heat at which the colour reaches its full opacity
+
+
+def draw_heat_map(photo: Image.Image, heat_map: np.ndarray, opacity: float = 0.6) -> Image.Image:
+    """The photo with one heat map over it.
+
+    Args:
+        photo (`PIL.Image.Image`): The upright photo; it is left as it is.
+        heat_map (`np.ndarray` of shape `(height, width)`): Heat in [0, 1], as large as the photo.
+        opacity (`float`, *optional*, defaults to 0.6): Of the colours where it is warm, in [0, 1].
+
+    Returns:
+        `PIL.Image.Image`: A new RGB image of the same size.
+
+    Raises:
+        InvalidFaceInputError: If the map is not as large as the photo.
+    """
+    if heat_map.shape != (photo.height, photo.width):
+        raise InvalidFaceInputError(
+            f"The heat map has shape {heat_map.shape}, the photo is {photo.height} pixels high and {photo.width} "
+            "wide; draw on the photo that was explained."
+        )
+    heat = np.clip(np.asarray(heat_map, np.float32), 0, 1)
+    colours_bgr = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
+    alpha = (opacity * np.minimum(heat / _OPAQUE_FROM, 1))[..., None]
+    blended = np.asarray(photo.convert("RGB"), np.float32) * (1 - alpha) + colours_bgr[..., ::-1] * alpha
+    return Image.fromarray(blended.round().astype(np.uint8))

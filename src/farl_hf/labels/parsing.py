@@ -1,0 +1,133 @@
+"""The eleven classes of LaPa (JDAI-CV/lapa-dataset), in the order of the ids in its label pictures.
+
+Left and right are the image's: class 2 is the eyebrow that lies on the left of the picture (the person's right one).
+FaRL and facer name the ids 2 to 5 oppositely to each other; the ids agree.
+"""
+
+import colorsys
+
+__all__ = [
+    "CELEBAMASK_DATASET_LABELS",
+    "CELEBAMASK_DATASET_MIRROR_PAIRS",
+    "CELEBAMASK_FILE_SUFFIXES",
+    "CELEBAMASK_FROM_DATASET",
+    "CELEBAMASK_LABELS",
+    "CELEBAMASK_MIRROR_PAIRS",
+    "CELEBAMASK_PALETTE",
+    "LAPA_LABELS",
+    "LAPA_MIRROR_PAIRS",
+    "LAPA_PALETTE",
+    "palette_for",
+]
+
+
+LAPA_LABELS = (
+    "background",
+    "skin",  # the face with the ears
+    "left_eyebrow",
+    "right_eyebrow",
+    "left_eye",
+    "right_eye",
+    "nose",
+    "upper_lip",
+    "inner_mouth",
+    "lower_lip",
+    "hair",
+)
+
+# RGB, one colour per class id. Black stands for background and is never drawn.
+LAPA_PALETTE = (
+    (0, 0, 0),
+    (255, 205, 110),
+    (150, 90, 230),
+    (195, 140, 255),
+    (0, 190, 150),
+    (130, 215, 60),
+    (255, 145, 40),
+    (235, 60, 90),
+    (140, 20, 60),
+    (255, 115, 170),
+    (70, 130, 200),
+)
+
+# Class ids that change places when the picture is mirrored.
+LAPA_MIRROR_PAIRS = ((2, 3), (4, 5))
+
+
+# The nineteen classes of CelebAMask-HQ, in the two id orders that are in use.
+#
+# `CELEBAMASK_LABELS` is FaRL's order (FaRL:farl/datasets/celebamask_hq.py) and the one of its released weights.
+# `CELEBAMASK_DATASET_LABELS` is the order of the dataset's own script (switchablenorms/CelebAMask-HQ, g_mask).
+# A label map in one order is not one in the other: `CELEBAMASK_FROM_DATASET[id_in_dataset_order]` gives FaRL's id.
+#
+# Left and right are the image's. The files of the dataset are named from the person's side, so `l_brow` is the
+# right eyebrow here; FaRL's own short names (rr, rb, re for the files l_ear, l_brow, l_eye) say the same.
+
+
+# (name, suffix of the mask file, RGB), in FaRL's order; where masks overlap, the later one wins.
+_CLASSES = (
+    ("background", None, (0, 0, 0)),
+    ("neck", "neck", (205, 165, 125)),
+    ("skin", "skin", (255, 205, 110)),
+    ("cloth", "cloth", (150, 152, 158)),
+    ("right_ear", "l_ear", (240, 150, 110)),
+    ("left_ear", "r_ear", (220, 130, 150)),
+    ("right_eyebrow", "l_brow", (195, 140, 255)),
+    ("left_eyebrow", "r_brow", (150, 90, 230)),
+    ("right_eye", "l_eye", (130, 215, 60)),
+    ("left_eye", "r_eye", (0, 190, 150)),
+    ("nose", "nose", (255, 145, 40)),
+    ("inner_mouth", "mouth", (140, 20, 60)),
+    ("lower_lip", "l_lip", (255, 115, 170)),
+    ("upper_lip", "u_lip", (235, 60, 90)),
+    ("hair", "hair", (70, 130, 200)),
+    ("glasses", "eye_g", (70, 220, 230)),
+    ("hat", "hat", (200, 60, 200)),
+    ("earring", "ear_r", (250, 230, 60)),
+    ("necklace", "neck_l", (235, 235, 200)),
+)
+
+# The dataset's own ids 1 to 18, by the suffix of the mask file.
+# fmt: off
+_DATASET_SUFFIXES = (
+    "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
+    "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
+)
+# fmt: on
+
+CELEBAMASK_LABELS = tuple(name for name, _, _ in _CLASSES)
+CELEBAMASK_FILE_SUFFIXES = tuple(suffix for _, suffix, _ in _CLASSES)
+CELEBAMASK_PALETTE = tuple(colour for _, _, colour in _CLASSES)
+CELEBAMASK_MIRROR_PAIRS = ((4, 5), (6, 7), (8, 9))
+
+CELEBAMASK_FROM_DATASET = (0, *(CELEBAMASK_FILE_SUFFIXES.index(suffix) for suffix in _DATASET_SUFFIXES))
+CELEBAMASK_DATASET_LABELS = tuple(CELEBAMASK_LABELS[index] for index in CELEBAMASK_FROM_DATASET)
+CELEBAMASK_DATASET_MIRROR_PAIRS = ((4, 5), (6, 7), (8, 9))  # eyes, eyebrows, ears
+
+
+# The colours a label map is shown in, whatever its classes are.
+
+
+# A part keeps its colour in every label set.
+_COLOUR_OF_NAME = dict(zip(CELEBAMASK_LABELS, CELEBAMASK_PALETTE, strict=True)) | dict(
+    zip(LAPA_LABELS, LAPA_PALETTE, strict=True)
+)
+
+# Successive hues this far apart on the colour wheel never come close to each other (the golden ratio).
+_HUE_STEP = 0.618034
+
+
+def palette_for(label_names: tuple[str, ...] | list[str]) -> tuple[tuple[int, int, int], ...]:
+    """One RGB colour (0..255) per class name: the known colour of a known part, else a hue of its own.
+
+    Args:
+        label_names (`Sequence[str]`): Class names in id order; id 0 is the background.
+    """
+    return tuple(_COLOUR_OF_NAME.get(name) or _spread_colour(index) for index, name in enumerate(label_names))
+
+
+def _spread_colour(index: int) -> tuple[int, int, int]:
+    if index == 0:
+        return (0, 0, 0)
+    channels = colorsys.hsv_to_rgb(index * _HUE_STEP % 1.0, 0.65, 0.95)
+    return tuple(round(255 * channel) for channel in channels)

@@ -1,0 +1,187 @@
+"""What the pipelines that look into faces share: photo → faces → one network input per face → answers per photo."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import pad
+from transformers.pipelines.base import ChunkPipeline
+
+from farl_hf.photos import load_photo
+from farl_hf.pipelines.face_detection import optimized_for_inference, save_without_code
+from farl_hf.pipelines.faces import Detector, FaceFinder
+from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
+from farl_hf.results import Faces, plain_faces
+
+__all__ = ["FaceTaskPipeline", "face_arguments"]
+
+# Faces warped at a time: bounds the memory that a photo of a crowd takes, whatever the batch size.
+_FACES_PER_WARP = 16
+
+
+class FaceTaskPipeline(ChunkPipeline):
+    """Base of the pipelines that run a network on every face of a photo.
+
+    A photo becomes one chunk per face, and faces of different photos share a batch. A photo without a face becomes
+    one empty chunk: a photo that yields nothing would swallow the answers of those after it. Of many photos, the next
+    ones are decoded, searched and warped while the network runs.
+
+    Subclasses name the network outputs they keep (`kept_outputs`) and implement `describe_faces`.
+    """
+
+    _load_image_processor = True
+    _load_processor = False
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_video_processor = False
+
+    kept_outputs: tuple[str, ...] = ()
+
+    def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        optimized_for_inference(self.model)
+        self.find_faces = FaceFinder(detector, self.device, self.model.config)
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Answer for a photo, or for each of a list, generator or dataset of photos; see the class."""
+        inputs = as_pipeline_inputs(inputs)
+        if isinstance(inputs, list) and not inputs:
+            return []
+        return super().__call__(inputs, **kwargs)
+
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
+        """Answers one after the other; see `prefetch_inputs`."""
+        preprocess_params, forward_params, postprocess_params = params
+        forward_params = forward_params | {"num_rows": batch_size}
+        answers = super().get_iterator(
+            inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+        )
+        return prefetch_inputs(answers, inputs, num_workers, batch_size)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Write the model and its image processor (not the detector); the folder is a checkpoint of this task."""
+        save_without_code(self, save_directory, **kwargs)
+
+    def _sanitize_parameters(
+        self,
+        aligned: bool | None = None,
+        threshold: float | None = None,
+        nms_threshold: float | None = None,
+        detector: Detector | str | Path | None = None,
+    ):
+        find_faces = None if detector is None else FaceFinder(detector, self.device, self.model.config)
+        given = {"aligned": aligned, "threshold": threshold, "nms_threshold": nms_threshold, "find_faces": find_faces}
+        return {name: value for name, value in given.items() if value is not None}, {}, {}
+
+    def preprocess(
+        self,
+        photo_input: Any,
+        aligned: bool = False,
+        find_faces: FaceFinder | None = None,
+        **detection: float,
+    ) -> Iterator[dict[str, Any]]:
+        """One chunk per face; every tensor has a leading dimension of one."""
+        photo = load_photo(photo_of(photo_input))
+        faces = (find_faces or self.find_faces)(photo, photo_input, aligned, **detection)
+        if len(faces) == 0:
+            yield self._empty_chunk(photo)
+            return
+        photo_chw = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
+        for start in range(0, len(faces), _FACES_PER_WARP):
+            some = faces[start : start + _FACES_PER_WARP]
+            warped = self.image_processor(
+                photo_chw, **face_arguments(some, aligned), input_data_format="channels_first", return_tensors="pt"
+            )
+            for row, face in enumerate(some):
+                yield {
+                    "pixel_values": warped["pixel_values"][row : row + 1],
+                    "crop_from_photo": warped["crop_from_photo"][row : row + 1],
+                    **_face_tensors(face, photo),
+                    "is_last": start + row + 1 == len(faces),
+                }
+
+    def _empty_chunk(self, photo: Image.Image) -> dict[str, Any]:
+        """A chunk of the same keys and shapes that stands for a photo without a face."""
+        nowhere = Faces(np.array([[0, 0, 1, 1]]), np.array([0.0]))
+        return {
+            "pixel_values": torch.zeros(1, 3, *self.image_processor.size_hw),
+            "crop_from_photo": torch.eye(3)[None],
+            **_face_tensors(nowhere, photo),
+            "valid": torch.tensor([False]),
+            "is_last": True,
+        }
+
+    def _forward(self, chunks: dict[str, Any], num_rows: int = 1) -> dict[str, Any]:
+        pixel_values = chunks.pop("pixel_values")
+        valid = chunks["valid"]
+        if not valid.any():
+            return chunks
+        faces = pixel_values[valid].to(self.dtype)
+        num_faces = len(faces)
+        if is_compiled(self.model):
+            faces = pad(faces, (0,) * 7 + (num_rows - num_faces,))  # another number of rows would compile anew
+        outputs = self.model(pixel_values=faces)
+        for name in self.kept_outputs:
+            values = outputs[name][:num_faces].float()
+            chunks[name] = values.new_zeros(len(valid), *values.shape[1:])
+            chunks[name][valid] = values
+        return chunks
+
+    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """All faces of one photo: where they are, and what the network says of them."""
+        chunks = [chunk for chunk in model_outputs if bool(chunk["valid"])]
+        if not chunks:
+            return []
+        together = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        descriptions = self.describe_faces(together)
+        return [face | more for face, more in zip(plain_faces(_faces_of(together)), descriptions, strict=True)]
+
+    def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        """What the task adds to each face of one photo.
+
+        Args:
+            faces (`dict[str, torch.Tensor]`): The `kept_outputs`, `crop_from_photo` (num_faces, 3, 3) and `size_hw`
+                (num_faces, 2) of the faces of one photo.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it adds to each face.")
+
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the model's classes in id order."""
+        id2label = self.model.config.id2label
+        return tuple(id2label[index] for index in range(len(id2label)))
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether `model.compile()` was called, or the model comes from `torch.compile`."""
+    return getattr(model, "_compiled_call_impl", None) is not None or hasattr(model, "_orig_mod")
+
+
+def face_arguments(faces: Faces, aligned: bool) -> dict[str, list[np.ndarray]]:
+    """What tells the image processor where the faces of one photo are."""
+    if aligned:
+        return {}
+    if faces.keypoints_xy is not None:
+        return {"landmarks": [faces.keypoints_xy]}
+    return {"boxes": [faces.boxes_xyxy]}
+
+
+def _face_tensors(face: Faces, photo: Image.Image) -> dict[str, torch.Tensor]:
+    """Where a face is, as tensors that survive batching. Points that are not known are NaN."""
+    keypoints_xy = np.full((1, 5, 2), np.nan, np.float32) if face.keypoints_xy is None else face.keypoints_xy
+    return {
+        "valid": torch.tensor([True]),
+        "score": torch.from_numpy(np.array(face.scores)),
+        "box_xyxy": torch.from_numpy(np.array(face.boxes_xyxy)),
+        "keypoints_xy": torch.from_numpy(np.array(keypoints_xy)),
+        "size_hw": torch.tensor([[photo.height, photo.width]]),
+    }
+
+
+def _faces_of(chunks: dict[str, torch.Tensor]) -> Faces:
+    keypoints_xy = chunks["keypoints_xy"].numpy()
+    return Faces(
+        chunks["box_xyxy"].numpy(), chunks["score"].numpy(), None if np.isnan(keypoints_xy).any() else keypoints_xy
+    )

@@ -1,0 +1,199 @@
+"""Which faces of a photo a pipeline works on: those given, the whole photo, or those a detector finds."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PreTrainedConfig
+
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.labels import FIVE_FROM_LANDMARKS
+from farl_hf.pipelines.detector_loading import load_detector
+from farl_hf.results import Faces
+
+__all__ = ["Detector", "FaceFinder", "faces_from_boxes", "faces_from_keypoints", "given_faces", "whole_photo_as_face"]
+
+
+# Faces that the caller already knows: boxes or points given beside the photo, or the whole photo as one face.
+
+
+_GIVEN_SCORE = 1.0  # whoever gives a face is sure of it
+_SMALLEST_SPREAD_PX = 1e-3  # five points nearer to each other than this have no direction to align by
+_BOX_MARGIN = 0.6  # from the outermost points to the outline of a face, in units of the points' longer side
+
+
+def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Faces | None:
+    """The faces that a `{"image": …, "boxes": … or "keypoints": …}` input brings; `None` if it brings none.
+
+    Args:
+        photo_input (`Mapping`): The input of a pipeline. `keypoints` win over `boxes` for the alignment; when both
+            are there, each face keeps its own box.
+        size_hw (`tuple[int, int]`): Height and width of the photo.
+
+    Raises:
+        InvalidFaceInputError: If shapes or values cannot be used, see `faces_from_boxes` and `faces_from_keypoints`.
+    """
+    boxes, keypoints = photo_input.get("boxes"), photo_input.get("keypoints")
+    if keypoints is None:
+        return None if boxes is None else faces_from_boxes(boxes, size_hw)
+    faces = faces_from_keypoints(keypoints, size_hw)
+    if boxes is None:
+        return faces
+    boxed = faces_from_boxes(boxes, size_hw)
+    if len(boxed) != len(faces):
+        raise InvalidFaceInputError(f"{len(boxed)} boxes came with keypoints of {len(faces)} faces; give one each.")
+    return Faces(boxed.boxes_xyxy, boxed.scores, faces.keypoints_xy)
+
+
+def faces_from_boxes(boxes: Any, size_hw: tuple[int, int]) -> Faces:
+    """Faces known by their boxes alone.
+
+    Args:
+        boxes: (num_faces, 4) numbers x_min, y_min, x_max, y_max in photo pixels, or the `box` dicts of a pipeline.
+        size_hw (`tuple[int, int]`): Height and width of the photo.
+
+    Raises:
+        InvalidFaceInputError: If the shape is wrong, a value is not finite, or a box has no area or lies outside.
+    """
+    boxes_xyxy = _as_numbers("boxes", [_box_values(box) for box in boxes], (4,), "(num_faces, 4)")
+    faces = Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE))
+    for row, box_xyxy in enumerate(faces.boxes_xyxy):
+        _require_overlap(f"Box {row}", box_xyxy, size_hw)
+    return faces
+
+
+def faces_from_keypoints(keypoints: Any, size_hw: tuple[int, int]) -> Faces:
+    """Faces known by their points; their boxes are the points' extent with a margin.
+
+    Args:
+        keypoints: (num_faces, num_points, 2) numbers (x, y) in photo pixels, with 5 points in the order of
+            `labels.FIVE_POINTS`, or 19, 68, 98 or 106 landmarks of which the five are read.
+        size_hw (`tuple[int, int]`): Height and width of the photo.
+
+    Raises:
+        InvalidFaceInputError: If the shape is wrong, a value is not finite, all points coincide or lie outside.
+    """
+    five_points_xy = _five_points(keypoints)
+    if not np.isfinite(five_points_xy).all():
+        raise InvalidFaceInputError("keypoints hold NaN or infinite values; give finite photo pixels.")
+    lowest, highest = five_points_xy.min(axis=1), five_points_xy.max(axis=1)
+    for row in range(len(five_points_xy)):
+        _require_spread(row, highest[row] - lowest[row])
+        _require_overlap(f"The extent of keypoints {row}", (*lowest[row], *highest[row]), size_hw)
+    margin = _BOX_MARGIN * (highest - lowest).max(axis=1, keepdims=True)
+    boxes_xyxy = _inside(np.concatenate([lowest - margin, highest + margin], axis=1), size_hw)
+    return Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE), five_points_xy)
+
+
+def whole_photo_as_face(size_hw: tuple[int, int]) -> Faces:
+    """The photo as one face that fills it."""
+    height, width = size_hw
+    return Faces(np.array([[0, 0, width, height]]), np.array([_GIVEN_SCORE]))
+
+
+def _box_values(box: Any) -> Any:
+    return [box[side] for side in ("xmin", "ymin", "xmax", "ymax")] if isinstance(box, Mapping) else box
+
+
+def _five_points(keypoints: Any) -> np.ndarray:
+    points_xy = _as_numbers("keypoints", keypoints, (None, 2), "(num_faces, 5, 2)")
+    num_points = points_xy.shape[1]
+    if num_points == 5 or len(points_xy) == 0:
+        return points_xy.reshape(-1, 5, 2)
+    if num_points not in FIVE_FROM_LANDMARKS:
+        raise InvalidFaceInputError(
+            f"keypoints have {num_points} points per face; expected 5, or {', '.join(map(str, FIVE_FROM_LANDMARKS))}."
+        )
+    five_groups = FIVE_FROM_LANDMARKS[num_points]
+    return np.stack([points_xy[:, list(group)].mean(axis=1) for group in five_groups], axis=1)
+
+
+def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wanted: str) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidFaceInputError(f"{name} are not numbers of shape {wanted}: {error}") from error
+    if array.size == 0:
+        return np.zeros((0, *(size or 0 for size in row_shape)), np.float32)
+    fits = array.ndim == 1 + len(row_shape) and all(
+        size in (None, given) for size, given in zip(row_shape, array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise InvalidFaceInputError(f"{name} have shape {array.shape}; expected {wanted} in photo pixels.")
+    return array
+
+
+def _require_spread(row: int, extent_xy: np.ndarray) -> None:
+    if extent_xy.max() < _SMALLEST_SPREAD_PX:
+        raise InvalidFaceInputError(
+            f"The keypoints of face {row} are all the same point, which gives no direction or size to align by; "
+            "give five distinct points, or a box."
+        )
+
+
+def _require_overlap(what: str, box_xyxy: Any, size_hw: tuple[int, int]) -> None:
+    x_min, y_min, x_max, y_max = (float(value) for value in box_xyxy)
+    height, width = size_hw
+    if x_max <= 0 or y_max <= 0 or x_min >= width or y_min >= height:
+        raise InvalidFaceInputError(
+            f"{what} ({x_min:.1f}, {y_min:.1f}, {x_max:.1f}, {y_max:.1f}) lies outside the photo of {width} x "
+            f"{height} pixels."
+        )
+
+
+def _inside(boxes_xyxy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    height, width = size_hw
+    return np.clip(boxes_xyxy, 0, np.array([width, height, width, height]))
+
+
+# A face-detection pipeline, or anything that takes a PIL photo and answers like one.
+Detector = Callable[..., list[dict[str, Any]]]
+
+
+class FaceFinder:
+    """Finds the faces of photos, and loads its detector at the first photo that needs one.
+
+    Args:
+        detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*):
+            What finds the faces, or the name or folder of its checkpoint; see `load_detector` if not given.
+        device (`torch.device`): Where a detector that is loaded here runs.
+        served (`PreTrainedConfig`): Configuration of the model whose faces it finds.
+    """
+
+    def __init__(self, detector: Detector | str | Path | None, device: torch.device, served: PreTrainedConfig) -> None:
+        self._detector = detector
+        self._device = device
+        self._served = served
+
+    def __call__(self, photo: Image.Image, photo_input: Any, aligned: bool, **detection: float) -> Faces:
+        """The faces of one photo, best score first.
+
+        Args:
+            photo (`PIL.Image.Image`): The upright photo.
+            photo_input: What the caller gave; a mapping may bring `boxes` or `keypoints`.
+            aligned (`bool`): The photo is one face; nothing is searched.
+            detection: `threshold`, `nms_threshold` of the detector.
+        """
+        size_hw = (photo.height, photo.width)
+        if aligned:
+            return whole_photo_as_face(size_hw)
+        if isinstance(photo_input, Mapping):
+            faces = given_faces(photo_input, size_hw)
+            if faces is not None:
+                return faces
+        with torch.inference_mode():
+            return _best_first(Faces.from_pipeline(self.detector(photo, **detection)))
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, loaded at the first use."""
+        if self._detector is None or isinstance(self._detector, (str, Path)):
+            self._detector = load_detector(self._detector, self._device, self._served)
+        return self._detector
+
+
+def _best_first(faces: Faces) -> Faces:
+    return faces[np.argsort(-faces.scores, kind="stable")]

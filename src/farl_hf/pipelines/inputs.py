@@ -1,0 +1,140 @@
+"""What a caller may hand to a pipeline: one photo, or many in a list, a generator or a dataset."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import GeneratorType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from transformers.pipelines.pt_utils import PipelineIterator
+
+from farl_hf.errors import InvalidFaceInputError
+
+__all__ = ["Prefetched", "as_pipeline_inputs", "photo_of", "prefetch_inputs"]
+
+
+_ONE_PHOTO = (str, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
+_MANY_PHOTOS = (list, GeneratorType, Dataset)
+
+
+def as_pipeline_inputs(inputs: Any) -> Any:
+    """The same inputs in a form that `transformers.Pipeline` recognises as one photo or as many.
+
+    Lists stay lists (the pipeline answers with a list); every other collection is streamed (it answers with an
+    iterator).
+    """
+    if isinstance(inputs, (*_ONE_PHOTO, *_MANY_PHOTOS)):
+        return inputs
+    if isinstance(inputs, tuple):
+        return list(inputs)
+    if isinstance(inputs, (Iterable, Sequence)):  # a `datasets.Dataset` or any other collection
+        return _stream(inputs)
+    return inputs
+
+
+def photo_of(photo_input: Any) -> Any:
+    """The picture of an input: the input itself, or its `image` entry.
+
+    Raises:
+        InvalidFaceInputError: If a dict has no `image` entry.
+    """
+    if not isinstance(photo_input, Mapping):
+        return photo_input
+    if "image" not in photo_input:
+        raise InvalidFaceInputError(
+            f"A dict with the keys {sorted(map(str, photo_input))} came in; expected 'image', and 'boxes' or "
+            "'keypoints' to skip the detection."
+        )
+    return photo_input["image"]
+
+
+def _stream(photos: Iterable[Any]) -> Iterator[Any]:
+    yield from photos
+
+
+# Work on the next photos while the network looks at the present one.
+
+
+_BATCHES_AHEAD = 2
+_FACES_AHEAD = 4  # where a batch is a single face
+_STOP_CHECK_S = 0.1  # how soon an abandoned iteration is noticed
+
+
+class Prefetched:
+    """The same items, made by a thread a few ahead of their use, so that making and using them overlap.
+
+    An exception of the items is raised where the item would have come. A caller who stops early stops the thread.
+
+    Args:
+        items (`Iterable`): Iterated in the thread, with the gradient mode of the caller.
+        num_ahead (`int`): Most items that wait for their use; what bounds the memory.
+    """
+
+    def __init__(self, items: Iterable[Any], num_ahead: int) -> None:
+        self.items = items
+        self.num_ahead = num_ahead
+
+    def __iter__(self) -> Iterator[Any]:
+        waiting: queue.Queue[tuple[str, Any]] = queue.Queue(self.num_ahead)
+        stopped = threading.Event()
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        maker = threading.Thread(target=_make, args=(self.items, waiting, stopped, modes), daemon=True)
+        maker.start()
+        try:
+            while True:
+                kind, value = waiting.get()
+                if kind == "end":
+                    return
+                if kind == "error":
+                    raise value
+                yield value
+        finally:
+            stopped.set()
+            if threading.current_thread() is not maker:
+                maker.join()  # nothing of this iteration runs on after it
+
+
+def _make(items, waiting, stopped, modes):
+    """Fill the queue until the items end or the caller stops; grad and inference mode belong to a thread."""
+    gradients, inference = modes
+    with torch.inference_mode(inference), torch.set_grad_enabled(gradients and not inference):
+        try:
+            for item in items:
+                if not _put(waiting, ("item", item), stopped):
+                    return
+        except BaseException as error:  # raised again by the caller's thread
+            _put(waiting, ("error", error), stopped)
+        else:
+            _put(waiting, ("end", None), stopped)
+
+
+def _put(waiting, entry, stopped):
+    """Return whether the caller still wants entries."""
+    while not stopped.is_set():
+        try:
+            waiting.put(entry, timeout=_STOP_CHECK_S)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def prefetch_inputs(answers: PipelineIterator, inputs: Any, num_workers: int, batch_size: int) -> PipelineIterator:
+    """Let a Transformers pipeline prepare its next inputs while its model runs.
+
+    Args:
+        answers (`PipelineIterator`): What `Pipeline.get_iterator` returned: post-processing of the model's outputs of
+            batches.
+        inputs: What it was made for; a single photo has no next one.
+        num_workers (`int`): Worker processes of its loader, which already work ahead.
+        batch_size (`int`): Photos, or faces, of a batch.
+    """
+    if num_workers == 0 and not (isinstance(inputs, list) and len(inputs) == 1):
+        outputs = answers.loader
+        outputs.loader = Prefetched(outputs.loader, max(_BATCHES_AHEAD, _FACES_AHEAD // batch_size))
+    return answers

@@ -1,0 +1,1 @@
+"""Scores of checkpoints, by the protocols of the benchmarks."""

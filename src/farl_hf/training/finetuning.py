@@ -1,0 +1,453 @@
+"""The whole training of one task model, from parsed arguments to a checkpoint folder that loads as a pipeline.
+
+The scripts of `examples/` and `farl-hf train` are a few lines around [`run_face_training`].
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import transformers
+from transformers import ImageProcessingMixin, PreTrainedModel, set_seed
+from transformers.utils import logging
+
+from farl_hf.data.augmentation import get_augmentation_recipe
+from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
+from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
+from farl_hf.data.samples.face_samples import FaceSamples
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.labels import CELEBA_ATTRIBUTES
+from farl_hf.labels.backbones import BACKBONES
+from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.modeling_farl_heads import (
+    FaRLDenseModel,
+    FaRLForAttributes,
+    FaRLForFaceParsing,
+    FaRLForLandmarks,
+    cells_per_patch,
+)
+from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
+from farl_hf.training.arguments import DataArguments, FaRLTrainingArguments, ModelArguments
+from farl_hf.training.evaluation.photo_frame import make_evaluation
+from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
+from farl_hf.training.evaluation.results import training_results, write_json
+from farl_hf.training.recipes import label_settings, make_scratch_config, save_resolved_recipe
+from farl_hf.training.runs import (
+    attention_of,
+    evaluate_and_save,
+    model_from_scratch,
+    start_deepspeed,
+    train_to_end,
+    with_folders_of_names,
+)
+from farl_hf.training.trainer import FaRLTrainer
+
+__all__ = [
+    "FACE_TASK_SETTINGS",
+    "FaceTask",
+    "pixel_normalisation",
+    "run_face_training",
+    "scratch_settings",
+    "with_backbone",
+]
+
+
+# What differs between training a parser, a landmark model and an attribute model, as a table.
+
+
+@dataclass(frozen=True)
+class FaceTask:
+    """Defaults of one task.
+
+    Args:
+        name (`str`): Name in [`FaceSamples`] and [`make_evaluation`].
+        model_class (`type`): Model.
+        official_augmentation, synthetic_augmentation (`str`): Recipes for photographs and for rendered faces.
+        warp_factor (`float`): alpha of the tanh warp.
+        face_template (`list`): Where the five points go.
+        face_scale (`float`): Scale of the template.
+    """
+
+    name: str
+    model_class: type
+    official_augmentation: str
+    synthetic_augmentation: str
+    warp_factor: float
+    face_template: tuple
+    face_scale: float
+
+
+FACE_TASK_SETTINGS = {
+    "parsing": FaceTask(
+        name="parsing",
+        model_class=FaRLForFaceParsing,
+        official_augmentation="lapa_parsing",
+        synthetic_augmentation="synthetic_parsing",
+        warp_factor=0.8,
+        face_template=LAPA_TEMPLATE,
+        face_scale=1.0,
+    ),
+    "landmarks": FaceTask(
+        name="landmarks",
+        model_class=FaRLForLandmarks,
+        official_augmentation="w300_landmarks",
+        synthetic_augmentation="synthetic_landmarks",
+        warp_factor=0.0,
+        face_template=LAPA_TEMPLATE,
+        face_scale=0.8,  # the jaw stays inside under rotation; facer's alignment uses the same
+    ),
+    "attributes": FaceTask(
+        name="attributes",
+        model_class=FaRLForAttributes,
+        official_augmentation="celeba_attributes",
+        synthetic_augmentation="synthetic_attributes",
+        warp_factor=0.0,
+        face_template=ATTRIBUTE_TEMPLATE,
+        face_scale=1.0,
+    ),
+}
+
+
+# Which encoder stands under the head, and which pictures it expects.
+
+
+def with_backbone(model_args: ModelArguments) -> ModelArguments:
+    """The arguments, with the folder of a converted encoder as the checkpoint to start from.
+
+    Raises:
+        UnknownNameError: `backbone` is neither a folder, nor, for random weights, a name of the table.
+    """
+    name = model_args.backbone
+    if name is None:
+        return model_args
+    if (Path(name) / "config.json").is_file():
+        return replace(model_args, model_name_or_path=name, backbone=None)
+    if name not in BACKBONES:
+        raise UnknownNameError(
+            f"--backbone {name} is neither the folder of a converted encoder nor one of {', '.join(BACKBONES)}."
+        )
+    if model_args.config_name is None:
+        raise UnknownNameError(
+            f"There is no folder {name} with the weights of {BACKBONES[name].described}. Make it of the published "
+            f"file: farl-hf convert FILE -o {name}; --config_name base starts from random weights."
+        )
+    return replace(model_args, model_name_or_path=None)
+
+
+def pixel_normalisation(model_args: ModelArguments) -> dict[str, Any]:
+    """Mean and deviation of the encoder's pictures: of the checkpoint, or of the table for random weights."""
+    if model_args.model_name_or_path:
+        try:
+            settings, _ = ImageProcessingMixin.get_image_processor_dict(model_args.model_name_or_path)
+        except OSError:  # weights without a processor: FaRL's own
+            return {}
+        return {name: settings[name] for name in ("image_mean", "image_std") if settings.get(name) is not None}
+    if model_args.backbone is None:
+        return {}
+    row = BACKBONES[model_args.backbone]
+    return {"image_mean": list(row.image_mean), "image_std": list(row.image_std)}
+
+
+def scratch_settings(model_args: ModelArguments) -> dict[str, Any]:
+    """Settings that replace a model recipe's where a model starts from random weights."""
+    given = model_args.scratch_overrides()
+    if model_args.backbone is None or BACKBONES[model_args.backbone].config is None:
+        return given
+    row = BACKBONES[model_args.backbone]
+    return {"backbone_config": dict(row.config), "feature_levels": list(row.levels)} | given
+
+
+logger = logging.get_logger(__name__)
+
+SCRATCH_IMAGE_SIZE = 224
+
+
+def run_face_training(
+    task_name: str, model_args: ModelArguments, data_args: DataArguments, training_args: FaRLTrainingArguments
+) -> dict[str, float]:
+    """Trains and evaluates as the arguments say; an unfinished run in the output folder goes on where it stopped.
+
+    Args:
+        task_name (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        model_args ([`ModelArguments`]): Model and image processor.
+        data_args ([`DataArguments`]): Data and samples.
+        training_args ([`FaRLTrainingArguments`]): Recipe.
+
+    Returns:
+        `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
+    """
+    transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
+    set_seed(training_args.seed)
+    start_deepspeed(training_args)
+    task = FACE_TASK_SETTINGS[task_name]
+    model_args, data_args = with_protocol(with_backbone(model_args), data_args)
+    if training_args.do_train and training_args.should_save:
+        save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
+    model_args = with_folders_of_names(model_args, "model_name_or_path")
+    with training_args.main_process_first(desc="preparing the data set"):
+        splits = load_splits(data_args, training_args)
+    label_names = names_of_labels(task, model_args, data_args, training_args, splits)
+    processor = make_processor(task, model_args)
+    model = make_model(task, model_args, training_args, processor, label_names)
+    train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)
+    evaluation = make_evaluation(task.name, processor, label_names)
+    choose_best_checkpoint_by(training_args, evaluation)
+    trainer = FaRLTrainer(
+        model=model,
+        args=training_args,
+        evaluation=evaluation,
+        train_dataset=train_samples,
+        eval_dataset=eval_samples,
+        processing_class=processor,
+    )
+    if training_args.do_train:
+        train_to_end(trainer)
+    history = list(trainer.state.log_history)
+    scores = evaluate_and_save(trainer) if training_args.do_eval else {}
+    if training_args.do_train and training_args.do_eval and training_args.should_save:
+        write_results(trainer, task_name, data_args, history)
+    return scores
+
+
+def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple[ModelArguments, DataArguments]:
+    """The arguments with what was not given taken from the data set's protocol."""
+    names = listed(data_args.dataset_name)
+    protocol, label_set = shared_protocol(names), label_set_of(names, data_args.dataset_config_name)
+    box_scale = protocol.box_scale if model_args.box_scale is None else model_args.box_scale
+    return replace(model_args, box_scale=box_scale), replace(
+        data_args,
+        alignment=data_args.alignment or protocol.alignment,
+        label_set=data_args.label_set or label_set or "lapa",
+        min_face_px=protocol.min_face_px if data_args.min_face_px is None else data_args.min_face_px,
+    )
+
+
+def listed(names: str | list[str]) -> list[str]:
+    """Names of data sets; a JSON file may give a single one as a word."""
+    return [names] if isinstance(names, str) else names
+
+
+def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
+    """The data set's splits, no larger than asked for."""
+    names = listed(data_args.dataset_name)
+    published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
+    # What is neither trained nor evaluated on need not be rendered, nor be there.
+    limits = dict.fromkeys((*SPLITS, *published), 0)
+    limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
+    splits = load_face_datasets(
+        names,
+        data_args.dataset_config_name,
+        data_dir=data_args.data_dir,
+        num_photos={split: count for split, count in limits.items() if count is not None},
+        cache_dir=data_args.cache_dir,
+        num_proc=data_args.preprocessing_num_workers,
+    )
+    needed = [
+        *(["train"] if training_args.do_train else []),
+        *([data_args.eval_split] if training_args.do_eval else []),
+    ]
+    missing = [split for split in needed if split not in splits]
+    if missing:
+        raise UnknownNameError(
+            f"The data set {', '.join(names)} has no split {missing[0]!r}; it has: {', '.join(splits)}."
+        )
+    return splits
+
+
+def names_of_labels(
+    task: FaceTask,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: FaRLTrainingArguments,
+    splits: dict[str, Any],
+) -> list[str]:
+    """Names of the model's outputs, in order."""
+    if model_args.model_name_or_path and not training_args.do_train:
+        id2label = FaRLConfig.from_pretrained(model_args.model_name_or_path).id2label
+        return [id2label[index] for index in range(len(id2label))]
+    if task.name == "attributes":
+        return names_of_labelled_attributes(splits["train"])
+    if task.name == "landmarks":
+        return [f"point_{index}" for index in range(count_landmarks(splits["train"]))]
+    if data_args.label_set not in LABEL_SETS:
+        raise UnknownNameError(f"{data_args.label_set!r} is not a label set. Known: {', '.join(LABEL_SETS)}.")
+    return list(LABEL_SETS[data_args.label_set])
+
+
+def count_landmarks(rows: Any) -> int:
+    """Landmarks of a face; all faces of a data set have as many."""
+    for faces in rows["landmarks_xy"] if "landmarks_xy" in rows.column_names else ():
+        if faces:
+            return len(faces[0])
+    raise InvalidFaceInputError("No photo of the training split has landmarks_xy; choose a data set with landmarks.")
+
+
+def names_of_labelled_attributes(rows: Any) -> list[str]:
+    """Attributes that the data labels at all, so that no output of the model stays untrained."""
+    faces = [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
+    labelled = (np.concatenate(faces) != -100).any(axis=0)
+    return [name for name, used in zip(CELEBA_ATTRIBUTES, labelled, strict=True) if used]
+
+
+def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProcessor:
+    """The image processor of a checkpoint of the same task, else the task's own; flags replace single settings.
+
+    A checkpoint of another task lends its weights only: its crops are framed for that task.
+    """
+    settings: dict[str, Any] = {
+        "warp_factor": model_args.warp_factor,
+        "face_scale": model_args.face_scale,
+        "box_scale": model_args.box_scale,
+        "pixel_grid": model_args.pixel_grid,
+        "score_size": model_args.score_size,
+        "size": model_args.image_size,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    image_size = SCRATCH_IMAGE_SIZE
+    if model_args.model_name_or_path:
+        config = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+        if task.model_class.__name__ in (config.architectures or ()):
+            return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
+        image_size = config.input_side
+    defaults = {
+        "size": image_size,
+        "warp_factor": task.warp_factor,
+        "face_scale": task.face_scale,
+        "face_template": [list(point) for point in task.face_template],
+        **pixel_normalisation(model_args),
+    }
+    return FaRLImageProcessor(**(defaults | given))
+
+
+def make_model(
+    task: FaceTask,
+    model_args: ModelArguments,
+    training_args: FaRLTrainingArguments,
+    processor: FaRLImageProcessor,
+    label_names: list[str],
+) -> PreTrainedModel:
+    """A pretrained model with a head for these labels, or a new one."""
+    attention = attention_of(model_args, training_args)
+    if model_args.model_name_or_path:
+        return model_from_checkpoint(task, model_args, attention, label_names)
+    if not model_args.config_name:
+        raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
+    config = make_scratch_config(
+        model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
+    )
+    check_head_settings(task, config, {})
+    return model_from_scratch(task.model_class, config, attention, training_args)
+
+
+def model_from_checkpoint(
+    task: FaceTask, model_args: ModelArguments, attention: str, label_names: list[str]
+) -> PreTrainedModel:
+    """A pretrained model with a head for these labels."""
+    start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+    check_tower_stays(start, model_args)
+    settings = relabelled(start, label_names) | model_args.head_overrides()
+    check_head_settings(task, start, settings)
+    return task.model_class.from_pretrained(
+        model_args.model_name_or_path,
+        ignore_mismatched_sizes=True,
+        dtype="float32",
+        attn_implementation=attention,
+        **settings,
+    )
+
+
+def check_tower_stays(start: FaRLConfig, model_args: ModelArguments) -> None:
+    """Refuses sizes of the encoder that are not the checkpoint's; its weights would not fit."""
+    encoder = start.vision_config if start.backbone_config is None else start.backbone_config
+    for name, value in model_args.tower_overrides().items():
+        if value != getattr(encoder, name, None):
+            raise InvalidFaceInputError(
+                f"--{name} {value} is for random weights, but {model_args.model_name_or_path} has trained ones; "
+                f"leave --{name} out, or start from --config_name."
+            )
+
+
+def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, Any]) -> None:
+    """Refuses settings that the backbone cannot fulfil; loading would take them unread."""
+    levels = settings.get("feature_levels")
+    if levels is not None and len(levels) != 4:
+        raise InvalidFaceInputError(
+            f"feature_levels names {len(levels)} blocks, but a head reads four; repeat one if need be."
+        )
+    try:
+        config = FaRLConfig.from_dict(start.to_dict() | settings)
+        if issubclass(task.model_class, FaRLDenseModel) and config.backbone_config is None:
+            cells_per_patch(config.vision_config.patch_size, config.output_stride)
+    except ValueError as error:
+        raise InvalidFaceInputError(str(error)) from error
+
+
+def relabelled(config: FaRLConfig, label_names: list[str]) -> dict[str, Any]:
+    """Settings that give a checkpoint new labels; weights of its own labels in the loss mean nothing to others."""
+    same = label_names == [config.id2label[index] for index in range(config.num_labels)]
+    return label_settings(label_names) | ({} if same else {"label_weights": None})
+
+
+def make_samples(
+    task: FaceTask,
+    processor: FaRLImageProcessor,
+    data_args: DataArguments,
+    training_args: FaRLTrainingArguments,
+    splits: dict[str, Any],
+    label_names: list[str],
+) -> tuple[FaceSamples | None, FaceSamples | None]:
+    """Training and evaluation samples, as far as they are needed."""
+    attributes = task.name == "attributes"
+    settings = {
+        "alignment": data_args.alignment,
+        "num_labels": len(LABEL_SETS.get(data_args.label_set, ())),
+        "label_mirror_pairs": MIRROR_PAIRS.get(data_args.label_set),
+        "min_face_px": data_args.min_face_px,
+        "attribute_columns": [CELEBA_ATTRIBUTES.index(name) for name in label_names] if attributes else None,
+        "seed": training_args.seed,
+    }
+    train_samples = eval_samples = None
+    if training_args.do_train:
+        synthetic = is_synthetic(splits["train"])
+        recipe = data_args.augmentation or (task.synthetic_augmentation if synthetic else task.official_augmentation)
+        logger.warning(f"Augmentation recipe: {recipe}.")
+        changes = get_augmentation_recipe(recipe)
+        if data_args.mirror_probability is not None:
+            changes = replace(changes, mirror_probability=data_args.mirror_probability)
+        train_samples = FaceSamples(
+            splits["train"], processor, task.name, changes, data_ratio=data_args.train_data_ratio, **settings
+        )
+    if training_args.do_eval:
+        rows = splits[data_args.eval_split]
+        eval_samples = FaceSamples(rows, processor, task.name, with_photo_labels=True, **settings)
+    return train_samples, eval_samples
+
+
+def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: Any) -> None:
+    """Fills in what `load_best_model_at_end` compares, unless the user has chosen."""
+    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss"):
+        training_args.metric_for_best_model = evaluation.main_score
+        training_args.greater_is_better = evaluation.greater_is_better
+
+
+def write_results(
+    trainer: FaRLTrainer, task_name: str, data_args: DataArguments, history: list[dict[str, float]]
+) -> None:
+    """Writes `results.json`: best and last evaluation; `history` is the log from before the final evaluation.
+
+    With `load_best_model_at_end` the final one measures the best weights again, at the last step.
+    """
+    args, evaluation = trainer.args, trainer.evaluation
+    saved = "best" if args.load_best_model_at_end else "last"
+    history = history if saved == "best" else trainer.state.log_history
+    names, split = listed(data_args.dataset_name), data_args.eval_split
+    results = training_results(
+        task_name, names, split, evaluation.main_score, evaluation.greater_is_better, history, saved
+    )
+    folder = Path(args.output_dir)
+    for measured in filter(None, (results["best"], results["last"])):
+        checkpoint = f"checkpoint-{measured['step']}"
+        measured["checkpoint"] = checkpoint if (folder / checkpoint).is_dir() else None
+    write_json(folder / "results.json", results)

@@ -1,0 +1,429 @@
+"""The whole pre-training, from parsed arguments to a two-tower checkpoint from which every head can be fine-tuned.
+
+`examples/pretrain_farl.py` is a few lines around [`run_pretraining`].
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import set_seed
+from transformers.utils import logging
+
+from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
+from farl_hf.data.laion_face.stream import PretrainingStream
+from farl_hf.data.loading import SPLITS, load_face_dataset
+from farl_hf.data.samples.pretraining_samples import (
+    PretrainingPairs,
+    PretrainingTransform,
+    pretraining_collate,
+    require_captions,
+)
+from farl_hf.data.samples.two_view_samples import TwoViewTransform
+from farl_hf.errors import InvalidFaceInputError, NotACheckpointError, UnknownNameError
+from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
+from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
+from farl_hf.processing.processing_farl import FaRLProcessor
+from farl_hf.processing.tokenization_farl import FaRLTokenizer
+from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
+from farl_hf.training.pretraining.arguments import (
+    PretrainingArguments,
+    PretrainingDataArguments,
+    PretrainingModelArguments,
+)
+from farl_hf.training.pretraining.caption_vocabulary import train_caption_tokenizer
+from farl_hf.training.pretraining.self_supervised import (
+    SELF_SUPERVISED_OBJECTIVES,
+    SelfSupervisedTrainer,
+    SelfSupervisionSettings,
+    make_self_supervised_trainer,
+)
+from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.pretraining.visual_tokens import (
+    KMEANS_CONFIG,
+    PatchKMeansTokenizer,
+    VisualTokenizer,
+    load_visual_tokenizer,
+)
+from farl_hf.training.recipes import read_settings
+from farl_hf.training.runs import (
+    attention_of,
+    evaluate_and_save,
+    model_from_scratch,
+    start_deepspeed,
+    train_to_end,
+    with_folders_of_names,
+)
+
+__all__ = ["run_pretraining"]
+
+logger = logging.get_logger(__name__)
+
+OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)
+FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
+SCRATCH_IMAGE_SIZE = 224
+VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
+KMEANS_STRIDE = 8  # as of DALL-E's encoder: crops of 112 pixels beside 224
+OFFICIAL_TOKENIZER = "openai/clip-vit-base-patch16"  # every FaRL weight shares its vocabulary
+
+
+def run_pretraining(
+    model_args: PretrainingModelArguments, data_args: PretrainingDataArguments, training_args: PretrainingArguments
+) -> dict[str, float]:
+    """Pre-trains and evaluates as the arguments say; an unfinished run in the output folder goes on where it stopped.
+
+    Args:
+        model_args ([`PretrainingModelArguments`]): Towers, tokenizers and crop.
+        data_args ([`PretrainingDataArguments`]): Pairs.
+        training_args ([`PretrainingArguments`]): Recipe.
+
+    Returns:
+        `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
+    """
+    check_objective(model_args, training_args)
+    transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
+    set_seed(training_args.seed)
+    model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
+    start_deepspeed(training_args)
+    with training_args.main_process_first(desc="preparing the data set"):
+        sources = load_sources(data_args, training_args)
+    if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
+        train_to_end(trainer_without_texts(model_args, data_args, training_args, sources))
+        return {}
+    with training_args.main_process_first(desc="preparing the tokenizer"):
+        processor = make_processor(model_args, training_args, sources)
+    model = make_model(model_args, training_args, processor)
+    visual_tokenizer = None
+    if model.config.mim_weight and training_args.do_train:
+        with training_args.main_process_first(desc="preparing the visual tokenizer"):
+            visual_tokenizer = make_visual_tokenizer(model, model_args, training_args, processor, sources)
+    train_pairs, eval_pairs = make_pairs(model, visual_tokenizer, processor, sources, data_args, training_args)
+    trainer = PretrainingTrainer(
+        model=model,
+        args=training_args,
+        visual_tokenizer=visual_tokenizer,
+        evaluation=RetrievalEvaluation(processor.tokenizer, data_args.gallery_size),
+        train_dataset=train_pairs,
+        eval_dataset=eval_pairs,
+        data_collator=pretraining_collate,
+        processing_class=processor,
+    )
+    if training_args.do_train:
+        train_to_end(trainer)
+    return evaluate_and_save(trainer) if training_args.do_eval else {}
+
+
+def check_objective(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> None:
+    """Says what an objective cannot do before anything is prepared."""
+    if model_args.objective not in OBJECTIVES:
+        raise UnknownNameError(f"{model_args.objective!r} is not an objective. Known: {', '.join(OBJECTIVES)}.")
+    if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
+        if model_args.model_name_or_path:
+            raise InvalidFaceInputError(
+                f"{model_args.objective} starts from random weights; leave --model_name_or_path out."
+            )
+        if training_args.do_eval or not training_args.do_train:
+            raise InvalidFaceInputError(
+                f"{model_args.objective} knows no texts, so that retrieval cannot be measured; pass --do_train "
+                "without --do_eval, and train heads from the result."
+            )
+
+
+def trainer_without_texts(
+    model_args: PretrainingModelArguments,
+    data_args: PretrainingDataArguments,
+    training_args: PretrainingArguments,
+    sources: "PairSources",
+) -> SelfSupervisedTrainer:
+    """The trainer of the vision tower alone."""
+    settings = SelfSupervisionSettings(
+        model_args.objective,
+        model_args.simclr_temperature,
+        model_args.num_prototypes,
+        model_args.sinkhorn_epsilon,
+    )
+    image_processor = make_image_processor(model_args)
+    # Views that hardly differ teach nothing: the pairs' own changes are not enough.
+    changes = "self_supervision" if data_args.augmentation == "pretraining" else data_args.augmentation
+    transform = TwoViewTransform(image_processor, changes, seed=training_args.seed)
+    return make_self_supervised_trainer(
+        settings,
+        scratch_config(model_args, image_processor, None, {}),
+        image_processor,
+        training_pairs(sources, transform, data_args, training_args),
+        training_args,
+        attention_of(model_args, training_args),
+    )
+
+
+@dataclass(frozen=True)
+class PairSources:
+    """Where pairs come from: shards, or rows; `other_shards` hold photos that need not show a face."""
+
+    train_rows: Any = None
+    eval_rows: Any = None
+    shards: list[Shard] = field(default_factory=list)
+    other_shards: list[Shard] = field(default_factory=list)
+
+
+def load_sources(data_args: PretrainingDataArguments, training_args: PretrainingArguments) -> PairSources:
+    """The data as it lies on the disk, no more of it than asked for."""
+    if data_args.dataset_name != "laion_face":
+        rows = load_rows(data_args.dataset_name, data_args, training_args)
+        missing = [
+            split
+            for split, wanted in (("train", training_args.do_train), (data_args.eval_split, training_args.do_eval))
+            if wanted and split not in rows
+        ]
+        if missing:
+            raise UnknownNameError(f"{data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(rows)}.")
+        for split in rows.values():
+            require_captions(split)
+        return PairSources(rows.get("train"), rows.get(data_args.eval_split))
+    if data_args.data_dir is None:
+        raise InvalidFaceInputError("laion_face is read from a folder; pass it as --data_dir (docs/pretraining.md).")
+    if training_args.do_eval and data_args.eval_dataset_name is None:
+        raise InvalidFaceInputError("LAION-Face has no split for evaluation; name a data set by --eval_dataset_name.")
+    eval_rows = None
+    if data_args.eval_dataset_name is not None and training_args.do_eval:
+        eval_rows = load_rows(data_args.eval_dataset_name, data_args, training_args)[data_args.eval_split]
+    others = find_shards(data_args.other_data_dir, with_faces=False) if data_args.other_data_dir else []
+    shards = find_shards(data_args.data_dir, cache_dir=data_args.cache_dir) if training_args.do_train else []
+    return PairSources(eval_rows=eval_rows, shards=shards, other_shards=others)
+
+
+def load_rows(
+    name: str,
+    data_args: PretrainingDataArguments,
+    training_args: PretrainingArguments,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Splits of a data set of rows; the folder is that of a published one."""
+    train_limit = data_args.max_train_samples if training_args.do_train else 0
+    eval_limit = data_args.max_eval_samples if training_args.do_eval else 0
+    # What is neither trained nor evaluated on need not be rendered.
+    limits = dict.fromkeys(SPLITS, 0) | {"train": train_limit, data_args.eval_split: eval_limit}
+    return load_face_dataset(
+        name,
+        data_args.dataset_config_name,
+        data_dir=data_dir,
+        num_photos={split: count for split, count in limits.items() if count is not None},
+        cache_dir=data_args.cache_dir,
+        num_proc=data_args.preprocessing_num_workers,
+    )
+
+
+def make_pairs(
+    model: FaRLForPreTraining,
+    visual_tokenizer: VisualTokenizer | None,
+    processor: FaRLProcessor,
+    sources: PairSources,
+    data_args: PretrainingDataArguments,
+    training_args: PretrainingArguments,
+) -> tuple[Any, PretrainingPairs | None]:
+    """Samples to train on, a stream or a data set, and samples to evaluate on."""
+    train_pairs = eval_pairs = None
+    crop_and_text = (processor.image_processor, processor.tokenizer)
+    if training_args.do_train:
+        grid = patch_grid(model.config, processor) if visual_tokenizer is not None else None
+        transform = PretrainingTransform(
+            *crop_and_text,
+            codebook_size=None if grid is None else grid[0] * visual_tokenizer.stride,
+            mask_grid_hw=grid,
+            augmentation=data_args.augmentation,
+            seed=training_args.seed,
+        )
+        train_pairs = training_pairs(sources, transform, data_args, training_args)
+    if training_args.do_eval:
+        transform = PretrainingTransform(*crop_and_text, augmentation="none")
+        eval_pairs = PretrainingPairs(sources.eval_rows, transform, with_attributes=True)
+    return train_pairs, eval_pairs
+
+
+def training_pairs(
+    sources: PairSources,
+    transform: PretrainingTransform,
+    data_args: PretrainingDataArguments,
+    training_args: PretrainingArguments,
+) -> PretrainingPairs | PretrainingStream:
+    """Samples of rows, or an endless stream from shards for this process."""
+    if sources.train_rows is not None:
+        return PretrainingPairs(sources.train_rows, transform)
+    if training_args.max_steps <= 0:
+        training_args.max_steps = steps_of_stream(sources, training_args)
+    return PretrainingStream(
+        sources.shards,
+        transform,
+        other_shards=sources.other_shards,
+        face_ratio=data_args.face_ratio,
+        face_filter=FaceFilter(data_args.min_face_score, data_args.min_face_px),
+        window_size=data_args.shuffle_window_size,
+        rank=training_args.process_index,
+        world_size=training_args.world_size,
+    )
+
+
+def steps_of_stream(sources: PairSources, training_args: PretrainingArguments) -> int:
+    """Optimizer steps in which all processes together see as many samples as the epochs have."""
+    per_step = training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
+    return max(1, round(training_args.num_train_epochs * num_listed_samples(sources.shards) / per_step))
+
+
+def patch_grid(config: FaRLConfig, processor: FaRLProcessor) -> tuple[int, int]:
+    """Rows and columns of patches of a crop."""
+    height, width = processor.image_processor.size_hw
+    return height // config.vision_config.patch_size, width // config.vision_config.patch_size
+
+
+def make_visual_tokenizer(
+    model: FaRLForPreTraining,
+    model_args: PretrainingModelArguments,
+    training_args: PretrainingArguments,
+    processor: FaRLProcessor,
+    sources: PairSources,
+) -> VisualTokenizer:
+    """The tokenizer that was named, or one learned from the first samples and saved with the run."""
+    folder = Path(training_args.output_dir) / VISUAL_TOKENIZER_FOLDER
+    if model_args.visual_tokenizer != "kmeans":
+        tokenizer = load_visual_tokenizer(model_args.visual_tokenizer)
+    elif (folder / KMEANS_CONFIG).is_file():
+        tokenizer = load_visual_tokenizer(folder)
+    else:
+        size = patch_grid(model.config, processor)[0] * KMEANS_STRIDE
+        transform = PretrainingTransform(
+            processor.image_processor, processor.tokenizer, codebook_size=size, augmentation="none"
+        )
+        samples = islice(sample_source(sources, transform), training_args.visual_tokenizer_samples)
+        pixels = torch.stack([sample["codebook_pixel_values"] for sample in samples])
+        tokenizer = PatchKMeansTokenizer.train(pixels, model.config.mim_vocab_size, KMEANS_STRIDE, training_args.seed)
+        tokenizer.save_pretrained(folder)
+    if tokenizer.vocab_size != model.config.mim_vocab_size:
+        raise InvalidFaceInputError(
+            f"The visual tokenizer {model_args.visual_tokenizer} has {tokenizer.vocab_size} tokens, the model's branch"
+            f" tells {model.config.mim_vocab_size} apart; pass --visual_vocab_size {tokenizer.vocab_size}."
+        )
+    return tokenizer
+
+
+def sample_source(sources: PairSources, transform: PretrainingTransform) -> Iterator[dict[str, torch.Tensor]]:
+    """The first samples in order, once."""
+    if sources.train_rows is not None:
+        pairs = PretrainingPairs(sources.train_rows, transform)
+        return (pairs[item] for item in range(len(pairs)))
+    return iter(PretrainingStream(sources.shards, transform, window_size=0, num_epochs=1))
+
+
+def captions_of(sources: PairSources) -> Iterator[str]:
+    """Captions from which a vocabulary is learned."""
+    if sources.train_rows is not None:
+        return iter(sources.train_rows["caption"])
+    return PretrainingStream(sources.shards, transform=None).captions()
+
+
+def make_processor(
+    model_args: PretrainingModelArguments, training_args: PretrainingArguments, sources: PairSources
+) -> FaRLProcessor:
+    """Crops and tokens: those of an earlier part of this run, of the checkpoint, or as the arguments say."""
+    folder = Path(training_args.output_dir)
+    if (folder / "processor_config.json").is_file():
+        return FaRLProcessor.from_pretrained(folder)
+    if model_args.model_name_or_path and model_args.tokenizer_name is None:
+        name = model_args.model_name_or_path
+        size = {"size": model_args.image_size} if model_args.image_size else {}
+        crops = FaRLImageProcessor.from_pretrained(name, **size)
+        processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
+    else:
+        processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
+    if training_args.do_train and training_args.should_save:
+        processor.save_pretrained(folder)  # the other processes, and a resumed run, read it
+    return processor
+
+
+def make_image_processor(model_args: PretrainingModelArguments) -> FaRLImageProcessor:
+    """The crop of a face."""
+    if model_args.face_template not in FACE_TEMPLATES:
+        raise UnknownNameError(
+            f"{model_args.face_template!r} is not a face template. Known: {', '.join(FACE_TEMPLATES)}."
+        )
+    return FaRLImageProcessor(
+        size=model_args.image_size or SCRATCH_IMAGE_SIZE,
+        warp_factor=0.0,
+        face_scale=model_args.face_scale,
+        face_template=[list(point) for point in FACE_TEMPLATES[model_args.face_template]],
+    )
+
+
+def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) -> FaRLTokenizer:
+    """The tokenizer that was named, or one learned from the captions."""
+    if model_args.tokenizer_name == "captions":
+        return train_caption_tokenizer(
+            captions_of(sources), model_args.tokenizer_vocab_size, model_args.max_text_tokens or 77
+        )
+    name = model_args.tokenizer_name or OFFICIAL_TOKENIZER
+    try:
+        return FaRLTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise NotACheckpointError(
+            f"{name!r} could not be loaded as a tokenizer ({error}); pass --tokenizer_name with a folder or a name, "
+            "such as `farl` after `farl-hf download farl`, or `captions` to learn one from the data."
+        ) from error
+
+
+def make_model(
+    model_args: PretrainingModelArguments, training_args: PretrainingArguments, processor: FaRLProcessor
+) -> FaRLForPreTraining:
+    """Both towers, from a checkpoint or from random weights."""
+    attention = attention_of(model_args, training_args)
+    branch = {
+        name: getattr(model_args, name)
+        for name in ("mim_weight", "mim_num_hidden_layers")
+        if getattr(model_args, name) is not None
+    }
+    if model_args.objective == "itc":
+        branch["mim_weight"] = 0.0
+    if model_args.visual_vocab_size:
+        branch["mim_vocab_size"] = model_args.visual_vocab_size
+    if model_args.model_name_or_path:
+        return FaRLForPreTraining.from_pretrained(
+            model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
+        )
+    config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
+    return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
+
+
+def scratch_config(
+    model_args: PretrainingModelArguments,
+    image_processor: FaRLImageProcessor,
+    tokenizer: FaRLTokenizer | None,
+    branch: dict[str, Any],
+) -> FaRLConfig:
+    """Configuration of towers that start from random weights, fitted to the crop and to the vocabulary, if any."""
+    settings, side = read_settings(model_args.config_name), image_processor.size["height"]
+    text = {} if tokenizer is None else vocabulary_settings(tokenizer)
+    return FaRLConfig(
+        **(
+            settings
+            | branch
+            | {
+                "vision_config": settings.get("vision_config", {}) | {"image_size": side},
+                "text_config": settings.get("text_config", {}) | text,
+            }
+        )
+    )
+
+
+def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
+    """What the text tower must know of its tokenizer."""
+    return {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": tokenizer.model_max_length,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }

@@ -1,0 +1,224 @@
+"""Self-supervised rivals of FaRL's pre-training, on the same vision tower: SimCLR and SwAV (supplement section 5).
+
+Losses, projection heads and prototypes are those of `lightly`; this ties them to [`FaRLVisionModel`]. Both take two
+views of each face. Settings that the supplement leaves out are those of the papers of SimCLR (Chen et al. 2020) and
+SwAV (Caron et al. 2020).
+
+Shapes: B faces of this process, C width of the tower, P width of the projection.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.utils.data import Dataset
+from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils import ModelOutput
+
+from farl_hf.data.samples.pretraining_samples import pretraining_collate
+from farl_hf.errors import InvalidFaceInputError, MissingExtraError, UnknownNameError
+from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.modeling.modeling_farl import FaRLPreTrainedModel, FaRLVisionModel
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
+from farl_hf.training.pretraining.arguments import PretrainingArguments
+from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.trainer import with_shared_batch_norms
+
+__all__ = [
+    "SELF_SUPERVISED_OBJECTIVES",
+    "FaRLForSelfSupervision",
+    "SelfSupervisedTrainer",
+    "SelfSupervisionSettings",
+    "make_self_supervised_trainer",
+]
+
+
+PROJECTION_SIZE = 128  # of both papers
+
+
+@dataclass(frozen=True)
+class SelfSupervisionSettings:
+    """Which objective, and its numbers.
+
+    Args:
+        objective (`str`): `"simclr"` or `"swav"`.
+        simclr_temperature (`float`, *optional*, defaults to 0.1): Of the NT-Xent loss; SimCLR, appendix B.7, found
+            0.1 best with long training on ImageNet.
+        num_prototypes (`int`, *optional*, defaults to 3000): Of SwAV, as in its paper on ImageNet. Should not be much
+            more than twice the faces of a batch over all processes, or most stay unused.
+        sinkhorn_epsilon (`float`, *optional*, defaults to 0.05): Of SwAV, as in its paper: how soft assignments are.
+            Where the loss stays at the logarithm of `num_prototypes`, a smaller one helps.
+    """
+
+    objective: str
+    simclr_temperature: float = 0.1
+    num_prototypes: int = 3000
+    sinkhorn_epsilon: float = 0.05
+
+
+@dataclass
+class SelfSupervisionOutput(ModelOutput):
+    """Output of [`FaRLForSelfSupervision`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): Loss of this process's faces in float32; its mean over the processes
+            is the loss of all.
+    """
+
+    loss: torch.FloatTensor | None = None
+
+
+class FaRLForSelfSupervision(FaRLPreTrainedModel):
+    """The vision tower and the head of a self-supervised objective.
+
+    Every task head starts from what it saves; the objective's own head is left out then.
+
+    Args:
+        config ([`FaRLConfig`]): Of the tower.
+        settings ([`SelfSupervisionSettings`]): Objective.
+
+    Raises:
+        UnknownNameError: There is no such objective.
+        MissingExtraError: `lightly` is not installed.
+    """
+
+    config_class = FaRLConfig
+    input_modalities = ("image",)
+
+    def __init__(self, config: FaRLConfig, settings: SelfSupervisionSettings):
+        super().__init__(config)
+        if settings.objective not in SELF_SUPERVISED_OBJECTIVES:
+            raise UnknownNameError(
+                f"{settings.objective!r} is not a self-supervised objective. Known: "
+                f"{', '.join(SELF_SUPERVISED_OBJECTIVES)}."
+            )
+        self.vision_model = FaRLVisionModel._from_config(config.vision_config)
+        try:
+            self.self_supervision = SELF_SUPERVISED_OBJECTIVES[settings.objective](
+                config.vision_config.hidden_size, settings
+            )
+        except ImportError as error:
+            raise MissingExtraError(
+                'SimCLR and SwAV need the `lightly` package: pip install "farl-hf[self-supervision]".'
+            ) from error
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the patch convolution."""
+        return self.vision_model.get_input_embeddings()
+
+    def forward(self, pixel_values: torch.Tensor, second_pixel_values: torch.Tensor) -> SelfSupervisionOutput:
+        """Compares two views of each face.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): First views.
+            second_pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Second views of the same faces.
+        """
+        views = torch.cat([pixel_values, second_pixel_values])
+        features = self.vision_model(pixel_values=views).pooler_output
+        return SelfSupervisionOutput(loss=self.self_supervision(features))
+
+
+class SimCLRObjective(nn.Module):
+    """Each view finds the other view of its face among all views of all processes.
+
+    Args:
+        hidden_size (`int`): C.
+        settings ([`SelfSupervisionSettings`]): Temperature.
+    """
+
+    def __init__(self, hidden_size: int, settings: SelfSupervisionSettings):
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules import SimCLRProjectionHead
+
+        super().__init__()
+        self.projector = SimCLRProjectionHead(hidden_size, hidden_size, PROJECTION_SIZE)
+        self.contrast = NTXentLoss(settings.simclr_temperature, gather_distributed=distributed.is_available())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Loss of features (2B, C), all first views before all second ones."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.contrast(*self.projector(features.float()).chunk(2))
+
+
+class SwAVObjective(nn.Module):
+    """The prototypes of one view, assigned evenly over all processes, are predicted from the other view.
+
+    Args:
+        hidden_size (`int`): C.
+        settings ([`SelfSupervisionSettings`]): Number of prototypes.
+    """
+
+    def __init__(self, hidden_size: int, settings: SelfSupervisionSettings):
+        from lightly.loss import SwaVLoss
+        from lightly.models.modules import SwaVProjectionHead, SwaVPrototypes
+
+        super().__init__()
+        self.projector = SwaVProjectionHead(hidden_size, hidden_size, PROJECTION_SIZE)
+        self.prototypes = SwaVPrototypes(PROJECTION_SIZE, settings.num_prototypes)
+        self.prototypes.heads[0].register_parameter("bias", None)  # as in SwAV's own code: directions, no offsets
+        # Sinkhorn's three rounds and the temperature are lightly's defaults, which are the paper's.
+        self.swapped_prediction = SwaVLoss(
+            sinkhorn_epsilon=settings.sinkhorn_epsilon, sinkhorn_gather_distributed=distributed.is_available()
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Loss of features (2B, C), all first views before all second ones."""
+        with torch.autocast(features.device.type, enabled=False):
+            directions = nn.functional.normalize(self.projector(features.float()), dim=1)
+            if self.training:
+                self.prototypes.normalize()
+            similarities = self.prototypes(directions).chunk(2)
+            return self.swapped_prediction(list(similarities), []).squeeze(0)
+
+
+SELF_SUPERVISED_OBJECTIVES: dict[str, Any] = {"simclr": SimCLRObjective, "swav": SwAVObjective}
+
+
+# Pre-training by a self-supervised objective: recipe, schedule and data are those of FaRL's own pre-training.
+
+
+class SelfSupervisedTrainer(PretrainingTrainer):
+    """A [`PretrainingTrainer`] whose log has no retrieval and no temperature: there is no text."""
+
+    def remember(self, outputs: Any) -> None:
+        """Nothing beside the loss, which the Trainer logs itself."""
+
+
+def make_self_supervised_trainer(
+    settings: SelfSupervisionSettings,
+    config: FaRLConfig,
+    image_processor: FaRLImageProcessor,
+    train_dataset: Dataset,
+    args: PretrainingArguments,
+    attn_implementation: str | None = None,
+) -> SelfSupervisedTrainer:
+    """The trainer of a tower with random weights.
+
+    Args:
+        settings ([`SelfSupervisionSettings`]): Objective.
+        config ([`FaRLConfig`]): Its vision tower is trained.
+        image_processor ([`FaRLImageProcessor`]): Saved beside the weights.
+        train_dataset (`Dataset`): Samples of a [`TwoViewTransform`].
+        args ([`PretrainingArguments`]): Recipe.
+        attn_implementation (`str`, *optional*): `"eager"` or `"sdpa"`.
+
+    Raises:
+        InvalidFaceInputError: SwAV under ZeRO-3.
+    """
+    if settings.objective == "swav" and is_deepspeed_zero3_enabled():
+        raise InvalidFaceInputError(
+            "SwAV brings its prototypes to unit length in every step, but under ZeRO-3 no process holds them whole; "
+            "use ZeRO-1 or ZeRO-2."
+        )
+    model = FaRLForSelfSupervision._from_config(config, settings=settings, attn_implementation=attn_implementation)
+    if args.world_size > 1 and args.device.type != "cpu":  # where PyTorch can: SimCLR, section 2.2, shares them
+        model = with_shared_batch_norms(model, args)
+    return SelfSupervisedTrainer(
+        model=model,
+        args=args,
+        train_dataset=train_dataset,
+        data_collator=pretraining_collate,
+        processing_class=image_processor,
+    )

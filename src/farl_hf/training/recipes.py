@@ -1,0 +1,276 @@
+"""Recipes: YAML files of training arguments, one per published experiment, and how they become arguments.
+
+A recipe names its `task`, may name a `base` (a recipe or a list of them, later ones win over earlier ones) whose
+values it replaces, and otherwise holds arguments of the training scripts. `title` says what it is. Files whose names
+begin with an underscore are bases only.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from farl_hf.errors import UnknownNameError
+from farl_hf.modeling.configuration_farl import FaRLConfig
+
+__all__ = [
+    "MODEL_RECIPES",
+    "RECIPE_NAMES",
+    "Recipe",
+    "as_flags",
+    "make_scratch_config",
+    "parse_overrides",
+    "read_recipe",
+    "save_resolved_recipe",
+    "with_present_names",
+]
+
+
+RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
+RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
+RESOLVED_NAME = "recipe.yaml"  # in the output folder
+DESCRIPTIONS = ("task", "title", "base")
+# What the machine decided, not the user: kept, it would tie the next run to processors.
+MACHINE_FIELDS = ("dataloader_pin_memory", "local_rank", "use_cpu")
+# Arguments of version 0.1: those that were renamed, and one that every recipe.yaml had, which said nothing when off.
+RENAMED_ARGUMENTS = {"score_stride": "output_stride"}
+DROPPED_ARGUMENTS = {"data_dependent_start": False}
+FIRST_LINE = "# farl-hf train {name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A recipe with its bases merged in.
+
+    Args:
+        name (`str`): Its name, or the path of its file.
+        task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
+        title (`str`): What it is.
+        arguments (`dict[str, Any]`): Values of training arguments.
+    """
+
+    name: str
+    task: str
+    title: str
+    arguments: dict[str, Any]
+
+
+def read_recipe(name_or_file: str | Path) -> Recipe:
+    """Reads a recipe by its name or from a file.
+
+    Args:
+        name_or_file (`str` or `Path`): One of `RECIPE_NAMES`, or a YAML file; bases of a file are looked for beside
+            it, then among the names.
+
+    Raises:
+        UnknownNameError: No such recipe, it names no task, or it goes round in a circle.
+    """
+    merged = merge_bases(find_recipe(str(name_or_file), None), ())
+    if "task" not in merged:
+        raise UnknownNameError(
+            f"The recipe {name_or_file} names no task; add `task: parsing`, landmarks or attributes."
+        )
+    arguments = {key: value for key, value in merged.items() if key not in DESCRIPTIONS}
+    return Recipe(str(name_or_file), merged["task"], merged.get("title", ""), arguments)
+
+
+def find_recipe(name: str, folder: Path | None) -> Path:
+    """The file of a recipe; names without suffix are looked for in `folder`, then in the package."""
+    beside = [folder / f"{name}.yaml", folder / name] if folder else [Path(name)]
+    for path in (*beside, RECIPES_FOLDER / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    close = get_close_matches(name, RECIPE_NAMES, n=3, cutoff=0.3) or RECIPE_NAMES
+    raise UnknownNameError(
+        f"{name!r} is neither a recipe nor a YAML file. Near it: {', '.join(close)}; `farl-hf train --list` shows all."
+    )
+
+
+def merge_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Values of a file over those of its bases."""
+    if path in above:
+        raise UnknownNameError(
+            f"The recipe {path} is a base of itself ({' -> '.join(p.name for p in (*above, path))})."
+        )
+    values = read_yaml(path)
+    bases = values.get("base", [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged |= merge_bases(find_recipe(base, path.parent), (*above, path))
+    return merged | with_present_names(values)
+
+
+def with_present_names(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of version 0.1 by their present names; without those that are gone and said nothing."""
+    return {
+        RENAMED_ARGUMENTS.get(name, name): value
+        for name, value in arguments.items()
+        if name not in DROPPED_ARGUMENTS or value != DROPPED_ARGUMENTS[name]
+    }
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UnknownNameError(f"The recipe {path} cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UnknownNameError(f"The recipe {path} holds no `name: value` lines.")
+    return values
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """Values of `key=value` words; a value is read as YAML, so `[1, 2]` is a list and `null` unsets.
+
+    Raises:
+        UnknownNameError: A word without `=`.
+    """
+    overrides = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UnknownNameError(f"--set takes key=value, but got {pair!r}.")
+        try:
+            overrides[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UnknownNameError(f"The value of --set {pair!r} cannot be read: {error}") from error
+    return overrides
+
+
+def as_flags(arguments: dict[str, Any], known: Sequence[str]) -> list[str]:
+    """Arguments as words of a command line. The parser converts them, so `1e-3`, a string to YAML, is a number here.
+
+    Args:
+        arguments (`dict[str, Any]`): Values by name; None is left out.
+        known (`Sequence[str]`): Names that exist.
+
+    Raises:
+        UnknownNameError: A name that does not exist.
+    """
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        close = ", ".join(get_close_matches(unknown[0], known, n=3)) or "see --help of the training scripts"
+        raise UnknownNameError(f"There is no training argument {unknown[0]!r}. Near it: {close}.")
+    return [
+        word
+        for name, value in arguments.items()
+        if value is not None
+        for word in (f"--{name}", *(map(str, value) if isinstance(value, list) else [as_word(value)]))
+    ]
+
+
+def as_word(value: Any) -> str:
+    """A value as `HfArgumentParser` reads it."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -> Path:
+    """Writes every argument of a run to `recipe.yaml` in the folder, a recipe that starts the same run again."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"task": task} | {name: value for group in argument_groups for name, value in plain_values(group).items()}
+    path, unfinished = folder / RESOLVED_NAME, folder / f".{RESOLVED_NAME}.{os.getpid()}"
+    command = FIRST_LINE.format(name=path)
+    unfinished.write_text(f"{command}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}")
+    os.replace(unfinished, path)
+    return path
+
+
+def plain_values(arguments: Any) -> dict[str, Any]:
+    """Values of an arguments dataclass that YAML holds, without empty ones, secrets and nested settings."""
+    values = {}
+    for field in dataclasses.fields(arguments):
+        value = getattr(arguments, field.name)
+        value = value.value if isinstance(value, Enum) else value
+        empty = value is None or value == "" or value == []
+        plain = isinstance(value, (bool, int, float, str, list))
+        if field.init and plain and not empty and not field.name.endswith(("token", *MACHINE_FIELDS)):
+            values[field.name] = value
+    return values
+
+
+# Configurations small enough to learn from scratch on a laptop's processor.
+
+
+# The text tower is never built by a task model; it is kept small so that the configuration says nothing misleading.
+TINY_TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+MODEL_RECIPES: dict[str, dict[str, Any]] = {
+    # 1.2 million parameters: the built-in landmark model, and what the parser began as. Patches of 8 pixels, because
+    # brows and lips are a few pixels thick.
+    "tiny": {
+        "vision_config": {
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "patch_size": 8,
+        },
+        "text_config": TINY_TEXT,
+        "projection_dim": 128,
+        "head_channels": 40,
+        "head_dropout": 0.0,
+        "heatmap_size": 64,
+        "heatmap_radius": 5.0,
+    },
+    # For tests: learns nothing, runs in no time.
+    "toy": {
+        "vision_config": {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "patch_size": 8,
+        },
+        "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "projection_dim": 16,
+        "head_channels": 8,
+        "head_dropout": 0.0,
+        "heatmap_size": 16,
+    },
+    # ViT-B/16 with the official head.
+    "base": {},
+}
+VISION_SETTINGS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size")
+
+
+def make_scratch_config(name: str, image_size: int, label_names: list[str], overrides: dict[str, Any]) -> FaRLConfig:
+    """Configuration of a model that starts from random weights.
+
+    Args:
+        name (`str`): A key of `MODEL_RECIPES`, or a JSON file with the arguments of [`FaRLConfig`].
+        image_size (`int`): Side of the crop in pixels.
+        label_names (`list[str]`): Names of the model's outputs.
+        overrides (`dict[str, Any]`): Settings that replace the recipe's. Those of the vision tower (`hidden_size`,
+            `num_hidden_layers`, …) go there.
+    """
+    settings = read_settings(name)
+    given = dict(overrides)
+    vision = settings.get("vision_config", {}) | {key: given.pop(key) for key in VISION_SETTINGS if key in given}
+    if "hidden_size" in overrides:
+        vision["intermediate_size"] = 4 * vision["hidden_size"]
+    return FaRLConfig(
+        **(settings | given | {"vision_config": vision | {"image_size": image_size}}), **label_settings(label_names)
+    )
+
+
+def read_settings(name: str) -> dict[str, Any]:
+    """Arguments of a recipe or of a JSON file."""
+    if name in MODEL_RECIPES:
+        return MODEL_RECIPES[name]
+    if Path(name).is_file():
+        settings = json.loads(Path(name).read_text())
+        return {FaRLConfig.attribute_map.get(key, key): value for key, value in settings.items()}
+    raise UnknownNameError(f"{name!r} is neither a model recipe ({', '.join(MODEL_RECIPES)}) nor a JSON file.")
+
+
+def label_settings(label_names: list[str]) -> dict[str, Any]:
+    """`id2label` and `label2id` of a configuration."""
+    return {"id2label": dict(enumerate(label_names)), "label2id": {name: i for i, name in enumerate(label_names)}}

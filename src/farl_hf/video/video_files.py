@@ -1,0 +1,289 @@
+"""The frames of a video file: upright, with their times, one after the other."""
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from farl_hf.errors import MissingExtraError, UnreadableVideoError
+
+__all__ = ["VideoFile", "VideoFrame", "VideoWriter", "load_av"]
+
+
+# PyAV, the optional package that decodes and encodes videos.
+
+
+def load_av() -> ModuleType:
+    """The module `av`.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError('Videos need the `av` package: pip install "farl-hf[video]".') from error
+    return av
+
+
+_URL_SCHEMES = ("http://", "https://")
+_USUAL_RATE = Fraction(25)  # of a file that states none
+# Counter-clockwise quarter turns that make a frame upright.
+_TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
+# Containers may count a few frames that no decoder shows, at the ends of cut clips.
+_UNSHOWN_FRAMES = 2
+_UNSHOWN_SHARE = 0.02
+_UNSHOWN_S = 0.2
+
+
+class VideoFrame(NamedTuple):
+    """One upright frame.
+
+    Args:
+        index (`int`): Its number, from 0.
+        time_s (`float`): When it is shown, in seconds from the start of the file.
+        image (`PIL.Image.Image`): RGB.
+    """
+
+    index: int
+    time_s: float
+    image: Image.Image
+
+
+class VideoFile:
+    """A video that is decoded while it is read.
+
+    Args:
+        source (`str` or `Path`): File or URL.
+
+    Raises:
+        UnreadableVideoError: If it is missing, no video, or has no video stream.
+        MissingExtraError: If PyAV is not installed.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.source = str(source)
+        container = open_container(self.source)
+        with container:
+            if not container.streams.video:
+                raise UnreadableVideoError(f"{self.source} has no video stream; give a file with moving pictures.")
+            stream = container.streams.video[0]
+            self.time_base: Fraction = stream.time_base or Fraction(1, 1000)
+            self.frame_rate: Fraction = stream.average_rate or stream.guessed_rate or _USUAL_RATE
+            self.sample_aspect_ratio: Fraction | None = stream.sample_aspect_ratio
+            self.start_s = (container.start_time or 0) / 1_000_000
+            self.declared_frames: int = stream.frames
+            seconds = (container.duration or 0) / 1_000_000
+            self.num_frames: int | None = stream.frames or round(seconds * self.frame_rate) or None
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """The frames; times grow strictly, whatever the file says.
+
+        Raises:
+            UnreadableVideoError: At the first frame that cannot be decoded, at the end of a file that lacks a part of
+                the frames it declares, or if there is no frame at all.
+        """
+        count, time_s = 0, -1.0
+        try:
+            with open_container(self.source) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                for picture in container.decode(stream):
+                    time_s = self._time_of(picture, count, time_s)
+                    yield VideoFrame(count, time_s, _upright(picture))
+                    count += 1
+        except load_av().error.FFmpegError as error:
+            reason = error.strerror or type(error).__name__
+            raise UnreadableVideoError(f"{self._beyond(count, time_s)} cannot be decoded: {reason}") from error
+        self._require_all(count, time_s)
+
+    def _time_of(self, picture: Any, count: int, last_s: float) -> float:
+        time_s = count / float(self.frame_rate) if picture.pts is None else picture.time - self.start_s
+        return time_s if time_s > last_s else last_s + float(self.time_base)
+
+    def _require_all(self, count: int, time_s: float) -> None:
+        if count == 0:
+            raise UnreadableVideoError(f"{self.source} holds no frame that can be decoded.")
+        # Both must tell: AVI counts entries that only fill time, and those of a cut clip may stay unshown.
+        missing = self.declared_frames - count
+        missing_s = self.declared_frames / float(self.frame_rate) - time_s
+        if missing > max(_UNSHOWN_FRAMES, _UNSHOWN_SHARE * self.declared_frames) and missing_s > _UNSHOWN_S:
+            raise UnreadableVideoError(
+                f"{self._beyond(count, time_s)} is missing: the file declares {self.declared_frames} frames."
+            )
+
+    def _beyond(self, count: int, time_s: float) -> str:
+        return (
+            f"{self.source} after frame {count} ({max(time_s, 0):.2f} s)" if count else f"The start of {self.source}"
+        )
+
+
+def open_container(source: str) -> Any:
+    """The opened file.
+
+    Raises:
+        UnreadableVideoError: If it is missing or no container that FFmpeg knows.
+    """
+    av = load_av()
+    if not source.startswith(_URL_SCHEMES):
+        _require_file(Path(source))
+    try:
+        return av.open(source)
+    except (av.error.FFmpegError, OSError) as error:
+        reason = error.strerror or type(error).__name__
+        raise UnreadableVideoError(f"{source} cannot be opened as a video: {reason}") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise UnreadableVideoError(f"There is no video at {path}; check the path.")
+    if path.stat().st_size == 0:
+        raise UnreadableVideoError(f"The file {path} is empty.")
+
+
+def _upright(picture: Any) -> Image.Image:
+    image = picture.to_image()
+    turn = _TURNS.get(round(picture.rotation / 90) % 4)
+    return image if turn is None else image.transpose(turn)
+
+
+# Frames to an MP4 file, with the sound of the video that they were made from.
+
+
+# The first that this build of FFmpeg has; options for pictures in which thin lines stay sharp.
+_ENCODERS = {
+    "libx264": {"crf": "20", "preset": "veryfast"},
+    "mpeg4": {"flags": "+qscale", "global_quality": str(3 * 118)},
+}
+_FINEST_MPEG4 = 65535  # ticks per second
+_MPEG4_TIME_BASE = Fraction(1, 60000)  # exact for 24, 25, 30 and 29.97 frames per second
+_BT709 = 1  # matrix, in FFmpeg's numbering; players assume it where nothing is said of large pictures
+_LIMITED_RANGE = 1
+
+
+class VideoWriter:
+    """Writes beside the target and moves the file there when it is complete; an exception leaves nothing.
+
+    Args:
+        path (`Path`): The MP4 file.
+        source (`VideoFile`): Gives times, frame rate, shape of pixels, and the sound, which is copied as it is.
+    """
+
+    def __init__(self, path: Path, source: VideoFile) -> None:
+        self.path = path
+        self.source = source
+        self.draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.left_out_sound: str | None = None  # name of a codec that MP4 cannot hold
+        self._container: Any = None
+        self._stream: Any = None
+        self._size_wh: tuple[int, int] | None = None
+        self._sound_source: Any = None
+        self._sound: Iterator[Any] = iter(())
+        self._next_sound: Any = None
+        self._last_pts = -1
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def write(self, image: Image.Image, time_s: float) -> None:
+        """Add a frame.
+
+        Raises:
+            UnreadableVideoError: If its size is not that of the first frame.
+        """
+        if self._container is None:
+            self._open(image.size)
+        if image.size != self._size_wh:
+            raise UnreadableVideoError(
+                f"The frames of {self.source.source} change from {self._size_wh} to {image.size} pixels at "
+                f"{time_s:.2f} s; cut the video there."
+            )
+        frame = load_av().VideoFrame.from_ndarray(_even_sides(np.asarray(image)), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE)
+        self._last_pts = max(round(time_s / self._time_base), self._last_pts + 1)
+        frame.pts, frame.time_base = self._last_pts, self._time_base
+        self._container.mux(self._stream.encode(frame))
+        self._copy_sound(until_s=time_s)
+
+    def close(self, whole: bool = True) -> None:
+        """Finish the file; the rest of the sound follows if the frames are the whole video."""
+        if self._container is None:
+            return
+        self._container.mux(self._stream.encode(None))
+        if whole:
+            self._copy_sound(until_s=float("inf"))
+        self._container.close()
+        self._container = None
+        os.replace(self.draft, self.path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sound_source is not None:
+            self._sound_source.close()
+        try:
+            if self._container is not None:
+                self._container.close()
+        finally:
+            self.draft.unlink(missing_ok=True)
+
+    def _open(self, size_wh: tuple[int, int]) -> None:
+        av = load_av()
+        name = next(name for name in _ENCODERS if name in av.codec.codecs_available)
+        too_fine = name == "mpeg4" and self.source.time_base.denominator > _FINEST_MPEG4
+        self._time_base = _MPEG4_TIME_BASE if too_fine else self.source.time_base
+        self._size_wh = size_wh
+        self._container = av.open(str(self.draft), "w", format="mp4", options={"movflags": "faststart"})
+        self._stream = self._container.add_stream(name, rate=self.source.frame_rate, options=_ENCODERS[name])
+        context = self._stream.codec_context
+        context.width, context.height = (side + side % 2 for side in size_wh)
+        context.pix_fmt, context.time_base = "yuv420p", self._time_base
+        context.colorspace, context.color_range = _BT709, _LIMITED_RANGE
+        if self.source.sample_aspect_ratio:
+            context.sample_aspect_ratio = self.source.sample_aspect_ratio
+        self._add_sound()
+
+    def _add_sound(self) -> None:
+        self._sound_source = open_container(self.source.source)
+        streams = self._sound_source.streams.audio
+        if not streams:
+            return
+        try:
+            self._sound_stream = self._container.add_stream_from_template(streams[0])
+        except ValueError:
+            self.left_out_sound = streams[0].codec_context.name
+            return
+        self._sound = self._sound_source.demux(streams[0])
+
+    def _copy_sound(self, until_s: float) -> None:
+        """Copy packets up to a time; a fault of the sound ends the sound, the frames report theirs."""
+        while True:
+            if self._next_sound is None:
+                self._next_sound = self._read_sound()
+            packet = self._next_sound
+            if packet is None or float(packet.dts * packet.time_base) - self.source.start_s > until_s:
+                return
+            shift = round(self.source.start_s / packet.time_base)
+            packet.dts -= shift
+            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            packet.stream = self._sound_stream
+            self._container.mux(packet)
+            self._next_sound = None
+
+    def _read_sound(self) -> Any:
+        try:
+            return next((packet for packet in self._sound if packet.dts is not None), None)
+        except load_av().error.FFmpegError:
+            self._sound = iter(())
+            return None
+
+
+def _even_sides(pixels: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) with even sides, the last row or column repeated: colours come in 2 x 2 pixels."""
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

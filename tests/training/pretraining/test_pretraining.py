@@ -1,0 +1,154 @@
+"""Pre-training from end to end: exact contrast over accumulated batches, exact resuming, what it logs and leaves."""
+
+import json
+import math
+import shutil
+
+import datasets
+import pytest
+import torch
+from face_rows import make_face_row
+from laion_shards import write_detections, write_shard
+from pretraining_runs import log_of, pretrain, weights_of, write_pairs
+from transformers import AutoModel, AutoProcessor
+
+from farl_hf import FaRLForFaceParsing, FaRLModel
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, NotACheckpointError, UnknownNameError
+from farl_hf.training.pretraining.trainer import decays_in_pretraining
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_cached_contrast_over_four_batches_equals_one_large_batch(faces, tmp_path, gradient_checkpointing):
+    """One step of plain gradient descent at rate 1: the change of the weights is the gradient."""
+    same = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "weight_decay": 0.0}
+    pretrain(faces, tmp_path / "start", max_steps=1, optim="sgd", learning_rate=0.0)
+    pretrain(faces, tmp_path / "whole", per_device_train_batch_size=16, **same)
+    cached = {"gradient_accumulation_steps": 4, "cached_contrast": True}
+    pretrain(faces, tmp_path / "parts", gradient_checkpointing=gradient_checkpointing, **cached, **same)
+    pretrain(faces, tmp_path / "apart", gradient_accumulation_steps=4, **same)
+    start, whole, parts, apart = (weights_of(tmp_path / name) for name in ("start", "whole", "parts", "apart"))
+    largest = max((whole[name] - start[name]).abs().max() for name in start)
+    assert largest > 1e-3
+    for name in start:
+        torch.testing.assert_close(
+            parts[name] - start[name], whole[name] - start[name], rtol=1e-4, atol=1e-5 * largest
+        )
+    # Without the cache the negatives of other batches are missing.
+    assert max((apart[name] - whole[name]).abs().max() for name in start) > 1e-2 * largest
+
+
+def test_cached_contrast_is_exact_under_dropout(faces, tmp_path):
+    """Dropped units of the first pass are those of the second: the logged losses of both passes agree."""
+    config = {"vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+                                "num_attention_heads": 2, "patch_size": 8, "drop_path_rate": 0.9},
+              "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+                              "num_attention_heads": 2}, "projection_dim": 16}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    changes = {"config_name": tmp_path / "config.json", "mim_weight": 0.0, "max_steps": 1}
+    pretrain(
+        faces, tmp_path / "run", gradient_accumulation_steps=4, cached_contrast=True, per_device_train_batch_size=4,
+        **changes,
+    )  # fmt: skip
+    entry = log_of(tmp_path / "run")[0]
+    # The same whole loss is seen in all four passes, so that their mean times four is what the Trainer sums.
+    assert entry["loss"] == pytest.approx(4 * entry["itc_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("stopped_after", [3, 6])  # of four steps per epoch: within the first one, and a later one
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, stopped_after):
+    changes = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "ema_decay": 0.5}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    pretrain(faces, whole, **changes)
+    shutil.copytree(whole / "visual_tokenizer", stopped / "visual_tokenizer")
+    shutil.copytree(whole / f"checkpoint-{stopped_after}", stopped / f"checkpoint-{stopped_after}")
+    pretrain(faces, stopped, **changes)
+    for name, values in weights_of(whole).items():
+        torch.testing.assert_close(weights_of(stopped)[name], values, rtol=0, atol=0)
+    losses = [[entry["loss"] for entry in log_of(folder) if "loss" in entry] for folder in (whole, stopped)]
+    assert losses[0] == losses[1]
+
+
+def test_the_run_leaves_a_two_tower_checkpoint_from_which_heads_start(faces, tmp_path):
+    scores = pretrain(faces, tmp_path, do_eval=True, gallery_size=4)
+    assert scores["eval_gallery_size"] == 4
+    assert 0 <= scores["eval_text_to_image_recall_at_1"] <= 1
+    assert "eval_zero_shot_accuracy_smiling" in scores
+    model, loading = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(model) is FaRLModel
+    assert not loading["missing_keys"]
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    inputs = processor(images=make_face_row(0)["image"], text=["a red face"], return_tensors="pt")
+    assert inputs["pixel_values"].shape[-1] == 32
+    head, loading = FaRLForFaceParsing.from_pretrained(tmp_path, num_labels=3, output_loading_info=True)
+    assert all(name.startswith(("pyramid.", "head.")) for name in loading["missing_keys"])
+    torch.testing.assert_close(
+        head.vision_model.encoder.layers[0].mlp.fc1.weight, model.vision_model.encoder.layers[0].mlp.fc1.weight
+    )
+    assert not any("centres" in name or "codebook" in name for name in weights_of(tmp_path))
+    assert (tmp_path / "visual_tokenizer" / "visual_tokenizer.safetensors").is_file()
+
+
+def test_the_log_tells_both_losses_temperature_and_retrieval(faces, tmp_path):
+    pretrain(faces, tmp_path)
+    first = log_of(tmp_path)[0]
+    assert first["loss"] == pytest.approx(first["itc_loss"] + first["mim_loss"], rel=1e-3)
+    assert first["mim_loss"] == pytest.approx(math.log(8), abs=0.3)  # eight tokens, untrained
+    assert first["inverse_temperature"] == pytest.approx(14.28, abs=0.2)
+    assert 0 <= first["image_to_text_accuracy"] <= 1
+    assert first["samples_per_second"] > 0
+
+
+def test_laion_face_is_read_from_its_shards(faces, tmp_path):
+    for shard in range(3):
+        write_shard(tmp_path / "data", shard, 6, changes={shard: {"txt": None}})
+    write_detections(tmp_path / "data", range(3), 6)
+    changes = {"dataset_name": "laion_face", "data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    pretrain(faces, tmp_path / "run", num_train_epochs=2, max_steps=None, **changes)
+    last = [entry for entry in log_of(tmp_path / "run") if "loss" in entry][-1]
+    assert last["step"] == round(2 * 18 / 4)
+    assert last["left_out/missing_caption"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"dataset_name": "laion_face"}, InvalidFaceInputError, "--data_dir"),
+        ({"face_template": "round"}, UnknownNameError, "attribute, lapa"),
+        ({"eval_split": "holdout", "do_eval": True}, UnknownNameError, "holdout"),
+        ({"cached_contrast": True}, InvalidFaceInputError, "gradient_accumulation_steps"),
+        ({"visual_vocab_size": None}, InvalidFaceInputError, "patches cannot give 8192"),
+    ],
+)
+def test_bad_arguments_are_told_in_a_sentence(faces, tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        pretrain(faces, tmp_path, **changes)
+
+
+def test_rows_without_captions_are_refused(tmp_path):
+    rows = datasets.Dataset.from_list([make_face_row(0)]).remove_columns("caption")
+    datasets.DatasetDict(train=rows).save_to_disk(str(tmp_path / "rows"))
+    with pytest.raises(InvalidDatasetError, match="caption"):
+        pretrain(tmp_path / "rows", tmp_path / "run")
+
+
+def test_a_tokenizer_that_is_not_there_is_told_with_what_to_do(faces, tmp_path):
+    with pytest.raises(NotACheckpointError, match="--tokenizer_name"):
+        pretrain(faces, tmp_path / "run", tokenizer_name=tmp_path / "nowhere")
+
+
+def test_weight_decay_spares_norms_biases_positions_tokens_and_temperature(toy_model):
+    from farl_hf import FaRLForPreTraining
+
+    model = toy_model(FaRLForPreTraining, mim_vocab_size=8)
+    spared = {name for name, parameter in model.named_parameters() if not decays_in_pretraining(name, parameter)}
+    decayed = {name for name, _ in model.named_parameters()} - spared
+    assert all(name.endswith(".weight") for name in decayed)
+    assert not any("norm" in name or "position" in name for name in decayed)
+    assert {"logit_scale", "mask_token", "vision_model.embeddings.class_embedding"} <= spared
+    assert "vision_model.embeddings.patch_embedding.weight" in decayed
+    assert "text_model.embeddings.token_embedding.weight" in decayed
