@@ -31,7 +31,7 @@ from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.cli.match import load_model_and_processor
 from farl_hf.cli.options import TWO_TOWER_MODEL
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
-from farl_hf.drawing import captions as contact_sheet
+from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, edit_latents
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS

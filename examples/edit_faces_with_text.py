@@ -32,7 +32,7 @@ from farl_hf.checkpoints import checkpoint
 from farl_hf.cli.face_annotator import write_whole
 from farl_hf.cli.match import load_model_and_processor
 from farl_hf.cli.options import TWO_TOWER_MODEL
-from farl_hf.drawing import captions as contact_sheet
+from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, FaceGenerator, StyleGAN2Generator, edit_latents
 from farl_hf.errors import FaRLError, InvalidFaceInputError
 from farl_hf.labels.attributes import PROMPT_WRAPPERS

@@ -42,6 +42,7 @@ _MODULES = {
         "DatasetWriteError",
         "DownloadError",
         "FaRLError",
+        "InvalidArgumentError",
         "InvalidDatasetError",
         "InvalidFaceIndexError",
         "InvalidFaceInputError",

@@ -5,6 +5,7 @@ __all__ = [
     "DatasetWriteError",
     "DownloadError",
     "FaRLError",
+    "InvalidArgumentError",
     "InvalidDatasetError",
     "InvalidFaceIndexError",
     "InvalidFaceInputError",
@@ -34,6 +35,10 @@ class DatasetWriteError(FaRLError, OSError):
 
 class DownloadError(FaRLError, OSError):
     """A published file that could not be fetched, is not the one that it was, or could not be stored."""
+
+
+class InvalidArgumentError(FaRLError, ValueError):
+    """An argument or setting that cannot be used, alone or beside another one."""
 
 
 class InvalidDatasetError(FaRLError, ValueError):

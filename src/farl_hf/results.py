@@ -13,7 +13,7 @@ import numpy as np
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces", "plain_faces", "plain_points"]
+__all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"]
 
 
 # Fields that describe the whole group instead of holding one row per face.

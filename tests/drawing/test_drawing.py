@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from farl_hf.drawing import captions as contact_sheet
-from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces, draw_heat_map
+from farl_hf.drawing import (
+    contact_sheet,
+    draw_face_attributes,
+    draw_face_landmarks,
+    draw_face_parsing,
+    draw_faces,
+    draw_heat_map,
+)
 from farl_hf.drawing.antialiased_canvas import FineLayer
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS, LAPA_PALETTE

@@ -217,11 +217,11 @@ def test_attributes_are_sorted_and_complete(load_pipeline, planted_detector, pho
 
 
 def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy_checkpoints, photo_with, monkeypatch):
-    from farl_hf.pipelines import faces as face_finding
+    from farl_hf.pipelines import faces
 
     loaded = []
-    real = face_finding.load_detector
-    monkeypatch.setattr(face_finding, "load_detector", lambda *args: loaded.append(args) or real(*args))
+    real = faces.load_detector
+    monkeypatch.setattr(faces, "load_detector", lambda *args: loaded.append(args) or real(*args))
     run = load_pipeline("face-landmarks", detector=str(toy_checkpoints["face-detection"]))
     run(photo_with(1), aligned=True)
     assert loaded == []

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.nn.functional import grid_sample, interpolate
 
-from farl_hf.processing import image_processing_farl as post_processing_farl
+from farl_hf.processing import image_processing_farl
 from farl_hf.processing.face_geometry_farl import WarpGeometry
 from farl_hf.processing.image_processing_farl import unwarp_heat_maps, unwarp_label_map
 
@@ -117,15 +117,15 @@ def test_out_of_reach_is_background_for_a_crop_and_the_rim_for_a_warp():
 def test_stripes_do_not_show(monkeypatch):
     scores, geometry = smooth_scores(5, border=None), WarpGeometry(CROP, 0.8, 0.0)
     whole = unwarp_label_map(scores, matrix_of("turned"), PHOTO, geometry)
-    monkeypatch.setattr(post_processing_farl, "_STRIPE_PIXELS", 500)
+    monkeypatch.setattr(image_processing_farl, "_STRIPE_PIXELS", 500)
     assert torch.equal(unwarp_label_map(scores, matrix_of("turned"), PHOTO, geometry), whole)
 
 
 def test_only_the_window_of_the_face_is_computed(monkeypatch):
     windows = []
-    compute = post_processing_farl._label_window
+    compute = image_processing_farl._label_window
     monkeypatch.setattr(
-        post_processing_farl,
+        image_processing_farl,
         "_label_window",
         lambda scores, cells, matrix, window, geometry: (
             windows.append(window) or compute(scores, cells, matrix, window, geometry)
@@ -179,5 +179,5 @@ def test_heat_maps_are_read_where_the_photo_points_lie(name, warp_factor):
 def test_heat_maps_in_stripes_are_the_same(monkeypatch):
     geometry, maps = WarpGeometry(CROP, 0.8, 0.0), torch.rand(2, 16, 12)
     whole = unwarp_heat_maps(maps, matrix_of("turned"), PHOTO, geometry)
-    monkeypatch.setattr(post_processing_farl, "_STRIPE_PIXELS", 700)
+    monkeypatch.setattr(image_processing_farl, "_STRIPE_PIXELS", 700)
     assert torch.allclose(unwarp_heat_maps(maps, matrix_of("turned"), PHOTO, geometry), whole, atol=1e-6)

@@ -8,7 +8,6 @@ from two_tower_toys import make_farl
 
 from farl_hf import FaceIndex, InvalidFaceIndexError, MissingExtraError, UnknownNameError
 from farl_hf.retrieval import face_index
-from farl_hf.retrieval import face_index as vector_search
 from farl_hf.retrieval.face_index import model_fingerprint
 
 ENDINGS = ("safetensors", "parquet")
@@ -27,7 +26,7 @@ def make_index(count=50, fingerprint="abc"):
 @pytest.mark.parametrize("use_faiss", [False, True])
 @pytest.mark.parametrize("count", [1, 7, 50, 99])
 def test_the_best_faces_best_first(use_faiss, count, monkeypatch):
-    monkeypatch.setattr(vector_search, "_ROWS_AT_A_TIME", 16)  # several parts
+    monkeypatch.setattr(face_index, "_ROWS_AT_A_TIME", 16)  # several parts
     if use_faiss:
         pytest.importorskip("faiss")
     index, queries = make_index(), unit_vectors(3, seed=1)

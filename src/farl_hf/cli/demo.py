@@ -31,7 +31,7 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
 
     from farl_hf.cli.annotate import make_folder
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_json
-    from farl_hf.drawing import captions as contact_sheet
+    from farl_hf.drawing import contact_sheet
 
     make_folder(output)
     with Console().status("Loading the models …"):

@@ -12,9 +12,7 @@ from farl_hf.cli.annotate import make_folder
 from farl_hf.cli.face_annotator import enlarged_window, face_window
 from farl_hf.cli.options import plain_errors
 from farl_hf.data.images import decode_photo
-from farl_hf.drawing import captions as contact_sheet
-from farl_hf.drawing import captions as text_panel
-from farl_hf.drawing import draw_face_landmarks, draw_face_parsing
+from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing, text_panel
 from farl_hf.results import FaceLandmarks, FaceParsing
 from farl_hf.training.evaluation.checkpoint import CheckpointEvaluation, EvaluatedSplit
 

@@ -21,8 +21,7 @@ from farl_hf.cli.options import (
     error_console,
     plain_errors,
 )
-from farl_hf.drawing import captions as contact_sheet
-from farl_hf.drawing import draw_heat_map
+from farl_hf.drawing import contact_sheet, draw_heat_map
 from farl_hf.explanation import FaceExplanation
 
 __all__ = ["NO_FACE", "explain", "write_arrays", "write_sheet"]

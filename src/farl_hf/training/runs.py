@@ -147,9 +147,6 @@ def with_folders_of_names(arguments: Any, *fields: str) -> Any:
     return replace(arguments, **{name: folder_of_name(getattr(arguments, name)) for name in fields})
 
 
-logger = logging.get_logger(__name__)
-
-
 def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
     """The attention to use: on a CPU, PyTorch's fused one takes half of a training step for its backward pass."""
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")

@@ -8,7 +8,7 @@ from transformers import HfArgumentParser
 from farl_hf import FaRLForAttributes, FaRLImageProcessor
 from farl_hf.data.samples.two_view_samples import TwoViewTransform
 from farl_hf.errors import InvalidFaceInputError, UnknownNameError
-from farl_hf.training.pretraining import self_supervised as self_supervised_trainer
+from farl_hf.training.pretraining import self_supervised
 from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
@@ -112,6 +112,6 @@ def test_what_an_objective_cannot_do_is_said_first(words, error, message, data_f
 
 
 def test_prototypes_under_zero_3_are_refused(toy_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(self_supervised_trainer, "is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr(self_supervised, "is_deepspeed_zero3_enabled", lambda: True)
     with pytest.raises(InvalidFaceInputError, match="ZeRO-2"):
         make_trainer(toy_config, tmp_path)
