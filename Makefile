@@ -1,11 +1,16 @@
-.PHONY: help style quality test figures
-help:     ## show this list
-	@grep -E '^[a-z]+: +##' Makefile | sed 's/: *## /\t/'
-style:    ## format and mend what can be mended
+.DEFAULT_GOAL := help
+.PHONY: help style quality test test-fast test-nightly figures
+help:          ## show this list
+	@grep -E '^[a-z-]+: +##' Makefile | sed 's/: *## /\t/'
+style:         ## format and mend what can be mended
 	ruff format . && ruff check --fix .
-quality:  ## what the gate checks
-	ruff format --check . && ruff check .
-test:     ## the whole suite
+quality:       ## format, lint and types, as the gate checks them
+	ruff format --check . && ruff check . && mypy src
+test:          ## the gate's tests
 	pytest
-figures:  ## size of the code, and how much of it runs for a photo and for a step
+test-fast:     ## tests without trainings and launched processes
+	pytest -m "not slow and not nightly"
+test-nightly:  ## what takes longer: fuzzing, clusters, kills
+	pytest -m nightly
+figures:       ## size of the house: files on a path, lines, arguments, type errors
 	python -m benchmarks.house
