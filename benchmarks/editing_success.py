@@ -106,7 +106,7 @@ class Judges:
         return self.attributes.logits(images)[:, column] > 0
 
     def faces(self, images: torch.Tensor) -> torch.Tensor:
-        """Whether the parser finds the parts of a face, (N,) bool."""
+        """Whether the parsing model finds the parts of a face, (N,) bool."""
         labels_NHW = self.parser.logits(images).argmax(dim=1)
         share = {name: (labels_NHW == index).float().mean(dim=(1, 2)) for index, name in enumerate(LAPA_LABELS)}
         lips = share["upper_lip"] + share["lower_lip"] + share["inner_mouth"]

@@ -40,7 +40,7 @@ class MadeRows:
 
 
 def save_toy_parser(folder: str) -> None:
-    """An untrained parser of 64 pixels."""
+    """An untrained parsing model of 64 pixels."""
     from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
     from farl_hf.labels import LAPA_LABELS
     from farl_hf.training.recipes import make_scratch_config

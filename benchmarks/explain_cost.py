@@ -117,7 +117,7 @@ def main():
     if package is not None:
         difference = largest_difference(ways["farl_hf"](pixel_values), package(pixel_values))
         print(f"largest difference of the scaled maps: {difference:.1e}")
-    print(f"text tower, {arguments.texts} texts of {TOKENS_PER_TEXT} tokens, once: CPU {texts_s:.3f} s")
+    print(f"text encoder, {arguments.texts} texts of {TOKENS_PER_TEXT} tokens, once: CPU {texts_s:.3f} s")
 
 
 if __name__ == "__main__":

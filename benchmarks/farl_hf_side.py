@@ -29,13 +29,13 @@ def load(task, folder, kind, scores=None, dtype="float32"):
 
 @functools.cache
 def parser(folder, dtype):
-    """The parser with random weights."""
+    """The parsing model with random weights."""
     return load("face-parsing", folder, "parser", face_scenes.face_scores(11, 112), dtype)
 
 
 @functools.cache
 def aligner(folder, dtype):
-    """The aligner with random weights."""
+    """The landmarks model with random weights."""
     return load("face-landmarks", folder, "aligner", face_scenes.heat_map_scores(NUM_LANDMARKS, 112), dtype)
 
 
