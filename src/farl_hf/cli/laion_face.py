@@ -166,18 +166,18 @@ def show_parts(outcomes: Sequence[Any], total: dict[str, int], output: Path) -> 
 
 
 def show_shards(outcomes: Sequence[Any], output: Path) -> None:
-    """Sums over all shards, and what was left out of them."""
+    """Sums over all shards, and what was skipped."""
     from rich.console import Console
 
     from farl_hf.data.laion_face.shards import counts_in_words
 
     done = [outcome.result for outcome in outcomes if outcome.error is None]
     kept = sum(result["kept"] for result in done)
-    counts, left_out = (sum((Counter(result[name]) for result in done), Counter()) for name in ("counts", "left_out"))
+    counts, skipped = (sum((Counter(result[name]) for result in done), Counter()) for name in ("counts", "skipped"))
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{len(done):,} shards in {output}, {kept:,} of them finished before.", markup=False)
     console.print(f"{counts['samples']:,} photos, {counts['with_faces']:,} with faces, {counts['faces']:,} faces.")
-    console.print(f"Left out: {counts_in_words(left_out)}.", markup=False)
+    console.print(f"Skipped: {counts_in_words(skipped)}.", markup=False)
 
 
 def show_failures(outcomes: Sequence[Any], name: str) -> None:

@@ -19,7 +19,7 @@ from transformers import EvalPrediction
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from farl_hf.data.laion_face.shards import DAMAGED_SHARD, LEFT_OUT_REASONS, UNSAFE_MEMBER
+from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER
 from farl_hf.data.laion_face.stream import PretrainingStream, StreamProgress
 from farl_hf.errors import NotACheckpointError
 from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
@@ -167,17 +167,17 @@ class StreamTrainerMixin:
         # Next the first process writes the Trainer's state, by which a finished checkpoint is known.
         self.accelerator.wait_for_everyone()
 
-    def left_out_of_all(self) -> dict[str, int]:
-        """What all processes have left out since the start, by reason; all processes must ask for it together."""
-        counts = torch.tensor(list(self.progress.left_out.values()), device=self.accelerator.device)
-        return dict(zip(LEFT_OUT_REASONS, self.accelerator.reduce(counts, "sum").tolist(), strict=True))
+    def skipped_samples(self) -> dict[str, int]:
+        """What all processes have skipped since the start, by reason; all processes must ask for it together."""
+        counts = torch.tensor(list(self.progress.skipped.values()), device=self.accelerator.device)
+        return dict(zip(SKIP_REASONS, self.accelerator.reduce(counts, "sum").tolist(), strict=True))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds what was left out since the start to the entries of a training: samples in all, and by reason."""
+        """Adds what was skipped since the start to the entries of a training: samples in all, and by reason."""
         if "loss" in logs and self.progress is not None:
-            counts = self.left_out_of_all()
+            counts = self.skipped_samples()
             samples = sum(count for reason, count in counts.items() if reason not in (DAMAGED_SHARD, UNSAFE_MEMBER))
-            logs |= {"left_out": samples} | {f"left_out/{reason}": count for reason, count in counts.items() if count}
+            logs |= {"skipped": samples} | {f"skipped/{reason}": count for reason, count in counts.items() if count}
         super().log(logs, *args, **kwargs)
 
 
