@@ -136,7 +136,7 @@ class StreamTrainerMixin:
 
         Raises:
             NotACheckpointError: The checkpoint to go on from has no state of the stream.
-            InvalidFaceInputError: Its state is of other shards, or of another number of processes or loader workers.
+            InvalidArgumentError: Its state is of other shards, or of another number of processes or loader workers.
         """
         stream = self.train_dataset
         if not isinstance(stream, PretrainingStream):
