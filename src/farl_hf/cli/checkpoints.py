@@ -315,5 +315,5 @@ def _show_plan(plan: Any, repository: str, visibility: str) -> None:
     console.print(table)
     if not any(file.path == "README.md" for file in plan.files):
         console.print("There is no README.md: people will not learn what the model is for.", highlight=False)
-    if plan.left_out:
-        console.print(f"Left out: {', '.join(plan.left_out)}", soft_wrap=True, highlight=False)
+    if plan.skipped:
+        console.print(f"Skipped: {', '.join(plan.skipped)}", soft_wrap=True, highlight=False)
