@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import parse_recipe_arguments
 from farl_hf.training.evaluation.results import write_json
 from farl_hf.training.finetuning import run_face_training
@@ -93,12 +93,12 @@ def study_recipes(
         overrides (`dict[str, Any]`, *optional*): Training arguments that replace those of all recipes.
 
     Raises:
-        InvalidFaceInputError: Another number of folders than recipes, or two recipes of one task.
+        InvalidArgumentError: Another number of folders than recipes, or two recipes of one task.
         UnknownNameError: No such recipe.
     """
     if data_dirs and len(data_dirs) != len(names):
-        raise InvalidFaceInputError(
-            f"--data_dirs names {len(data_dirs)} folders for {len(names)} recipes ({', '.join(names)}); give one for "
+        raise InvalidArgumentError(
+            f"--data-dirs names {len(data_dirs)} folders for {len(names)} recipes ({', '.join(names)}); give one for "
             "each, in the same order."
         )
     folders = [{"data_dir": folder} for folder in data_dirs] or [{}] * len(names)
@@ -108,7 +108,7 @@ def study_recipes(
         recipes.append(StudyRecipe(name, recipe.task, recipe.title, (overrides or {}) | folder))
     tasks = [recipe.task for recipe in recipes]
     if len(set(tasks)) < len(tasks):
-        raise InvalidFaceInputError(f"A study takes one recipe per task, but got {', '.join(names)} ({tasks}).")
+        raise InvalidArgumentError(f"A study takes one recipe per task, but got {', '.join(names)} ({tasks}).")
     return recipes
 
 
@@ -159,7 +159,7 @@ def train_cell(folder: Path, variant: StudyVariant, recipe: StudyRecipe, seed: i
     overrides = cell_overrides(variant, recipe, seed) | {"output_dir": str(folder)}
     task, model_args, data_args, training_args = parse_recipe_arguments(recipe.name, overrides)
     if not (training_args.do_train and training_args.do_eval):
-        raise InvalidFaceInputError(f"A study trains and evaluates; the recipe {recipe.name} must leave both on.")
+        raise InvalidArgumentError(f"A study trains and evaluates; the recipe {recipe.name} must leave both on.")
     with output_kept_in(folder / "output.txt", training_args.should_save):
         run_face_training(task, model_args, data_args, training_args)
     if training_args.should_save:

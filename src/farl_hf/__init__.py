@@ -5,6 +5,7 @@ Importing this package makes its models, processors and pipelines known to Trans
 
 import importlib
 
+from . import errors
 from .auto import register_with_transformers
 
 __version__ = "0.1.0"
@@ -37,25 +38,7 @@ _MODULES = {
     "checkpoints": ("checkpoint",),
     "video": ("track_faces",),
     "data": ("load_face_dataset",),
-    "errors": (
-        "ConversionError",
-        "DatasetWriteError",
-        "DownloadError",
-        "FaRLError",
-        "InvalidArgumentError",
-        "InvalidDatasetError",
-        "InvalidFaceIndexError",
-        "InvalidFaceInputError",
-        "InvalidTextError",
-        "MissingExtraError",
-        "NotACheckpointError",
-        "NotDownloadedError",
-        "UnknownNameError",
-        "UnreadablePhotoError",
-        "UnreadableVideoError",
-        "UnsuitableModelError",
-        "UploadError",
-    ),
+    "errors": tuple(errors.__all__),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

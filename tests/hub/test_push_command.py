@@ -26,7 +26,7 @@ def test_a_dry_run_shows_and_uploads_nothing(here, folder, push):
     assert done.exit_code == 0
     for shown in ("me/dry (private", "model.safetensors", "face-detector/model.safetensors", "code, ", " kB", "all"):
         assert shown in done.output
-    assert "Left out: optimizer.pt" in done.output
+    assert "Skipped: optimizer.pt" in done.output
     assert "There is no README.md" in done.output
     assert "me/dry" not in here.repositories
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from laion_shards import write_detections, write_shard
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
@@ -13,7 +13,7 @@ from farl_hf.data.laion_face.shards import find_shards
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.errors import InvalidFaceInputError, NotACheckpointError
-from farl_hf.training.pretraining.trainer import StreamTrainerMixin
+from farl_hf.training.pretraining.trainer import StreamTrainer
 
 
 class Brightness(nn.Module):
@@ -29,7 +29,7 @@ class Brightness(nn.Module):
         return {"loss": (pixel_values.mean() - self.mean).square().sum()}
 
 
-class ToyTrainer(StreamTrainerMixin, Trainer):
+class ToyTrainer(StreamTrainer):
     pass
 
 
@@ -68,15 +68,15 @@ def test_a_stopped_training_goes_on_with_the_next_sample(tmp_path, make_trainer,
     ]
 
 
-def test_the_log_says_what_was_left_out(make_trainer):
+def test_the_log_says_what_was_skipped(make_trainer):
     trainer = make_trainer()
     trainer.train()
-    counts = [entry.get("left_out/missing_caption", 0) for entry in trainer.state.log_history if "loss" in entry]
+    counts = [entry.get("skipped/missing_caption", 0) for entry in trainer.state.log_history if "loss" in entry]
     # 32 samples of 16 sound ones and 4 without a caption: two passes.
     assert counts == sorted(counts)
     assert 4 <= counts[-1] <= 8
-    assert trainer.state.log_history[7]["left_out"] == counts[-1]
-    assert "left_out/unreadable_image" not in trainer.state.log_history[7]
+    assert trainer.state.log_history[7]["skipped"] == counts[-1]
+    assert "skipped/unreadable_image" not in trainer.state.log_history[7]
 
 
 def test_a_checkpoint_without_the_place_in_the_stream_is_refused(tmp_path, make_trainer):
