@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from study_cells import StudyRecipe, StudyVariant
 from study_report import TASK_SCORES, StudyReport
+from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import InvalidArgumentError

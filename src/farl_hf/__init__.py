@@ -5,8 +5,8 @@ Importing this package makes its models, processors and pipelines known to Trans
 
 import importlib
 
-from . import errors
 from .auto import register_with_transformers
+from .errors import __all__ as _ERRORS
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _MODULES = {
     "checkpoints": ("checkpoint",),
     "video": ("track_faces",),
     "data": ("load_face_dataset",),
-    "errors": tuple(errors.__all__),
+    "errors": tuple(_ERRORS),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

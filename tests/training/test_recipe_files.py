@@ -53,7 +53,7 @@ def test_recipes_resolve_to_what_their_names_say(name, tmp_path):
 @pytest.mark.parametrize("name", RECIPE_NAMES)
 def test_a_recipe_begins_with_its_command(name):
     first = (RECIPES_FOLDER / f"{name}.yaml").read_text().splitlines()[0]
-    assert first == f"# farl-hf train {name} --data_dir DIR --output_dir runs/{name}"
+    assert first == f"# farl-hf train {name} --data-dir DIR --output-dir runs/{name}"
 
 
 def test_numbers_of_the_shared_base_are_the_official_ones(tmp_path):
