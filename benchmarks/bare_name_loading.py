@@ -2,9 +2,9 @@
 
     python -m benchmarks.bare_name_loading [--rounds 21]
 
-Both models have random weights; CLIP lies in a local folder, "farl" in a cache made for the run (about 1.2 GB in the
-folder for temporary files). The network is dead: a request that reached it would end the run. They alternate, and so
-does FaRL from its folder, which tells what the name costs; one round before does not count. Prints JSON.
+Both models have random weights. CLIP is in a local folder, "farl" in a cache made for the run (about 1.2 GB in the
+folder for temporary files). FaRL is also loaded from its folder, which shows the cost of the name. The three alternate
+after one round of warm-up. There is no network: a request would end the run with an error. Prints JSON.
 """
 
 import argparse

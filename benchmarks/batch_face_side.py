@@ -1,4 +1,4 @@
-"""The half of `versus_batch_face` that is batch-face's: 64 photos of mixed sizes, as its user may call it."""
+"""batch-face's half of `versus_batch_face`: 64 photos of mixed sizes, in both ways that it offers."""
 
 import torch
 from batch_face import RetinaFace

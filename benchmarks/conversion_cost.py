@@ -2,8 +2,8 @@
 
     python -m benchmarks.conversion_cost [--threads 2] [--folder /tmp/somewhere]
 
-Prints JSON. The conversion runs in a process of its own; its memory is the most that was ever resident, PyTorch and
-Transformers included, which `after_imports_bytes` tells apart.
+Prints JSON. The conversion runs in its own process. Its memory is the peak of resident memory, including PyTorch and
+Transformers; `after_imports_bytes` is the share of these.
 """
 
 import argparse
@@ -17,11 +17,9 @@ from pathlib import Path
 
 import torch
 
-LIMIT_SECONDS, LIMIT_FILE_SIZES = 60, 2
-
 
 def write_backbone(path: Path) -> None:
-    """Both towers and the branch of masked image modelling, random, under `state_dict`."""
+    """Both encoders and the branch of masked image modelling, random, under `state_dict`."""
     from farl_hf.conversion.original_networks import make_visual_transformer
 
     visual = make_visual_transformer(224, mim_layers=1)
@@ -42,7 +40,7 @@ def peak_bytes() -> int:
 def convert_here(source: Path, output: Path) -> None:
     """Convert, and print what it took."""
     from farl_hf.conversion import convert_checkpoint
-    from farl_hf.modeling import FaRLModel  # noqa: F401 - so that its import counts as an import
+    from farl_hf.modeling import FaRLModel  # noqa: F401 - so that its import is not measured
 
     after_imports = peak_bytes()
     start = time.perf_counter()
@@ -63,7 +61,6 @@ def measure(folder: Path, threads: int) -> dict:
         "checkpoint_bytes": (folder / "out/model.safetensors").stat().st_size,
         **figures,
         "peak_per_file_size": figures["peak_bytes"] / size,
-        "within_limits": figures["seconds"] <= LIMIT_SECONDS and figures["peak_bytes"] <= LIMIT_FILE_SIZES * size,
     }
 
 

@@ -1,14 +1,19 @@
-"""Whether edited faces show what their text says, by the word of models that took no part.
+"""Success of edits by text, judged by models that took no part.
 
     python -m benchmarks.editing_success [--generator NAME] [--model NAME] [--starts 32] [--steps 120] [--sheet FILE]
 
-For each word, starts are the first random faces of which the attribute head says that they lack it. Printed: how many
-of all random faces have it by the head, the share of the edited ones that have it before and after, the share in which
-the parser finds a face (skin on 5 % of its crop or more, a nose, something of the mouth and of eyes or brows), the
-mean similarity, and how far the latents went (a random one is about the square root of their number away from 0).
+For each word, the starts are the first random faces that lack the attribute according to the attribute model. Printed
+per word:
 
-What a judge says is worth what it knows: beside each word stand the head's recall and false alarms on rendered faces
-of the test split, at the resolution of the generator.
+- the share of all random faces that have the attribute;
+- the share of the edited faces that have it, before and after;
+- the share in which the parsing model finds a face: skin on at least 5 % of the crop, a nose, and parts of the mouth
+  and of eyes or brows;
+- the mean similarity;
+- the distance of the latents from the start (a random latent has a distance from 0 of about the square root of its
+  size);
+- recall and false alarms of the attribute model itself, on rendered faces of the test split at the resolution of the
+  generator.
 """
 
 import argparse

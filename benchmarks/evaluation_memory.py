@@ -2,9 +2,9 @@
 
     python -m benchmarks.evaluation_memory [--faces 200 2000]
 
-Each size runs in a process of its own: a toy parser of 64 pixels on rows that are made when they are read, so that
-only what is kept of each face can grow: 12 bytes in the evaluation (its score and its loss), and half a kilobyte of
-points and boxes in the index of the data set. What is beyond these is the allocator's.
+Each size runs in its own process, with a toy parsing model of 64 pixels on rows that are made when they are read. So
+only what is kept per face can grow: 12 bytes in the evaluation (score and loss), and half a kilobyte of points and
+boxes in the index of the data set. Any other growth comes from the memory allocator.
 """
 
 import argparse

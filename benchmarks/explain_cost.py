@@ -1,12 +1,11 @@
 """Grad-CAM for several texts on one face: a plain forward pass, this library, and the grad-cam package, side by side.
 
-    pip install --no-deps grad-cam==1.5.7 ttach     # --no-deps: it would put a second OpenCV over the headless one
+    pip install --no-deps grad-cam==1.5.7 ttach     # --no-deps: it would install a second OpenCV
     python -m benchmarks.explain_cost [--texts N] [--rounds N] [--size PIXELS]
 
-ViT-B/16 with random weights, float32, one face, text vectors given to both; the three alternate. Prints medians of
-wall and CPU time, their ratio to the plain forward pass, the targets, and how far the maps are from the package's. The
-time of the text tower is printed apart: a text is embedded once, whatever the number of faces. Without the package its
-row is left out.
+ViT-B/16 with random weights, float32, one face; both get the text vectors. The three alternate. Prints medians of wall
+and CPU time, their ratio to the plain forward pass, and the largest difference between the maps of both. The time of
+the text encoder is printed apart: a text is embedded once for all faces. Without the package its row is missing.
 """
 
 import argparse
@@ -23,8 +22,6 @@ from farl_hf.explanation.explained_scores import ExplainedScores
 from farl_hf.explanation.heat_map_methods import grad_cam
 from farl_hf.explanation.vision_layers import default_layer
 
-MOST_OVER_FORWARD = 1.5
-LEAST_PACKAGE_RATIO = 4.0
 TOKENS_PER_TEXT = 12
 
 
@@ -90,10 +87,9 @@ def print_table(seconds: dict[str, list[tuple[float, float]]]) -> None:
     for way, (wall, cpu) in medians.items():
         ratios = [value / plain for value, plain in zip((wall, cpu), medians["plain forward"], strict=True)]
         print(f"| {way} | {wall:.3f} | {cpu:.3f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
-    print(f"\ntarget: farl_hf at most {MOST_OVER_FORWARD} plain forward passes")
     if "grad-cam" in medians:
         ratios = [theirs / ours for theirs, ours in zip(medians["grad-cam"], medians["farl_hf"], strict=True)]
-        print(f"grad-cam / farl_hf: wall {ratios[0]:.1f}, CPU {ratios[1]:.1f}; target ≥ {LEAST_PACKAGE_RATIO:g}")
+        print(f"\ngrad-cam / farl_hf: wall {ratios[0]:.1f}, CPU {ratios[1]:.1f}")
 
 
 def main():

@@ -1,10 +1,10 @@
-"""Searching a face index of many faces by text: NumPy beside the FAISS index of `datasets`, and the files.
+"""Search by text in a face index: NumPy beside the FAISS index of `datasets`, and the index files.
 
     python -m benchmarks.face_index_search [--faces N] [--size P] [--rounds N]
 
-Random unit vectors. Prints the size of each file, the time to read it, and the median time from one query (and from
-eight) to its ten best faces, alternating. FAISS searches in an index that is there already; building it takes the time
-that is printed.
+The vectors are random unit vectors. Prints the size of each file, the time to read it, and the median time from one
+query (and from eight) to the ten best faces, alternating. The time of FAISS is that of the search alone; building its
+index is printed apart.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Photos and faces of known place, and network outputs that look like a face's, for benchmarks.
+"""Photos with faces at known places, and network outputs that look like those of a face, for benchmarks.
 
-Random weights answer with noise. Where a stage's cost depends on what the answer looks like, both libraries of a
-comparison get the same map added to their outputs: one large region, small parts in it, background around.
+The outputs of random weights are noise. Where the cost of a stage depends on its input, both libraries of a comparison
+get the same map added to their outputs: one large region with small parts in it, and background around it.
 """
 
 import numpy as np

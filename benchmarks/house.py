@@ -1,11 +1,11 @@
-"""How large the code is, and how much of it runs for one photo, one training step and one step of pre-training.
+"""Size of the code, and how many files run for one photo, one training step and one step of pre-training.
 
     python -m benchmarks.house [--list]
 
-A file counts as run if one of its functions is executed in the window; what runs while a module is imported does not
-count. The window of a photo is `pipe(photo)` after a first call, which has loaded everything. The window of a step is
-the whole script of `examples/`, from its arguments over the data set to a training of one step with a toy network.
-mypy is run where it is installed.
+A file counts if one of its functions runs within the measured window; code that runs while a module is imported does
+not count. The window of a photo is `pipe(photo)`, after a first call that loads everything. The window of a step is a
+whole script of `examples/`, from its arguments over the data set to one training step with a toy network. mypy runs
+where it is installed.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The parsing network of ViT-B/16 with its modules as they are, and optimised for inference, side by side.
+"""The parsing network of ViT-B/16, as plain modules and optimised for inference, side by side.
 
     python -m benchmarks.inference_head [--faces N] [--rounds N] [--size PIXELS] [--dtype bfloat16]
 
-Random weights, one process, alternating; prints the arithmetic of pyramid and head and the median time of the
-whole network per face of both, their ratio, and how far the results are apart.
+Random weights, one process, alternating. Prints the arithmetic of pyramid and head, the median time of the whole
+network per face for both, their ratio, and the difference of their results.
 """
 
 import argparse

@@ -2,15 +2,15 @@
 
     python -m benchmarks.laion_face_prepare [--rows 1000000 4000000 16000000] [--folder /tmp/somewhere] [--json FILE]
 
-LAION-400M is generated: 32 parts with its columns, and LAION-Face's list as `torch.save` writes a list of sets; of 413
-rows 50 are faces'. A row has 185 bytes on disk, where the published ones have 130 (32 files of 1.7
-GB): random letters do not shrink. Row groups are those of Spark, 128 MB.
+LAION-400M is generated: 32 parts with its columns, and LAION-Face's list as `torch.save` writes a list of sets. Of 413
+rows, 50 are in the list. A row has 185 bytes on disk, against 130 in the published files (32 files of 1.7 GB), because
+random letters do not compress. Row groups have the size of Spark's, 128 MB.
 
-The last case is the whole of LAION-Face in what can fill memory: 50 million numbers, and a part of full size. Parts
-follow one another, so that 31 more of that size take time and no memory; the cases before tell whether they do.
+The last case has the memory use of the whole of LAION-Face: 50 million numbers, and a part of full size. Parts follow
+one another, so 31 more of that size take time and no memory; the other cases check this.
 
-Each case runs as a process of its own and is checked: the rows written are those that were planted. The memory is the
-most that was ever resident, of all processes together, Python and its libraries included. About 4 GB of disk.
+Each case runs in its own process and is checked: the rows written are those that were planted. The memory is the peak
+of resident memory of all processes together, including Python and its libraries. Needs about 4 GB of disk.
 """
 
 import argparse

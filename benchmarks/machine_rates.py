@@ -1,4 +1,4 @@
-"""What the machine can do: multiplications a second, bytes a second; and the time that a network takes at least."""
+"""Rates of this machine, multiplications and bytes per second, and the least time that a network can take."""
 
 import statistics
 import time

@@ -3,8 +3,8 @@
     python -m benchmarks.metric_speed [--maps N] [--size PIXELS]
 
 Scores N pairs of uint8 label maps with 19 classes one by one, as evaluation does, on one thread. scikit-learn and
-torchmetrics score a tenth of them, because they are slower, and their times are scaled up. The F1 of that tenth must
-agree to 1e-6.
+torchmetrics are slower; they score a tenth of the maps, and their times are multiplied by ten. The F1 of this tenth
+must agree to 1e-6.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Photos of mixed sizes, and their faces as arrays that can be compared."""
+"""Photos of mixed sizes, and their faces as arrays for comparison."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,7 @@
-"""Files in the released formats and sizes with random weights, and what the converters make of them.
+"""Files in the released formats and sizes with random weights, and the checkpoints converted from them.
 
-The tests write such files in small; here the networks have their real sizes, ViT-B/16 at 448 pixels and a head of 768
-channels, so both libraries of a comparison read the same weights, each in its own format.
+The tests write such files in small. Here the networks have their real sizes, ViT-B/16 at 448 pixels and a head of 768
+channels. So both libraries of a comparison read the same weights, each in its own format.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The half of `versus_open_clip` that is open_clip's."""
+"""open_clip's half of `versus_open_clip`."""
 
 import functools
 

@@ -1,9 +1,8 @@
-"""Time and memory of bringing the parsed faces of one photo back to the photo frame.
+"""Time and memory of mapping the parsed faces of one photo back to the frame of the photo.
 
     python -m benchmarks.post_processing_cost [--faces 32] [--checkpoint farl-tiny-parsing]
 
-Prints JSON. The memory is what the call takes above its inputs at its highest point; the label maps it returns are in
-it.
+Prints JSON. The memory is the peak of the call above its inputs, including the label maps that it returns.
 """
 
 import argparse

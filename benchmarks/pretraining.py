@@ -1,11 +1,11 @@
-"""What a step of pre-training costs: against open_clip, with and without masked images, and beside its data.
+"""Cost of a pre-training step: against open_clip, with and without masked images, and beside its data.
 
     python -m benchmarks.pretraining --json FILE [--size tiny] [--batch B] [--precision bf16] [--checkpointing]
 
-A step is forward, backward and AdamW, on a GPU where there is one. Three processes take turns at it with the same
-weights and the same pairs: open_clip's contrast (ITC), ours, and ours with masked image modelling (ITC+MIM). The cost
-of the visual tokenizer, which makes the targets of masked patches, is measured apart and is in no ratio. Last, how
-much processor time the data of a step takes. A few minutes on two cores.
+A step is forward, backward and AdamW, on a GPU where there is one. Three processes take turns with the same weights
+and the same pairs: open_clip's contrast (ITC), ours, and ours with masked image modelling (ITC+MIM). The visual
+tokenizer, which computes the labels of masked patches, is measured apart and is in no ratio. Last comes the processor
+time for the data of a step. Takes a few minutes on two cores.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from benchmarks.pretraining_step_sides import DEVICE, SIZES, prepare
 from benchmarks.two_processes import Side, compare, make_parser, opened, ratio, report, shown, spread
 
 STEPS = ("open_clip", "itc", "itc_mim")
-# Title with its target, if any; first over second; the figure.
+# Title; first over second; the figure.
 RATIOS = (
-    ("open_clip over farl_hf, ITC (throughput: >= 1.0)", "open_clip", "itc", "median_s"),
+    ("open_clip over farl_hf, ITC", "open_clip", "itc", "median_s"),
     ("the same in processor time", "open_clip", "itc", "cpu_s"),
-    ("peak memory, farl_hf over open_clip, ITC (<= 1.0)", "itc", "open_clip", "peak_mib"),
-    ("ITC+MIM over ITC (<= 2.1)", "itc_mim", "itc", "median_s"),
+    ("peak memory, farl_hf over open_clip, ITC", "itc", "open_clip", "peak_mib"),
+    ("ITC+MIM over ITC", "itc_mim", "itc", "median_s"),
     ("the same in processor time", "itc_mim", "itc", "cpu_s"),
     ("visual tokenizer over ITC", "tokenizer", "itc", "median_s"),
     ("the same in processor time", "tokenizer", "itc", "cpu_s"),
@@ -94,7 +94,7 @@ def step_row(name: str, figures: dict, batch: int) -> str:
 def data_sentence(row: dict) -> str:
     """The data pipeline beside the step that it feeds."""
     per_core = row["data"]["stream, samples/s"]
-    sentence = f"Data: {per_core:.0f} samples per second and core (>= 150)"
+    sentence = f"Data: {per_core:.0f} samples per second and core"
     if "error" in row["itc_mim"]:
         return sentence + "."
     seconds, cpu_seconds = row["batch"] / per_core, row["itc_mim"]["cpu_s"]

@@ -2,10 +2,10 @@
 
     python -m benchmarks.pretraining_data [--samples N] [--json FILE]
 
-Everything is measured in processor time of one thread, so that other work on the machine hardly shows: the transform
-alone (decoding, one warp, 112-pixel crop, block mask, tokens), its parts, the stream (tar, JSON, faces, transform), a
-face that fills a large photo, the search through a shard's tar, and the turning of `sample2detect_*.pth` into arrays.
-Prints a table; the target is 150 samples per second and core.
+All figures are processor time of one thread, so that other load on the machine matters little. Measured are the
+transform alone (decoding, one warp, 112-pixel crop, block mask, tokens), its parts, the stream (tar, JSON, faces,
+transform), a face that fills a large photo, the search through the tar of a shard, and the conversion of
+`sample2detect_*.pth` to arrays. Prints a table.
 """
 
 import argparse
@@ -33,7 +33,6 @@ from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE
 
-TARGET = 150.0
 PER_SHARD = 200
 # Five points of the face in scikit-image's photograph of an astronaut, 512 x 512 pixels.
 ASTRONAUT_POINTS = np.array([[203, 112], [246, 107], [228, 135], [211, 158], [248, 154]], np.float32)
@@ -159,8 +158,6 @@ def main():
     print("| figure | value |\n|---|---:|")
     for name, value in figures.items():
         print(f"| {name} | {value:,.0f} |")
-    reached = "reached" if figures["stream, samples/s"] >= TARGET else "missed"
-    print(f"\nTarget, {TARGET:.0f} samples per second and core through the stream: {reached}.")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 

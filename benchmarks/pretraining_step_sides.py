@@ -1,4 +1,4 @@
-"""The steps that `benchmarks.pretraining` compares: forward, backward and AdamW of towers with the same weights."""
+"""The steps that `benchmarks.pretraining` compares: forward, backward and AdamW with the same weights."""
 
 import functools
 from pathlib import Path

@@ -2,8 +2,8 @@
 
     python -m benchmarks.rendering_speed [--photos N]
 
-Prints processor time per photo of the renderer itself, and the rate of the builder (rendering, JPEG and PNG encoding,
-writing Arrow files) in one process. Run it on an idle machine.
+Prints processor time per photo of the renderer, and the rate of the builder (rendering, JPEG and PNG encoding, writing
+of Arrow files) in one process. Run it on an idle machine.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Pictures and texts for the two towers."""
+"""Pictures and texts for the vision and the text encoder."""
 
 import torch
 

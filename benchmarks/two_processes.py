@@ -1,7 +1,7 @@
-"""Two libraries side by side: a process each, the same requests in turns, and what came of it.
+"""Two libraries side by side: one process each, the same requests in turns, times and results.
 
-A side is a module with `CASES`, a table from names of work to functions: given the request, a function prepares the
-inputs and returns what to run. What runs is measured; its result, arrays by name, is kept on request.
+A side is a module with `CASES`, a table from names of work to functions. Such a function prepares the inputs of a
+request and returns what to run. Only the run is measured. Its result, arrays by name, is kept on request.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.versus_batch_face --json FILE [--photos 64] [--batch_size 8]
 
-batch-face is asked in both ways that it offers: photo by photo in full size, which is what the results are compared
-with, and as a list, which it shrinks and pads to squares of 640 pixels. Takes a few minutes.
+batch-face runs in both ways that it offers: photo by photo in full size, whose results are compared, and as a list,
+which it shrinks and pads to squares of 640 pixels. Takes a few minutes.
 """
 
 import argparse

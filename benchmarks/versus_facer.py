@@ -1,13 +1,12 @@
-"""facer 0.0.5 and farl_hf side by side: a process each, the same random weights, photos and faces, in turns.
+"""facer 0.0.5 and farl_hf side by side: one process each, the same random weights, photos and faces, in turns.
 
     python -m benchmarks.versus_facer --json FILE [--photos 1080p] [--faces 1 8] [--stages detection parsing …]
 
-ViT-B/16 at 448 pixels in both released formats (see `official_files`); boxes and points are given except in detection.
-Prints a Markdown table: ratios of time and of peak memory, facer's over farl_hf's, how far the results agree, and
-how many times the floor farl_hf takes: arithmetic at the machine's rate of matrix products plus bytes at its rate of
-copies, see `machine_rates`.
-`--weights small` uses the tests' networks, for trying out. Everything at once takes hours on two cores; the default
-sizes about half an hour.
+ViT-B/16 at 448 pixels in both released formats (see `official_files`). Boxes and points are given, except in
+detection. Prints a Markdown table: ratios of time and of peak memory, facer's over farl_hf's; the agreement of the
+results; and farl_hf's time over the floor. The floor is arithmetic at the machine's rate of matrix products plus bytes
+at its rate of copies, see `machine_rates`. `--weights small` uses the networks of the tests, for a quick trial. All
+cases together take hours on two cores, the default sizes about half an hour.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The towers of open_clip and of farl_hf side by side: ViT-B/16 and its text tower, the same random weights.
+"""The encoders of open_clip and of farl_hf side by side: ViT-B/16 and its text encoder, the same random weights.
 
     python -m benchmarks.versus_open_clip --json FILE [--batches 1 8]
 

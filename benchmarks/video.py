@@ -1,9 +1,9 @@
-"""Frames per second and peak memory of annotating a video, by how often faces are detected and by its length.
+"""Frames per second and peak memory of annotating a video, by interval of detection and by length.
 
     python -m benchmarks.video [--frames 60 600] [--detect_every 1 10] [--size 640 360]
 
-Each row runs in a process of its own with the built-in models: a photographed face moves slowly over the frame, is
-detected and followed, and its landmarks are drawn and encoded. Prints a Markdown table.
+Each row runs in its own process with the built-in models: a photographed face moves slowly over the frame, is
+detected and tracked, and its landmarks are drawn and encoded. Prints a Markdown table.
 """
 
 import argparse

@@ -1,5 +1,10 @@
 """Toy models that the tests share: two blocks, 32 channels, 32 pixels."""
 
+import os
+
+# Toy arrays gain nothing from threads, and the processes of pytest-xdist would wait for each other's.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported, also for launched processes
+
 import pytest
 import torch
 from two_tower_toys import make_clip, make_farl

@@ -8,7 +8,7 @@ import importlib
 from .auto import register_with_transformers
 from .errors import __all__ as _ERRORS
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "auto": ("ship_code",),

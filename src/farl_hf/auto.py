@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import threading
+from typing import Any
 
 __all__ = ["MODELS", "register_with_transformers", "ship_code"]
 
@@ -44,10 +45,10 @@ def _register_models():
     for auto_name, config_name, model_name in MODELS:
         auto_class = getattr(transformers, auto_name)
         auto_class.register(getattr(modeling, config_name), getattr(modeling, model_name), exist_ok=True)
-    # A tower loads from a two-tower checkpoint only if its prefix is known; otherwise every weight would be random.
-    for tower, prefix in (("FaRLVisionModel", "vision_model"), ("FaRLTextModel", "text_model")):
-        changes = [PrefixChange(prefix_to_remove=prefix)]
-        register_checkpoint_conversion_mapping(tower, changes, overwrite=True)
+    # An encoder alone loads from a checkpoint of both only if its prefix is known; else every weight would be random.
+    for encoder, prefix in (("FaRLVisionModel", "vision_model"), ("FaRLTextModel", "text_model")):
+        changes: list[Any] = [PrefixChange(prefix_to_remove=prefix)]  # the function's annotation lacks this class
+        register_checkpoint_conversion_mapping(encoder, changes, overwrite=True)
 
 
 def _register_image_processors():
@@ -75,8 +76,8 @@ def _register_processor():
     from .modeling import FaRLTextConfig
     from .processing import FaRLProcessor
 
-    # Folders of both towers name the class, and it is found by that. Under FaRLConfig it would also be taken for the
-    # checkpoints of faces, which share the config but have an image processor only; as it is, they get that.
+    # Checkpoints of images and texts are found by the class that their folder names. Under FaRLConfig the class would
+    # also be taken for checkpoints of faces, which share that configuration but have an image processor only.
     AutoProcessor.register(FaRLTextConfig, FaRLProcessor, exist_ok=True)
 
 

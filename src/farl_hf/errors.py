@@ -26,7 +26,7 @@ class FaRLError(Exception):
 
 
 class ConversionError(FaRLError, ValueError):
-    """A file of published weights that cannot be turned into a checkpoint: damaged, of another kind, or unsafe."""
+    """A file of published weights that cannot become a checkpoint: damaged, of another kind, or unsafe to read."""
 
 
 class DatasetWriteError(FaRLError, OSError):
@@ -34,11 +34,11 @@ class DatasetWriteError(FaRLError, OSError):
 
 
 class DownloadError(FaRLError, OSError):
-    """A published file that could not be fetched, is not the one that it was, or could not be stored."""
+    """A published file that could not be fetched, has changed, or could not be stored."""
 
 
 class InvalidArgumentError(FaRLError, ValueError):
-    """An argument or setting that cannot be used, alone or beside another one."""
+    """An argument or setting that cannot be used, alone or together with another one."""
 
 
 class InvalidDatasetError(FaRLError, ValueError):
@@ -54,7 +54,7 @@ class InvalidFaceInputError(FaRLError, ValueError):
 
 
 class InvalidTextError(FaRLError, ValueError):
-    """A text that says nothing, or texts where none have a meaning."""
+    """A text that is empty, or texts given where none are used."""
 
 
 class UnreadablePhotoError(FaRLError, OSError):
@@ -82,8 +82,8 @@ class MissingExtraError(FaRLError, ImportError):
 
 
 class UnsuitableModelError(FaRLError, ValueError):
-    """A model or processor that lacks what is asked of it: a text tower, a tokenizer, a head with named classes."""
+    """A model or processor without a part that is needed: a text encoder, a tokenizer, a head with named classes."""
 
 
 class UploadError(FaRLError, OSError):
-    """A repository on the Hugging Face Hub that could not be written; the message says what the Hub said."""
+    """A repository on the Hugging Face Hub that could not be written; the message says what the Hub answered."""

@@ -15,9 +15,10 @@ from farl_hf.errors import InvalidFaceInputError
 
 __all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"]
 
-
 # Fields that describe the whole group instead of holding one row per face.
 _SHARED_FIELDS = ("label_names",)
+# Keys of a box in the answers of pipelines.
+_BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class _FaceRows:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _SHARED_FIELDS}
 
     def _set_array(self, name: str, dtype: type, shape: tuple[int | None, ...], num_rows: int | None = None) -> None:
-        array = np.asarray(getattr(self, name), dtype=dtype)
+        array: np.ndarray = np.asarray(getattr(self, name), dtype=dtype)
         if array.size == 0 and array.ndim < len(shape):  # an empty list has no shape to speak of
             array = array.reshape([0 if size is None else size for size in shape])
         if num_rows is not None:
@@ -79,10 +80,11 @@ class Faces(_FaceRows):
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "Faces":
         """The faces that any of the pipelines returned for one photo."""
-        boxes_xyxy = [[face["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")] for face in faces]
+        boxes_xyxy = np.asarray([[face["box"][side] for side in _BOX_SIDES] for face in faces])
+        scores = np.asarray([face["score"] for face in faces])
         keypoints_xy = [face.get("keypoints") for face in faces]
         has_points = all(points is not None for points in keypoints_xy)
-        return cls(boxes_xyxy, [face["score"] for face in faces], keypoints_xy if has_points else None)
+        return cls(boxes_xyxy, scores, np.asarray(keypoints_xy) if has_points else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ class FaceParsing(_FaceRows):
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceParsing":
         """The label maps that the face-parsing pipeline returned for one photo."""
         names = tuple(faces[0]["labels"].values()) if faces else ()
-        return cls([np.asarray(face["segmentation"]) for face in faces], names)
+        return cls(np.asarray([np.asarray(face["segmentation"]) for face in faces]), names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ class FaceLandmarks(_FaceRows):
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceLandmarks":
         """The landmarks that the face-landmarks pipeline returned for one photo."""
-        return cls([face["landmarks"] for face in faces])
+        return cls(np.asarray([face["landmarks"] for face in faces]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,7 @@ class FaceAttributes(_FaceRows):
         """The attributes that the face-attributes pipeline returned for one photo, columns in alphabetical order."""
         names = sorted(attribute["label"] for attribute in faces[0]["attributes"]) if faces else []
         scores = [{attribute["label"]: attribute["score"] for attribute in face["attributes"]} for face in faces]
-        return cls([[of_face[name] for name in names] for of_face in scores], tuple(names))
+        return cls(np.asarray([[of_face[name] for name in names] for of_face in scores]), tuple(names))
 
 
 def _as_rows(rows, num_rows: int):
@@ -202,14 +204,11 @@ def _require_area(boxes_xyxy: np.ndarray) -> None:
         )
 
 
-# Results as plain Python values, the way pipelines answer.
-
-
-_BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
-
-
 def plain_faces(faces: Faces) -> list[dict[str, Any]]:
-    """One dict per face: `score`, `box` {xmin, ymin, xmax, ymax} and `keypoints` (five [x, y], or `None`)."""
+    """Faces as pipelines answer them.
+
+    One dict per face: `score`, `box` {xmin, ymin, xmax, ymax} and `keypoints` (five [x, y], or `None`).
+    """
     return [
         {
             "score": float(faces.scores[row]),

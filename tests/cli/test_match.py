@@ -150,4 +150,4 @@ def test_an_index_of_another_model_is_refused(run):
 def test_a_head_cannot_be_matched(run, toy_defaults):
     result = run("match", "in", "--texts", "a", model=toy_defaults / "farl-tiny-parsing")
     assert result.exit_code == 2
-    assert "no text tower" in said(result)
+    assert "no text encoder" in said(result)

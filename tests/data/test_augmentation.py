@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from farl_hf.data import augmentation
 from farl_hf.data.augmentation import (
     AUGMENTATION_RECIPES,
     AugmentationRecipe,
@@ -12,6 +11,7 @@ from farl_hf.data.augmentation import (
     random_alignment_noise,
     random_crop_motion,
 )
+from farl_hf.data.augmentation.color import hue_matrix
 from farl_hf.errors import UnknownNameError
 
 
@@ -89,7 +89,7 @@ def test_grey_equals_opencv():
 
 
 def test_hue_rotation_by_a_third_permutes_the_channels_and_keeps_grey():
-    matrix = augmentation.hue_matrix(2 * np.pi / 3)
+    matrix = hue_matrix(2 * np.pi / 3)
     np.testing.assert_allclose(matrix @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     np.testing.assert_allclose(matrix @ [0.3, 0.3, 0.3], [0.3, 0.3, 0.3], atol=1e-12)
 

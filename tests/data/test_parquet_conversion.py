@@ -31,7 +31,7 @@ def test_converted_rows_are_the_raw_ones_and_need_no_other_file(name, config, tm
     converted = convert_face_dataset(name, tmp_path / "raw", tmp_path / "out", config)
     shutil.rmtree(tmp_path / "raw")
     assert converted.num_photos == {split: len(rows) for split, rows in before.items()}
-    assert set(converted.num_left_out.values()) == {0}
+    assert set(converted.num_skipped.values()) == {0}
     after = load_face_dataset(str(tmp_path / "out"), **settings)
     assert list(after) == list(before)
     for split, rows in after.items():
@@ -50,13 +50,13 @@ def test_several_shards_and_processes(tmp_path, monkeypatch):
     assert sorted(row["image"]["path"] for row in plain(rows)) == [f"{number:05d}_0.jpg" for number in range(12)]
 
 
-def test_bad_photos_can_be_left_out_and_are_counted(tmp_path):
+def test_bad_photos_can_be_skipped_and_are_counted(tmp_path):
     raw_layouts.write_lapa(tmp_path / "raw", (3, 1, 1))
     (tmp_path / "raw" / "train" / "images" / "00001_0.jpg").write_bytes(b"no picture")
     (tmp_path / "raw" / "train" / "images" / "00002_0.jpg").unlink()
     converted = convert_face_dataset("lapa", tmp_path / "raw", tmp_path / "out", bad_photos="skip")
     assert converted.num_photos == {"train": 1, "validation": 1, "test": 1}
-    assert converted.num_left_out == {"train": 2, "validation": 0, "test": 0}
+    assert converted.num_skipped == {"train": 2, "validation": 0, "test": 0}
 
 
 def test_the_card_says_licence_and_source(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from farl_hf.data.synthetic_faces import VERSION, SyntheticFaces, render_face_photo, render_group_photo
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.face_renderer.captions import caption_of
 from farl_hf.face_renderer.lighting import sample_lights
 from farl_hf.face_renderer.person import Pose, draw_person, sample_person
@@ -197,7 +197,7 @@ def test_group_photo_has_everyone():
 def test_unknown_kind_and_tiny_size_are_refused():
     with pytest.raises(UnknownNameError, match="portrait"):
         render_face_photo(0, "selfie")
-    with pytest.raises(InvalidFaceInputError, match="32"):
+    with pytest.raises(InvalidArgumentError, match="32"):
         render_face_photo(0, "portrait", (8, 8))
 
 

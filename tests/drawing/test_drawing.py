@@ -10,7 +10,7 @@ from farl_hf.drawing import (
     draw_faces,
     draw_heat_map,
 )
-from farl_hf.drawing.antialiased_canvas import FineLayer
+from farl_hf.drawing.antialiased_canvas import AntialiasedCanvas
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS, LAPA_PALETTE
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
@@ -155,9 +155,9 @@ def test_nothing_found_leaves_the_photo():
 
 def test_lines_are_smooth_and_as_wide_as_asked():
     photo = Image.new("RGB", (100, 60))
-    layer = FineLayer((0, 0, 100, 60), photo.size)
-    layer.line(np.array([[10.0, 30.0], [90.0, 30.0]]), (255, 255, 255), 3.0)
-    column = np.asarray(layer.laid_on(photo))[:, 50, 0] / 255
+    canvas = AntialiasedCanvas((0, 0, 100, 60), photo.size)
+    canvas.line(np.array([[10.0, 30.0], [90.0, 30.0]]), (255, 255, 255), 3.0)
+    column = np.asarray(canvas.composite_over(photo))[:, 50, 0] / 255
     assert column.sum() == pytest.approx(3.0, abs=0.35)
     assert (column * (np.arange(60) + 0.5)).sum() / column.sum() == pytest.approx(30.0, abs=0.2)
 

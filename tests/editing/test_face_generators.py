@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from farl_hf import InvalidFaceInputError, NotACheckpointError
+from farl_hf import NotACheckpointError
 from farl_hf.editing import StyleGAN2Generator, edit_latents
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.modeling import FaceDecoderConfig, FaceDecoderModel
 
 LAYERS, WIDTH = 4, 8
@@ -104,7 +105,7 @@ def test_files_that_are_none_are_refused(tmp_path):
 
 def test_a_mapping_of_another_shape_is_refused(networks):
     generator = StyleGAN2Generator(networks[0], (LAYERS, WIDTH), lambda z: networks[1](z)[:, None].repeat(1, 3, 1))
-    with pytest.raises(InvalidFaceInputError, match=r"latents of shape \(3, 8\), but latent_shape is \(4, 8\)"):
+    with pytest.raises(InvalidArgumentError, match=r"latents of shape \(3, 8\), but latent_shape is \(4, 8\)"):
         generator.sample_latents(1)
 
 

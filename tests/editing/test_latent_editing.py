@@ -16,6 +16,7 @@ from farl_hf import (
 from farl_hf.editing import edit_latents
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.editing.latent_editing import ramped_learning_rate
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.retrieval.face_embedding import FaceCutter, unit_image_features
 from farl_hf.retrieval.text_embedding import embed_texts
 
@@ -191,13 +192,13 @@ def test_faces_are_searched_where_the_generator_does_not_know(farl, generator):
     [
         ({"text": " "}, InvalidTextError, "says nothing"),
         ({"text": ["a smile", "a hat"]}, InvalidTextError, "one sentence"),
-        ({"latents": torch.zeros(2, 5)}, InvalidFaceInputError, r"shape \(2, 5\); the generator takes \(N, 6\)"),
-        ({"latents": torch.zeros(0, 6)}, InvalidFaceInputError, "at least 1"),
-        ({"latents": torch.full((1, 6), torch.nan)}, InvalidFaceInputError, "NaN"),
-        ({"num_steps": 0}, InvalidFaceInputError, "at least one step"),
-        ({"learning_rate": 0.0}, InvalidFaceInputError, "above 0"),
-        ({"crop_noise": 7}, InvalidFaceInputError, "crop_noise is 7"),
-        ({"identity_weight": 1.0}, InvalidFaceInputError, "identity_embedding"),
+        ({"latents": torch.zeros(2, 5)}, InvalidArgumentError, r"shape \(2, 5\); the generator takes \(N, 6\)"),
+        ({"latents": torch.zeros(0, 6)}, InvalidArgumentError, "at least 1"),
+        ({"latents": torch.full((1, 6), torch.nan)}, InvalidArgumentError, "NaN"),
+        ({"num_steps": 0}, InvalidArgumentError, "at least one step"),
+        ({"learning_rate": 0.0}, InvalidArgumentError, "above 0"),
+        ({"crop_noise": 7}, InvalidArgumentError, "crop_noise is 7"),
+        ({"identity_weight": 1.0}, InvalidArgumentError, "identity_embedding"),
     ],
 )
 def test_what_cannot_be_done_is_said(farl, generator, changes, error, said):
@@ -223,5 +224,5 @@ def test_pictures_that_are_none_are_refused(farl, generator, change, said):
 
 def test_a_model_without_text_tower_is_refused(toy_model, generator):
     model = toy_model(FaRLForAttributes)
-    with pytest.raises(UnsuitableModelError, match="no text tower"):
+    with pytest.raises(UnsuitableModelError, match="no text encoder"):
         edit_latents(generator, model, FaRLImageProcessor(), generator.sample_latents(1), TEXT)

@@ -151,11 +151,11 @@ def test_what_cannot_be_explained_is_said_before_the_photo_is_read(farl, texts, 
 
 def test_models_and_processors_that_lack_something(farl, photo, toy_model):
     model, processor = farl
-    with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has neither a text tower"):
+    with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has neither a text encoder"):
         farl_hf.explain(model.vision_model, processor, photo, "a smile")
     with pytest.raises(UnsuitableModelError, match="no tokenizer"):
         farl_hf.explain(model, processor.image_processor, photo, "a smile")
-    with pytest.raises(UnsuitableModelError, match="no image tower"):
+    with pytest.raises(UnsuitableModelError, match="no vision encoder"):
         farl_hf.explain(torch.nn.Linear(2, 2), processor, photo, "a smile")
     with pytest.raises(UnsuitableModelError, match="prepares no images"):
         farl_hf.explain(model, processor.tokenizer, photo, "a smile")

@@ -109,7 +109,7 @@ def test_only_what_belongs_there_is_uploaded(copy_of):
         (folder / name).write_bytes(b"state")
     (folder / "README.md").write_text("# Mine")
     plan = plan_repository(folder)
-    assert plan.left_out == ("checkpoint-500/", "notes.py", "optimizer.pt", "training_args.bin")
+    assert plan.skipped == ("checkpoint-500/", "notes.py", "optimizer.pt", "training_args.bin")
     assert content_of(plan, "README.md") == b"# Mine"
     assert plan.num_bytes == sum(len(content_of(plan, file.path)) for file in plan.files)
 
@@ -134,7 +134,7 @@ def test_the_detector_beside_the_model_can_be_chosen(checkpoints):
 
 def test_a_downloaded_repository_is_a_checkpoint_folder_again(checkpoints, tmp_path):
     folder = write(plan_repository(checkpoints["face-parsing"], checkpoints["face-detection"]), tmp_path / "parser")
-    assert plan_repository(folder).left_out == ()
+    assert plan_repository(folder).skipped == ()
     for trust in ({"trust_remote_code": True}, {"pipeline_class": PIPELINES["face-parsing"].pipeline_class}):
         pipe = pipeline("face-parsing", model=str(folder), **trust)
         assert pipe.find_faces.detector.image_processor.max_faces == 2  # the toy detector's, not the default one's

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torchmetrics
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.metrics.attributes import attribute_accuracy, count_correct_attributes
 
 
@@ -27,5 +27,5 @@ def test_attributes_that_are_never_labelled_do_not_count():
 
 
 def test_bad_shapes_are_named():
-    with pytest.raises(InvalidFaceInputError, match=r"\(2, 3\) and \(2, 4\)"):
+    with pytest.raises(InvalidArgumentError, match=r"\(2, 3\) and \(2, 4\)"):
         count_correct_attributes(np.zeros((2, 3)), np.zeros((2, 4)))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.integrate import simpson
 
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.metrics.landmarks import (
     applicable_normalisers,
     area_under_curve_and_failure_rate,
@@ -82,7 +82,7 @@ def test_area_equals_scipy_and_failures_are_counted():
 def test_perfect_and_hopeless():
     assert area_under_curve_and_failure_rate(np.zeros(3), 0.1) == pytest.approx((1.0, 0.0))
     assert area_under_curve_and_failure_rate(np.ones(3), 0.1) == pytest.approx((0.0, 1.0))
-    with pytest.raises(InvalidFaceInputError, match="threshold"):
+    with pytest.raises(InvalidArgumentError, match="threshold"):
         area_under_curve_and_failure_rate(np.ones(3), 0.0)
 
 

@@ -56,5 +56,5 @@ def test_a_bad_photo_ends_the_run_or_is_told(farl, tmp_path):
 
 def test_a_model_without_a_text_tower_is_refused(farl):
     model, processor = farl
-    with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has no text tower"):
+    with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has no text encoder"):
         index_faces(model.vision_model, processor, [photo(0)])

@@ -60,7 +60,7 @@ def test_texts_that_say_nothing(farl, texts):
 
 def test_models_without_a_text_tower(farl):
     model, processor = farl
-    with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has no text tower"):
+    with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has no text encoder"):
         embed_texts(model.vision_model, processor, "a smile")
     with pytest.raises(UnsuitableModelError, match="FaRLImageProcessor has no tokenizer"):
         embed_texts(model, processor.image_processor, "a smile")

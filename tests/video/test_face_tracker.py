@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from video_files import moved_face
 
-from farl_hf import InvalidFaceInputError, track_faces
+from farl_hf import track_faces
+from farl_hf.errors import InvalidArgumentError
 
 LAYOUT = np.random.default_rng(0).uniform(-8, 8, (7, 2))  # no published layout: carried by similarity alone
 
@@ -167,5 +168,5 @@ def test_frames_are_read_as_they_are_asked_for():
 
 
 def test_impossible_intervals_are_refused():
-    with pytest.raises(InvalidFaceInputError, match="detect_every=0"):
+    with pytest.raises(InvalidArgumentError, match="detect_every=0"):
         track_faces([], detect_every=0)

@@ -63,8 +63,9 @@ def download_checkpoint(
         MissingExtraError: The conversion needs a package that is not installed; nothing is fetched then.
     """
     name = resolve_name(name)
-    if name in OFFICIAL_MODELS and not force and _is_complete(name):
-        return read_snapshot(name)  # a cache that cannot be written is none the worse for that
+    folder = read_snapshot(name)
+    if name in OFFICIAL_MODELS and not force and folder is not None and _has_aliases(name):
+        return folder  # without a lock: the cache may be read-only
     with _storable(name), _only_one_process(name, tell):
         if name not in OFFICIAL_MODELS:
             if source is not None:
@@ -77,9 +78,8 @@ def download_checkpoint(
         return folder
 
 
-def _is_complete(name: str) -> bool:
-    aliases = [alias for alias, target in ALIASES.items() if target == name]
-    return all(read_snapshot(each) is not None for each in (name, *aliases))
+def _has_aliases(name: str) -> bool:
+    return all(read_snapshot(alias) is not None for alias, target in ALIASES.items() if target == name)
 
 
 def link_aliases(name: str) -> None:

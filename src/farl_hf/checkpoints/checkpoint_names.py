@@ -1,4 +1,9 @@
-"""From the name of a checkpoint to the folder that holds it."""
+"""The names of checkpoints: the published files behind them, and the folder that holds a named checkpoint.
+
+Addresses of published files: the releases of FacePerceiver/FaRL and FacePerceiver/facer, and the files that facer
+fetches for its detectors. No project publishes checksums of its files. The first file that converts is therefore
+recorded, and later ones are compared with it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +24,6 @@ __all__ = [
     "local_folder",
     "resolve_name",
 ]
-
-
-# The published weights that have a name: where each file lies, how large it is, and under which licence.
-#
-# Addresses: the releases of FacePerceiver/FaRL and FacePerceiver/facer, and the files that facer fetches for its
-# detectors. No project publishes checksums of its files, so the first file that converts is the measure of later
-# ones.
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,10 @@ _RELEASES = {
 
 _TASKS = {
     "two_towers": "zero-shot-image-classification",
-    "parser": "face-parsing",
-    "aligner": "face-landmarks",
+    "parsing": "face-parsing",
+    "landmarks": "face-landmarks",
     "attributes": "face-attributes",
-    "detector": "face-detection",
+    "detection": "face-detection",
 }
 
 # Name -> bytes, sha256. Bytes: four for each parameter of the architecture; a TorchScript archive adds its code.

@@ -23,9 +23,9 @@ from farl_hf.errors import NotACheckpointError, UnknownNameError
 
 __all__ = ["pack_checkpoint", "store_commits"]
 
-# Of a task model, of both towers with their tokenizer, and of a generator, which reads no pictures.
+# Of a task model, of images and texts with a tokenizer, and of a generator, which reads no pictures.
 _TASK_FILES = ("config.json", "preprocessor_config.json")
-_TWO_TOWER_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_IMAGE_TEXT_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 _GENERATOR_FILES = ("config.json",)
 _WEIGHTS_FILE = "model.safetensors"
 
@@ -65,7 +65,7 @@ def store_commits(target: Path = COMMITS_FILE) -> None:
 
 def _settings_files(source: Path) -> tuple[str, ...]:
     if (source / "processor_config.json").is_file():
-        return _TWO_TOWER_FILES
+        return _IMAGE_TEXT_FILES
     config = source / "config.json"
     is_generator = config.is_file() and json.loads(config.read_text()).get("model_type") == "face_decoder"
     return _GENERATOR_FILES if is_generator else _TASK_FILES

@@ -1,7 +1,8 @@
-"""Fetches a published file: what is there already is kept, a broken connection is taken up again.
+"""Fetches a published file and checks its content.
 
-The beginning of a file lies in `<file>.part` beside `<file>.etag`, which says of which content it is the beginning.
-The requests go through the Hub's client, so that its proxies, certificates and offline mode hold here too.
+What is there already is kept, and a broken connection is continued. The beginning of a file lies in `<file>.part`;
+`<file>.etag` beside it identifies the content that it begins. The requests go through the Hub's client, so that its
+proxies, certificates and offline mode hold here too.
 """
 
 import contextlib
@@ -20,12 +21,9 @@ from farl_hf.errors import DownloadError
 __all__ = ["download_file", "record_sha256", "require_known_sha256"]
 
 
-# Checks that a file of weights is the one it was: against the table, or against the first that converted here.
-
-
 def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:
     """
-    Check the content of a file of weights.
+    Check the content of a file of weights, by the published checksum or by that of the first file that converted here.
 
     Args:
         name (`str`): A key of `OFFICIAL_MODELS`.
@@ -162,8 +160,13 @@ def _start_and_total(response, part: Path, address: str) -> tuple[int, int | Non
             raise _Interrupted("what was here is longer than the file")
         return _size(part), _size(part)
     if response.status_code == 206:
-        start, total = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers["Content-Range"]).groups()
-        return int(start), int(total)
+        content_range = response.headers.get("Content-Range", "")
+        part_of_file = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range)
+        if part_of_file is None:
+            raise DownloadError(
+                f"{address} could not be fetched: the server sends a part, with the Content-Range {content_range!r}."
+            )
+        return int(part_of_file[1]), int(part_of_file[2])
     if response.status_code != 200:
         raise DownloadError(f"{address} could not be fetched: the server answers {response.status_code}.")
     length = response.headers.get("Content-Length")

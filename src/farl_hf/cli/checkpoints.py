@@ -304,5 +304,5 @@ def _show_plan(plan: Any, repository: str, visibility: str) -> None:
     console.print(table)
     if not any(file.path == "README.md" for file in plan.files):
         console.print("There is no README.md; without it nobody learns what the model is for.", highlight=False)
-    if plan.left_out:
-        console.print(f"Skipped: {', '.join(plan.left_out)}", soft_wrap=True, highlight=False)
+    if plan.skipped:
+        console.print(f"Skipped: {', '.join(plan.skipped)}", soft_wrap=True, highlight=False)

@@ -102,7 +102,7 @@ def convert(
         converted = convert_face_dataset(name, folder, output, config, bad_photos=bad_photos, num_proc=num_proc)
         console = Console(soft_wrap=True, highlight=False)
         for split, count in converted.num_photos.items():
-            skipped = converted.num_left_out[split]
+            skipped = converted.num_skipped[split]
             console.print(f"{split}: {count:,} photos" + (f", {skipped:,} skipped" if skipped else ""))
         console.print(f"Done: {converted.folder}", markup=False)
         if push is not None:

@@ -27,12 +27,12 @@ def demo(
 
 def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[str, Path]]]:
     """Annotate the demo photos; per photo its record and its pictures."""
-    from PIL import Image
     from rich.console import Console
 
     from farl_hf.cli.annotate import make_folder
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_json
     from farl_hf.drawing import contact_sheet
+    from farl_hf.photos import load_photo
 
     make_folder(output)
     with Console().status("Loading the models …"):
@@ -43,7 +43,7 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
         photo.save(photo_path)
         with Console().status(f"Looking at {stem} …"):
             record, pictures = annotator.annotate(photo, photo_path.name, stem)
-        captioned = [(task.replace("-", " "), Image.open(path)) for task, path in pictures.items()]
+        captioned = [(task.replace("-", " "), load_photo(path)) for task, path in pictures.items()]
         pictures = {"overview": output / f"{stem}.overview.jpg", **pictures}
         contact_sheet(captioned).save(pictures["overview"], quality=92)
         done.append((record, pictures))

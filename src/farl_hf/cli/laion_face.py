@@ -176,7 +176,7 @@ def show_shards(outcomes: Sequence[Any], output: Path) -> None:
 
     done = [outcome.result for outcome in outcomes if outcome.error is None]
     kept = sum(result["kept"] for result in done)
-    counts, skipped = (sum((Counter(result[name]) for result in done), Counter()) for name in ("counts", "left_out"))
+    counts, skipped = (sum((Counter(result[name]) for result in done), Counter()) for name in ("counts", "skipped"))
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{len(done):,} shards in {output}, {kept:,} of them finished before.", markup=False)
     console.print(f"{counts['samples']:,} photos, {counts['with_faces']:,} with faces, {counts['faces']:,} faces.")

@@ -1,12 +1,17 @@
-"""Names of the other encoders that the paper compares, to ours, and their configurations.
+"""Names of published encoders, to ours: FaRL and CLIP, and the others that the paper compares with their settings.
 
-Sources: facebookresearch/moco-v3 `convert_to_deit.py`; facebookresearch/deit `models.py`; microsoft/unilm
-`beit/modeling_finetune.py` and `modeling_pretrain.py`; zhongyy/Face-Transformer `vit_face.py`. The first three are
-named as timm's models, which compute them.
+Sources of the published names:
+- FaRL and OpenAI's CLIP: FacePerceiver/FaRL `farl/network/farl/model.py`, openai/CLIP `clip/model.py`. Ours are the
+  names of Transformers' CLIP; query, key and value are the three thirds of `in_proj`, in this order. The branch of
+  masked image modelling stays beside the encoders: `mask_token` (C,), `mim_encoder.layers.N.*` (blocks named as in the
+  encoders), `mim_layer_norm.*`, `mim_head.*`. [`FaRLModel`] ignores it when it loads.
+- MoCo v3, DeiT, BEiT: facebookresearch/moco-v3 `convert_to_deit.py`; facebookresearch/deit `models.py`;
+  microsoft/unilm `beit/modeling_finetune.py` and `modeling_pretrain.py`. Ours are the names of timm's models.
+- Face Transformer: zhongyy/Face-Transformer `vit_face.py`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,25 +34,17 @@ __all__ = [
     "TWO_TOWER_RULES",
     "beit_config",
     "block_rules",
+    "count_numbered",
     "deit_config",
     "face_transformer_config",
     "has_fixed_positions",
+    "required_tensor",
+    "square_side",
     "vision_rules",
     "vit_config",
 ]
 
-
-# Names of CLIP-shaped weights: the official FaRL and OpenAI layout, and Transformers' CLIP, to ours.
-#
-# Sources: FacePerceiver/FaRL `farl/network/farl/model.py`, openai/CLIP `clip/model.py`. Ours are the names of
-# Transformers' CLIP; query, key and value are the three thirds of `in_proj`, in this order.
-#
-# The branch of masked image modelling is kept beside the towers, under names that stay: `mask_token` (C,),
-# `mim_encoder.layers.N.*` (blocks named as in the towers), `mim_layer_norm.*`, `mim_head.*`. [`FaRLModel`] leaves
-# them
-# out when it loads.
-
-
+# FaRL and CLIP.
 _BLOCK_PARTS = {
     r"attn\.out_proj": "self_attn.out_proj",
     "ln_1": "layer_norm1",
@@ -69,7 +66,7 @@ def block_rules(source: str, target: str) -> tuple[KeyRule, ...]:
 
 
 def vision_rules(source: str) -> tuple[KeyRule, ...]:
-    """Rules of a vision tower up to its last block; `source`, a regular expression, is empty or ends with a dot."""
+    """Rules of a vision encoder up to its last block; `source`, a regular expression, is empty or ends with a dot."""
     ours = "vision_model"
     return (
         KeyRule(rf"{source}class_embedding", (f"{ours}.embeddings.class_embedding",)),
@@ -108,7 +105,7 @@ TWO_TOWER_RULES = (
 )
 TWO_TOWER_DROPS = (
     DropRule("input_resolution|context_length|vocab_size", "a size that the shapes of the weights give (OpenAI)"),
-    DropRule("attn_mask|transformer.*attn_mask", "the causal mask, which the text tower makes itself (OpenAI)"),
+    DropRule("attn_mask|transformer.*attn_mask", "the causal mask, which the text encoder makes itself (OpenAI)"),
 )
 
 HF_CLIP_RULES = (
@@ -117,7 +114,7 @@ HF_CLIP_RULES = (
 )
 HF_CLIP_DROPS = (DropRule(r".*\.position_ids", "a constant 0, 1, 2 … that older versions of Transformers saved"),)
 
-
+# The other encoders.
 _HEAD_CHANNELS = 64
 _MODEL = "vision_model.model."
 _AFTER_BLOCKS = "what follows the last block; the heads read raw block outputs"
@@ -178,19 +175,30 @@ def has_fixed_positions(tensors: Mapping[str, torch.Tensor]) -> bool:
     return "pos_embed" in tensors and not tensors["pos_embed"][0, 0].any()
 
 
-def _numbered(tensors, pattern):
-    numbers = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
+def count_numbered(names: Iterable[str], pattern: str) -> int:
+    """One more than the highest number that the group of a pattern finds at the beginning of names."""
+    numbers = [int(match[1]) for name in names if (match := re.match(pattern, name))]
     return max(numbers, default=-1) + 1
 
 
-def _square_side(count, what):
+def square_side(count: int, what: str) -> int:
+    """The side of a square grid of so many cells.
+
+    Raises:
+        ConversionError: The number is no square; the message says what was counted.
+    """
     side = round(count**0.5)
     if side**2 != count:
         raise ConversionError(f"The source has {count} {what}; expected a square number.")
     return side
 
 
-def _required(tensors, name):
+def required_tensor(tensors: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    """The converted tensor of a name.
+
+    Raises:
+        ConversionError: The source has none.
+    """
     if name not in tensors:
         raise ConversionError(f"The source lacks the tensor that becomes {name}; it is incomplete or of another kind.")
     return tensors[name]
@@ -199,12 +207,12 @@ def _required(tensors, name):
 def _timm_config(tensors, architecture, grid_side, num_heads, **settings):
     from farl_hf.modeling import FaRLConfig
 
-    width, _, _, patch = _required(tensors, f"{_MODEL}patch_embed.proj.weight").shape
+    width, _, _, patch = required_tensor(tensors, f"{_MODEL}patch_embed.proj.weight").shape
     sizes = {
         "embed_dim": width,
-        "depth": _numbered(tensors, r"vision_model\.model\.blocks\.(\d+)\."),
+        "depth": count_numbered(tensors, r"vision_model\.model\.blocks\.(\d+)\."),
         "num_heads": num_heads or width // _HEAD_CHANNELS,
-        "mlp_ratio": _required(tensors, f"{_MODEL}blocks.0.mlp.fc1.weight").shape[0] / width,
+        "mlp_ratio": required_tensor(tensors, f"{_MODEL}blocks.0.mlp.fc1.weight").shape[0] / width,
         "patch_size": patch,
         "img_size": patch * grid_side,
     }
@@ -213,8 +221,8 @@ def _timm_config(tensors, architecture, grid_side, num_heads, **settings):
 
 
 def _vit(tensors, architecture, num_prefix_tokens):
-    num_patches = _required(tensors, f"{_MODEL}pos_embed").shape[1] - num_prefix_tokens
-    return _timm_config(tensors, architecture, _square_side(num_patches, "positions of patches"), None)
+    num_patches = required_tensor(tensors, f"{_MODEL}pos_embed").shape[1] - num_prefix_tokens
+    return _timm_config(tensors, architecture, square_side(num_patches, "positions of patches"), None)
 
 
 def vit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
@@ -229,9 +237,9 @@ def deit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]
 
 def beit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
     """`FaRLConfig` over timm's BEiT, with one table of relative positions (pt22k) or one per block (ft22k)."""
-    num_tables = _numbered(tensors, r"vision_model\.biases\.(\d+)\.table")
-    rows, num_heads = _required(tensors, "vision_model.biases.0.table").shape
-    grid_side = (_square_side(rows - 3, "relative positions") + 1) // 2
+    num_tables = count_numbered(tensors, r"vision_model\.biases\.(\d+)\.table")
+    rows, num_heads = required_tensor(tensors, "vision_model.biases.0.table").shape
+    grid_side = (square_side(rows - 3, "relative positions") + 1) // 2
     shared = num_tables == 1
     kind = {"use_shared_rel_pos_bias": shared, "use_rel_pos_bias": not shared}
     return _timm_config(tensors, "beit_base_patch16_224", grid_side, num_heads, **kind)
@@ -242,15 +250,15 @@ def face_transformer_config(tensors: Mapping[str, torch.Tensor], settings: Mappi
     from farl_hf.modeling import FaceTransformerConfig, FaRLConfig
 
     layers = "vision_model.layers."
-    width, _, _, patch = _required(tensors, "vision_model.patch_embedding.weight").shape
-    positions = _required(tensors, "vision_model.position_embedding").shape[1] - 1
+    width, _, _, patch = required_tensor(tensors, "vision_model.patch_embedding.weight").shape
+    positions = required_tensor(tensors, "vision_model.position_embedding").shape[1] - 1
     backbone = FaceTransformerConfig(
         hidden_size=width,
-        intermediate_size=_required(tensors, f"{layers}0.fc1.weight").shape[0],
-        num_hidden_layers=_numbered(tensors, r"vision_model\.layers\.(\d+)\."),
-        num_attention_heads=_required(tensors, f"{layers}0.self_attn.q_proj.weight").shape[0] // _HEAD_CHANNELS,
+        intermediate_size=required_tensor(tensors, f"{layers}0.fc1.weight").shape[0],
+        num_hidden_layers=count_numbered(tensors, r"vision_model\.layers\.(\d+)\."),
+        num_attention_heads=required_tensor(tensors, f"{layers}0.self_attn.q_proj.weight").shape[0] // _HEAD_CHANNELS,
         head_dim=_HEAD_CHANNELS,
         patch_size=patch,
-        image_size=patch * _square_side(positions, "positions of patches"),
+        image_size=patch * square_side(positions, "positions of patches"),
     )
     return FaRLConfig(backbone_config=backbone)

@@ -37,8 +37,7 @@ class ConversionReport:
 
     Args:
         output (`Path`): The checkpoint folder.
-        kind (`str`): `"two_towers"`, `"parser"`, `"aligner"`, `"attributes"`,
-            `"detector"` or `"encoder"`.
+        kind (`str`): `"two_towers"`, `"parsing"`, `"landmarks"`, `"attributes"`, `"detection"` or `"encoder"`.
         name (`str`, *optional*): The released name that was asked for.
         model_class (`str`): The class that loads it.
         num_parameters (`int`): Values stored, running statistics included.
@@ -82,7 +81,7 @@ def convert_checkpoint(
 
     Args:
         source (`str` or `Path`): A released file, a states file of the official training code, an OpenAI CLIP archive
-            or the folder of a CLIP checkpoint. What it is, its content tells.
+            or the folder of a CLIP checkpoint. Its content tells which.
         output (`str` or `Path`): Folder to make; it appears complete or not at all.
         name (`str`, *optional*): A key of `RELEASED_MODELS`: the source must be of that kind, and the model card says
             what was published about it.
@@ -181,7 +180,7 @@ def _in_one_precision(tensors):
 def _outputs(kind, config):
     if kind.name in ("two_towers", "encoder"):
         return 0
-    return config.body if kind.name == "detector" else config.num_labels
+    return config.body if kind.name == "detection" else config.num_labels
 
 
 def _model_class(kind):
@@ -210,7 +209,7 @@ def _with_step_counters(tensors, expected):
 def _describe_outputs(config, kind, outputs, tensors):
     config.architectures = [kind.model_class]
     config.dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    if kind.name in ("parser", "aligner", "attributes"):
+    if kind.name in ("parsing", "landmarks", "attributes"):
         config.id2label = dict(enumerate(label_names(kind.name, outputs)))
         config.label2id = {label: index for index, label in config.id2label.items()}
 
@@ -218,7 +217,7 @@ def _describe_outputs(config, kind, outputs, tensors):
 def _make_processor(kind, config, outputs, source_shape):
     from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
-    if kind.name == "detector":
+    if kind.name == "detection":
         return RetinaFaceImageProcessor()
     official_training = source_shape == "training_states"
     settings = face_processor_settings(kind.name, outputs, config.input_side, official_training)

@@ -1,4 +1,17 @@
-"""Folders that appear complete or not at all."""
+"""What a converted checkpoint folder holds besides its configuration, and how it appears complete or not at all.
+
+[`face_processor_settings`] is the table of image processors, [`render_model_card`] writes the README.md,
+[`write_safetensors`] the weights, one tensor after the other, and [`complete_folder`] puts the folder in its place.
+
+Sources of the processors' settings: FacePerceiver/facer `face_parsing/farl.py`, `face_alignment/farl.py`,
+`face_attribute/farl.py` for the released files; FacePerceiver/FaRL `farl/experiments/*/augmenters/` for files that
+the official training code wrote. facer reads photos at pixel centres, the training code on the integer grid. These
+settings belong to the weights: with others, the network sees other pictures. `box_scale` cuts a tight face box about
+as the five points do; the processor's default of 0.55 belongs to LaPa's template.
+
+Source of the file format: github.com/huggingface/safetensors, README. A file is 8 bytes of length, a JSON header, and
+the bytes of the tensors without gaps. The library's own writer needs all tensors in memory at once, contiguous.
+"""
 
 import ctypes
 import json
@@ -27,18 +40,9 @@ __all__ = [
     "write_safetensors",
 ]
 
-
-# How each kind of weights wants its input; part of the weights, because changing it changes what the network sees.
-#
-# Sources: FacePerceiver/facer `face_parsing/farl.py`, `face_alignment/farl.py`, `face_attribute/farl.py` for the
-# released files; FacePerceiver/FaRL `farl/experiments/*/augmenters/` for files that the official training code wrote.
-# facer reads photos at pixel centres, the training code on the integer grid.
-#
-# `box_scale` frames a tight face box about as the five points do: the processor's 0.55 belongs to LaPa's template.
-
-
+# Settings of image processors.
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
-_PARSER_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size` of the official networks
+_PARSING_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size` of the official networks
 _ATTRIBUTES = {
     "face_template": ATTRIBUTE_TEMPLATE,
     "template_span": "size",
@@ -51,16 +55,16 @@ _RELEASED = {
     # The template of pre-training is not published; the supplement ties that of the attributes to it (section 6).
     ("two_towers", None): _ATTRIBUTES,
     ("encoder", None): _ATTRIBUTES,  # a head that is trained on it brings its own frame
-    ("parser", 19): {"alignment": "ffhq_square", "box_scale": 0.58, **_PARSER_OUTPUT},
-    ("parser", None): {**_TEMPLATE, "warp_factor": 0.8, **_PARSER_OUTPUT},
-    ("aligner", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},
+    ("parsing", 19): {"alignment": "ffhq_square", "box_scale": 0.58, **_PARSING_OUTPUT},
+    ("parsing", None): {**_TEMPLATE, "warp_factor": 0.8, **_PARSING_OUTPUT},
+    ("landmarks", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},
     ("attributes", None): _ATTRIBUTES,
 }
-# Changes for files of the official training code, which cuts aligner crops out by boxes (its `scale_mu`).
+# Changes for files of the official training code, which cuts the crops of landmark models by boxes (its `scale_mu`).
 _TRAINING = {
-    ("parser", None): {"pixel_grid": "integer"},
-    ("aligner", 19): {"pixel_grid": "integer", "box_scale": 1.0},
-    ("aligner", None): {"pixel_grid": "integer", "box_scale": 0.8},
+    ("parsing", None): {"pixel_grid": "integer"},
+    ("landmarks", 19): {"pixel_grid": "integer", "box_scale": 1.0},
+    ("landmarks", None): {"pixel_grid": "integer", "box_scale": 0.8},
 }
 
 
@@ -75,40 +79,38 @@ def _row(table, kind, num_outputs):
     return table.get((kind, num_outputs)) or table.get((kind, None), {})
 
 
-# The README.md of a converted checkpoint: what the weights are, where from, what for, and what not.
-
-
+# Model cards, by kind.
 _PIPELINE_TAGS = {
     "two_towers": "zero-shot-image-classification",
-    "parser": "image-segmentation",
-    "aligner": "keypoint-detection",
+    "parsing": "image-segmentation",
+    "landmarks": "keypoint-detection",
     "attributes": "image-classification",
-    "detector": "object-detection",
+    "detection": "object-detection",
     "encoder": "image-feature-extraction",
 }
 _TASK_TAGS = {
     "two_towers": "clip",
-    "parser": "face-parsing",
-    "aligner": "face-landmarks",
+    "parsing": "face-parsing",
+    "landmarks": "face-landmarks",
     "attributes": "face-attributes",
-    "detector": "face-detection",
+    "detection": "face-detection",
     "encoder": "backbone",
 }
 _USES = {
     "two_towers": "Features of faces for training heads, and similarities of faces and texts.",
-    "parser": "Labelling the parts of a face in a photo, for editing, drawing and measuring.",
-    "aligner": "Finding the landmarks of a face in a photo, for alignment, drawing and measuring.",
+    "parsing": "Labelling the parts of a face in a photo, for editing, drawing and measuring.",
+    "landmarks": "Finding the landmarks of a face in a photo, for alignment, drawing and measuring.",
     "attributes": "Describing photos in bulk, and as a baseline for research on attributes.",
-    "detector": "Finding faces in photos, with the five points that the FaRL models align by.",
+    "detection": "Finding faces in photos, with the five points that the FaRL models align by.",
     "encoder": "A backbone to train the heads of FaRL on, for comparison with FaRL's own.",
 }
 _LIMITS = {
     "two_towers": "Trained on pairs from the web: it repeats their prejudices. Input is an aligned face, not a scene.",
-    "parser": "Thin parts, hands, jewellery and strong occlusion are labelled less well. Faces must be found first.",
-    "aligner": "Hidden points are guessed. Extreme poses are worse than the mean score. Faces must be found first.",
+    "parsing": "Thin parts, hands, jewellery and strong occlusion are labelled less well. Faces must be found first.",
+    "landmarks": "Hidden points are guessed. Extreme poses are worse than the mean score. Faces must be found first.",
     "attributes": "The labels are opinions of annotators about celebrities ('attractive', 'young', 'male'); they are "
     "neither facts about a person nor balanced over groups.",
-    "detector": "Small, blurred and covered faces are missed; things that look like faces are found.",
+    "detection": "Small, blurred and covered faces are missed; things that look like faces are found.",
     "encoder": "Features only; a head must be trained before it says anything about a face.",
 }
 _PIPELINE_EXAMPLE = 'from transformers import pipeline\n\nfaces = pipeline("{task}", model="{name}")("photo.jpg")'
@@ -159,13 +161,13 @@ def render_model_card(
         _scores(released),
         f"## Intended use\n\n{_USES[kind]} Not for identifying, judging or excluding people.",
         f"## Limits\n\n{_LIMITS[kind]} No measurement per group of people is published.",
-        f"## Citation\n\n```bibtex\n{_RETINAFACE_CITATION if kind == 'detector' else _FARL_CITATION}\n```",
+        f"## Citation\n\n```bibtex\n{_RETINAFACE_CITATION if kind == 'detection' else _FARL_CITATION}\n```",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _front_matter(kind, released):
-    tags = ["face", "retinaface" if kind == "detector" else "farl", _TASK_TAGS[kind]]
+    tags = ["face", "retinaface" if kind == "detection" else "farl", _TASK_TAGS[kind]]
     fields: Mapping[str, str] = {
         "license": "mit" if released else "unknown",
         "library_name": "transformers",
@@ -207,13 +209,7 @@ def _scores(released):
     return "\n".join(["## Published scores", "", "| measure | value | source |", "|---|---|---|", *rows, "", note])
 
 
-# Writes tensors to a safetensors file one after the other, so that a conversion never holds all of them.
-#
-# The library's own writer wants every tensor contiguous, with memory of its own, and resident at once. Format: 8
-# bytes
-# of length, a JSON header, the bytes of the tensors without gaps; github.com/huggingface/safetensors, README.
-
-
+# Weights.
 _DTYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -233,7 +229,7 @@ _MADV_PAGEOUT = 21  # Linux 5.4: give pages back without changing what they hold
 
 def write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """
-    Write a file that `safetensors` reads.
+    Write a file that `safetensors` reads, one tensor after the other.
 
     Args:
         tensors (`Mapping[str, torch.Tensor]`): On the CPU; views and tensors that share memory are fine.
@@ -256,12 +252,13 @@ def write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         file.write(header)
         for name in names:
             values = tensors[name].detach().contiguous().reshape(-1)
-            file.write(memoryview(values.view(torch.uint8).numpy()))
+            file.write(values.view(torch.uint8).numpy().data)
             _page_out(values)
 
 
 def _header(tensors):
-    entries, start = {"__metadata__": {"format": "pt"}}, 0
+    entries: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
+    start = 0
     for name, value in tensors.items():
         end = start + value.numel() * value.element_size()
         entries[name] = {

@@ -1,4 +1,7 @@
-"""CLIP's vocabulary, made into a tokenizer: from the open_clip package, or from a local CLIP folder.
+"""Local CLIP files: the vocabulary, made into a tokenizer, and the folder of a checkpoint of Transformers' CLIP.
+
+The vocabulary comes from a local folder or from the package open_clip, whose file is found without importing the
+package: that takes seconds.
 
 Format of `bpe_simple_vocab_16e6.txt.gz` (openai/CLIP `clip/simple_tokenizer.py`): a line of version, then one merge
 of two symbols per line, of which CLIP uses the first 48,894. Ids are implied: 256 byte symbols, the same as ends of
@@ -30,21 +33,25 @@ __all__ = [
     "weights_file",
 ]
 
-
-# The file of CLIP's vocabulary in the package open_clip. Found, not imported: importing open_clip takes seconds.
-
-
 OPEN_CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
+VOCABULARY_SIZE = 49_408
+_BYTES = 256
+_SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")
+_NUM_MERGES = VOCABULARY_SIZE - 2 * _BYTES - len(_SPECIAL_TOKENS)
+
+# The files of a checkpoint folder, those that are looked for first in front.
+_VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
+_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def open_clip_vocabulary_file() -> Path:
-    """Where the file is.
+    """Where the package open_clip keeps CLIP's vocabulary.
 
     Raises:
         MissingExtraError: open_clip is not installed.
     """
     package = importlib.util.find_spec("open_clip")
-    if package is None:
+    if package is None or package.origin is None:
         raise MissingExtraError(
             "CLIP's vocabulary comes with the package open_clip, which is not installed; run "
             "`pip install 'farl-hf[convert]'` or give a local CLIP folder."
@@ -52,14 +59,8 @@ def open_clip_vocabulary_file() -> Path:
     return Path(package.origin).with_name(OPEN_CLIP_FILE)
 
 
-VOCABULARY_SIZE = 49_408
-_BYTES = 256
-_SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")
-_NUM_MERGES = VOCABULARY_SIZE - 2 * _BYTES - len(_SPECIAL_TOKENS)
-
-
 def make_clip_tokenizer(source: Path | None = None) -> FaRLTokenizer:
-    """The tokenizer of the text tower.
+    """The tokenizer of the text encoder.
 
     Args:
         source (`Path`, *optional*): A folder of a CLIP checkpoint, with `tokenizer.json` or `vocab.json` and
@@ -115,13 +116,6 @@ def _require_clip(source: Path, vocab: dict[str, int], merges: list[tuple[str, s
         f"{source} holds {len(vocab):,} tokens and {len(merges):,} merges; CLIP's vocabulary has {VOCABULARY_SIZE:,} "
         f"and {_NUM_MERGES:,} and ends with {' and '.join(_SPECIAL_TOKENS)}. Give an OpenAI CLIP tokenizer."
     )
-
-
-# A checkpoint folder of Transformers' CLIP, as named tensors and its configuration.
-
-
-_VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
-_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def weights_file(folder: Path) -> Path:

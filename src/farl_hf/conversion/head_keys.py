@@ -1,9 +1,14 @@
-"""Names of parsers and aligners: backbone, pyramid adapters and UperNet head, to ours.
+"""Names of published models with heads, to ours: parsing and landmarks, attributes, and RetinaFace; names of outputs.
 
-Sources: FacePerceiver/FaRL `farl/network/transformers.py`, `farl/network/mmseg.py`,
-`farl/experiments/{face_parsing,face_alignment}/network.py`; open-mmlab/mmsegmentation 0.18
-`decode_heads/uper_head.py`.
-The parser calls its head `head`, the aligner `heatmap_head`; both wrap mmsegmentation's, which adds `.head`.
+Sources of the published names:
+- parsing and landmarks: FacePerceiver/FaRL `farl/network/transformers.py`, `farl/network/mmseg.py` and
+  `farl/experiments/{face_parsing,face_alignment}/network.py`; open-mmlab/mmsegmentation 0.18
+  `decode_heads/uper_head.py`. The parsing model calls its head `head`, the landmark model `heatmap_head`; both wrap
+  mmsegmentation's, which adds `.head`.
+- attributes: FacePerceiver/facer `facer/farl/classification.py`.
+- RetinaFace: biubug6/Pytorch_Retinaface, batch-face and facer, which share their names. Every published tensor has
+  exactly one place in `RetinaFaceForFaceDetection`, unchanged in shape and value. Only the classifier of a body that
+  was trained on ImageNet (`fc`) has none.
 """
 
 import re
@@ -27,16 +32,13 @@ __all__ = [
     "rename_retinaface_keys",
 ]
 
-
 # Names of a converted model's outputs, by kind and number of outputs.
-
-
 _KNOWN_LABELS = {
-    ("parser", 11): LAPA_LABELS,
-    ("parser", 19): CELEBAMASK_LABELS,
+    ("parsing", 11): LAPA_LABELS,
+    ("parsing", 19): CELEBAMASK_LABELS,
     ("attributes", 40): CELEBA_ATTRIBUTES,
 }
-_NUMBERED = {"parser": "class", "aligner": "point", "attributes": "attribute"}
+_NUMBERED = {"parsing": "class", "landmarks": "point", "attributes": "attribute"}
 
 
 def label_names(kind: str, num_outputs: int) -> tuple[str, ...]:
@@ -45,6 +47,7 @@ def label_names(kind: str, num_outputs: int) -> tuple[str, ...]:
     return _KNOWN_LABELS.get((kind, num_outputs), numbered)
 
 
+# Parsing and landmarks.
 _IN_PROCESSOR = "CLIP's constants, which stand in preprocessor_config.json"
 _HEAD = r"(?:heatmap_)?head\.head\."
 _HEAD_PARTS = {
@@ -63,6 +66,17 @@ def _head_rules():
         yield KeyRule(rf"{_HEAD}{theirs}\.bn\.(?P<tensor>\w+)", (rf"{ours}.1.\g<tensor>",))
 
 
+def _unread_drops(backbone):
+    """What the backbone has and no head reads; `backbone`, a regular expression, ends with a dot."""
+    return (
+        DropRule(rf"{backbone}(ln_post\.(weight|bias)|proj)", "used for image embeddings only; the head reads blocks"),
+        DropRule(
+            rf"{backbone}(mask_token|ln_lm\..+|lm_head\..+|lm_transformer\..+)",
+            "the pre-training branch, which the head does not read",
+        ),
+    )
+
+
 DENSE_RULES = (
     *vision_rules(r"backbone\.visual\."),
     KeyRule(r"backbone\.fpns\.(.+)", (r"pyramid.levels.\1",)),
@@ -72,17 +86,8 @@ DENSE_RULES = (
 DENSE_DROPS = (
     DropRule(r"backbone\.image_mean", _IN_PROCESSOR, tuple(OPENAI_CLIP_MEAN)),
     DropRule(r"backbone\.image_std", _IN_PROCESSOR, tuple(OPENAI_CLIP_STD)),
-    DropRule(
-        r"backbone\.visual\.(ln_post\.(weight|bias)|proj)", "used for image embeddings only; the head reads blocks"
-    ),
-    DropRule(
-        r"backbone\.visual\.(mask_token|ln_lm\..+|lm_head\..+|lm_transformer\..+)",
-        "the pre-training branch, which the head does not read",
-    ),
+    *_unread_drops(r"backbone\.visual\."),
 )
-
-
-# Names of the attribute model, to ours. Source: FacePerceiver/facer `facer/farl/classification.py`.
 
 
 def _flat(weights_1V1):
@@ -95,21 +100,9 @@ ATTRIBUTE_RULES = (
     KeyRule(r"head\.norm_(\d+)\.(weight|bias)", (r"head.norms.\1.\2",)),
     KeyRule(r"head\.final_fc\.(weight|bias)", (r"head.classifier.\1",)),
 )
-ATTRIBUTE_DROPS = (
-    DropRule(r"backbone\.(ln_post\.(weight|bias)|proj)", "used for image embeddings only; the head reads blocks"),
-    DropRule(
-        r"backbone\.(mask_token|ln_lm\..+|lm_head\..+|lm_transformer\..+)",
-        "the pre-training branch, which the head does not read",
-    ),
-)
+ATTRIBUTE_DROPS = (*_unread_drops(r"backbone\."),)
 
-
-# Names of RetinaFace weights: published (biubug6/Pytorch_Retinaface, batch-face, facer) to ours, one-to-one.
-#
-# Every published tensor has exactly one place in `RetinaFaceForFaceDetection`, unchanged in shape and value. The
-# classifier of a body trained on ImageNet (`fc`) has none.
-
-
+# RetinaFace.
 _CONV_NORM_PARTS = {"0": "convolution", "1": "normalization"}
 _SEPARABLE_PARTS = {
     "0": "depthwise.convolution",

@@ -82,7 +82,9 @@ def apply_key_rules(
         ConversionError: Tensors that nothing matches; the message names the first few and counts them.
     """
     rules, drops = tuple(rules), tuple(drops)
-    converted, dropped, unknown = {}, {}, []
+    converted: dict[str, torch.Tensor] = {}
+    dropped: dict[str, str] = {}
+    unknown: list[str] = []
     for name, value in tensors.items():
         placed = _placed(name, value, rules)
         if placed:

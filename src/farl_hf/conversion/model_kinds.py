@@ -1,4 +1,9 @@
-"""The kinds of source that are known: how to tell them, where their weights go, which model they become."""
+"""The kinds of source that are known: how to tell them, where their weights go, which model they become.
+
+Configurations are read off the shapes of converted weights. What shapes cannot tell follows CLIP: heads of 64
+channels, QuickGELU, the last two entries of the vocabulary as start and end token. A CLIP folder's own `config.json`
+overrides these.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +26,12 @@ from farl_hf.conversion.backbone_keys import (
     TWO_TOWER_DROPS,
     TWO_TOWER_RULES,
     beit_config,
+    count_numbered,
     deit_config,
     face_transformer_config,
     has_fixed_positions,
+    required_tensor,
+    square_side,
     vit_config,
 )
 from farl_hf.conversion.head_keys import (
@@ -40,20 +48,12 @@ __all__ = [
     "MODEL_KINDS",
     "ModelKind",
     "convert_tensors",
-    "detector_config",
+    "detection_config",
     "face_task_config",
     "recognise_kind",
     "two_tower_config",
     "with_trained_kind",
 ]
-
-
-# Configurations read off the shapes of converted weights.
-#
-# What shapes cannot tell follows CLIP: heads of 64 channels, QuickGELU, the last two entries of the vocabulary as
-# start
-# and end token. A CLIP folder's own `config.json` overrides these.
-
 
 _HEAD_CHANNELS = 64
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
@@ -62,24 +62,20 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 def _shape(tensors: Tensors, name: str) -> tuple[int, ...]:
-    if name not in tensors:
-        raise ConversionError(f"The source lacks the tensor that becomes {name}; it is incomplete or of another kind.")
-    return tuple(tensors[name].shape)
+    return tuple(required_tensor(tensors, name).shape)
 
 
-def _depth(tensors: Tensors, prefix: str) -> int:
-    """One more than the highest block number below a prefix."""
-    numbers = [int(match[1]) for name in tensors if (match := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
-    return max(numbers, default=-1) + 1
+def _num_blocks(tensors: Tensors, prefix: str) -> int:
+    return count_numbered(tensors, rf"{re.escape(prefix)}\.(\d+)\.")
 
 
-def _tower_sizes(tensors: Tensors, tower: str, width: int) -> dict[str, int]:
+def _encoder_sizes(tensors: Tensors, encoder: str, width: int) -> dict[str, int]:
     if width % _HEAD_CHANNELS:
-        raise ConversionError(f"The {tower} is {width} wide; CLIP's towers are multiples of {_HEAD_CHANNELS}.")
+        raise ConversionError(f"The {encoder} is {width} wide; CLIP's widths are multiples of {_HEAD_CHANNELS}.")
     return {
         "hidden_size": width,
-        "intermediate_size": _shape(tensors, f"{tower}.encoder.layers.0.mlp.fc1.weight")[0],
-        "num_hidden_layers": _depth(tensors, f"{tower}.encoder.layers"),
+        "intermediate_size": _shape(tensors, f"{encoder}.encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": _num_blocks(tensors, f"{encoder}.encoder.layers"),
         "num_attention_heads": width // _HEAD_CHANNELS,
     }
 
@@ -87,17 +83,15 @@ def _tower_sizes(tensors: Tensors, tower: str, width: int) -> dict[str, int]:
 def _vision_sizes(tensors: Tensors) -> dict[str, int]:
     width, channels, patch, _ = _shape(tensors, "vision_model.embeddings.patch_embedding.weight")
     tokens = _shape(tensors, "vision_model.embeddings.position_embedding.weight")[0]
-    side = round((tokens - 1) ** 0.5)
-    if side**2 != tokens - 1:
-        raise ConversionError(f"The vision tower has {tokens} positions; expected one more than a square number.")
-    sizes = _tower_sizes(tensors, "vision_model", width)
+    side = square_side(tokens - 1, "positions of patches")
+    sizes = _encoder_sizes(tensors, "vision_model", width)
     return {**sizes, "num_channels": channels, "patch_size": patch, "image_size": side * patch}
 
 
 def _text_sizes(tensors: Tensors) -> dict[str, int]:
     vocabulary, width = _shape(tensors, "text_model.embeddings.token_embedding.weight")
     return {
-        **_tower_sizes(tensors, "text_model", width),
+        **_encoder_sizes(tensors, "text_model", width),
         "vocab_size": vocabulary,
         "max_position_embeddings": _shape(tensors, "text_model.embeddings.position_embedding.weight")[0],
         "bos_token_id": vocabulary - 2,
@@ -111,18 +105,18 @@ def _mim_sizes(tensors: Tensors) -> dict[str, int]:
     if "mim_head.weight" not in tensors:
         return {}
     return {
-        "mim_num_hidden_layers": _depth(tensors, "mim_encoder.layers"),
+        "mim_num_hidden_layers": _num_blocks(tensors, "mim_encoder.layers"),
         "mim_vocab_size": _shape(tensors, "mim_head.weight")[0],
     }
 
 
-def _of_folder(settings: Mapping[str, Any], tower: str) -> dict[str, Any]:
-    given = settings.get(tower) or {}
-    return {name: given[name] for name in _FROM_CLIP_FOLDER if name in given}
+def _of_folder(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    given = settings.get(name) or {}
+    return {key: given[key] for key in _FROM_CLIP_FOLDER if key in given}
 
 
 def two_tower_config(tensors: Tensors, settings: Mapping[str, Any]):
-    """`FaRLConfig` of both towers; `settings` is the `config.json` of a CLIP folder, or empty."""
+    """`FaRLConfig` of the vision and the text encoder; `settings` is the `config.json` of a CLIP folder, or empty."""
     from farl_hf.modeling import FaRLConfig
 
     return FaRLConfig(
@@ -138,7 +132,7 @@ def face_task_config(tensors: Tensors, settings: Mapping[str, Any]):
     from farl_hf.modeling import FaRLConfig
 
     vision = _vision_sizes(tensors)
-    config = {"vision_config": vision, "num_labels": _shape(tensors, "head.classifier.weight")[0]}
+    config: dict[str, Any] = {"vision_config": vision, "num_labels": _shape(tensors, "head.classifier.weight")[0]}
     if "head.mixture" in tensors:
         config["feature_levels"] = _attribute_levels(_shape(tensors, "head.mixture")[0], vision["num_hidden_layers"])
     else:
@@ -157,7 +151,7 @@ def _attribute_levels(vectors: int, depth: int) -> list[int] | None:
     return known[levels]
 
 
-def detector_config(tensors: Tensors, settings: Mapping[str, Any]):
+def detection_config(tensors: Tensors, settings: Mapping[str, Any]):
     """`RetinaFaceConfig` of one of the two published bodies."""
     from farl_hf.modeling import RetinaFaceConfig
 
@@ -183,7 +177,7 @@ class ModelKind:
     described: str
     signature: tuple[str, ...]
     model_class: str
-    make_config: Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], Any]
+    make_config: Callable[[Tensors, Mapping[str, Any]], Any]
     rules: tuple[KeyRule, ...] = ()
     drops: tuple[DropRule, ...] = ()
     backbone: str = "farl"
@@ -213,7 +207,7 @@ MODEL_KINDS = (
         HF_CLIP_DROPS,
     ),
     ModelKind(
-        "parser",
+        "parsing",
         "a face parser",
         ("backbone.visual.conv1.weight", "head.head.conv_seg.weight"),
         "FaRLForFaceParsing",
@@ -222,7 +216,7 @@ MODEL_KINDS = (
         DENSE_DROPS,
     ),
     ModelKind(
-        "aligner",
+        "landmarks",
         "a landmark model",
         ("backbone.visual.conv1.weight", "heatmap_head.head.conv_seg.weight"),
         "FaRLForLandmarks",
@@ -240,11 +234,11 @@ MODEL_KINDS = (
         ATTRIBUTE_DROPS,
     ),
     ModelKind(
-        "detector",
+        "detection",
         "a RetinaFace detector",
         ("BboxHead.0.conv1x1.weight", "ClassHead.0.conv1x1.weight"),
         "RetinaFaceForFaceDetection",
-        detector_config,
+        detection_config,
     ),
     _encoder(
         "face_transformer",
@@ -340,9 +334,11 @@ def convert_tensors(
     Raises:
         ConversionError: Tensors that have no place in the model.
     """
-    if kind.name != "detector":
+    if kind.name != "detection":
         return apply_key_rules(tensors, kind.rules, kind.drops, kind.described)
-    converted, dropped, unknown = {}, {}, []
+    converted: dict[str, torch.Tensor] = {}
+    dropped: dict[str, str] = {}
+    unknown: list[str] = []
     for name, value in tensors.items():
         try:
             ours = rename_retinaface_key(name)

@@ -53,8 +53,8 @@ def make_visual_transformer(
     patch_size: int = 16,
     mim_layers: int = 0,
     vocabulary: int = 8192,
-) -> nn.Module:
-    """FaRL's vision tower; with the branch of masked image modelling if `mim_layers` is not 0."""
+) -> Any:
+    """FaRL's vision encoder; with the branch of masked image modelling if `mim_layers` is not 0."""
     mim = SimpleNamespace(ENABLE=True, LAYERS=mim_layers, VOCAB_SIZE=vocabulary)
     visual = _import_original("facer.farl.model").VisualTransformer(
         input_resolution=resolution,
@@ -69,8 +69,8 @@ def make_visual_transformer(
     return visual
 
 
-def make_visual_features(visual: nn.Module, levels: tuple[int, ...] = (3, 5, 7, 11)) -> nn.Module:
-    """FaRL's feature extractor with pyramid around a tower; its own constructor knows the released sizes only."""
+def make_visual_features(visual: Any, levels: tuple[int, ...] = (3, 5, 7, 11)) -> nn.Module:
+    """FaRL's feature extractor with pyramid; its own constructor knows the released sizes only."""
     network = _import_original("facer.face_alignment.network.transformers")
     features = network.FaRLVisualFeatures.__new__(network.FaRLVisualFeatures)
     nn.Module.__init__(features)
@@ -105,12 +105,12 @@ def make_upernet_head(num_outputs: int, in_channels: int, channels: int) -> nn.M
 
     class UPerHead(UperNetHead):
         @property
-        def classifier(self):
+        def classifier(self):  # type: ignore[override]  # it is the parent's module, under mmsegmentation's name
             return self.conv_seg  # after a dropout, which does nothing in evaluation
 
-    head = UPerHead(
-        UperNetConfig(hidden_size=channels, num_labels=num_outputs, pool_scales=[1, 2, 3, 6]), [in_channels] * 4
-    )
+    config = UperNetConfig(hidden_size=channels, pool_scales=[1, 2, 3, 6])
+    config.num_labels = num_outputs
+    head: Any = UPerHead(config, [in_channels] * 4)
     head.conv_seg = head._modules.pop("classifier")
     head.bottleneck, head.fpn_bottleneck = _ConvModule(head.bottleneck), _ConvModule(head.fpn_bottleneck)
     head.lateral_convs = nn.ModuleList(map(_ConvModule, head.lateral_convs))
@@ -133,7 +133,10 @@ class _HeadWrapper(nn.Module):
 
 
 class DenseNetwork(nn.Module):
-    """FaRL's parser (`head`) or aligner (`heatmap_head`): from images in [0, 1] to maps of a quarter of the side."""
+    """FaRL's network of parsing (`head`) or landmarks (`heatmap_head`).
+
+    From images in [0, 1] to maps of a quarter of their side.
+    """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, head_name: str):
         super().__init__()
@@ -159,8 +162,8 @@ class AttributeNetwork(nn.Module):
         return self.head(*self.backbone(image))
 
 
-def make_attribute_network(visual: nn.Module, levels: list[int], num_labels: int) -> nn.Module:
-    """The attribute network of facer around a tower."""
+def make_attribute_network(visual: Any, levels: list[int], num_labels: int) -> AttributeNetwork:
+    """The attribute network of facer around a vision encoder."""
     module = _import_original("facer.farl.classification")
     del visual.proj, visual.ln_post
     module.add_method(visual, "forward", module.get_clip_encode_func(list(levels)))
@@ -168,7 +171,7 @@ def make_attribute_network(visual: nn.Module, levels: list[int], num_labels: int
     return AttributeNetwork(visual, head)
 
 
-def _tower_sizes(tensors: Tensors, prefix: str) -> dict[str, int]:
+def _encoder_sizes(tensors: Tensors, prefix: str) -> dict[str, int]:
     width, _, patch_size, _ = tensors[f"{prefix}conv1.weight"].shape
     tokens = tensors[f"{prefix}positional_embedding"].shape[0]
     blocks = {match[1] for name in tensors if (match := re.match(rf"{prefix}transformer\.resblocks\.(\d+)\.", name))}
@@ -189,21 +192,21 @@ def _filled(network: nn.Module, tensors: Tensors) -> Any:
     return network.eval()
 
 
-def build_dense_network(tensors: Tensors, head_name: str, levels: list[int]) -> nn.Module:
-    """The original parser or aligner with the weights of a source."""
-    visual = make_visual_transformer(**_tower_sizes(tensors, "backbone.visual."))
+def build_dense_network(tensors: Tensors, head_name: str, levels: list[int]) -> DenseNetwork:
+    """The original network of parsing or landmarks with the weights of a source."""
+    visual = make_visual_transformer(**_encoder_sizes(tensors, "backbone.visual."))
     outputs, channels = tensors[f"{head_name}.head.conv_seg.weight"].shape[:2]
     head = make_upernet_head(outputs, visual.transformer.width, channels)
     return _filled(DenseNetwork(make_visual_features(visual, tuple(levels)), head, head_name), tensors)
 
 
-def build_attribute_network(tensors: Tensors, levels: list[int]) -> nn.Module:
+def build_attribute_network(tensors: Tensors, levels: list[int]) -> AttributeNetwork:
     """The original attribute network with the weights of a source."""
-    visual = make_visual_transformer(**_tower_sizes(tensors, "backbone."))
+    visual = make_visual_transformer(**_encoder_sizes(tensors, "backbone."))
     return _filled(make_attribute_network(visual, levels, tensors["head.final_fc.weight"].shape[0]), tensors)
 
 
-def build_detector(tensors: Tensors, body: str) -> nn.Module:
+def build_detector(tensors: Tensors, body: str) -> Any:
     """The original RetinaFace, as facer uses it, with the weights of a source."""
     module = _import_original("facer.face_detection.retinaface")
     settings = {"mobilenet_v1": module.cfg_mnet, "resnet": module.cfg_re50}[body]
@@ -213,16 +216,16 @@ def build_detector(tensors: Tensors, body: str) -> nn.Module:
     )
 
 
-def build_two_towers(tensors: Tensors) -> tuple[nn.Module, nn.Module]:
-    """FaRL's vision tower and open_clip's two-tower model with the weights of a source."""
-    visual = make_visual_transformer(**_tower_sizes(tensors, "visual."))
+def build_two_towers(tensors: Tensors) -> tuple[Any, Any]:
+    """FaRL's vision encoder and open_clip's model of images and texts with the weights of a source."""
+    visual = make_visual_transformer(**_encoder_sizes(tensors, "visual."))
     plain = {name: value for name, value in tensors.items() if not re.match(_NOT_IN_CLIP, name)}
-    tower = {name.removeprefix("visual."): value for name, value in plain.items() if name.startswith("visual.")}
-    return _filled(visual, tower), _filled(_make_clip(plain), plain)
+    vision = {name.removeprefix("visual."): value for name, value in plain.items() if name.startswith("visual.")}
+    return _filled(visual, vision), _filled(_make_clip(plain), plain)
 
 
 def _make_clip(tensors):
-    sizes = _tower_sizes(tensors, "visual.")
+    sizes = _encoder_sizes(tensors, "visual.")
     vocabulary, width = tensors["token_embedding.weight"].shape
     blocks = {name.split(".")[2] for name in tensors if name.startswith("transformer.resblocks.")}
     return _import_original("open_clip.model").CLIP(

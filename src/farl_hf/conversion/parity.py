@@ -64,10 +64,10 @@ def check_parity(weights: SourceWeights, checkpoint: Path, kind: str) -> tuple[S
     """
     compare = {
         "two_towers": _compare_clip_folder if weights.shape == "clip_folder" else _compare_two_towers,
-        "parser": _compare_parser,
-        "aligner": _compare_aligner,
+        "parsing": _compare_parsing,
+        "landmarks": _compare_landmarks,
         "attributes": _compare_attributes,
-        "detector": _compare_detector,
+        "detection": _compare_detection,
     }[kind]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
@@ -144,14 +144,14 @@ def _compare_blocks(ours, visual, pixels, levels) -> Iterator[StageDifference]:
         yield _relative(f"block {index}", tokens, outputs[index])
 
 
-def _compare_parser(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+def _compare_parsing(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
     model = _load("FaRLForFaceParsing", checkpoint)
     original = original_networks.build_dense_network(weights.tensors, "head", model.config.feature_levels)
     images, logits = yield from _compare_pyramid(model, original)
     yield _relative("logits", model(_normalised(images)).logits, logits)
 
 
-def _compare_aligner(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+def _compare_landmarks(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
     model = _load("FaRLForLandmarks", checkpoint)
     original = original_networks.build_dense_network(weights.tensors, "heatmap_head", model.config.feature_levels)
     images, logits = yield from _compare_pyramid(model, original)
@@ -192,7 +192,7 @@ def _compare_attributes(weights: SourceWeights, checkpoint: Path) -> Iterator[St
     yield StageDifference("probabilities", difference, PROBABILITY_LIMIT, "absolute")
 
 
-def _compare_detector(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
+def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
     model = _load("RetinaFaceForFaceDetection", checkpoint)
     original = original_networks.build_detector(weights.tensors, model.config.body)
     photos = torch.randint(0, 256, (1, 3, *_DETECTOR_INPUT_HW), dtype=torch.uint8)
@@ -214,7 +214,8 @@ def _busy_threshold(scores) -> float:
 def _compare_detections(outputs, original, photos, threshold) -> Iterator[StageDifference]:
     from farl_hf.processing import RetinaFaceImageProcessor
 
-    processor = RetinaFaceImageProcessor(pad_size_divisor=1, score_threshold=threshold)
+    settings: dict[str, Any] = {"pad_size_divisor": 1, "score_threshold": threshold}
+    processor = RetinaFaceImageProcessor(**settings)
     sizes = [tuple(photos.shape[-2:])]
     found = processor.post_process_face_detection(outputs, original_sizes=sizes, input_scales=[(1.0, 1.0)])[0]
     theirs = original_networks.detect(original, photos, threshold)

@@ -26,7 +26,7 @@ class ReleasedModel:
 
     Args:
         kind (`str`): As in [`ModelKind`].
-        outputs (`int` or `str`): Classes, points or attributes; the body of a detector; 0 for the towers.
+        outputs (`int` or `str`): Classes, points or attributes; the body of a detector; 0 for encoders.
         file_name (`str`): Name of the file on its release page.
         release (`str`): Its repository.
         summary (`str`): One sentence.
@@ -85,7 +85,7 @@ RELEASED_MODELS = {
         _farl_scores("94.04", "89.57", "0.938", "2.88", "3.88"),
     ),
     "farl-lapa-448": ReleasedModel(
-        "parser",
+        "parsing",
         11,
         "face_parsing.farl.lapa.main_ema_136500_jit191.pt",
         _FACER,
@@ -97,7 +97,7 @@ RELEASED_MODELS = {
         ),
     ),
     "farl-celebm-448": ReleasedModel(
-        "parser",
+        "parsing",
         19,
         "face_parsing.farl.celebm.main_ema_181500_jit.pt",
         _FACER,
@@ -111,7 +111,7 @@ RELEASED_MODELS = {
         ),
     ),
     "farl-ibug300w-448": ReleasedModel(
-        "aligner",
+        "landmarks",
         68,
         "face_alignment.farl.ibug300w.main_ema_jit.pt",
         _FACER,
@@ -120,7 +120,7 @@ RELEASED_MODELS = {
         (Score("300W full, NME inter-ocular", "2.8835", "facer, comment in the code, epoch 60, with dataset boxes"),),
     ),
     "farl-wflw-448": ReleasedModel(
-        "aligner",
+        "landmarks",
         98,
         "face_alignment.farl.wflw.main_ema_jit.pt",
         _FACER,
@@ -129,7 +129,7 @@ RELEASED_MODELS = {
         (Score("WFLW full, NME inter-ocular", "3.8933", "facer, comment in the code, epoch 20, with dataset boxes"),),
     ),
     "farl-aflw19-448": ReleasedModel(
-        "aligner",
+        "landmarks",
         19,
         "face_alignment.farl.aflw19.main_ema_jit.pt",
         _FACER,
@@ -147,7 +147,7 @@ RELEASED_MODELS = {
         (Score("CelebA, mean accuracy", "92.07", "facer, comment in the code"),),
     ),
     "retinaface-mobilenet": ReleasedModel(
-        "detector",
+        "detection",
         "mobilenet_v1",
         "mobilenet0.25_Final.pth",
         "elliottzheng/face-detection",
@@ -156,7 +156,7 @@ RELEASED_MODELS = {
         _wider("88.67", "87.09", "80.99"),
     ),
     "retinaface-resnet50": ReleasedModel(
-        "detector",
+        "detection",
         "resnet",
         "Resnet50_Final.pth",
         "elliottzheng/face-detection",

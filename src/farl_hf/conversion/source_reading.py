@@ -1,4 +1,9 @@
-"""Reads a source of weights, whatever its shape; what it is, its content tells, not its name."""
+"""Reads a source of weights. Its content tells what it is, not its name.
+
+A source is a file that `torch.save` wrote, a TorchScript archive, a safetensors file, the folder of a CLIP checkpoint,
+or a `.npz` of google-research/vision_transformer (AugReg). The arrays of the last get timm's names; they are
+(in, out), and those of attention are split by head. Source of their names: `vit_jax/models_vit.py`.
+"""
 
 import hashlib
 import os
@@ -34,21 +39,9 @@ __all__ = [
     "with_timm_names",
 ]
 
+_ZIP_START = b"PK\x03\x04"
 
-# SHA-256 of files. Imports nothing heavy: names of checkpoints are looked up without torch.
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# Weights of google-research/vision_transformer (AugReg, `.npz` of JAX arrays) under timm's names.
-#
-# Arrays are (in, out); attention's are split by head. Source of the names: `vit_jax/models_vit.py`.
-
-
+# Names in a `.npz` of AugReg -> timm's.
 _BLOCK = r"Transformer/encoderblock_(\d+)/"
 _ATTENTION = "MultiHeadDotProductAttention_1"
 _PLAIN = {
@@ -65,68 +58,6 @@ _LINEARS = {
     "head": "head",
     "pre_logits": "pre_logits.fc",
 }
-
-
-def is_npz(path: Path) -> bool:
-    """Whether a zip file is NumPy's."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def read_npz(path: Path) -> dict[str, torch.Tensor]:
-    """The arrays of a file by name.
-
-    Raises:
-        ConversionError: It holds objects, which only running code could read.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (ValueError, TypeError) as error:
-        raise ConversionError(f"{path.name} holds more than arrays of numbers, and was not read ({error}).") from error
-
-
-def with_timm_names(arrays: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The arrays as timm's ViT names and lays them out; a name that is not known stays."""
-    renamed, inputs = {}, {}
-    for name, array in arrays.items():
-        part = re.fullmatch(rf"{_BLOCK}{_ATTENTION}/(query|key|value)/(kernel|bias)", name)
-        if part:
-            inputs.setdefault((part[1], part[3]), {})[part[2]] = array
-        else:
-            ours, value = _renamed(name, array)
-            renamed[ours] = value
-    for (block, kind), parts in inputs.items():
-        renamed[f"blocks.{block}.attn.qkv.{'weight' if kind == 'kernel' else 'bias'}"] = _fused(parts, block)
-    return renamed
-
-
-def _fused(parts, block):
-    missing = {"query", "key", "value"} - set(parts)
-    if missing:
-        raise ConversionError(f"Block {block} of the arrays lacks {', '.join(sorted(missing))}; the file is damaged.")
-    arrays = [parts[name] for name in ("query", "key", "value")]
-    return torch.cat([array.flatten(1).t() if array.ndim == 3 else array.flatten() for array in arrays])
-
-
-def _renamed(name, array):
-    if name in _PLAIN:
-        return _PLAIN[name], array
-    if name == "embedding/kernel":  # (row, column, channel, width)
-        return "patch_embed.proj.weight", array.permute(3, 2, 0, 1)
-    layer, _, tensor = name.rpartition("/")
-    for pattern, ours in _NORMS.items():
-        if re.fullmatch(pattern, layer):
-            return f"{re.sub(pattern, ours, layer)}.{'weight' if tensor == 'scale' else tensor}", array
-    for pattern, ours in _LINEARS.items():
-        if re.fullmatch(pattern, layer):
-            new = re.sub(pattern, ours, layer)
-            return (f"{new}.weight", array.flatten(0, -2).t()) if tensor == "kernel" else (f"{new}.{tensor}", array)
-    return name, array
-
-
-_ZIP_START = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -152,6 +83,12 @@ class SourceWeights:
     tensors: dict[str, torch.Tensor]
     shape: str
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_source(source: Path) -> SourceFile:
@@ -219,7 +156,7 @@ def _check_zip(path):
 
 
 def _read_archive(path):
-    """Tensors of an archive; facer's aligners are a head with the backbone pickled in an extra file."""
+    """Tensors of an archive; facer's landmark models are a head with the backbone pickled in an extra file."""
     tensors, backbone = read_torchscript(path), open_extra_file(path, "backbone")
     if backbone is None:
         return tensors
@@ -229,3 +166,63 @@ def _read_archive(path):
     return {f"heatmap_head.{name}": value for name, value in tensors.items()} | {
         f"backbone.{name}": value for name, value in inner.items()
     }
+
+
+def is_npz(path: Path) -> bool:
+    """Whether a zip file is NumPy's."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def read_npz(path: Path) -> dict[str, torch.Tensor]:
+    """The arrays of a file by name.
+
+    Raises:
+        ConversionError: It holds objects, which only running code could read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (ValueError, TypeError) as error:
+        raise ConversionError(f"{path.name} holds more than arrays of numbers, and was not read ({error}).") from error
+
+
+def with_timm_names(arrays: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The arrays as timm's ViT names and lays them out; a name that is not known stays."""
+    renamed: dict[str, torch.Tensor] = {}
+    inputs: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
+    for name, array in arrays.items():
+        part = re.fullmatch(rf"{_BLOCK}{_ATTENTION}/(query|key|value)/(kernel|bias)", name)
+        if part:
+            inputs.setdefault((part[1], part[3]), {})[part[2]] = array
+        else:
+            ours, value = _renamed(name, array)
+            renamed[ours] = value
+    for (block, kind), parts in inputs.items():
+        renamed[f"blocks.{block}.attn.qkv.{'weight' if kind == 'kernel' else 'bias'}"] = _fused(parts, block)
+    return renamed
+
+
+def _fused(parts, block):
+    missing = {"query", "key", "value"} - set(parts)
+    if missing:
+        raise ConversionError(f"Block {block} of the arrays lacks {', '.join(sorted(missing))}; the file is damaged.")
+    arrays = [parts[name] for name in ("query", "key", "value")]
+    return torch.cat([array.flatten(1).t() if array.ndim == 3 else array.flatten() for array in arrays])
+
+
+def _renamed(name, array):
+    if name in _PLAIN:
+        return _PLAIN[name], array
+    if name == "embedding/kernel":  # (row, column, channel, width)
+        return "patch_embed.proj.weight", array.permute(3, 2, 0, 1)
+    layer, _, tensor = name.rpartition("/")
+    for pattern, ours in _NORMS.items():
+        if re.fullmatch(pattern, layer):
+            return f"{re.sub(pattern, ours, layer)}.{'weight' if tensor == 'scale' else tensor}", array
+    for pattern, ours in _LINEARS.items():
+        if re.fullmatch(pattern, layer):
+            new = re.sub(pattern, ours, layer)
+            return (f"{new}.weight", array.flatten(0, -2).t()) if tensor == "kernel" else (f"{new}.{tensor}", array)
+    return name, array

@@ -1,4 +1,4 @@
-"""A published data set as Parquet files with the pictures in them: one folder that needs nothing else.
+"""A published data set as Parquet files with the pictures in them: one folder, complete in itself.
 
 `datasets.load_dataset(folder)`, and the Hub, read it as it is; the columns stay those of docs/conventions.md.
 """
@@ -25,12 +25,12 @@ class ConvertedDataset:
     Args:
         folder (`Path`): The folder.
         num_photos (`dict[str, int]`): Rows of each split.
-        num_left_out (`dict[str, int]`): Photos of each split that were listed but are not in it.
+        num_skipped (`dict[str, int]`): Photos of each split that are listed but cannot be used.
     """
 
     folder: Path
     num_photos: dict[str, int]
-    num_left_out: dict[str, int]
+    num_skipped: dict[str, int]
 
 
 def convert_face_dataset(
@@ -51,7 +51,7 @@ def convert_face_dataset(
         data_dir (`str`): Its folder.
         output (`str`): Folder to make; it must be new or empty.
         config_name (`str`, *optional*): Configuration.
-        bad_photos (`str`, *optional*, defaults to `"raise"`): `"skip"` leaves bad photos out, named in the log.
+        bad_photos (`str`, *optional*, defaults to `"raise"`): `"skip"` skips bad photos and names them in the log.
         num_proc (`int`, *optional*): Processes.
 
     Raises:
@@ -83,8 +83,8 @@ def convert_face_dataset(
         if isinstance(error, DatasetWriteError) or not error.errno:
             raise
         raise DatasetWriteError(f"{output} could not be written: {error}; nothing is left of it.") from error
-    left_out = {split: builder.num_listed[split] - count for split, count in num_photos.items()}
-    return ConvertedDataset(output, num_photos, left_out)
+    num_skipped = {split: builder.num_listed[split] - count for split, count in num_photos.items()}
+    return ConvertedDataset(output, num_photos, num_skipped)
 
 
 def move_shards(prepared: Path, folder: Path, split: str) -> None:

@@ -1,8 +1,13 @@
-"""Pictures of a dataset row as numpy arrays, decoded only when a sample needs them."""
+"""Pictures of a dataset row as numpy arrays, decoded only when a sample needs them.
+
+A picture is `{"bytes", "path"}` as the undecoded `datasets.Image` gives it; most functions also take a PIL image or an
+array. Label maps and photos of prepared data sets are decoded by OpenCV, the fastest. Photos of the web are opened by
+Pillow, which tells their size before decoding ([`ReducedPhoto`]).
+"""
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -16,17 +21,33 @@ __all__ = [
     "MAX_PHOTO_PIXELS",
     "OversizedPhotoError",
     "ReducedPhoto",
+    "column_names",
     "decode_map",
     "decode_photo",
+    "encoded_source",
     "open_photo",
+    "picture_name",
     "without_decoding",
 ]
 
+# What Pillow itself warns about: a quarter of a gigabyte of RGB. Photos of the web are far below.
+MAX_PHOTO_PIXELS = 89_478_485
+# Parts of its size at which a JPEG can be decoded, in a fraction of the time.
+REDUCTIONS = (8, 4, 2)
+# Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+EXIF_ORIENTATION = 0x0112
 
-def without_decoding(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Sequence[dict[str, Any]]:
+
+def column_names(rows: Any) -> list[str]:
+    """Columns of a `datasets.Dataset` or of a list of dicts."""
+    return list(rows.column_names) if hasattr(rows, "column_names") else list(rows[0])
+
+
+def without_decoding(rows: Any, columns: Sequence[str]) -> Any:
     """A view of the rows that keeps these columns and leaves pictures as encoded bytes.
 
-    `datasets.Dataset` decodes every picture of a row whether it is used or not, through PIL; skipping that is most of
+    `datasets.Dataset` decodes every picture of a row through PIL, whether it is used or not; skipping that is most of
     the speed of a CPU training. A list of dicts is returned as it is.
     """
     if not hasattr(rows, "cast_column"):
@@ -43,7 +64,11 @@ def without_decoding(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> 
 
 
 def decode_photo(picture: Any) -> np.ndarray:
-    """(H, W, 3) uint8 RGB from encoded bytes, a path, a PIL image or an array."""
+    """(H, W, 3) uint8 RGB from encoded bytes, a path, a PIL image or an array.
+
+    Raises:
+        UnreadablePhotoError: The picture cannot be read or decoded.
+    """
     array = decode(picture, cv2.IMREAD_COLOR)
     if array is None:
         return np.ascontiguousarray(np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture))
@@ -51,18 +76,21 @@ def decode_photo(picture: Any) -> np.ndarray:
 
 
 def decode_map(picture: Any) -> np.ndarray:
-    """(H, W) uint8 class or instance ids from encoded bytes, a path, a PIL image or an array."""
+    """(H, W) uint8 class or instance ids from encoded bytes, a path, a PIL image or an array.
+
+    Raises:
+        UnreadablePhotoError: The picture cannot be read or decoded.
+    """
     array = decode(picture, cv2.IMREAD_UNCHANGED)
     if array is None:
         return np.asarray(picture)
-    if array.ndim == 3:  # a palette picture: OpenCV looks the colours up, the ids are the indices
-        source = io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
-        return np.asarray(PIL.Image.open(source))
+    if array.ndim == 3:  # a palette picture: OpenCV gives the colours, the ids are the indices
+        return np.asarray(PIL.Image.open(encoded_source(picture)))
     return array
 
 
 def decode(picture: Any, flag: int) -> np.ndarray | None:
-    """Decodes `{"bytes", "path"}` as the undecoded `datasets.Image` gives it; None for anything else."""
+    """The array that OpenCV decodes of `{"bytes", "path"}`; None for anything else."""
     if not isinstance(picture, dict):
         return None
     if picture.get("bytes") is not None:
@@ -71,7 +99,7 @@ def decode(picture: Any, flag: int) -> np.ndarray | None:
         encoded = read_bytes(picture["path"])
     array = cv2.imdecode(encoded, flag) if encoded.size else None
     if array is None:
-        raise UnreadablePhotoError(f"The picture {picture.get('path') or 'of a dataset row'} cannot be decoded.")
+        raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be decoded.")
     return array
 
 
@@ -83,19 +111,14 @@ def read_bytes(path: str) -> np.ndarray:
         raise UnreadablePhotoError(f"The picture {path} cannot be read: {error.strerror}.") from error
 
 
-# Photos decoded no larger than a crop needs, after their size has been checked.
-#
-# A face that fills a large photo is shrunk by its crop. JPEG pictures can be decoded at a half, a quarter or an
-# eighth
-# of their size in a fraction of the time, and the rest of the shrinking then no longer skips pixels.
+def encoded_source(picture: Mapping[str, Any]) -> Any:
+    """Where Pillow reads `{"bytes", "path"}`: the bytes as a file, else the path."""
+    return io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
 
 
-# What Pillow itself warns about: a quarter of a gigabyte of RGB. Photos of the web are far below.
-MAX_PHOTO_PIXELS = 89_478_485
-REDUCTIONS = (8, 4, 2)
-# Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-EXIF_ORIENTATION = 0x0112
+def picture_name(picture: Mapping[str, Any]) -> str:
+    """The name of `{"bytes", "path"}` in an error."""
+    return picture.get("path") or "of a dataset row"
 
 
 class OversizedPhotoError(UnreadablePhotoError):
@@ -103,7 +126,10 @@ class OversizedPhotoError(UnreadablePhotoError):
 
 
 class ReducedPhoto:
-    """A photo that is decoded when the scale at which it will be seen is known.
+    """A photo that is decoded no larger than a crop needs, once the scale of the crop is known.
+
+    The crop of a face that fills a large photo shrinks it. JPEG pictures can be decoded at a half, a quarter or an
+    eighth of their size in a fraction of the time, and the remaining resampling skips no pixels.
 
     Args:
         picture: `{"bytes", "path"}` as the undecoded `datasets.Image` gives it, a PIL image, or an array (H, W, 3)
@@ -119,18 +145,19 @@ class ReducedPhoto:
     """
 
     def __init__(self, picture: Any, max_pixels: int = MAX_PHOTO_PIXELS):
-        self.picture = opened(picture) if isinstance(picture, dict) else picture
         # Asking for a smaller decoding changes a PIL image for good, so never one of the caller's.
         self.draftable = isinstance(picture, dict)
+        picture = opened(picture) if isinstance(picture, dict) else picture
+        self.picture = picture if isinstance(picture, PIL.Image.Image) else decode_photo(picture)
         if isinstance(self.picture, PIL.Image.Image):
             width, height = self.picture.size
         else:
-            self.picture = decode_photo(self.picture)
             height, width = self.picture.shape[:2]
         if width * height > max_pixels:
             raise OversizedPhotoError(f"A picture of {width} x {height} pixels is larger than {max_pixels} pixels.")
-        self.turned = isinstance(self.picture, PIL.Image.Image) and has_orientation(self.picture)
-        sideways = self.turned and self.picture.getexif()[EXIF_ORIENTATION] >= 5
+        self.turned = sideways = False
+        if isinstance(self.picture, PIL.Image.Image) and has_orientation(self.picture):
+            self.turned, sideways = True, self.picture.getexif()[EXIF_ORIENTATION] >= 5
         self.size_hw = (width, height) if sideways else (height, width)
 
     def decode(self, scale: float) -> tuple[np.ndarray, int]:
@@ -145,20 +172,13 @@ class ReducedPhoto:
         """
         reduction = next((factor for factor in REDUCTIONS if scale * factor <= 1), 1)
         if isinstance(self.picture, PIL.Image.Image):
-            return self.decoded(reduction), reduction
-        if reduction == 1:
-            return self.picture, 1
-        # Whole blocks only, as a shrunk JPEG has them; the rim repeats the last pixels.
-        height, width = self.size_hw
-        padding = (0, -height % reduction, 0, -width % reduction)
-        padded = cv2.copyMakeBorder(self.picture, *padding, borderType=cv2.BORDER_REPLICATE)
-        small_wh = (padded.shape[1] // reduction, padded.shape[0] // reduction)
-        return cv2.resize(padded, small_wh, interpolation=cv2.INTER_AREA), reduction
+            return self.decoded(self.picture, reduction), reduction
+        return shrunk_array(self.picture, reduction), reduction
 
-    def decoded(self, reduction: int) -> np.ndarray:
+    def decoded(self, picture: PIL.Image.Image, reduction: int) -> np.ndarray:
         """RGB of a PIL image, `reduction` times smaller."""
         try:
-            picture, achieved = self.picture, 1
+            achieved = 1
             if reduction > 1 and self.draftable and not self.turned:  # a turned photo's last blocks would come first
                 size = (max(1, picture.width // reduction), max(1, picture.height // reduction))
                 drafted = picture.draft("RGB", size)
@@ -170,6 +190,18 @@ class ReducedPhoto:
             raise UnreadablePhotoError(f"A picture of a dataset row cannot be decoded: {error}.") from error
 
 
+def shrunk_array(array_rgb: np.ndarray, reduction: int) -> np.ndarray:
+    """RGB `reduction` times smaller, in whole blocks as a shrunk JPEG has them; the rim repeats the last pixels."""
+    if reduction == 1:
+        return array_rgb
+    height, width = array_rgb.shape[:2]
+    padded = cv2.copyMakeBorder(
+        array_rgb, 0, -height % reduction, 0, -width % reduction, borderType=cv2.BORDER_REPLICATE
+    )
+    small_wh = (padded.shape[1] // reduction, padded.shape[0] // reduction)
+    return cv2.resize(padded, small_wh, interpolation=cv2.INTER_AREA)
+
+
 def open_photo(picture: Any, max_pixels: int = MAX_PHOTO_PIXELS) -> ReducedPhoto:
     """The photo of a row, not yet decoded; see [`ReducedPhoto`]."""
     return ReducedPhoto(picture, max_pixels)
@@ -177,11 +209,10 @@ def open_photo(picture: Any, max_pixels: int = MAX_PHOTO_PIXELS) -> ReducedPhoto
 
 def opened(picture: dict[str, Any]) -> PIL.Image.Image:
     """A PIL image of which only the header has been read."""
-    source = io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the limit is checked by the caller
-            return PIL.Image.open(source, formats=PHOTO_FORMATS)
+            return PIL.Image.open(encoded_source(picture), formats=PHOTO_FORMATS)
     except PIL.Image.DecompressionBombError as error:
         raise OversizedPhotoError(f"A picture is far too large: {error}") from error
     except (OSError, ValueError, SyntaxError, TypeError) as error:

@@ -45,10 +45,10 @@ def load_face_dataset(
         streaming (`bool`, *optional*, defaults to `False`): Read while iterating, without a cache.
         bad_photos (`str`, *optional*): Of a published data set, what to do with photos that are missing, unreadable or
             contradict their annotation: `"raise"` and `"skip"` (named and counted in the log) look at all of them
-            first; by default they raise when they are met.
+            first; by default they raise when they are read.
         check_counts (`bool`, *optional*, defaults to `True`): Warn when a split of a published data set has another
             size than published.
-        num_photos (`dict[str, int]`, *optional*): At most so many photos of a split; 0 leaves the split out. The
+        num_photos (`dict[str, int]`, *optional*): At most so many photos of a split; 0 skips the split. The
             synthetic faces render no more than that.
         cache_dir (`str`, *optional*): Where prepared data is kept.
         num_proc (`int`, *optional*): Processes that prepare it.
@@ -82,7 +82,7 @@ def load_face_dataset(
         splits = {"train": load_laion_face(data_dir, streaming, cache_dir)}
     elif name in PUBLISHED_DATASETS:
         left_in = wanted or tuple(other for other in PUBLISHED_DATASETS[name].counts if num_photos.get(other) != 0)
-        settings = {"bad_photos": bad_photos, "check_counts": check_counts}
+        settings: dict[str, Any] = {"bad_photos": bad_photos, "check_counts": check_counts}
         if len(left_in) < len(PUBLISHED_DATASETS[name].counts):
             settings["splits"] = left_in
         builder = published_builder(name, config_name, data_dir, cache_dir=cache_dir, **settings)
@@ -122,7 +122,7 @@ def prepared(builder: Any, num_proc: int | None) -> dict[str, Any]:
     splits = {str(split): builder.as_dataset(split=split) for split in builder.info.splits}
     for split, count in getattr(builder, "num_listed", {}).items():  # absent when the cache was there
         if len(splits[split]) < count:
-            logger.warning("Left out %d of the %d photos of %r.", count - len(splits[split]), count, split)
+            logger.warning("Skipped %d of the %d photos of %r.", count - len(splits[split]), count, split)
     return splits
 
 
@@ -187,8 +187,8 @@ def load_synthetic_faces(
     """Renders (or finds in the cache) the synthetic faces."""
     from farl_hf.data.synthetic_faces import SyntheticFaces
 
-    left_out = () if wanted is None else [split for split in SPLITS if split not in wanted]
-    sizes = {f"num_{split}": count for split, count in (num_photos | dict.fromkeys(left_out, 0)).items()}
+    skipped = () if wanted is None else [split for split in SPLITS if split not in wanted]
+    sizes = {f"num_{split}": count for split, count in (num_photos | dict.fromkeys(skipped, 0)).items()}
     builder = SyntheticFaces(config_name=config_name or "portraits", cache_dir=cache_dir, **sizes)
     return streamed(builder) if streaming else prepared(builder, num_proc)
 

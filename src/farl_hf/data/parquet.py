@@ -1,7 +1,7 @@
-"""Parquet files that are there in full or not at all, and say in their footer what they were made of.
+"""Parquet files that are written whole or not at all, and record in their footer what they were made of.
 
-The record lies in the file itself, so that file and record can never disagree; a job that is started again reads it to
-know what is finished.
+The record lies in the file itself, so that file and record cannot disagree; a restarted job reads it to know what is
+finished.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class RecordedWriter:
 def recorded_parquet(path: str | os.PathLike, schema: Any) -> Iterator[RecordedWriter]:
     """Opens a file beside its place; it moves there when the block ends without an error.
 
-    What killed runs left of the same file is removed.
+    Unfinished files that killed runs left are removed.
 
     Args:
         path (`str`): Where the file will be.

@@ -13,7 +13,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 
 __all__ = ["FacePhoto", "SyntheticFaces", "SyntheticFacesConfig", "render_face_photo", "render_group_photo"]
 
-# Part of the cache's path: raise it whenever a number gives another photo or caption than before.
+# Part of the cache's path: raise it with every change of the photo or caption that a number gives.
 VERSION = datasets.Version("1.2.0")
 # Splits draw from ranges of photo numbers that never meet.
 FIRST_INDEX = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
@@ -46,7 +46,8 @@ class SyntheticFacesConfig(datasets.BuilderConfig):
         """(height, width) of the photos."""
         if self.image_size is None:
             return DEFAULT_SIZES_HW[self.kind]
-        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else tuple(self.image_size)
+        height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
+        return height, width
 
 
 def _encoded_photo(picture: np.ndarray, quality: int) -> dict[str, object]:

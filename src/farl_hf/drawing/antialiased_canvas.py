@@ -1,16 +1,25 @@
-"""A transparent layer over a part of a photo, drawn at several times its resolution and laid down smoothly."""
+"""A transparent canvas over a part of a photo, and the colours and line widths that all drawings share.
+
+Pillow draws without antialiasing. The canvas therefore has several times the resolution of the photo, and is averaged
+down before it is composited over the photo.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["FACE_COLOURS", "INK", "KEYPOINT_COLOURS", "LANDMARK_COLOURS", "PAPER", "FineLayer", "line_width_px"]
+__all__ = [
+    "FACE_COLOURS",
+    "INK",
+    "KEYPOINT_COLOURS",
+    "LANDMARK_COLOURS",
+    "PAPER",
+    "AntialiasedCanvas",
+    "line_width_px",
+]
 
-
-# The colours of drawings (RGB, 0..255), chosen to be told apart on skin and on most backgrounds.
-
-
+# Colours are RGB in 0..255, chosen to be told apart on skin and on most backgrounds.
 PAPER = (250, 250, 248)
 INK = (35, 38, 45)
 
@@ -43,10 +52,9 @@ LANDMARK_COLOURS = {
     "other": (255, 255, 255),
 }
 
-
 Colour = tuple[int, int, int] | tuple[int, int, int, int]
 
-# Oversampling of a window, by the longer side in photo pixels: fine where edges show, cheap where they do not.
+# (longest side of a window in photo pixels, canvas pixels per photo pixel): less on large windows, to bound memory.
 _OVERSAMPLING = ((1200, 4), (2600, 2))
 _LINE_PER_FACE = 1 / 110
 _THINNEST_LINE_PX = 1.0
@@ -57,7 +65,7 @@ def line_width_px(face_size_px: float) -> float:
     return max(_THINNEST_LINE_PX, face_size_px * _LINE_PER_FACE)
 
 
-class FineLayer:
+class AntialiasedCanvas:
     """Draws in photo pixels on a window of a photo.
 
     Convention: continuous photo pixels, (x, y), the centre of the top-left pixel is (0.5, 0.5).
@@ -81,7 +89,7 @@ class FineLayer:
     def line(self, points_xy: np.ndarray, colour: Colour, width_px: float, closed: bool = False) -> None:
         """A line through points (n, 2), with round joints and ends."""
         points_xy = np.concatenate([points_xy, points_xy[:1]]) if closed else points_xy
-        points = self._to_layer(points_xy)
+        points = self._to_canvas(points_xy)
         width = self._to_length(width_px)
         self._draw.line([tuple(point) for point in points], fill=colour, width=width, joint="curve")
         if width > 2:
@@ -90,7 +98,7 @@ class FineLayer:
 
     def dot(self, centre_xy: Sequence[float], radius_px: float, colour: Colour) -> None:
         """A filled circle."""
-        self._ellipse(self._to_layer(np.asarray(centre_xy)), radius_px * self.scale, colour)
+        self._ellipse(self._to_canvas(np.asarray(centre_xy)), radius_px * self.scale, colour)
 
     def rounded_box(
         self,
@@ -101,7 +109,7 @@ class FineLayer:
         fill: Colour | None = None,
     ) -> None:
         """A rectangle with round corners."""
-        corners = self._to_layer(np.asarray(box_xyxy, dtype=float).reshape(2, 2))
+        corners = self._to_canvas(np.asarray(box_xyxy, dtype=float).reshape(2, 2))
         self._draw.rounded_rectangle(
             [tuple(corner) for corner in corners],
             radius=self._to_length(radius_px),
@@ -113,17 +121,17 @@ class FineLayer:
     def text(self, left_middle_xy: Sequence[float], text: str, size_px: float, colour: Colour) -> None:
         """A line of text whose left end and middle height are given."""
         font = ImageFont.load_default(size_px * self.scale)
-        self._draw.text(tuple(self._to_layer(np.asarray(left_middle_xy))), text, fill=colour, font=font, anchor="lm")
+        self._draw.text(tuple(self._to_canvas(np.asarray(left_middle_xy))), text, fill=colour, font=font, anchor="lm")
 
-    def laid_on(self, photo: Image.Image) -> Image.Image:
-        """The photo, an RGB image, with this layer over it, as a new image."""
-        layer = self.picture.reduce(self.scale) if self.scale > 1 else self.picture
+    def composite_over(self, photo: Image.Image) -> Image.Image:
+        """The photo, an RGB image, with this canvas composited over it, as a new image."""
+        canvas = self.picture.reduce(self.scale) if self.scale > 1 else self.picture
         window = (self.left, self.top, self.left + self.size_wh[0], self.top + self.size_wh[1])
         result = photo.copy()
-        result.paste(Image.alpha_composite(photo.crop(window).convert("RGBA"), layer).convert("RGB"), window)
+        result.paste(Image.alpha_composite(photo.crop(window).convert("RGBA"), canvas).convert("RGB"), window)
         return result
 
-    def _to_layer(self, points_xy: np.ndarray) -> np.ndarray:
+    def _to_canvas(self, points_xy: np.ndarray) -> np.ndarray:
         # Pillow counts from the centre of the first pixel.
         return (points_xy - np.array([self.left, self.top])) * self.scale - 0.5
 

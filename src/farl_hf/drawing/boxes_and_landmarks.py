@@ -1,4 +1,4 @@
-"""Boxes, scores and the five points of every face."""
+"""Faces as boxes with scores and five points, and as landmarks joined to the outlines of the parts of the face."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,13 @@ from farl_hf.drawing.antialiased_canvas import (
     INK,
     KEYPOINT_COLOURS,
     LANDMARK_COLOURS,
-    FineLayer,
+    AntialiasedCanvas,
     line_width_px,
 )
 from farl_hf.labels import LANDMARK_GROUPS
 from farl_hf.results import FaceLandmarks, Faces
 
 __all__ = ["draw_face_landmarks", "draw_faces", "face_colour", "face_sizes_px"]
-
 
 _SMALLEST_TEXT_PX = 9.0
 
@@ -63,28 +62,27 @@ def _draw_face_box(
     text_px = max(_SMALLEST_TEXT_PX, size_px / 11)
     box_xyxy = face.boxes_xyxy[0]
     margin = 2 * width_px + 2 * text_px
-    layer = FineLayer(box_xyxy + np.array([-margin, -margin, margin + 4 * text_px, margin]), picture.size)
-    layer.rounded_box(box_xyxy, size_px / 16, (*INK, 150), 2 * width_px)
-    layer.rounded_box(box_xyxy, size_px / 16, colour, width_px)
+    canvas = AntialiasedCanvas(box_xyxy + np.array([-margin, -margin, margin + 4 * text_px, margin]), picture.size)
+    canvas.rounded_box(box_xyxy, size_px / 16, (*INK, 150), 2 * width_px)
+    canvas.rounded_box(box_xyxy, size_px / 16, colour, width_px)
     if tag is not None:
-        _draw_tag(layer, box_xyxy, tag, text_px, colour)
+        _draw_tag(canvas, box_xyxy, tag, text_px, colour)
     if face.keypoints_xy is not None:
         for point_xy, point_colour in zip(face.keypoints_xy[0], KEYPOINT_COLOURS, strict=True):
-            layer.dot(point_xy, 2.2 * width_px, (255, 255, 255))
-            layer.dot(point_xy, 1.5 * width_px, point_colour)
-    return layer.laid_on(picture)
+            canvas.dot(point_xy, 2.2 * width_px, (255, 255, 255))
+            canvas.dot(point_xy, 1.5 * width_px, point_colour)
+    return canvas.composite_over(picture)
 
 
-def _draw_tag(layer: FineLayer, box_xyxy: np.ndarray, text: str, text_px: float, colour: tuple[int, int, int]) -> None:
+def _draw_tag(
+    canvas: AntialiasedCanvas, box_xyxy: np.ndarray, text: str, text_px: float, colour: tuple[int, int, int]
+) -> None:
     """A tag on the upper edge of the box, inside it where the photo ends above."""
     left, top = float(box_xyxy[0]), float(box_xyxy[1])
     middle = top - 0.9 * text_px if top > 2 * text_px else top + 1.1 * text_px
     tag = (left, middle - 0.75 * text_px, left + (0.62 * len(text) + 0.8) * text_px, middle + 0.75 * text_px)
-    layer.rounded_box(tag, 0.35 * text_px, None, 0, fill=colour)
-    layer.text((left + 0.4 * text_px, middle), text, text_px, INK)
-
-
-# Landmarks joined to the outlines of the parts of the face.
+    canvas.rounded_box(tag, 0.35 * text_px, None, 0, fill=colour)
+    canvas.text((left + 0.4 * text_px, middle), text, text_px, INK)
 
 
 def draw_face_landmarks(photo: Image.Image, landmarks: FaceLandmarks) -> Image.Image:
@@ -109,30 +107,30 @@ def _draw_face_landmarks(picture: Image.Image, points_xy: np.ndarray) -> Image.I
     lowest, highest = points_xy.min(axis=0), points_xy.max(axis=0)
     width_px = line_width_px(float(np.sqrt(np.prod(highest - lowest))))
     margin = 5 * width_px
-    layer = FineLayer((*(lowest - margin), *(highest + margin)), picture.size)
+    canvas = AntialiasedCanvas((*(lowest - margin), *(highest + margin)), picture.size)
     everything = {"other": (tuple(range(len(points_xy))), False)}
     groups = LANDMARK_GROUPS.get(len(points_xy))
     if groups is not None:
-        _draw_lines(layer, points_xy, groups, width_px)
-    _draw_points(layer, points_xy, groups or everything, width_px)
-    return layer.laid_on(picture)
+        _draw_lines(canvas, points_xy, groups, width_px)
+    _draw_points(canvas, points_xy, groups or everything, width_px)
+    return canvas.composite_over(picture)
 
 
-def _draw_lines(layer: FineLayer, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
+def _draw_lines(canvas: AntialiasedCanvas, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
     lines = [
         (name, points_xy[list(indices)], closed) for name, (indices, closed) in groups.items() if len(indices) > 1
     ]
     for _, line_xy, closed in lines:
-        layer.line(line_xy, (*INK, 110), 2.2 * width_px, closed)
+        canvas.line(line_xy, (*INK, 110), 2.2 * width_px, closed)
     for name, line_xy, closed in lines:
-        layer.line(line_xy, _colour(name), width_px, closed)
+        canvas.line(line_xy, _colour(name), width_px, closed)
 
 
-def _draw_points(layer: FineLayer, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
+def _draw_points(canvas: AntialiasedCanvas, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
     for name, (indices, _) in groups.items():
         for point_xy in points_xy[list(indices)]:
-            layer.dot(point_xy, 1.3 * width_px, _colour(name))
-            layer.dot(point_xy, 0.75 * width_px, (255, 255, 255))
+            canvas.dot(point_xy, 1.3 * width_px, _colour(name))
+            canvas.dot(point_xy, 0.75 * width_px, (255, 255, 255))
 
 
 def _colour(group_name: str) -> tuple[int, int, int]:

@@ -1,4 +1,9 @@
-"""Lines of text as a picture, to stand beside another."""
+"""Text beside pictures: panels of lines, legends of colours, attributes beside faces, contact sheets.
+
+[`text_panel`] turns lines into a picture. [`with_legend`] adds a strip that names colours. [`draw_face_attributes`]
+writes the likeliest attributes of every face beside it. [`contact_sheet`] puts captioned pictures side by side.
+Lengths whose names end in `_px` are pixels; the layout of attribute panels is in units of their text size.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from farl_hf.drawing.antialiased_canvas import INK, PAPER, FineLayer, line_width_px
+from farl_hf.drawing.antialiased_canvas import INK, PAPER, AntialiasedCanvas, line_width_px
 from farl_hf.drawing.boxes_and_landmarks import face_colour, face_sizes_px
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.results import FaceAttributes, Faces
 
 __all__ = ["contact_sheet", "draw_face_attributes", "text_panel", "with_legend"]
 
+Box = tuple[float, float, float, float]
 
+# Text panels and contact sheets, whose sizes do not depend on the photo.
 _TEXT_PX = 17
 _LINE_PX = 26
 _MARGIN_PX = 12
+_CAPTION_PX = 30  # height of the strip above a picture of a sheet
+
+# Legends and attribute panels, whose text grows with the picture and the face.
+_SMALLEST_TEXT_PX = 8.0
+_LEGEND_OVERSAMPLING = 3
+
+# Attribute panels, in units of the text size.
+_LINE = 1.35  # height of a line of text
+_PAD = 0.6  # from the text to the border of its panel
+_BAR = 3.0  # length of a full probability bar
+_TRACK = (212, 213, 216)  # behind a bar; opaque, because a translucent line would replace the panel under it
 
 
 def text_panel(lines: Sequence[str], size_wh: tuple[int, int]) -> Image.Image:
@@ -27,13 +45,6 @@ def text_panel(lines: Sequence[str], size_wh: tuple[int, int]) -> Image.Image:
     for row, line in enumerate(lines):
         draw.text((_MARGIN_PX, (row + 0.5) * _LINE_PX), line, fill=INK, font=font, anchor="lm")
     return panel
-
-
-# A strip under a picture that names its colours.
-
-
-_OVERSAMPLING = 3
-_SMALLEST_TEXT_PX = 8.0
 
 
 def with_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Image.Image:
@@ -61,7 +72,8 @@ def _entry_width_px(name: str, text_px: float) -> float:
 
 
 def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
-    rows, used_px = [[]], text_px
+    rows: list[list] = [[]]
+    used_px = text_px
     for name, colour in entries:
         entry_px = _entry_width_px(name, text_px)
         if rows[-1] and used_px + entry_px > width_px:
@@ -73,7 +85,7 @@ def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
 
 
 def _strip(rows: list[list], text_px: float, line_px: float, size_wh: tuple[int, int]) -> Image.Image:
-    scale = _OVERSAMPLING
+    scale = _LEGEND_OVERSAMPLING
     strip = Image.new("RGB", (size_wh[0] * scale, size_wh[1] * scale), PAPER)
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(text_px * scale)
@@ -85,16 +97,6 @@ def _strip(rows: list[list], text_px: float, line_px: float, size_wh: tuple[int,
             draw.rounded_rectangle([left, middle - half, left + 2 * half, middle + half], half / 2.5, fill=colour)
             draw.text((left + 3 * half, middle), name, fill=INK, font=font, anchor="lm")
     return strip.reduce(scale)
-
-
-# The likeliest attributes of every face, written beside it.
-
-
-_LINE = 1.35  # height of a line of text, in units of the text size
-_PAD = 0.6  # from the text to the border of its panel, likewise
-_BAR = 3.0  # length of a full probability bar, likewise
-_SMALLEST_CAPTION_PX = 8.0
-_TRACK = (212, 213, 216)  # opaque: a translucent line would replace the panel under it, not tint it
 
 
 def draw_face_attributes(
@@ -126,7 +128,7 @@ def draw_face_attributes(
             f"{len(faces)} faces came with the attributes of {len(attributes)}; give one each."
         )
     picture = photo.convert("RGB")
-    taken = [tuple(box_xyxy) for box_xyxy in faces.boxes_xyxy]
+    taken: list[Box] = [tuple(box_xyxy) for box_xyxy in faces.boxes_xyxy]
     for row, size_px in enumerate(face_sizes_px(faces.boxes_xyxy)):
         lines = _likeliest(attributes[row], max_attributes, threshold)
         colour = face_colour(row if numbers is None else numbers[row])
@@ -142,7 +144,7 @@ class _Panel:
 
     lines: Sequence[tuple[str, float]]
     text_px: float
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: Box
 
 
 def _likeliest(attributes: FaceAttributes, max_attributes: int, threshold: float) -> list[tuple[str, float]]:
@@ -157,13 +159,12 @@ def _place(
     box_xyxy: np.ndarray,
     size_px: float,
     photo_size_wh: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
+    taken: Sequence[Box],
 ) -> _Panel:
-    """The panel to the right, left, below or above the face, wherever it covers least of what is there already."""
+    """The panel right of, left of, below or above the face, where it covers least of other faces and panels."""
     short_px = min(photo_size_wh)
-    text_px = float(
-        np.clip(size_px / 10, max(_SMALLEST_CAPTION_PX, short_px / 55), max(_SMALLEST_CAPTION_PX, short_px / 22))
-    )
+    smallest, largest = (max(_SMALLEST_TEXT_PX, short_px / lines_across) for lines_across in (55, 22))
+    text_px = float(np.clip(size_px / 10, smallest, largest))
     longest = max(ImageFont.load_default(text_px).getlength(text) for text, _ in lines)
     width = longest + (2 * _PAD + 0.5 + _BAR) * text_px
     height = (2 * _PAD + _LINE * len(lines)) * text_px
@@ -179,7 +180,7 @@ def _place(
     return _Panel(lines, text_px, min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken)))
 
 
-def _inside(box: tuple[float, float, float, float], photo_size_wh: tuple[int, int]) -> tuple[float, ...]:
+def _inside(box: Box, photo_size_wh: tuple[int, int]) -> Box:
     """The box moved into the photo, as far as it fits."""
     width, height = box[2] - box[0], box[3] - box[1]
     left = max(0.0, min(box[0], photo_size_wh[0] - width))
@@ -200,32 +201,26 @@ def _draw_face(
     box = tuple(float(side) for side in box_xyxy)
     both = np.array([box, panel.box_xyxy])
     margin = 3 * width_px
-    layer = FineLayer((*(both[:, :2].min(axis=0) - margin), *(both[:, 2:].max(axis=0) + margin)), picture.size)
-    layer.rounded_box(box, size_px / 16, colour, 1.4 * width_px)
-    layer.rounded_box(panel.box_xyxy, 0.5 * panel.text_px, (*colour, 255), 1.2 * width_px, fill=(*PAPER, 215))
-    _draw_lines(layer, panel, colour)
-    return layer.laid_on(picture)
+    canvas = AntialiasedCanvas(
+        (*(both[:, :2].min(axis=0) - margin), *(both[:, 2:].max(axis=0) + margin)), picture.size
+    )
+    canvas.rounded_box(box, size_px / 16, colour, 1.4 * width_px)
+    canvas.rounded_box(panel.box_xyxy, 0.5 * panel.text_px, (*colour, 255), 1.2 * width_px, fill=(*PAPER, 215))
+    _draw_lines(canvas, panel, colour)
+    return canvas.composite_over(picture)
 
 
-def _draw_lines(layer: FineLayer, panel: _Panel, colour: tuple[int, int, int]) -> None:
+def _draw_lines(canvas: AntialiasedCanvas, panel: _Panel, colour: tuple[int, int, int]) -> None:
     text_px = panel.text_px
     left, top, right, _ = panel.box_xyxy
     bar_left, bar_right = right - (_PAD + _BAR) * text_px, right - _PAD * text_px
     for row, (text, probability) in enumerate(panel.lines):
         middle = top + (_PAD + _LINE * (row + 0.5)) * text_px
-        layer.text((left + _PAD * text_px, middle), text, text_px, INK)
-        layer.line(np.array([[bar_left, middle], [bar_right, middle]]), _TRACK, 0.42 * text_px)
+        canvas.text((left + _PAD * text_px, middle), text, text_px, INK)
+        canvas.line(np.array([[bar_left, middle], [bar_right, middle]]), _TRACK, 0.42 * text_px)
         if probability > 0:
             filled = bar_left + probability * (bar_right - bar_left)
-            layer.line(np.array([[bar_left, middle], [filled, middle]]), colour, 0.42 * text_px)
-
-
-# Several pictures side by side, each with a caption.
-
-
-_GAP_PX = 12
-_CAPTION_PX = 30
-_CELL_TEXT_PX = 17
+            canvas.line(np.array([[bar_left, middle], [filled, middle]]), colour, 0.42 * text_px)
 
 
 def contact_sheet(
@@ -247,11 +242,13 @@ def contact_sheet(
     height = max(picture.height for _, picture in shown) + _CAPTION_PX
     columns = min(columns, len(shown))
     rows = math.ceil(len(shown) / columns)
-    sheet = Image.new("RGB", (columns * (width + _GAP_PX) + _GAP_PX, rows * (height + _GAP_PX) + _GAP_PX), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_CELL_TEXT_PX)
+    sheet = Image.new(
+        "RGB", (columns * (width + _MARGIN_PX) + _MARGIN_PX, rows * (height + _MARGIN_PX) + _MARGIN_PX), PAPER
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_PX)
     for index, (caption, picture) in enumerate(shown):
-        left = _GAP_PX + (index % columns) * (width + _GAP_PX)
-        top = _GAP_PX + (index // columns) * (height + _GAP_PX)
+        left = _MARGIN_PX + (index % columns) * (width + _MARGIN_PX)
+        top = _MARGIN_PX + (index // columns) * (height + _MARGIN_PX)
         draw.text((left, top + _CAPTION_PX / 2), caption, fill=INK, font=font, anchor="lm")
         sheet.paste(picture, (left, top + _CAPTION_PX))
     return sheet

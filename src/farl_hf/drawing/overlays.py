@@ -1,10 +1,13 @@
-"""Label maps as translucent colours with outlines, and a legend of the classes that occur."""
+"""Maps as translucent colours over a photo: label maps with outlines and a legend, and heat maps.
+
+Heat maps are clear where cold, and go from blue over green to red where warm.
+"""
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from farl_hf.drawing.antialiased_canvas import FineLayer, line_width_px
+from farl_hf.drawing.antialiased_canvas import AntialiasedCanvas, line_width_px
 from farl_hf.drawing.captions import with_legend
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import palette_for
@@ -12,9 +15,9 @@ from farl_hf.results import FaceParsing
 
 __all__ = ["draw_face_parsing", "draw_heat_map"]
 
-
 _FEATHER_PX = 0.6  # softens the steps between pixels of the label map
 _SMALLEST_REGION = 1 / 4000  # of the labelled area; smaller specks are coloured but get no outline
+_OPAQUE_FROM = 0.5  # heat at which the colour of a heat map reaches its full opacity
 
 
 def draw_face_parsing(
@@ -57,10 +60,10 @@ def _draw_face(picture: Image.Image, label_map: np.ndarray, palette: tuple, opac
     result = picture.copy()
     result.paste(_coloured(picture.crop(window), labels, palette, opacity), window)
     width_px = line_width_px(0.7 * float(np.sqrt(np.count_nonzero(labels))))
-    layer = FineLayer(window, picture.size)
+    canvas = AntialiasedCanvas(window, picture.size)
     for label in np.unique(labels[labels > 0]):
-        _outline(layer, labels == label, (x_min, y_min), palette[label], width_px)
-    return layer.laid_on(result)
+        _outline(canvas, labels == label, (x_min, y_min), palette[label], width_px)
+    return canvas.composite_over(result)
 
 
 def _labelled_window(label_map: np.ndarray) -> tuple[int, int, int, int]:
@@ -86,13 +89,17 @@ def _coloured(photo: Image.Image, labels: np.ndarray, palette: tuple, opacity: f
 
 
 def _outline(
-    layer: FineLayer, mask: np.ndarray, offset_xy: tuple[int, int], colour: tuple[int, int, int], width_px: float
+    canvas: AntialiasedCanvas,
+    mask: np.ndarray,
+    offset_xy: tuple[int, int],
+    colour: tuple[int, int, int],
+    width_px: float,
 ) -> None:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         if len(contour) > 4 and cv2.contourArea(contour) > _SMALLEST_REGION * mask.size:
             points_xy = contour[:, 0].astype(float) + 0.5 + np.array(offset_xy)
-            layer.line(_smooth(points_xy, width_px), (*_brighter(colour), 235), width_px, closed=True)
+            canvas.line(_smooth(points_xy, width_px), (*_brighter(colour), 235), width_px, closed=True)
 
 
 def _smooth(points_xy: np.ndarray, width_px: float) -> np.ndarray:
@@ -104,13 +111,8 @@ def _smooth(points_xy: np.ndarray, width_px: float) -> np.ndarray:
 
 
 def _brighter(colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(round(channel + 0.45 * (255 - channel)) for channel in colour)
-
-
-# Heat maps as colours over a photo: clear where cold, from blue over green to red where warm.
-
-
-_OPAQUE_FROM = 0.5  # heat at which the colour reaches its full opacity
+    red, green, blue = (round(channel + 0.45 * (255 - channel)) for channel in colour)
+    return red, green, blue
 
 
 def draw_heat_map(photo: Image.Image, heat_map: np.ndarray, opacity: float = 0.6) -> Image.Image:

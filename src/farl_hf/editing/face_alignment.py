@@ -57,8 +57,10 @@ def _crop_from_photo(
     cutter: FaceCutter, image: torch.Tensor, points5_xy: torch.Tensor | None, number: int
 ) -> torch.Tensor:
     photo = Image.fromarray(_bytes_HWC(image))
-    known = points5_xy is not None and not cutter.aligned
-    crops = cutter({"image": photo, "keypoints": points5_xy.cpu().numpy()[None]} if known else photo)
+    if points5_xy is None or cutter.aligned:
+        crops = cutter(photo)
+    else:
+        crops = cutter({"image": photo, "keypoints": points5_xy.cpu().numpy()[None]})
     if len(crops.faces) == 0:
         raise InvalidFaceInputError(
             f"No face was found in picture {number} of the generator; start from another latent, or pass aligned=True "

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from farl_hf.errors import InvalidFaceInputError, NotACheckpointError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 
 __all__ = ["FaceGenerator", "StyleGAN2Generator"]
 
@@ -100,7 +100,7 @@ class StyleGAN2Generator:
             return w
         if w.ndim == 2 and len(self.latent_shape) == 2:
             return w[:, None].repeat(1, self.latent_shape[0], 1)
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"The mapping gives latents of shape {tuple(w.shape[1:])}, but latent_shape is {self.latent_shape}; pass "
             "the shape that the synthesis network takes."
         )

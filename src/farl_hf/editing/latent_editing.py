@@ -1,8 +1,8 @@
 """`edit_latents`: StyleCLIP's latent optimisation, with FaRL in CLIP's place (supplement, section 1).
 
 Source: Patashnik et al., StyleCLIP (ICCV 2021), section 4; orpatashnik/StyleCLIP `optimization/run_optimization.py`.
-What differs: faces are aligned as the model expects them, several are edited together, and both towers may be FaRL's
-or CLIP's.
+What differs: faces are aligned as the model expects them, several are edited together, and the model may be FaRL or
+CLIP.
 """
 
 import math
@@ -16,14 +16,15 @@ from torch.nn.functional import normalize
 
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.editing.face_generators import FaceGenerator
-from farl_hf.errors import InvalidFaceInputError, InvalidTextError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, InvalidTextError
 from farl_hf.retrieval.face_embedding import FaceCutter, evaluating, unit_image_features
 from farl_hf.retrieval.text_embedding import PLAIN, checked_texts, embed_texts
 
 __all__ = ["EditedFaces", "edit_latents", "ramped_learning_rate"]
 
-
-# What editing gives.
+_RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
+_RANGE_TOLERANCE = 1e-3
+_LARGEST_NOISE = 0.2  # standard deviation; with more, some crops show almost nothing of the face
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class EditedFaces:
         start_latents, latents (`torch.Tensor` of shape `(N, *latent_shape)`): Before and after.
         start_images, images (`torch.Tensor` of shape `(N, 3, H, W)`): The generator's pictures, RGB in [0, 1].
         start_similarities, similarities (`np.ndarray` of shape `(N,)`): Cosine similarity of face and text.
-        losses (`dict[str, np.ndarray]`): What was made smaller, (S, N) each: `text` (1 - similarity), `l2` (squared
+        losses (`dict[str, np.ndarray]`): What was minimised, (S, N) each: `text` (1 - similarity), `l2` (squared
             distance to the start), with an identity term `identity` (1 - similarity to the start), and `total`, their
             weighted sum.
         crop_from_photo (`torch.Tensor` of shape `(N, 3, 3)`): Where the model looked, see docs/conventions.md.
@@ -55,12 +56,7 @@ class EditedFaces:
         return len(self.latents)
 
 
-_RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
-_RANGE_TOLERANCE = 1e-3
-_LARGEST_NOISE = 0.2  # a deviation of a fifth: now and then a crop is next to nothing
-
-
-@torch.inference_mode(False)  # whatever the caller has switched off, differentiating needs it
+@torch.inference_mode(False)  # differentiating needs it, whatever the caller has switched off
 @torch.enable_grad()
 def edit_latents(
     generator: FaceGenerator,
@@ -82,12 +78,12 @@ def edit_latents(
 ) -> EditedFaces:
     """Move latents until the faces drawn from them fit a text.
 
-    Adam makes 1 - cosine similarity of face and text, plus the weighted terms, smaller. Each latent goes its own way:
-    together they give what each gives alone.
+    Adam minimises 1 - cosine similarity of face and text, plus the weighted terms. Latents do not influence each
+    other: together they give what each gives alone.
 
     Args:
         generator ([`FaceGenerator`]): Draws the faces.
-        model ([`FaRLModel`] or [`CLIPModel`]): A model of both towers.
+        model ([`FaRLModel`] or [`CLIPModel`]): A model of images and texts.
         processor: Its processor.
         latents (`torch.Tensor` of shape `(N, *latent_shape)`): Where to start, such as `generator.sample_latents(8)`.
         text (`str`): What the faces should show.
@@ -98,7 +94,7 @@ def edit_latents(
         identity_embedding (`Callable`, *optional*): Pictures (N, 3, H, W) in [0, 1] to vectors (N, D) that tell people
             apart, differentiably.
         crop_noise (`float`, *optional*, defaults to 0.0): In each step the crops are scaled and shifted at random, by
-            about this share of their size, so that changes hold that are seen from everywhere. StyleCLIP does without.
+            about this share of their size, so that the text fits however the face is cut. StyleCLIP has no such noise.
         prompts (`Sequence[str]`, *optional*): Patterns around the text, such as `labels.PROMPT_WRAPPERS`, whose
             vectors are averaged.
         aligned (`bool`, *optional*, defaults to `False`): The whole picture is the face crop. Otherwise faces are
@@ -108,9 +104,9 @@ def edit_latents(
 
     Raises:
         InvalidTextError: If the text is empty.
-        InvalidFaceInputError: If the latents do not fit the generator, its pictures are not in [0, 1] or show no face,
-            or a setting makes no sense.
-        UnsuitableModelError: If the model or the processor lacks what is needed, such as the text tower.
+        InvalidArgumentError: If the latents do not fit the generator, or a setting cannot be used.
+        InvalidFaceInputError: If the pictures of the generator are not in [0, 1] or show no face.
+        UnsuitableModelError: If the model or the processor lacks what is needed, such as the text encoder.
 
     Example:
         >>> from transformers import AutoModel, AutoProcessor
@@ -137,17 +133,25 @@ def edit_latents(
             _Term("text", 1.0, lambda latents, images: 1 - similarity(images, crop_noise, random)),
             _Term("l2", l2_weight, lambda latents, images: (latents - start).square().flatten(1).sum(dim=1)),
         ]
-        if identity_weight:
+        if identity_weight and identity_embedding is not None:
             unlike_start = _IdentityLoss(identity_embedding, start_images)
             terms.append(_Term("identity", identity_weight, lambda latents, images: unlike_start(images)))
         latents, losses = _optimised(generator, start, terms, num_steps, learning_rate, progress)
         with torch.no_grad():
             images = generator.images_from_latents(latents)
-            similarities = [similarity(some).cpu().numpy() for some in (start_images, images)]
+            start_similarities = similarity(start_images).cpu().numpy()
+            similarities = similarity(images).cpu().numpy()
     return EditedFaces(
-        text, start.cpu(), latents.cpu(), start_images.cpu(), images.cpu(), *similarities, losses,
+        text,
+        start.cpu(),
+        latents.cpu(),
+        start_images.cpu(),
+        images.cpu(),
+        start_similarities,
+        similarities,
+        losses,
         alignment.crop_from_photo,
-    )  # fmt: skip
+    )
 
 
 def ramped_learning_rate(step: int, num_steps: int, highest: float) -> float:
@@ -176,7 +180,7 @@ class _Similarity:
         self, images: torch.Tensor, crop_noise: float = 0.0, random: torch.Generator | None = None
     ) -> torch.Tensor:
         # One motion for all, so that what becomes of a face does not depend on the others.
-        motion = self.alignment.random_motion(crop_noise, random) if crop_noise else None
+        motion = self.alignment.random_motion(crop_noise, random) if crop_noise and random is not None else None
         crops = self.alignment(images, motion).to(self.model.device, self.model.dtype)
         units_NP = unit_image_features(self.model, crops)
         return units_NP @ self.text_embed_P.to(units_NP)
@@ -204,12 +208,13 @@ def _optimised(
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     latents = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([latents], lr=learning_rate)
-    history: dict[str, list[torch.Tensor]] = {term.name: [] for term in terms} | {"total": []}
+    history: dict[str, list[torch.Tensor]] = {name: [] for name in (*(term.name for term in terms), "total")}
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = ramped_learning_rate(step, num_steps, learning_rate)
         images = generator.images_from_latents(latents)
         values = {term.name: term.compute(latents, images) for term in terms}
-        values["total"] = sum(term.weight * values[term.name].to(start.device) for term in terms)
+        weighted = [term.weight * values[term.name].to(start.device) for term in terms]
+        values["total"] = sum(weighted[1:], start=weighted[0])
         # The sum, not the mean: the loss of one face must not depend on how many are edited. Not `backward`, which
         # would leave gradients in the weights of both networks.
         (latents.grad,) = torch.autograd.grad(values["total"].sum(), latents)
@@ -221,23 +226,20 @@ def _optimised(
     return latents.detach(), {name: torch.stack(losses).numpy() for name, losses in history.items()}
 
 
-# ------------------------------------------------------------------------------------------------ input
-
-
 def _check_settings(
     num_steps: int, learning_rate: float, crop_noise: float, identity_weight: float, identity_embedding: Any
 ) -> None:
     if num_steps < 1 or not learning_rate > 0:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"num_steps is {num_steps} and learning_rate {learning_rate}; expected at least one step and a rate "
             "above 0."
         )
     if not 0 <= crop_noise <= _LARGEST_NOISE:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"crop_noise is {crop_noise}; expected a share of the crop between 0 and {_LARGEST_NOISE}, such as 0.07."
         )
     if identity_weight and identity_embedding is None:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"identity_weight is {identity_weight}, but nothing tells people apart; pass an identity_embedding, such "
             "as a face recognition network, or leave the weight at 0."
         )
@@ -246,12 +248,12 @@ def _check_settings(
 def _checked_latents(latents: torch.Tensor, latent_shape: tuple[int, ...]) -> torch.Tensor:
     shape = tuple(getattr(latents, "shape", ()))
     if len(shape) == 0 or shape[0] == 0 or shape[1:] != tuple(latent_shape):
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"latents have shape {shape}; the generator takes (N, {', '.join(map(str, latent_shape))}) with N of at "
             "least 1, such as generator.sample_latents(8)."
         )
     if not torch.isfinite(latents).all():
-        raise InvalidFaceInputError("latents contain NaN or infinity; start from finite numbers.")
+        raise InvalidArgumentError("latents contain NaN or infinity; start from finite numbers.")
     return latents.detach().clone()
 
 

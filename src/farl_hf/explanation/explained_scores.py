@@ -20,7 +20,7 @@ class ExplainedScores:
     Args:
         names (`tuple[str, ...]`): Texts, attributes or classes.
         compute (`Callable`): Normalised crops (F, 3, H, W) -> scores (F, num_names).
-        class_token_only (`bool`): The scores read the last class token of the tower and nothing else.
+        class_token_only (`bool`): The scores read the last class token of the vision encoder and nothing else.
     """
 
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers:
     """The scores of a model: similarity to texts, logits of attributes, mean logits over the pixels of classes.
 
     Args:
-        model (`PreTrainedModel`): Of both towers, or with a head for attributes or face parsing.
+        model (`PreTrainedModel`): Of images and texts, or with a head for attributes or face parsing.
         processor: With a tokenizer, for texts.
         names (`Sequence[str]`): Texts, or names of the model's own labels.
         wrappers (`Sequence[str]`): Prompts around texts.
@@ -40,15 +40,15 @@ def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers:
     Raises:
         InvalidTextError: If no name was given or a text is empty.
         UnknownNameError: If the model has no label of that name.
-        UnsuitableModelError: If the model has neither a text tower nor a head.
+        UnsuitableModelError: If the model has neither a text encoder nor a head.
     """
     names = checked_texts(names)
     if compares_with_texts(model):
         return ExplainedScores(names, _similarities(model, embed_texts(model, processor, names, wrappers)), True)
     if not hasattr(model, "head"):
         raise UnsuitableModelError(
-            f"{type(model).__name__} has neither a text tower nor a head for attributes or classes, so {names[0]!r} "
-            "means nothing to it; load a checkpoint of both towers, or one for face-attributes or face-parsing."
+            f"{type(model).__name__} has neither a text encoder nor a head for attributes or classes, so {names[0]!r} "
+            "means nothing to it; load a checkpoint of images and texts, or one for face-attributes or face-parsing."
         )
     return ExplainedScores(names, _label_scores(model, _label_ids(model, names)), False)
 
@@ -65,8 +65,8 @@ def _label_ids(model: Any, names: Sequence[str]) -> list[int]:
     unknown = [name for name in names if name not in ids]
     if unknown:
         raise UnknownNameError(
-            f"{type(model).__name__} has no label {unknown[0]!r}, and no text tower that would read it as a text. Its "
-            f"labels: {', '.join(ids)}."
+            f"{type(model).__name__} has no label {unknown[0]!r}, and no text encoder that would read it as a text. "
+            f"Its labels: {', '.join(ids)}."
         )
     return [ids[name] for name in names]
 

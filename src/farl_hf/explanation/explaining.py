@@ -1,4 +1,4 @@
-"""`farl_hf.explain`: heat maps for every face of a photo."""
+"""`farl_hf.explain`: heat maps for every face of a photo, over its crop and over the photo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,18 @@ import torch
 from torch.nn.functional import interpolate
 
 from farl_hf.errors import InvalidTextError, UnknownNameError
-from farl_hf.explanation.explained_scores import explained_scores
+from farl_hf.explanation.explained_scores import ExplainedScores, explained_scores
 from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
-from farl_hf.explanation.vision_layers import default_layer, find_layer, tower_of
+from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_model_of
 from farl_hf.retrieval.face_embedding import FaceCrops, FaceCutter, evaluating
 from farl_hf.retrieval.text_embedding import PLAIN
 
 __all__ = ["METHODS", "FaceExplanation", "explain"]
 
 
-# The heat maps of one face.
-
-
 @dataclass(frozen=True, eq=False)
 class FaceExplanation:
-    """Where one face holds what was asked for.
+    """The heat maps of one face.
 
     Args:
         names (`tuple[str, ...]`): Texts, attributes or classes, one per map.
@@ -88,7 +85,7 @@ def explain(
         model ([`FaRLModel`], [`CLIPModel`], [`FaRLForAttributes`] or [`FaRLForFaceParsing`]): What is explained.
         processor: The checkpoint's processor; for attributes and classes an image processor will do.
         image: A path, URL, picture or array; or a dict `{"image": …, "boxes": … or "keypoints": …}` of known faces.
-        texts (`str` or `Sequence[str]`): Free texts for a model of both towers, else names of its labels.
+        texts (`str` or `Sequence[str]`): Free texts for a model of images and texts, else names of its labels.
         method (`str`, *optional*, defaults to `"grad_cam"`): `"attention_rollout"` shows what reaches the class token
             whatever is asked, and takes no texts.
         layer (`str`, *optional*): Where Grad-CAM is taken, such as `"layers.5.layer_norm1"`, blocks counted from 0; by
@@ -106,7 +103,7 @@ def explain(
     Raises:
         InvalidTextError: If a text is empty, or none or one too many was given.
         UnknownNameError: If there is no such method, layer or label; the message lists those there are.
-        UnsuitableModelError: If the model or the processor lacks what is needed, such as the text tower.
+        UnsuitableModelError: If the model or the processor lacks what is needed, such as the text encoder.
         UnreadablePhotoError, InvalidFaceInputError: If the picture or the faces given with it cannot be used.
 
     Example:
@@ -131,27 +128,31 @@ def explain(
 class _Explainer:
     """One method, with everything checked and texts embedded once for all faces."""
 
+    names: tuple[str, ...]
+    scores: ExplainedScores | None
+
     def __init__(self, model: Any, processor: Any, texts: Any, method: str, layer: str | None, prompts: Any) -> None:
         if method not in METHODS:
             raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(METHODS)}.")
-        self.model, self.tower = model, tower_of(model)
+        self.model, self.vision_model = model, vision_model_of(model)
         if method == "attention_rollout":
             if len(texts):
                 raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")
-            self.names, self.scores = (_ROLLOUT_NAME,), None
+            self.scores = None
+            self.names = (_ROLLOUT_NAME,)
             return
         with evaluating(model):
             self.scores = explained_scores(model, processor, texts, prompts)
-        self.names, self.layer = self.scores.names, layer or default_layer(self.tower)
-        find_layer(self.tower, self.layer, self.scores.class_token_only)  # before any photo is read
+        self.names, self.layer = self.scores.names, layer or default_layer(self.vision_model)
+        find_layer(self.vision_model, self.layer, self.scores.class_token_only)  # before any photo is read
 
     def __call__(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (F, K) and maps (F, K, rows, columns) of network inputs."""
         pixel_values = pixel_values.to(self.model.device, self.model.dtype)
         with evaluating(self.model):
             if self.scores is not None:
-                return grad_cam(self.tower, self.scores, self.layer, pixel_values)
-            return torch.full((len(pixel_values), 1), torch.nan), attention_rollout(self.tower, pixel_values)
+                return grad_cam(self.vision_model, self.scores, self.layer, pixel_values)
+            return torch.full((len(pixel_values), 1), torch.nan), attention_rollout(self.vision_model, pixel_values)
 
 
 def _explanations(

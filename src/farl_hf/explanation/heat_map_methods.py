@@ -8,6 +8,7 @@ Shapes: F faces, K names, T tokens (class token first), C width, H heads, h and 
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ __all__ = ["attention_rollout", "grad_cam"]
 @torch.inference_mode(False)  # whatever the caller has switched off, differentiating needs it
 @torch.enable_grad()
 def grad_cam(
-    tower: nn.Module, scores: ExplainedScores, layer_name: str, pixel_values: torch.Tensor
+    vision_model: Any, scores: ExplainedScores, layer_name: str, pixel_values: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Which patches raise each score: one forward pass, then one backward pass per name down to the layer, not below.
 
@@ -29,7 +30,7 @@ def grad_cam(
     weighted sum of the channels. The class token takes part in neither.
 
     Args:
-        tower (`nn.Module`): The image tower of the model.
+        vision_model (`FaRLVisionModel` or `CLIPVisionModel`): The vision encoder of the model.
         scores ([`ExplainedScores`]): What is explained.
         layer_name (`str`): See `find_layer`.
         pixel_values (`torch.Tensor` of shape `(F, 3, H, W)`): Network inputs.
@@ -40,8 +41,8 @@ def grad_cam(
     Raises:
         UnknownNameError: If there is no such layer.
     """
-    layer = find_layer(tower, layer_name, scores.class_token_only)
-    shortened = last_block_on_class_token(tower) if scores.class_token_only else nullcontext()
+    layer = find_layer(vision_model, layer_name, scores.class_token_only)
+    shortened = last_block_on_class_token(vision_model) if scores.class_token_only else nullcontext()
     with shortened, opened_at(layer) as leaves:
         scores_FK = scores.compute(pixel_values)
     (tokens_FTC,) = leaves
@@ -51,12 +52,12 @@ def grad_cam(
         (gradient_FTC,) = torch.autograd.grad(scores_F.sum(), tokens_FTC, retain_graph=True)
         weights_FC = gradient_FTC[:, 1:].float().mean(dim=1)
         maps_FN.append((patches_FNC * weights_FC[:, None]).sum(dim=-1).relu())
-    grid_hw = token_grid_hw(tower, pixel_values)
+    grid_hw = token_grid_hw(vision_model, pixel_values)
     return scores_FK.detach(), torch.stack(maps_FN, dim=1).unflatten(-1, grid_hw)
 
 
 @torch.no_grad()
-def attention_rollout(tower: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
+def attention_rollout(vision_model: Any, pixel_values: torch.Tensor) -> torch.Tensor:
     """How much of each patch reaches the class token, by the attention of all blocks; whatever is asked of the model.
 
     Attention is averaged over heads, mixed half and half with the residual connection, and multiplied over blocks.
@@ -64,24 +65,24 @@ def attention_rollout(tower: nn.Module, pixel_values: torch.Tensor) -> torch.Ten
     Returns:
         `torch.Tensor` of shape `(F, 1, h, w)`: Shares, not negative, float32.
     """
-    with _recorded_attentions(tower) as attentions:
-        tower(pixel_values=pixel_values, interpolate_pos_encoding=True)
+    with _recorded_attentions(vision_model) as attentions:
+        vision_model(pixel_values=pixel_values, interpolate_pos_encoding=True)
     share_F1T = torch.zeros_like(attentions[-1][:, :1])
     share_F1T[..., 0] = 1
     for attention_FTT in reversed(attentions):
         share_F1T = (share_F1T @ attention_FTT + share_F1T) / 2
-    return share_F1T[..., 1:].unflatten(-1, token_grid_hw(tower, pixel_values))
+    return share_F1T[..., 1:].unflatten(-1, token_grid_hw(vision_model, pixel_values))
 
 
 @contextmanager
-def _recorded_attentions(tower: nn.Module) -> Iterator[list[torch.Tensor]]:
+def _recorded_attentions(vision_model: Any) -> Iterator[list[torch.Tensor]]:
     """Yield a list that the next forward pass fills with the head-averaged attention (F, T, T) of each block.
 
     From queries and keys, because only the slowest attention implementation hands out its weights.
     """
     attentions: list[torch.Tensor] = []
     with ExitStack() as hooks:
-        for block in tower.encoder.layers:
+        for block in vision_model.encoder.layers:
             seen: dict[str, torch.Tensor] = {}
             for name in ("q_proj", "k_proj"):
                 handle = block.self_attn.get_submodule(name).register_forward_hook(_keep(seen, name))
@@ -99,7 +100,7 @@ def _keep(seen: dict[str, torch.Tensor], name: str) -> Callable:
 
 
 def _append_attention(attentions: list[torch.Tensor], seen: dict[str, torch.Tensor]) -> Callable:
-    def hook(module: nn.Module, inputs: tuple, output: tuple) -> None:
+    def hook(module: Any, inputs: tuple, output: tuple) -> None:
         query, key = (
             seen.pop(name).float().unflatten(-1, (-1, module.head_dim)).transpose(1, 2)
             for name in ("q_proj", "k_proj")

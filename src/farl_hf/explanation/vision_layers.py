@@ -1,7 +1,8 @@
-"""The layers of an image tower that heat maps can be taken from, and a forward pass opened at one of them.
+"""The layers of a vision encoder that heat maps can be taken from, and a forward pass opened at one of them.
 
-Towers are those of FaRL and of Transformers' CLIP, whose modules have the same names. Layers are called by their path
-in the tower's encoder, blocks counted from 0: `layers.11.layer_norm1` is the first LayerNorm of the twelfth block.
+The vision encoders are those of FaRL and of Transformers' CLIP, whose modules have the same names. Layers are called
+by their path in `vision_model.encoder`, blocks counted from 0: `layers.11.layer_norm1` is the first LayerNorm of the
+twelfth block. The models are annotated as `Any`: PyTorch types the attributes of a module as tensors or modules only.
 
 Shapes: B batch, T tokens (class token first), C width.
 """
@@ -17,49 +18,50 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from farl_hf.errors import UnknownNameError, UnsuitableModelError
 
-__all__ = ["default_layer", "find_layer", "last_block_on_class_token", "opened_at", "token_grid_hw", "tower_of"]
+__all__ = ["default_layer", "find_layer", "last_block_on_class_token", "opened_at", "token_grid_hw", "vision_model_of"]
 
 _PARTS = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
 
 
-def tower_of(model: Any) -> nn.Module:
-    """The image tower of a model, or the model itself if it is one.
+def vision_model_of(model: Any) -> Any:
+    """The vision encoder of a model, or the model itself if it is one.
 
     Raises:
-        UnsuitableModelError: If it has none that this library knows.
+        UnsuitableModelError: If it has none of FaRL's or CLIP's structure.
     """
-    tower = getattr(model, "vision_model", model)
-    blocks = getattr(getattr(tower, "encoder", None), "layers", ())
+    vision_model = getattr(model, "vision_model", model)
+    blocks: Any = getattr(getattr(vision_model, "encoder", None), "layers", ())
     if not len(blocks) or not all(hasattr(blocks[-1], part) for part in _PARTS):
         raise UnsuitableModelError(
-            f"{type(model).__name__} has no image tower of FaRL's or CLIP's structure; heat maps need one."
+            f"{type(model).__name__} has no vision encoder of FaRL's or CLIP's structure; heat maps need one."
         )
-    return tower
+    return vision_model
 
 
-def token_grid_hw(tower: nn.Module, pixel_values: torch.Tensor) -> tuple[int, int]:
+def token_grid_hw(vision_model: Any, pixel_values: torch.Tensor) -> tuple[int, int]:
     """Rows and columns of patches."""
-    return tuple(side // tower.config.patch_size for side in pixel_values.shape[-2:])
+    height, width = pixel_values.shape[-2:]
+    return height // vision_model.config.patch_size, width // vision_model.config.patch_size
 
 
-def default_layer(tower: nn.Module) -> str:
+def default_layer(vision_model: Any) -> str:
     """The first LayerNorm of the last block (supplement section 2)."""
-    return f"layers.{len(tower.encoder.layers) - 1}.layer_norm1"
+    return f"layers.{len(vision_model.encoder.layers) - 1}.layer_norm1"
 
 
-def find_layer(tower: nn.Module, name: str, class_token_only: bool) -> nn.Module:
+def find_layer(vision_model: Any, name: str, class_token_only: bool) -> nn.Module:
     """A layer by its name.
 
     Args:
-        tower (`nn.Module`): The image tower.
+        vision_model (`FaRLVisionModel` or `CLIPVisionModel`): The vision encoder.
         name (`str`): Such as `layers.11.layer_norm1`.
-        class_token_only (`bool`): What is explained reads the tower's last class token and nothing else. Then patches
-            have no influence from the attention of the last block on, and those layers are not known.
+        class_token_only (`bool`): What is explained reads the encoder's last class token and nothing else. Then
+            patches have no influence from the attention of the last block on, and those layers are not known.
 
     Raises:
         UnknownNameError: If there is no such layer; the message lists those there are.
     """
-    last = len(tower.encoder.layers) - 1
+    last = len(vision_model.encoder.layers) - 1
     useless = {f"layers.{last}", *(f"layers.{last}.{part}" for part in _PARTS[1:])} if class_token_only else set()
     names = [f"layers.{block}{part}" for block in range(last + 1) for part in ("", *(f".{part}" for part in _PARTS))]
     if name not in names or name in useless:
@@ -68,7 +70,7 @@ def find_layer(tower: nn.Module, name: str, class_token_only: bool) -> nn.Module
             f"There is no layer {name!r} to take a heat map from. Known layers: layers.N, "
             f"{', '.join(f'layers.N.{part}' for part in _PARTS)}, with N from 0 to {last}{unread if useless else ''}."
         )
-    return tower.encoder.get_submodule(name)
+    return vision_model.encoder.get_submodule(name)
 
 
 @contextmanager
@@ -95,13 +97,13 @@ def opened_at(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 @contextmanager
-def last_block_on_class_token(tower: nn.Module) -> Iterator[None]:
-    """Compute the last block for the class token alone, as far as tokens do not meet.
+def last_block_on_class_token(vision_model: Any) -> Iterator[None]:
+    """Compute the last block for the class token alone, except for the keys and values of its attention.
 
-    Nothing else of its output is read by a model of both towers. One backward pass per text then costs the keys and
-    values of the block, a sixth of it, instead of the whole.
+    A model of images and texts reads nothing else of its output. One backward pass per text then costs a sixth of
+    the block, its keys and values, instead of the whole block.
     """
-    block = tower.encoder.layers[-1]
+    block = vision_model.encoder.layers[-1]
     block.forward = partial(_class_token_forward, block)
     try:
         yield
@@ -109,13 +111,13 @@ def last_block_on_class_token(tower: nn.Module) -> Iterator[None]:
         del block.forward
 
 
-def _class_token_forward(block: nn.Module, hidden_BTC: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+def _class_token_forward(block: Any, hidden_BTC: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     """Map (B, T, C) to (B, 1, C)."""
     hidden_B1C = hidden_BTC[:, :1] + _class_token_attention(block.self_attn, block.layer_norm1(hidden_BTC))
     return hidden_B1C + block.mlp(block.layer_norm2(hidden_B1C))
 
 
-def _class_token_attention(attention: nn.Module, normed_BTC: torch.Tensor) -> torch.Tensor:
+def _class_token_attention(attention: Any, normed_BTC: torch.Tensor) -> torch.Tensor:
     query, key, value = (
         projection(tokens).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
         for projection, tokens in (

@@ -150,7 +150,7 @@ def _lens(layer: Layer, ring: np.ndarray, worn: Accessories, light: float, rng: 
     if rng.random() < 0.5:
         ramp = np.add.outer(np.linspace(0, 1, h), np.linspace(0, 1, w)) * 0.5
         glare = np.exp(-(((ramp - rng.uniform(0.2, 0.7)) / rng.uniform(0.04, 0.12)) ** 2)) * rng.uniform(0.1, 0.45)
-        layer.paint((weight * glare).astype(np.float32), np.float32([0.9, 0.95, 1.0]) * light, None, part)
+        layer.paint((weight * glare).astype(np.float32), np.array([0.9, 0.95, 1.0], np.float32) * light, None, part)
 
 
 def put_hat(layer: Layer, worn: Accessories, head: np.ndarray, camera: Camera, lights: Lights) -> None:
@@ -194,10 +194,13 @@ def _put_brim(
     base = head[rows, columns]
     flat = base * (1, 0, 1)
     flat /= np.linalg.norm(flat, axis=-1, keepdims=True) + 1e-6
-    reach = 5.0 if all_round else 6.0 * np.cos(THETA_COLUMNS[columns] / 1.1 * np.pi / 2)[:, None] ** 0.5 + 0.4
+    if all_round:
+        reach = np.full((len(columns), 1), 5.0)
+    else:
+        reach = 6.0 * np.cos(THETA_COLUMNS[columns] / 1.1 * np.pi / 2)[:, None] ** 0.5 + 0.4
     t = np.linspace(0, 1, 12)[:, None, None]
-    brim = base[None] + flat[None] * (0.6 + t * reach[None] if not all_round else 0.6 + t * reach)
-    brim[..., 1] += 0.9 * t[..., 0] * (1 if not all_round else 0.7) - 0.2
+    brim = base[None] + flat[None] * (0.6 + t * reach[None])
+    brim[..., 1] += 0.9 * t[..., 0] * (0.7 if all_round else 1) - 0.2
     turned = camera.turn_grid(brim.astype(np.float32))
     normals = grid_normals(turned)
     normals *= np.sign(np.float32(1e-6) - normals[1])
@@ -268,14 +271,13 @@ def put_occluder(
     turn = rng.normal(0, 0.5)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     for shape in _occluder_shapes(kind, size, rng):
+        inner: np.ndarray | float = 1.0
         mask = np.zeros(layer.size_hw, np.uint8)
         cv2.fillPoly(mask, [_fixed(shape @ rotation.T + centre_xy)], 255, cv2.LINE_AA, 4)
         if kind == "hand":
             soft = cv2.GaussianBlur(mask, (0, 0), max(size * 0.03, 0.8)).astype(np.float32) / 255
             layer.rgb *= 1 - np.float32(0.35) * (soft * (mask < 128))
             inner = np.clip(soft * 1.2, 0.35, 1)
-        else:
-            inner = 1.0
         layer.paint(
             mask.astype(np.float32) / 255,
             ((np.asarray(rgb, np.float32) ** 2)[:, None, None] * (shade * inner * light)).astype(np.float32),

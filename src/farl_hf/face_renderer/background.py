@@ -74,7 +74,7 @@ def _flag(image: np.ndarray, rng: np.random.Generator) -> None:
     phase = (-x * np.sin(angle) + y * np.cos(angle) + folds) / period
     stripes = (np.sin(phase * np.pi * 1.5) > 0)[..., None]
     first, second = (
-        (np.float32([0.75, 0.1, 0.15]), np.float32([0.92, 0.9, 0.9]))
+        (np.array([0.75, 0.1, 0.15], np.float32), np.array([0.92, 0.9, 0.9], np.float32))
         if rng.random() < 0.5
         else (_colour(rng), _colour(rng))
     )
@@ -86,7 +86,7 @@ def _flag(image: np.ndarray, rng: np.random.Generator) -> None:
     image[:, band] = cloth[:, band]
     if rng.random() < 0.6:
         corner = np.array([(left, 0), (left + period * 2, 0), (left + period * 2, height * 0.4), (left, height * 0.4)])
-        _polygon(image, corner, np.float32([0.1, 0.15, 0.4]))
+        _polygon(image, corner, np.array([0.1, 0.15, 0.4], np.float32))
 
 
 def _clutter(image: np.ndarray, rng: np.random.Generator, count: int) -> None:
@@ -137,20 +137,22 @@ def make_background(size_hw: tuple[int, int], rng: np.random.Generator) -> np.nd
             1 + rng.normal(0, 0.2, 3)
         ).astype(np.float32)
     elif kind == "leaf":
-        green = np.float32([0.35, 0.5, 0.22]) * rng.uniform(0.5, 1.4) + rng.normal(0, 0.05, 3).astype(np.float32)
+        green = np.array([0.35, 0.5, 0.22], np.float32) * rng.uniform(0.5, 1.4) + rng.normal(0, 0.05, 3).astype(
+            np.float32
+        )
         leaves = crop_noise("leaf", half, rng, rng.uniform(0.7, 2.5))
         image = 0.4 * image + green * np.clip(0.8 + 0.6 * leaves, 0, 2.2)[..., None]
     elif kind == "room":
-        _boxes(image, rng, rng.integers(3, 10))
+        _boxes(image, rng, int(rng.integers(3, 10)))
     elif kind == "shelf":
         _shelf(image, rng)
     elif kind == "flag":
         _flag(image, rng)
-        _clutter(image, rng, rng.integers(0, 6))
+        _clutter(image, rng, int(rng.integers(0, 6)))
     elif kind == "clutter":
-        _clutter(image, rng, rng.integers(8, 40))
+        _clutter(image, rng, int(rng.integers(8, 40)))
     if rng.random() < 0.35:
-        _clutter(image, rng, rng.integers(1, 8))
+        _clutter(image, rng, int(rng.integers(1, 8)))
     if rng.random() < 0.35:
         _false_faces(image, rng)
     texture = crop_noise("pink", half, rng) * np.float32(rng.uniform(0.0, 0.06))

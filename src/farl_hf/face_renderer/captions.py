@@ -14,7 +14,7 @@ __all__ = ["caption_of"]
 
 _OPENINGS = ("a photo of ", "a photo of ", "a portrait of ", "a picture of ", "a close up of ", "")
 _NOUNS = {1: ("man", "man", "guy"), 0: ("woman", "woman", "lady"), UNKNOWN: ("person",)}
-# Details beyond hair, beard, glasses, hat and smile are left out this often: nobody names everything.
+# Details other than hair, beard, glasses, hat and smile are skipped this often: nobody names everything.
 _SILENT = 0.2
 # Display RGB of the cloth colours that a caption tells apart.
 _CLOTH_NAMES = {
@@ -124,7 +124,9 @@ def _lipstick(person: Person) -> list[str]:
 def _clothes(person: Person) -> list[str]:
     clothes = person.clothes
     distances = {name: np.abs(np.divide(rgb, 255) - clothes.rgb).sum() for name, rgb in _CLOTH_NAMES.items()}
-    cloth = f"{_PATTERNS[clothes.pattern]}{min(distances, key=distances.get)} {_GARMENTS[clothes.collar]}"
+    cloth = (
+        f"{_PATTERNS[clothes.pattern]}{min(distances, key=lambda name: distances[name])} {_GARMENTS[clothes.collar]}"
+    )
     items = {
         "a necklace": clothes.necklace and person.hair.length < 12,
         "a tie": clothes.tie,

@@ -101,7 +101,8 @@ def _mouth(person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, 
     thin = 1 - 0.28 * mood.smile - 0.15 * mood.jaw
     upper_top = upper_low - person.lip_upper * thin * _LIP_BOW
     lower_low = lower_top + person.lip_lower * thin * _LIP_FULL
-    return tuple(np.stack([x, y], -1) for y in (upper_top, upper_low, lower_top, lower_low))
+    curves = [np.stack([x, y], -1) for y in (upper_top, upper_low, lower_top, lower_low)]
+    return curves[0], curves[1], curves[2], curves[3]
 
 
 def _at(curve: np.ndarray, fractions: list[float]) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Paints a whole face in surface coordinates: skin, creases, nose, beard, then eyes, brows and mouth."""
+"""Paints a whole face in surface coordinates: skin, creases, nose and beard, then mouth, eyes and brows.
+
+Parts that a face has twice are painted in one go, the image-left one first.
+"""
 
 import cv2
 import numpy as np
@@ -9,8 +12,7 @@ from farl_hf.face_renderer.painter import Painter, both_sides
 from farl_hf.face_renderer.photo_effects import crop_noise
 from farl_hf.face_renderer.random_choice import between
 
-__all__ = ["paint_brows", "paint_eyes", "paint_face", "paint_mouth"]
-
+__all__ = ["paint_face"]
 
 _CREASE = np.array([0.7, 0.56, 0.52])
 _BEARD_OUTLINE = np.array(
@@ -73,12 +75,12 @@ def _paint_creases(painter: Painter, person: Identity, mood: Expression, rng: np
     if mood.frown > 0.3:
         line = both_sides([(0.5, -1.3), (0.45, -2.6)])
         painter.shape(line, _CREASE, 0.6 * mood.frown, blur_cm=0.08, thickness_cm=0.1, multiply=True)
-    lines = person.wrinkles * 0.8 + 0.5 * max(mood.brow_raise, 0) * (person.age > 0.2)
-    if lines > 0.15:
+    furrows = person.wrinkles * 0.8 + 0.5 * max(mood.brow_raise, 0) * (person.age > 0.2)
+    if furrows > 0.15:
         x = np.linspace(-4, 4, 15)
         waves = [b + 0.15 * np.cos(x * 0.8) + 0.08 * np.sin(x * 2 + rng.uniform(0, 6)) for b in (-3.6, -4.6, -5.6)]
         painter.shape(
-            np.stack([np.stack([x, y], -1) for y in waves]), _CREASE, lines * 0.55, 0.09, 0.07, multiply=True
+            np.stack([np.stack([x, y], -1) for y in waves]), _CREASE, furrows * 0.55, 0.09, 0.07, multiply=True
         )
 
 
@@ -125,7 +127,7 @@ def _paint_facial_hair(painter: Painter, layout: FaceLayout, person: Identity, r
 
 def paint_face(
     layout: FaceLayout, person: Identity, mood: Expression, scale: float, light_x: float, rng: np.random.Generator
-) -> tuple[Painter, np.ndarray]:
+) -> Painter:
     """Paint one face.
 
     Args:
@@ -133,22 +135,21 @@ def paint_face(
         light_x (`float`): where the key light stands, -1 image-left to 1, for the catch-lights.
 
     Returns:
-        The painted textures and the pupils (2, 2) in surface coordinates.
+        `Painter`: The painted textures.
     """
     painter = Painter(scale, person.skin_rgb)
     _paint_skin(painter, person, rng)
     _paint_creases(painter, person, mood, rng)
     _paint_nose(painter, layout, person)
     _paint_facial_hair(painter, layout, person, rng)
-    paint_mouth(painter, layout, person, mood)
-    pupils = paint_eyes(painter, layout, person, mood, light_x)
-    paint_brows(painter, layout, person, rng)
+    _paint_mouth(painter, layout, person, mood)
+    _paint_eyes(painter, layout, person, mood, light_x)
+    _paint_brows(painter, layout, person, rng)
     between(painter.albedo, 0, 1.3)
-    return painter, pupils
+    return painter
 
 
-# Draws eyes, lids, lashes and brows, image-left and image-right ones in one go.
-
+# Eyes, lids, lashes and brows.
 
 _DEEP = np.array([0.62, 0.5, 0.46])
 _DOWN = np.array([0, 1.0])
@@ -238,8 +239,8 @@ def _lashes(painter: Painter, upper: np.ndarray, lower: np.ndarray, person: Iden
     painter.shape(lines, dark, 0.4 + 0.4 * heavy, thickness_cm=0.06)
 
 
-def paint_eyes(painter: Painter, layout: FaceLayout, person: Identity, mood: Expression, light_x: float) -> np.ndarray:
-    """Paint both eyes and their labels; returns the pupils (2, 2) in surface coordinates."""
+def _paint_eyes(painter: Painter, layout: FaceLayout, person: Identity, mood: Expression, light_x: float) -> None:
+    """Both eyes and their labels."""
     upper, lower = np.stack(layout.eyes_upper), np.stack(layout.eyes_lower)
     pupils = np.add(layout.eye_centres, (mood.gaze[0], mood.gaze[1] - 0.03))
     _lid_shade(painter, upper, lower, person)
@@ -247,11 +248,10 @@ def paint_eyes(painter: Painter, layout: FaceLayout, person: Identity, mood: Exp
     _lashes(painter, upper, lower, person)
     for side in (0, 1):
         painter.set_label(layout.eye_outline(side), 4 + side)
-    return pupils
 
 
-def paint_brows(painter: Painter, layout: FaceLayout, person: Identity, rng: np.random.Generator) -> None:
-    """Paint both brows as a soft body with hair strokes, and their labels."""
+def _paint_brows(painter: Painter, layout: FaceLayout, person: Identity, rng: np.random.Generator) -> None:
+    """Both brows as a soft body with hair strokes, and their labels."""
     painter.shape(np.stack(layout.brows_outline), person.brow_rgb, 0.62 * person.brow_density, blur_cm=0.1)
     if painter.scale >= 7:
         hairs = [
@@ -273,8 +273,7 @@ def _brow_hairs(centre: np.ndarray, sign: int, person: Identity, rng: np.random.
     return np.stack([start, start + np.stack([sign * lean, -half * _HAIR_RISE], -1)], 1)
 
 
-# Draws lips, teeth, tongue and the dark of an open mouth.
-
+# Lips, teeth, tongue and the dark of an open mouth.
 
 _TEETH_GAPS = np.arange(-4, 5) * 0.43
 
@@ -314,8 +313,8 @@ def _inside(painter: Painter, layout: FaceLayout, mood: Expression) -> None:
     painter.shape(layout.lip_upper_low, sides, 0.6, blur_cm=0.06, thickness_cm=0.1, multiply=True, clip=clip)
 
 
-def paint_mouth(painter: Painter, layout: FaceLayout, person: Identity, mood: Expression) -> None:
-    """Paint lips, mouth interior and their labels."""
+def _paint_mouth(painter: Painter, layout: FaceLayout, person: Identity, mood: Expression) -> None:
+    """Lips, mouth interior and their labels."""
     lip = _lip_rgb(person)
     upper = np.concatenate([layout.lip_upper_top, layout.lip_upper_low[::-1]])
     lower = np.concatenate([layout.lip_lower_top, layout.lip_lower_low[::-1]])

@@ -1,6 +1,7 @@
 """Who is drawn and what the face does: sampled traits of one person, all plain numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,6 @@ class Identity:
     mascara: float
     rouge: float
     gloss: float
-    extra: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _head_shape(rng: np.random.Generator, male: bool, age: float) -> dict[str, f
     return shape
 
 
-def _facial_hair(rng: np.random.Generator, male: bool) -> dict[str, float]:
+def _facial_hair(rng: np.random.Generator, male: bool) -> dict[str, Any]:
     out = {"stubble": 0.0, "beard": 0.0, "goatee": False, "moustache": 0.0, "sideburns": 0.0}
     if not male:
         return out
@@ -154,7 +154,7 @@ def _facial_hair(rng: np.random.Generator, male: bool) -> dict[str, float]:
     return out
 
 
-def _makeup(rng: np.random.Generator, male: bool, skin_rgb: np.ndarray) -> dict:
+def _makeup(rng: np.random.Generator, male: bool, skin_rgb: np.ndarray) -> dict[str, Any]:
     worn = 0.0 if male else pick(rng, (0.0, 0.5, 1.0), (0.4, 0.25, 0.35))
     lips = np.array([(170, 40, 52), (190, 70, 80), (200, 95, 105), (140, 30, 48), (205, 60, 90)], np.float32) / 255
     shadows = np.array([(110, 80, 70), (90, 70, 95), (70, 85, 110), (150, 105, 80), (60, 50, 50)], np.float32) / 255

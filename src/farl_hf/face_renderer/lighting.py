@@ -108,7 +108,7 @@ def shadow_of(points: np.ndarray, occluders: list[np.ndarray], direction: np.nda
     frame = _light_frame(*(float(value) for value in direction))
     size, cm_per_cell, reach = 80, 0.55, np.float32(22.0)
     inverse_cell = np.float32(1 / cm_per_cell)
-    depth_map = np.full(size * size, -1e3, np.float32)
+    depth_map: np.ndarray = np.full(size * size, -1e3, np.float32)
     for occluder in occluders:
         local = frame @ occluder.reshape(3, -1)
         cell = ((local[:2] + reach) * inverse_cell).astype(np.int32)

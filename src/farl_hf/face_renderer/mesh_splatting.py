@@ -15,7 +15,7 @@ from farl_hf.face_renderer.random_choice import between
 __all__ = ["SurfacePatch", "splat_grid"]
 
 _EMPTY_DEPTH = np.float32(-1e3)
-# cv2.remap refuses pictures of 32767 columns.
+# cv2.remap refuses pictures of 32767 columns or more.
 _MAX_RETRIES = 20000
 _MAX_CELL = 14
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
@@ -140,8 +140,10 @@ class _Grid:
         out[3], out[4], out[5] = row - x_c * y + y_c * x, -y_c, x_c
         return out
 
-    def residual(self, column: np.ndarray, row: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple:
-        """What is missing to pixel centres x, y, and whether that is little."""
+    def residual(
+        self, column: np.ndarray, row: np.ndarray, x: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offset to pixel centres x, y in pixels along each axis, and whether both are within the tolerance."""
         at = cv2.remap(self.packed, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         dx, dy = x - at[..., 0], y - at[..., 1]
         return dx, dy, cv2.max(np.abs(dx), np.abs(dy)) < self.tolerance
@@ -236,7 +238,7 @@ def _solved_pixels(
 
 
 def _beside(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat index (4, cells) of the cells around each cell, and whether their start was not tried before."""
+    """Flat index (4, cells) of the cells around each cell, and whether their start is a new one."""
     cells = np.arange(hits.size, dtype=np.int32).reshape(hits.shape)
     rim = cv2.copyMakeBorder(cells, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     around = (rim[1:-1, 2:], rim[1:-1, :-2], rim[2:, 1:-1], rim[:-2, 1:-1])
@@ -258,7 +260,7 @@ def _retry_from_neighbours(
         return
     y, x = np.divmod(failed.astype(np.int32), np.int32(maps[2].shape[1]))
     centre_x, centre_y = x.astype(np.float32) + _HALF, y.astype(np.float32) + _HALF
-    own = y // np.int32(cell) * np.int32(hits.shape[1]) + x // np.int32(cell)
+    own: np.ndarray = y // np.int32(cell) * np.int32(hits.shape[1]) + x // np.int32(cell)
     beside, fresh = _beside(hits)
     side, which = np.nonzero(np.take(fresh, own, 1))
     # The first direction that works counts, and of repeated writes the last one stays.

@@ -1,9 +1,14 @@
-"""The picture of one person while it is drawn: colour, coverage, depth and labels in a supersampled window."""
+"""Two canvases: a layer, the picture of one person while it is drawn, and a painter of the face's textures.
+
+A [`Layer`] holds colour, coverage, depth and labels of an antialiased (supersampled) window of the photo. A
+[`Painter`] paints soft shapes, given in surface coordinates (cm), on the albedo and label textures of a face.
+"""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from farl_hf.face_renderer.mesh_splatting import SurfacePatch
 
@@ -20,8 +25,16 @@ __all__ = [
     "lit_planes",
 ]
 
-
 NO_LABEL = 255
+TEXTURE_LEFT_A, TEXTURE_TOP_B = -10.5, -9.0
+TEXTURE_WIDTH_CM, TEXTURE_HEIGHT_CM = 21.0, 21.5
+# Labels cannot be interpolated: read from a texture as fine as the photo, their outlines would be ragged by a pixel.
+LABEL_FINENESS = 4
+# Binary digits of the fraction in OpenCV's fixed-point coordinates.
+_SHIFT = 4
+_ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
+_Colour = Sequence[float] | np.ndarray
 
 
 class Layer:
@@ -78,7 +91,7 @@ class Layer:
             self.label[window][weight > 0.5] = label
 
 
-def lit_planes(light: np.ndarray, albedo_squared: Sequence, gloss: np.ndarray | float) -> np.ndarray:
+def lit_planes(light: np.ndarray, albedo_squared: Sequence | np.ndarray, gloss: np.ndarray | float) -> np.ndarray:
     """Linear RGB planes (3, h, w) of a surface.
 
     Args:
@@ -93,19 +106,6 @@ def lit_planes(light: np.ndarray, albedo_squared: Sequence, gloss: np.ndarray | 
         np.multiply(plane, albedo, out=target)
         target += specular
     return out
-
-
-# Paints soft shapes given in surface coordinates (cm) on a face's albedo and label textures.
-
-
-TEXTURE_LEFT_A, TEXTURE_TOP_B = -10.5, -9.0
-TEXTURE_WIDTH_CM, TEXTURE_HEIGHT_CM = 21.0, 21.5
-# Labels cannot be interpolated: read from a texture as fine as the photo, their outlines would be ragged by a pixel.
-LABEL_FINENESS = 4
-_SHIFT = 4
-_ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
-_Colour = Sequence[float] | np.ndarray
 
 
 class Painter:
@@ -129,7 +129,7 @@ class Painter:
         """Red, green, blue and gloss (h, w, 4), the layout that `cv2.remap` is fastest with."""
         return cv2.merge((*self.albedo, self.gloss))
 
-    def _fixed(self, points_ab: np.ndarray, fineness: int = 1) -> np.ndarray:
+    def _fixed(self, points_ab: ArrayLike, fineness: int = 1) -> np.ndarray:
         """Surface cm to OpenCV's fixed-point pixels, where the first pixel's centre is 0."""
         pixels = (np.asarray(points_ab) - (TEXTURE_LEFT_A, TEXTURE_TOP_B)) * (self.scale * fineness) - 0.5
         return np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
@@ -154,7 +154,7 @@ class Painter:
         return cv2.polylines(mask, outlines, False, value, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
     def shape(
-        self, points_ab: np.ndarray, rgb: _Colour, strength: float = 1.0, blur_cm: float = 0.0,
+        self, points_ab: ArrayLike, rgb: _Colour, strength: float = 1.0, blur_cm: float = 0.0,
         thickness_cm: float | None = None, clip: np.ndarray | None = None,
         multiply: bool = False, gloss: float | None = None,
     ) -> None:  # fmt: skip
@@ -198,9 +198,13 @@ class Painter:
             change *= weight
             area += change
 
-    def blob(self, centre_ab: np.ndarray, radius_ab: Sequence[float], rgb: _Colour, **keywords: object) -> None:
+    def blob(
+        self, centre_ab: ArrayLike, radius_ab: Sequence[float], rgb: _Colour, strength: float = 1.0,
+        blur_cm: float = 0.0, clip: np.ndarray | None = None, multiply: bool = False,
+    ) -> None:  # fmt: skip
         """`shape` of axis-aligned ellipses around centres (2,) or (k, 2)."""
-        self.shape(_CIRCLE * np.asarray(radius_ab) + np.asarray(centre_ab)[..., None, :], rgb, **keywords)
+        outline_ab = _CIRCLE * np.asarray(radius_ab) + np.asarray(centre_ab)[..., None, :]
+        self.shape(outline_ab, rgb, strength, blur_cm, clip=clip, multiply=multiply)
 
     def set_label(self, points_ab: np.ndarray, label: int) -> None:
         """Write a label id into a polygon."""
@@ -218,7 +222,7 @@ class Painter:
         return cv2.GaussianBlur(mask, (0, 0), max(blur_cm * self.scale, 0.5)) * np.float32(1 / 255)
 
 
-def both_sides(points_ab: np.ndarray) -> np.ndarray:
+def both_sides(points_ab: ArrayLike) -> np.ndarray:
     """Points (n, 2) of the image-right side and their mirror images: (2, n, 2), image-left first."""
     points = np.asarray(points_ab, float)
     return np.stack([points * (-1, 1), points])

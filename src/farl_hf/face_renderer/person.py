@@ -64,7 +64,6 @@ class DrawnPerson:
         label (`np.ndarray`): (h, w) uint8 LaPa ids, 255 where the person is not.
         landmarks_xy (`np.ndarray`): (68, 2) in the photo.
         box_xyxy (`np.ndarray`): (4,) in the photo, before clipping.
-        pupils_xy (`np.ndarray`): (2, 2) in the photo.
     """
 
     top_left_xy: tuple[int, int]
@@ -73,7 +72,6 @@ class DrawnPerson:
     label: np.ndarray
     landmarks_xy: np.ndarray
     box_xyxy: np.ndarray
-    pupils_xy: np.ndarray
 
 
 def sample_person(rng: np.random.Generator) -> Person:
@@ -157,14 +155,14 @@ def draw_person(person: Person, pose: Pose, lights: Lights, photo_hw: tuple[int,
     layer = Layer((int((y1 - y0) * sampling), int((x1 - x0) * sampling)))
     layout = make_layout(identity, mood)
     head = make_head(_shape_of(person))
-    pupils_ab = _draw_all(layer, person, layout, head, camera, body, lights, rng)
-    return _finish(layer, window, photo_camera, head, layout, pupils_ab)
+    _draw_all(layer, person, layout, head, camera, body, lights, rng)
+    return _finish(layer, window, photo_camera, head, layout)
 
 
 def _draw_all(
     layer: Layer, person: Person, layout: FaceLayout, head: np.ndarray, camera: Camera, body: Camera,
     lights: Lights, rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+) -> None:  # fmt: skip
     """Back to front: hair behind, shoulders, neck, ears, head, hair, hat, glasses, occluder."""
     identity, hair = person.identity, person.hair
     if person.worn.hat:
@@ -176,7 +174,7 @@ def _draw_all(
     put_torso(layer, body, lights, person.clothes, identity.skin_rgb)
     put_neck(layer, camera, body, lights, identity.skin_rgb, 5.7 if identity.male else 4.8)
     lobes = put_ears(layer, camera, lights, identity.skin_rgb, identity.shape["width"], float(rng.uniform(0.22, 0.6)))
-    pupils = _put_head(layer, person, layout, head, shell, camera, lights, rng)
+    _put_head(layer, person, layout, head, shell, camera, lights, rng)
     if shell is not None:
         put_front_hair(layer, shell, hair, identity.hair_rgb, camera, lights)
     put_hat(layer, person.worn, head, camera, lights)
@@ -185,7 +183,6 @@ def _draw_all(
     put_glasses(layer, person.worn, head, camera, identity.eye_spacing, brightness)
     if person.worn.occluder:
         _put_occluder(layer, person, camera, brightness, rng)
-    return pupils
 
 
 def _flattened(hair: HairStyle) -> HairStyle:
@@ -207,8 +204,8 @@ def _put_occluder(layer: Layer, person: Person, camera: Camera, brightness: floa
 def _put_head(
     layer: Layer, person: Person, layout: FaceLayout, head: np.ndarray, shell: dict | None,
     camera: Camera, lights: Lights, rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
-    """Draw the head itself; returns the pupils in surface coordinates."""
+) -> None:  # fmt: skip
+    """Draw the head itself."""
     # Small heads do not show every vertex, and their cost is the vertices'.
     step = 2 if camera.pixels_per_cm < 5.5 else 1
     coarse = np.s_[::step, ::step]
@@ -220,17 +217,16 @@ def _put_head(
     lit = shadow_of(turned, blockers, lights.directions[0])
     light = shade_grid(grid_normals(turned), lights, lit, _OCCLUSION[coarse], gloss=0.35 * person.identity.gloss)
     scale = float(np.clip(camera.pixels_per_cm, 3.0, _MAX_TEXTURE_SCALE))
-    painter, pupils = paint_face(layout, person.identity, person.mood, scale, float(lights.directions[0][0]), rng)
+    painter = paint_face(layout, person.identity, person.mood, scale, float(lights.directions[0][0]), rng)
     patch = splat_grid(camera.project_grid(turned), layer.size_hw)
     if patch is None:
-        return pupils
+        return
     a, b = cv2.split(patch.sample(np.ascontiguousarray(_GRID_AB[coarse])))
     texture = _read(painter.packed(), a, b, scale, cv2.INTER_LINEAR)
     label = _read(painter.label, a, b, scale * LABEL_FINENESS, cv2.INTER_NEAREST)
     np.copyto(label, np.uint8(0), where=b > 12.3)
     *albedo, gloss = cv2.split(texture)
     layer.put(patch, lit_planes(patch.sample(light), [np.square(plane) for plane in albedo], gloss), label)
-    return pupils
 
 
 def _read(texture: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float, interpolation: int) -> np.ndarray:
@@ -259,29 +255,25 @@ def _front_points(points: np.ndarray) -> np.ndarray:
 
 
 def _finish(
-    layer: Layer, window: tuple[int, int, int, int], camera: Camera, head: np.ndarray,
-    layout: FaceLayout, pupils_ab: np.ndarray,
+    layer: Layer, window: tuple[int, int, int, int], camera: Camera, head: np.ndarray, layout: FaceLayout
 ) -> DrawnPerson:  # fmt: skip
     x0, y0, x1, y1 = window
     size = (x1 - x0, y1 - y0)
     np.copyto(layer.label, np.uint8(0), where=(layer.cover > 0.5) & (layer.label == NO_LABEL))
     display = _tone_mapped(layer.rgb)
     display *= layer.cover
-    display, cover = cv2.merge(tuple(display)), layer.cover
-    if cover.shape == size[::-1]:
-        rgb, cover = cv2.GaussianBlur(display, (3, 3), 0.6), cv2.GaussianBlur(cover, (3, 3), 0.6)
+    whole = cv2.merge(tuple(display))
+    if layer.size_hw == size[::-1]:
+        rgb, cover = cv2.GaussianBlur(whole, (3, 3), 0.6), cv2.GaussianBlur(layer.cover, (3, 3), 0.6)
     else:
-        rgb = cv2.resize(display, size, interpolation=cv2.INTER_AREA)
-        cover = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
+        rgb = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        cover = cv2.resize(layer.cover, size, interpolation=cv2.INTER_AREA)
     label = cv2.resize(layer.label, size, interpolation=cv2.INTER_NEAREST_EXACT)  # the other is off to the left
 
     def project(points: np.ndarray) -> np.ndarray:
         return camera.project(camera.turn(points.astype(np.float32)))
 
     marks = project(sample_surface(head, layout.landmarks))[:, :2]
-    pupils = project(sample_surface(head, pupils_ab))[:, :2]
     near = _front_points(project(np.take(head.reshape(-1, 3), _BOX_VERTICES, 0)))
     box = np.concatenate([np.minimum(near.min(1), marks.min(0)), np.maximum(near.max(1), marks.max(0))])
-    return DrawnPerson(
-        (x0, y0), rgb, cover, label, marks.astype(np.float32), box.astype(np.float32), pupils.astype(np.float32)
-    )
+    return DrawnPerson((x0, y0), rgb, cover, label, marks.astype(np.float32), box.astype(np.float32))

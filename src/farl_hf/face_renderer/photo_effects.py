@@ -1,4 +1,4 @@
-"""What a camera and a file format do to a picture."""
+"""What a camera and a file format do to a picture, and the noise pictures that the whole renderer crops from."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,7 +8,15 @@ import numpy as np
 
 from farl_hf.face_renderer.random_choice import between, pick
 
-__all__ = ["CLEAN", "PhotoEffects", "apply_effects", "crop_noise", "noise_picture", "sample_effects"]
+__all__ = [
+    "CLEAN",
+    "PhotoEffects",
+    "apply_effects",
+    "crop_noise",
+    "jpeg_round_trip",
+    "noise_picture",
+    "sample_effects",
+]
 
 
 @dataclass(frozen=True)
@@ -60,15 +68,21 @@ def apply_effects(image: np.ndarray, effects: PhotoEffects, rng: np.random.Gener
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if effects.noise > 0.003:
         grain = [crop_noise("white", picture.shape[:2], rng) for _ in range(1 if effects.grey else 3)]
-        noisy = cv2.merge(grain * 3 if effects.grey else grain)
+        noisy: np.ndarray = cv2.merge(grain * 3 if effects.grey else grain)
         noisy *= np.float32(255 * effects.noise)
         noisy += np.float32(0.5)
         noisy += picture
         picture = _to_bytes(noisy)
     if effects.jpeg:
-        _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, effects.jpeg])
-        picture = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        picture = jpeg_round_trip(picture, effects.jpeg)
     return picture
+
+
+def jpeg_round_trip(picture: np.ndarray, quality: int) -> np.ndarray:
+    """RGB (h, w, 3) uint8 after it was stored as a JPEG of this quality, 1 to 100."""
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    stored = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(stored[..., ::-1])  # type: ignore[index]  # not None: written the line above
 
 
 def _to_bytes(levels: np.ndarray) -> np.ndarray:
@@ -87,7 +101,6 @@ def _motion(image: np.ndarray, effects: PhotoEffects) -> np.ndarray:
 
 
 # Tileable noise pictures, computed once per process from fixed seeds and cropped at random offsets.
-
 
 _SIZE = 512
 

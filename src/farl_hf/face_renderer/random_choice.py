@@ -1,4 +1,8 @@
-"""Weighted choices that draw the same numbers as `Generator.choice`, which spends twenty times longer on checks."""
+"""Quick replacements of slow NumPy calls.
+
+Weighted choices draw the same numbers as `Generator.choice`, which spends twenty times longer on checks. Clamping in
+place uses OpenCV's thresholds, which are several times faster than `np.minimum` and `np.maximum` with a number.
+"""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -27,9 +31,6 @@ def pick_any(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     return options[int(rng.integers(0, len(options)))]
 
 
-# Clamping in place. OpenCV's thresholds are several times faster than `np.minimum` and `np.maximum` with a number.
-
-
 def _flat(values: np.ndarray) -> np.ndarray:
     """A two-dimensional view, because OpenCV would take the last of three axes for channels."""
     return values.reshape(-1, max(values.shape[-1], 1))
@@ -49,5 +50,5 @@ def between(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if flat.size:
         cv2.threshold(flat, high, 0, cv2.THRESH_TRUNC, dst=flat)
         if low != 0:
-            cv2.max(flat, float(low), dst=flat)
+            cv2.max(flat, float(low), dst=flat)  # type: ignore[call-overload]  # the stub lacks numbers
     return values if low != 0 else at_least_zero(values)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.face_renderer.attributes import attributes_of
 from farl_hf.face_renderer.background import make_background
 from farl_hf.face_renderer.captions import caption_of
@@ -103,15 +103,9 @@ def _group_poses(size_hw: tuple[int, int], num_faces: int, rng: np.random.Genera
         for k in range(count):
             x = width * (k + 0.5 + rng.normal(0, 0.03)) / max(count, 1)
             eye = 0.42 * min(0.5 * width / max(num_faces - back, 1), 0.25 * height) * scale
-            angles = np.radians(rng.normal(0, (13, 5, 6)))
-            poses.append(
-                (
-                    Pose(
-                        *(float(v) for v in angles), (float(x), float(height * (y + rng.normal(0, 0.015)))), float(eye)
-                    ),
-                    True,
-                )
-            )
+            yaw, pitch, roll = np.radians(rng.normal(0, (13, 5, 6)))
+            centre = (float(x), float(height * (y + rng.normal(0, 0.015))))
+            poses.append((Pose(float(yaw), float(pitch), float(roll), centre, float(eye)), True))
     return poses
 
 
@@ -130,9 +124,9 @@ def _five_points(landmarks_xy: np.ndarray) -> np.ndarray:
 
 
 def _visible_share(instance: np.ndarray, number: int, drawn: DrawnPerson) -> float:
-    """How much of the face drawn is still seen in the finished photo."""
+    """Share of the drawn face that is seen in the finished photo."""
     face = (drawn.label > 0) & (drawn.label < 10)
-    own = np.count_nonzero(face)
+    own = int(np.count_nonzero(face))
     x, y = drawn.top_left_xy
     height, width = drawn.label.shape
     seen = (instance[y : y + height, x : x + width] == number) & face
@@ -141,7 +135,8 @@ def _visible_share(instance: np.ndarray, number: int, drawn: DrawnPerson) -> flo
 
 def _inside_share(box_xyxy: np.ndarray, size_hw: tuple[int, int]) -> float:
     clipped = np.clip(box_xyxy, 0, (size_hw[1], size_hw[0], size_hw[1], size_hw[0]))
-    return float(np.prod(clipped[2:] - clipped[:2]) / max(np.prod(box_xyxy[2:] - box_xyxy[:2]), 1e-6))
+    inside, whole = (np.prod(box[2:] - box[:2]) for box in (clipped, box_xyxy))
+    return float(inside / np.maximum(whole, 1e-6))
 
 
 def _compose(
@@ -218,7 +213,7 @@ def _checked_size(kind: str, size_hw: tuple[int, int] | None) -> tuple[int, int]
         raise UnknownNameError(f"kind {kind!r} is unknown; use one of {sorted(DEFAULT_SIZES_HW)}.")
     height, width = size_hw if size_hw is not None else DEFAULT_SIZES_HW[kind]
     if height < 32 or width < 32:
-        raise InvalidFaceInputError(f"size_hw is {(height, width)}; photos need at least 32 x 32 pixels.")
+        raise InvalidArgumentError(f"size_hw is {(height, width)}; photos need at least 32 x 32 pixels.")
     return int(height), int(width)
 
 
@@ -232,7 +227,7 @@ def render_face_photo(index: int, kind: str = "portrait", size_hw: tuple[int, in
 
     Raises:
         UnknownNameError: for another kind.
-        InvalidFaceInputError: for a size below 32 pixels or a negative index.
+        InvalidArgumentError: for a size below 32 pixels or a negative index.
 
     Example:
         >>> photo = render_face_photo(3)
@@ -241,7 +236,7 @@ def render_face_photo(index: int, kind: str = "portrait", size_hw: tuple[int, in
     """
     size_hw = _checked_size(kind, size_hw)
     if index < 0:
-        raise InvalidFaceInputError(f"index is {index}; photos are numbered from 0.")
+        raise InvalidArgumentError(f"index is {index}; photos are numbered from 0.")
     rng = np.random.default_rng([index, _KIND_SEEDS[kind]])
     poses = _portrait_poses(size_hw, rng) if kind == "portrait" else _scene_poses(size_hw, rng)
     return _compose(index, size_hw, poses, rng)

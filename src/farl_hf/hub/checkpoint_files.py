@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 
 from farl_hf import modeling, processing
 from farl_hf.auto import MODELS
@@ -69,10 +70,10 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
     return CheckpointFiles(files, modules | ({PIPELINES[task].pipeline_class.__module__} if task else set()), task)
 
 
-# ------------------------------------------------------------------------------------------------ settings
-
-
-def _loadable_config(config: dict[str, Any], model_class: type, auto_names: list[str], task: str | None):
+def _loadable_config(
+    config: dict[str, Any], model_class: type[PreTrainedModel], auto_names: list[str], task: str | None
+):
+    assert model_class.config_class is not None  # the base class alone has none
     auto_map = {"AutoConfig": _reference(model_class.config_class)}
     auto_map |= {name: _reference(model_class) for name in ("AutoModel", *auto_names)}
     config = config | {"auto_map": auto_map}
@@ -109,20 +110,17 @@ def _reference(named: type) -> str:
     return f"{named.__module__.rpartition('.')[2]}.{named.__name__}"
 
 
-def _model_class(folder: Path, config: dict[str, Any]) -> tuple[type, list[str]]:
+def _model_class(folder: Path, config: dict[str, Any]) -> tuple[type[PreTrainedModel], list[str]]:
     """The model's class, and the auto classes that load it."""
     name = next(iter(config.get("architectures") or ()), None)
     auto_names = [auto_name for auto_name, _, model_name in MODELS if model_name == name]
-    if not auto_names:
+    if name is None or not auto_names:
         known = ", ".join(sorted({model_name for _, _, model_name in MODELS}))
         raise NotACheckpointError(f"{folder / _CONFIG} is of the model {name}; expected one of {known}.")
     return getattr(modeling, name), auto_names
 
 
-# ------------------------------------------------------------------------------------------------ completeness
-
-
-def _settings_files(folder: Path, model_class: type) -> list[str]:
+def _settings_files(folder: Path, model_class: type[PreTrainedModel]) -> list[str]:
     """The settings of processors that the folder has; an error if it lacks one that the model needs."""
     reads = model_class.input_modalities
     needed = [_TOKENIZER, _VOCABULARY] if "text" in reads else []

@@ -5,6 +5,7 @@ checkpoints, and the detector's classes are at hand.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
@@ -29,12 +30,11 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
     Raises:
         NotACheckpointError: If there is no detector.
     """
+    where: dict[str, Any] = {}
     if name is None:
         # The commit that the model came from; a folder has none.
         where = {"subfolder": DETECTOR_FOLDER, "revision": getattr(served, "_commit_hash", None) or "main"}
-    else:
-        where = {}
-    source = served.name_or_path if name is None else str(name)
+    source = str(served.name_or_path if name is None else name)
     try:
         model = RetinaFaceForFaceDetection.from_pretrained(source, **where).eval()
         image_processor = RetinaFaceImageProcessor.from_pretrained(source, **where)

@@ -27,7 +27,7 @@ def flat_code(modules: Iterable[str]) -> dict[str, str]:
         `dict[str, str]`: File name -> source, whose imports of this library are all of the form
         `from .sibling import name`.
     """
-    waiting, written, sources = list(modules), {}, {}
+    waiting, written, sources = list(modules), dict[str, str](), dict[str, str]()
     while waiting:
         module = waiting.pop()
         file_name = f"{_flat_name(module)}.py"
@@ -51,7 +51,7 @@ def _source_path(module: str) -> Path:
 def _flattened(module: str) -> tuple[str, list[str]]:
     """The source with flat imports, and the modules that they name."""
     source = _source_path(module).read_text(encoding="utf-8")
-    lines, needed = source.splitlines(keepends=True), []
+    lines, needed = source.splitlines(keepends=True), list[str]()
     for node in reversed(list(_own_imports(ast.parse(source), module))):
         names_of_module: dict[str, list[str]] = {}
         for alias in node.names:

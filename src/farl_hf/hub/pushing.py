@@ -1,4 +1,8 @@
-"""Uploading a repository to the Hugging Face Hub."""
+"""Repositories of the Hugging Face Hub: what one of a checkpoint holds, and the upload of checkpoints and data sets.
+
+A repository of a checkpoint holds the checkpoint, the code that loads it, and, for a model that looks into faces, the
+detector beside it.
+"""
 
 import os
 from dataclasses import dataclass
@@ -15,10 +19,6 @@ from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
 
 __all__ = ["RepositoryPlan", "plan_repository", "push_dataset", "push_repository"]
 
-
-# What a Hub repository of a checkpoint holds: the checkpoint, the code, and the detector beside the model.
-
-
 _DETECTION = "face-detection"
 
 
@@ -28,13 +28,13 @@ class RepositoryPlan:
 
     Args:
         files (`tuple[RepositoryFile, ...]`): By path.
-        left_out (`tuple[str, ...]`): Names in the checkpoint folder that belong to no repository, such as the state of
-            an optimizer; folders end with a slash.
+        skipped (`tuple[str, ...]`): Names in the checkpoint folder that are not uploaded, such as the state of an
+            optimizer; folders end with a slash.
         task (`str`, *optional*): The pipeline that the repository serves.
     """
 
     files: tuple[RepositoryFile, ...]
-    left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
     task: str | None
 
     @property
@@ -64,7 +64,7 @@ def plan_repository(name: str | Path, detector: str | Path | None = None) -> Rep
         modules = modules | beside.code_modules
     code = [RepositoryFile(name, source.encode()) for name, source in flat_code(sorted(modules)).items()]
     together = tuple(sorted([*files, *code], key=lambda file: file.path))
-    return RepositoryPlan(together, _left_out(folder, {file.path.partition("/")[0] for file in together}), main.task)
+    return RepositoryPlan(together, _skipped(folder, {file.path.partition("/")[0] for file in together}), main.task)
 
 
 def _detector(name: str | Path | None):
@@ -77,7 +77,7 @@ def _detector(name: str | Path | None):
     return detector
 
 
-def _left_out(folder: Path, taken: set[str]) -> tuple[str, ...]:
+def _skipped(folder: Path, taken: set[str]) -> tuple[str, ...]:
     paths = (path for path in sorted(folder.iterdir()) if path.name not in taken)
     return tuple(f"{path.name}/" if path.is_dir() else path.name for path in paths)
 
@@ -106,7 +106,7 @@ def push_repository(
         `str`: Address of the commit.
 
     Raises:
-        UploadError: If the Hub cannot be reached or refuses; the message says what it said.
+        UploadError: If the Hub cannot be reached or refuses; the message says what it answered.
     """
     api = HfApi(token=token)
     operations = [
@@ -139,12 +139,14 @@ def push_dataset(
         `str`: Address of the commit.
 
     Raises:
-        UploadError: If the Hub cannot be reached or refuses; the message says what it said.
+        UploadError: If the Hub cannot be reached or refuses; the message says what it answered.
     """
     api = HfApi()
     try:
         api.create_repo(repo_id, repo_type="dataset", private=not public, exist_ok=True)
-        commit = api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type="dataset", commit_message=message)
+        commit = api.upload_folder(
+            repo_id=repo_id, folder_path=Path(folder), repo_type="dataset", commit_message=message
+        )
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         raise UploadError(
             f"The data set {repo_id} could not be written; {folder} is complete, so the upload alone can be repeated:"
@@ -154,7 +156,7 @@ def push_dataset(
 
 
 def _reason(error: Exception) -> str:
-    """What the Hub said, in one line, and what to do where it refused."""
+    """What the Hub answered, in one line, and what to do where it refused."""
     # Of a file that failed, the client says which in a RuntimeError, and why in its cause.
     said = [error, error.__cause__] if isinstance(error, RuntimeError) and error.__cause__ else [error]
     refused = any(getattr(getattr(one, "response", None), "status_code", None) in (401, 403) for one in said)

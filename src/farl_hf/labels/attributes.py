@@ -1,11 +1,9 @@
-"""The forty attributes of CelebA, in the order of `list_attr_celeba.txt`. LFWA uses the same names and order.
-
-No attribute is bound to one side of the face, so mirroring a picture leaves them all as they are.
-"""
+"""The forty attributes of CelebA, and sentences that describe them for zero-shot classification."""
 
 __all__ = ["ATTRIBUTE_PROMPTS", "CELEBA_ATTRIBUTES", "PROMPT_WRAPPERS"]
 
-
+# In the order of `list_attr_celeba.txt`; LFWA has the same names and order. No attribute belongs to one side of the
+# face, so a mirrored picture has the same attributes.
 CELEBA_ATTRIBUTES = (
     "5_o_clock_shadow",
     "arched_eyebrows",
@@ -49,14 +47,8 @@ CELEBA_ATTRIBUTES = (
     "young",
 )
 
-
-# Sentences that stand for an attribute in zero-shot classification, and their wrappers for prompt ensembling.
-#
-# Wrappers in the manner of openai/CLIP's `prompts/`: a sentence's feature is the mean over all of them. Each sentence
-# is
-# a class of its own; a face has the attribute when the sentence nearest to it is one of those that say so.
-
-
+# Prompt ensembling as in openai/CLIP's `prompts/`: a sentence's feature is the mean over all wrappers. Each sentence
+# is a class of its own; a face has the attribute when the nearest sentence is one of those that say so.
 PROMPT_WRAPPERS = ("a photo of {}", "a portrait of {}", "a picture of {}", "a close up of {}", "{}")
 
 _COLOURS = ("black", "blond", "brown", "gray", "red", "dyed")
@@ -76,7 +68,7 @@ def _one_colour(colour: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return _hair(colour), _hair(*(other for other in _COLOURS if other != colour))
 
 
-# CelebA attribute: descriptions of a face that has it, and of one that has not.
+# CelebA attribute: descriptions of a face with it, and of one without it.
 ATTRIBUTE_PROMPTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "black_hair": _one_colour("black"),
     "blond_hair": _one_colour("blond"),

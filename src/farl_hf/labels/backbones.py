@@ -1,10 +1,10 @@
-"""The encoders that the paper compares: what each is built as, and which pictures it expects.
+"""The encoders that the paper compares: how each is built, and how its pictures are normalised.
 
 Sources: supplement section 8 for the list; timm v0.4.12 (ViT, DeiT), facebookresearch/moco-v3 `convert_to_deit.py`,
 microsoft/unilm `beit`, openai/CLIP, zhongyy/Face-Transformer `config.py` for the rest.
 
-Levels: the paper's {3, 5, 7, 11} where there are 12 blocks. Which ones it took of Face Transformer's 20 is not
-published; these lie at the same parts of the depth, after a third, a half, two thirds and all of it.
+Levels: the paper's {3, 5, 7, 11} where there are 12 blocks. Its levels of Face Transformer's 20 blocks are not
+published; those here lie at the same fractions of the depth: a third, a half, two thirds and all of it.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Backbone:
 
     Args:
         described (`str`): What it is.
-        config (`Mapping`, *optional*): `backbone_config` of [`FaRLConfig`]; none for what FaRL's own tower computes.
+        config (`Mapping`, *optional*): `backbone_config` of [`FaRLConfig`]; none for FaRL's own vision encoder.
         levels (`tuple[int, ...]`): Blocks, from 0, that feed a head.
         patch_size (`int`): Side of a patch in pixels.
         image_mean, image_std (`tuple[float, ...]`): Of RGB in [0, 1].
@@ -39,7 +39,7 @@ class Backbone:
     image_std: tuple[float, ...]
 
 
-def _timm(architecture, **settings):
+def _timm(architecture: str, **settings: Any) -> dict[str, Any]:
     return {"model_type": "timm_wrapper", "architecture": architecture, "model_args": settings}
 
 

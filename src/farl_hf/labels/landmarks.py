@@ -1,6 +1,7 @@
-"""The five points that detectors give and that alignment needs, and where to read them in larger landmark sets.
+"""Landmark sets: the five keypoints in them, their parts, mirror pairs, and what their errors are divided by.
 
-Left is the image's left: point 0 is the eye on the left of the picture. Indices count from 0.
+Sets are named by their number of points: 68 (300W), 98 (WFLW), 19 (AFLW-19), 106 (LaPa). Indices count from 0. Left is
+the image's left.
 """
 
 __all__ = [
@@ -15,7 +16,7 @@ __all__ = [
     "NORMALISERS",
 ]
 
-
+# The keypoints that detectors give and that alignment needs: point 0 is the eye on the left of the picture.
 FIVE_POINTS = ("left_eye", "right_eye", "nose_tip", "left_mouth_corner", "right_mouth_corner")
 
 FIVE_POINTS_MIRROR_PAIRS = ((0, 1), (3, 4))
@@ -29,12 +30,6 @@ FIVE_FROM_LANDMARKS = {
 }
 
 
-# Which landmarks form which part of the face, for drawing: name -> (indices, whether the line closes).
-#
-# Sets: 68 points (300W), 98 (WFLW), 19 (AFLW-19), 106 (LaPa). Indices count from 0; left is the image's left.
-# A group of one index is a lone point (a pupil, the chin).
-
-
 def _line(first: int, last: int) -> tuple[tuple[int, ...], bool]:
     return tuple(range(first, last + 1)), False
 
@@ -43,6 +38,8 @@ def _loop(first: int, last: int) -> tuple[tuple[int, ...], bool]:
     return tuple(range(first, last + 1)), True
 
 
+# Which landmarks form which part of the face, for drawing: name -> (indices, whether the line closes). A group of one
+# index is a single point (a pupil, the chin).
 LANDMARK_GROUPS = {
     19: {
         "left_eyebrow": _line(0, 2),
@@ -95,13 +92,6 @@ LANDMARK_GROUPS = {
 }
 
 
-# Which landmarks change places when a picture is mirrored. Indices count from 0; points not listed stay themselves.
-#
-# Sources: HRNet-Facial-Landmark-Detection, lib/utils/transforms.py, for 68, 19 (both stored there counting from 1)
-# and
-# 98 points; the 106 of LaPa follow from the geometry of its layout, no public table exists.
-
-
 def _crossed(first: int, last: int) -> tuple[tuple[int, int], ...]:
     """Pairs of a run that is its own mirror image: (first, last), (first + 1, last - 1) …; an odd middle stays."""
     return tuple((first + step, last - step) for step in range((last - first + 1) // 2))
@@ -109,6 +99,10 @@ def _crossed(first: int, last: int) -> tuple[tuple[int, int], ...]:
 
 _BROWS_98 = ((33, 46), (34, 45), (35, 44), (36, 43), (37, 42), (38, 50), (39, 49), (40, 48), (41, 47))
 
+# Which landmarks change places when a picture is mirrored; points that are not listed keep theirs.
+#
+# Sources: HRNet-Facial-Landmark-Detection, lib/utils/transforms.py, for 68, 19 (both stored there counting from 1) and
+# 98 points. There is no public table for the 106 of LaPa; theirs follow from the geometry of the layout.
 # fmt: off
 LANDMARK_MIRROR_PAIRS = {
     19: (
@@ -143,13 +137,9 @@ LANDMARK_MIRROR_PAIRS = {
 }
 # fmt: on
 
-
-# What a landmark error is divided by, per landmark set: name -> (indices of one end, indices of the other).
-#
-# The length is the distance between the means of the two index groups. Indices count from 0.
+# What a landmark error is divided by: name -> (indices of one end, indices of the other). The length is the distance
+# between the means of the two index groups.
 # Sources: FaRL:farl/experiments/face_alignment (scorers) for 68, 98 and 19 points; LaPa (106) by the same meaning.
-
-
 NORMALISERS = {
     19: {"inter_ocular": ((6,), (11,)), "inter_pupil": ((7,), (10,))},
     68: {"inter_ocular": ((36,), (45,)), "inter_pupil": (tuple(range(36, 42)), tuple(range(42, 48)))},
@@ -160,7 +150,7 @@ NORMALISERS = {
 # Normalisers that come from the annotated box of width w and height h instead of from the landmarks.
 BOX_NORMALISERS = {"box": "sqrt(w * h)", "diag": "sqrt(w ** 2 + h ** 2)"}
 
-# The one each benchmark reports first.
+# The normaliser that each benchmark reports first.
 DEFAULT_NORMALISER = {19: "diag", 68: "inter_ocular", 98: "inter_ocular", 106: "inter_ocular"}
 
 # Normaliser and largest error of the curve whose area and end (failure rate) a benchmark reports. FaRL's scorers give

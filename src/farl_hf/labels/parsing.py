@@ -1,7 +1,6 @@
-"""The eleven classes of LaPa (JDAI-CV/lapa-dataset), in the order of the ids in its label pictures.
+"""The classes of face parsing: names, colours, mirror pairs and id orders of LaPa and CelebAMask-HQ.
 
-Left and right are the image's: class 2 is the eyebrow that lies on the left of the picture (the person's right one).
-FaRL and facer name the ids 2 to 5 oppositely to each other; the ids agree.
+Left and right are the image's: class 2 of LaPa is the eyebrow on the left of the picture (the person's right one).
 """
 
 import colorsys
@@ -20,7 +19,8 @@ __all__ = [
     "palette_for",
 ]
 
-
+# The eleven classes of LaPa (JDAI-CV/lapa-dataset), in the order of the ids in its label pictures. FaRL and facer give
+# the ids 2 to 5 opposite names; the ids agree.
 LAPA_LABELS = (
     "background",
     "skin",  # the face with the ears
@@ -53,16 +53,14 @@ LAPA_PALETTE = (
 # Class ids that change places when the picture is mirrored.
 LAPA_MIRROR_PAIRS = ((2, 3), (4, 5))
 
-
 # The nineteen classes of CelebAMask-HQ, in the two id orders that are in use.
 #
 # `CELEBAMASK_LABELS` is FaRL's order (FaRL:farl/datasets/celebamask_hq.py) and the one of its released weights.
 # `CELEBAMASK_DATASET_LABELS` is the order of the dataset's own script (switchablenorms/CelebAMask-HQ, g_mask).
-# A label map in one order is not one in the other: `CELEBAMASK_FROM_DATASET[id_in_dataset_order]` gives FaRL's id.
+# The orders cannot be mixed: `CELEBAMASK_FROM_DATASET[id_in_dataset_order]` gives FaRL's id.
 #
-# Left and right are the image's. The files of the dataset are named from the person's side, so `l_brow` is the
-# right eyebrow here; FaRL's own short names (rr, rb, re for the files l_ear, l_brow, l_eye) say the same.
-
+# The files of the dataset are named from the person's side, so `l_brow` is the right eyebrow here; FaRL's own short
+# names (rr, rb, re for the files l_ear, l_brow, l_eye) say the same.
 
 # (name, suffix of the mask file, RGB), in FaRL's order; where masks overlap, the later one wins.
 _CLASSES = (
@@ -104,10 +102,6 @@ CELEBAMASK_FROM_DATASET = (0, *(CELEBAMASK_FILE_SUFFIXES.index(suffix) for suffi
 CELEBAMASK_DATASET_LABELS = tuple(CELEBAMASK_LABELS[index] for index in CELEBAMASK_FROM_DATASET)
 CELEBAMASK_DATASET_MIRROR_PAIRS = ((4, 5), (6, 7), (8, 9))  # eyes, eyebrows, ears
 
-
-# The colours a label map is shown in, whatever its classes are.
-
-
 # A part keeps its colour in every label set.
 _COLOUR_OF_NAME = dict(zip(CELEBAMASK_LABELS, CELEBAMASK_PALETTE, strict=True)) | dict(
     zip(LAPA_LABELS, LAPA_PALETTE, strict=True)
@@ -129,5 +123,5 @@ def palette_for(label_names: tuple[str, ...] | list[str]) -> tuple[tuple[int, in
 def _spread_colour(index: int) -> tuple[int, int, int]:
     if index == 0:
         return (0, 0, 0)
-    channels = colorsys.hsv_to_rgb(index * _HUE_STEP % 1.0, 0.65, 0.95)
-    return tuple(round(255 * channel) for channel in channels)
+    red, green, blue = colorsys.hsv_to_rgb(index * _HUE_STEP % 1.0, 0.65, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,9 +1,11 @@
-"""LAION-Face's list of numbers, `laion_face_ids.pth`, as sorted arrays on disk, one per part.
+"""LAION-Face's list of SAMPLE_IDs, `laion_face_ids.pth`, as sorted arrays on disk, one per part.
 
 The published file is a pickle of fifty million Python integers: loaded as such they would fill gigabytes. Here the
-pickle is walked through, instruction by instruction; nothing in it is run and no object of its making exists.
+instructions of the pickle are read one by one; no code in it is run and none of its objects are made. Nothing here
+imports torch, so that the processes of a cluster start in a moment.
 """
 
+import hashlib
 import os
 import pickletools
 import shutil
@@ -16,7 +18,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.data.parquet import current_umask
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
 
@@ -25,15 +26,15 @@ __all__ = ["LAION_FACE_20M", "id_arrays", "parse_parts"]
 # The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).
 LAION_FACE_20M = (0, 2, 5, 8, 13, 15, 17, 18, 21, 22, 24, 25, 28)
 COLLECTIONS = ("set", "frozenset", "list", "tuple")
-# How pickles of Python 2's time and of today call the module of the built-in types.
+# Names of the module of built-in types in pickles of Python 3 and of Python 2.
 BUILTINS = ("builtins", "__builtin__")
 
 
 class NotIntegersError(ValueError):
-    """A pickle of something else than collections of integers. Never leaves this project."""
+    """A pickle of something else than collections of integers. Callers catch it: users never see it."""
 
 
-# What damaged files lead to.
+# Errors that damaged files lead to.
 UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError, zipfile.BadZipFile)
 
 
@@ -80,7 +81,8 @@ def id_arrays(path: str | os.PathLike, cache_dir: str | os.PathLike) -> dict[int
 def content_mark(path: str | os.PathLike) -> str:
     """Changes with the content of a file, wherever it lies."""
     try:
-        return file_sha256(Path(path))[:16]
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise InvalidDatasetError(
             f"The list of numbers {path} cannot be read: {error.strerror}. It is laion_face_ids.pth of"
@@ -173,7 +175,8 @@ class Collection:
     """Items of a list, set or tuple; almost always integers, which take eight bytes each."""
 
     def __init__(self, items: list[Any] | tuple[Any, ...] = ()):
-        self.integers, self.others = array("q"), []
+        self.integers: array[int] = array("q")
+        self.others: list[Any] = []
         self.extend(items)
 
     def extend(self, items: list[Any] | tuple[Any, ...]) -> None:
@@ -198,6 +201,7 @@ def walk_pickle(stream: IO[bytes]) -> Collection | dict:
     stack: list[Any] = []
     remembered: dict[int, Global] = {}
     num_remembered = 0
+    argument: Any
     for opcode, argument, _ in pickletools.genops(stream):
         name = opcode.name
         if name in INTEGER_CODES:
@@ -207,10 +211,10 @@ def walk_pickle(stream: IO[bytes]) -> Collection | dict:
         elif name in REMEMBER_CODES:
             # Of everything that is remembered only the names of types are asked for again.
             if isinstance(stack[-1], Global):
-                remembered[num_remembered if argument is None else int(argument)] = stack[-1]
+                remembered[num_remembered if argument is None else argument] = stack[-1]
             num_remembered += 1
         elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(remembered[int(argument)])
+            stack.append(remembered[argument])
         elif name == "GLOBAL":
             stack.append(Global(argument))
         elif name == "STOP":

@@ -1,7 +1,7 @@
-"""One job per file, here or on a Ray cluster: the same workers, the same files.
+"""Jobs that make one file each, run on this machine or on a Ray cluster.
 
-A worker is a class: made once per process with `settings`, called with one job at a time. Jobs are independent, leave
-one file each, and find a finished one by themselves; so a job may be tried again wherever a machine was lost.
+A worker is a class: made once per process with `settings`, called with one job at a time. Jobs are independent, write
+one file each, and recognise a finished file; so a job can be repeated after a machine was lost.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError
+from farl_hf.errors import FaRLError, InvalidArgumentError, MissingExtraError, UnknownNameError
 
 __all__ = ["ENGINES", "Engine", "JobOutcome", "run_jobs"]
 
@@ -30,6 +30,10 @@ class Engine:
             given.
         num_workers (`int`, *optional*): Workers on Ray; by default as many as CPUs (or GPUs) allow.
         gpus_per_worker (`float`, *optional*, defaults to 0): GPUs of each worker on Ray.
+
+    Raises:
+        UnknownNameError: There is no such engine.
+        InvalidArgumentError: An address without Ray.
     """
 
     name: str = "local"
@@ -41,12 +45,14 @@ class Engine:
         if self.name not in ENGINES:
             raise UnknownNameError(f"There is no engine {self.name!r}. Known: {', '.join(ENGINES)}.")
         if self.name == "local" and self.address is not None:
-            raise UnknownNameError("An address is that of a Ray cluster; add --engine ray, or leave the address out.")
+            raise InvalidArgumentError(
+                f"The address {self.address} is for a Ray cluster; add --engine ray, or omit the address."
+            )
 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of one job.
+    """The outcome of one job.
 
     Args:
         job (`dict`): The job.
@@ -72,6 +78,8 @@ def run_jobs(
 
     Raises:
         MissingExtraError: Ray is not installed.
+        UnknownNameError: There is no Ray cluster at the address.
+        InvalidArgumentError: The cluster has no GPUs for the workers.
         FaRLError: The worker could not be made.
     """
     if not jobs:
@@ -84,7 +92,7 @@ def run_jobs(
 
 
 class TriedWorker:
-    """A worker whose jobs and answers are JSON, and whose errors are answers: one bad file must not cost the others.
+    """A worker whose jobs and answers are JSON, and whose errors are answers: one bad file must not stop the others.
 
     Args:
         worker (class): Its class.
@@ -97,7 +105,7 @@ class TriedWorker:
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """The row with `answer`."""
         try:
-            answer = {"result": self.work(json.loads(row["job"]))}
+            answer: dict[str, Any] = {"result": self.work(json.loads(row["job"]))}
         except FaRLError as error:
             answer = {"error": str(error)}
         except Exception as error:
@@ -170,5 +178,5 @@ def pool_size(ray: Any, num_jobs: int, engine: Engine) -> int:
     if engine.gpus_per_worker:
         room = int(there.get("GPU", 0) / engine.gpus_per_worker)
     if room < 1:
-        raise UnknownNameError("The Ray cluster has no GPU; leave out --gpus-per-worker, or add machines with GPUs.")
+        raise InvalidArgumentError("The Ray cluster has no GPU; omit --gpus-per-worker, or add machines with GPUs.")
     return max(1, min(num_jobs, room, engine.num_workers or room))

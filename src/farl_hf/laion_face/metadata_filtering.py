@@ -1,4 +1,4 @@
-"""One part of LAION-400M's metadata, filtered by numbers, batch by batch: memory does not grow with the part."""
+"""One part of LAION-400M's metadata, filtered by SAMPLE_ID, batch by batch: memory does not grow with the part."""
 
 import os
 from collections import Counter
@@ -15,7 +15,7 @@ __all__ = ["COUNTS", "PartFilter", "filter_metadata", "finished_counts", "open_p
 
 ID_COLUMN = "SAMPLE_ID"
 NEEDED_COLUMNS = (ID_COLUMN, "URL", "TEXT")
-# Rows in; rows out; numbers of the list without a row; rows beyond the first of a number; rows left out.
+# Rows in; rows out; numbers of the list without a row; rows beyond the first of a number; rows skipped.
 COUNTS = ("rows", "written", "missing_ids", "repeated", "without_number", "without_url", "without_text")
 # 2**16 rows of LAION-400M are some 15 MB.
 ROWS_PER_BATCH = 2**16
@@ -44,7 +44,7 @@ def filter_metadata(
 ) -> dict[str, int]:
     """Writes those rows of a Parquet file whose SAMPLE_ID is in a list, all columns; SAMPLE_ID becomes int64.
 
-    A row without a number, or without a URL, is left out; one without a text is kept, and counted.
+    A row without a number, or without a URL, is skipped; one without a text is kept, and counted.
 
     Args:
         source (`str`): Parquet file with the columns SAMPLE_ID, URL and TEXT.

@@ -1,4 +1,4 @@
-"""`farl-hf laion-face prepare`: which parts there are, one job each, a manifest, the download command."""
+"""`farl-hf laion-face prepare`: the parts, one job each; a manifest of the results; the download commands."""
 
 import json
 import os
@@ -103,31 +103,32 @@ def prepare_metadata(jobs: Sequence[dict[str, Any]], engine: Engine) -> Iterator
 
 
 def write_manifest(output: str | os.PathLike) -> dict[str, int]:
-    """Writes which parts lie in a folder, of what each was made, and the counts; returns their totals.
+    """Writes a manifest of the parts in a folder: what each was made of, and its counts; returns the total counts.
 
-    The parts say so in their footers, those of earlier runs too.
+    This is read from the footers of the parts, so parts of earlier runs are in it too.
 
     Raises:
         DatasetWriteError: It cannot be written.
     """
     folder = Path(output).expanduser()
-    parts = {path.name: read_record(path) for path in sorted(folder.glob(OUTPUT_NAME.format("*")))}
-    total = sum((Counter(record["counts"]) for record in parts.values()), Counter())
-    manifest = {"parts": parts, "total": {name: total[name] for name in COUNTS}}
+    records = {path.name: read_record(path) for path in sorted(folder.glob(OUTPUT_NAME.format("*")))}
+    parts = {name: record for name, record in records.items() if record is not None}
+    sums: Counter[str] = sum((Counter(record["counts"]) for record in parts.values()), Counter())
+    total = {name: sums[name] for name in COUNTS}
     path = folder / MANIFEST
     unfinished = path.with_name(f".{MANIFEST}.unfinished")
     try:
-        unfinished.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps({"parts": parts, "total": total}, indent=2) + "\n", encoding="utf-8")
         os.replace(unfinished, path)
     except OSError as error:
         raise DatasetWriteError(f"{path} could not be written: {error}.") from error
-    return manifest["total"]
+    return total
 
 
 def download_commands(jobs: Sequence[dict[str, Any]], folder: str = "laion_face") -> list[str]:
     """The img2dataset command of every part, with the flags of LAION-Face's `download.sh`.
 
-    Columns that the metadata lacks are not asked for.
+    Columns that the metadata lacks are not requested.
     """
     commands = []
     for job in jobs:

@@ -16,9 +16,9 @@ from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.data.images import OversizedPhotoError, open_photo
 from farl_hf.data.laion_face.detections import detections_path, write_detections
-from farl_hf.data.laion_face.shards import LeftOutError, OpenShard, Shard, sample_id_of
+from farl_hf.data.laion_face.shards import OpenShard, Shard, SkippedSampleError, sample_id_of
 from farl_hf.data.parquet import read_record
-from farl_hf.errors import InvalidDatasetError, UnknownNameError, UnreadablePhotoError, UnsuitableModelError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError, UnsuitableModelError
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
 from farl_hf.results import Faces
 
@@ -41,6 +41,7 @@ class ShardDetector:
     Raises:
         UnknownNameError, NotDownloadedError, NotACheckpointError: There is no such checkpoint.
         UnsuitableModelError: It finds no faces.
+        InvalidArgumentError: It cannot run on the device.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class ShardDetector:
         folder = detector_folder(model)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            self.find_faces = pipeline(DETECTION, model=str(folder), device=device)
+            self.find_faces: Any = pipeline(DETECTION, str(folder), device=device)  # type: ignore[call-overload]  # ours
         except (RuntimeError, AssertionError) as error:  # PyTorch's words for devices that do not exist
-            raise UnknownNameError(f"The detector cannot run on the device {device!r}: {error}") from error
+            raise InvalidArgumentError(f"The detector cannot run on the device {device!r}: {error}") from error
         self.batch_size = batch_size
         self.options = {} if threshold is None else {"threshold": threshold}
         settings = (folder / "preprocessor_config.json").read_text(encoding="utf-8")
@@ -66,19 +67,20 @@ class ShardDetector:
         }
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Counts of the shard, what was left out of it, and whether it was finished before."""
+        """Counts of the shard, what was skipped of it, and whether it was finished before."""
         origin = {"shard": Path(job["shard"]).name, "bytes": shard_size(job["shard"]), "detector": self.detector}
         record = read_record(job["output"])
         if record is not None and record.get("origin") == origin:
-            return {"counts": record["counts"], "left_out": record["left_out"], "kept": True}
-        counts, left_out = Counter(samples=0, with_faces=0, faces=0), Counter()
-        record = {"origin": origin, "counts": counts, "left_out": left_out}
-        write_detections(job["output"], self.detected_samples(job["shard"], counts, left_out), record)
-        return {"counts": counts, "left_out": left_out, "kept": False}
+            # Files of version 0.1 have the older name.
+            return {"counts": record["counts"], "skipped": record.get("skipped", record.get("left_out")), "kept": True}
+        counts, skipped = Counter(samples=0, with_faces=0, faces=0), Counter[str]()
+        record = {"origin": origin, "counts": counts, "skipped": skipped}
+        write_detections(job["output"], self.detected_samples(job["shard"], counts, skipped), record)
+        return {"counts": counts, "skipped": skipped, "kept": False}
 
-    def detected_samples(self, shard: str, counts: Counter, left_out: Counter) -> Iterator[tuple[int, Faces]]:
-        """Yields SAMPLE_IDs and faces; `counts` and `left_out` take note of what is in the shard."""
-        for sample_ids, photos in photo_batches(shard, self.batch_size, left_out):
+    def detected_samples(self, shard: str, counts: Counter, skipped: Counter) -> Iterator[tuple[int, Faces]]:
+        """Yields SAMPLE_IDs and faces; `counts` and `skipped` take note of what is in the shard."""
+        for sample_ids, photos in photo_batches(shard, self.batch_size, skipped):
             answers = self.find_faces(photos, batch_size=len(photos), **self.options)
             for sample_id, answer in zip(sample_ids, answers, strict=True):
                 faces = faces_of_answer(answer)
@@ -114,23 +116,25 @@ def faces_of_answer(answer: list[dict[str, Any]]) -> Faces:
     """The faces of one photo, five points each; boxes without an area are no faces."""
     sides = ((face["box"], face) for face in answer)
     kept = [face for box, face in sides if box["xmax"] > box["xmin"] and box["ymax"] > box["ymin"]]
-    return Faces.from_pipeline(kept) if kept else Faces([], [], np.zeros((0, 5, 2)))
+    return Faces.from_pipeline(kept) if kept else Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
 
-def photo_batches(shard: str, batch_size: int, left_out: Counter) -> Iterator[tuple[list[int], list[PIL.Image.Image]]]:
+def photo_batches(shard: str, batch_size: int, skipped: Counter) -> Iterator[tuple[list[int], list[PIL.Image.Image]]]:
     """Yields SAMPLE_IDs and upright photos of a shard, as many as fit into a batch.
 
-    Of a SAMPLE_ID that comes twice each is a sample: the training stream takes the first.
+    A SAMPLE_ID that occurs twice gives two samples; the training stream takes the first.
     """
     opened = OpenShard(Shard(shard), None)
-    left_out.update(opened.left_out)
-    sample_ids, photos, num_pixels = [], [], 0
+    skipped.update(opened.skipped)
+    sample_ids: list[int] = []
+    photos: list[PIL.Image.Image] = []
+    num_pixels = 0
     try:
         for number in range(len(opened)):
             try:
                 sample_id, photo = sample_id_of(opened.metadata(number)), decoded(opened.picture(number))
-            except LeftOutError as error:
-                left_out[error.reason] += 1
+            except SkippedSampleError as error:
+                skipped[error.reason] += 1
                 continue
             if photos and (len(photos) == batch_size or num_pixels + photo.width * photo.height > MAX_BATCH_PIXELS):
                 yield sample_ids, photos
@@ -145,17 +149,17 @@ def photo_batches(shard: str, batch_size: int, left_out: Counter) -> Iterator[tu
 
 
 def decoded(picture: dict[str, Any]) -> PIL.Image.Image:
-    """The upright photo of a sample, in full: faces are in its pixels, as the training stream has them.
+    """The upright photo of a sample in full size: the training stream expects faces in its pixels.
 
     Raises:
-        LeftOutError: It is damaged, or its header promises more pixels than any photo has.
+        SkippedSampleError: It is damaged, or its header promises more pixels than any photo has.
     """
     try:
         return PIL.Image.fromarray(open_photo(picture).decode(1.0)[0])
     except OversizedPhotoError as error:
-        raise LeftOutError("oversized_image") from error
+        raise SkippedSampleError("oversized_image") from error
     except UnreadablePhotoError as error:
-        raise LeftOutError("unreadable_image") from error
+        raise SkippedSampleError("unreadable_image") from error
 
 
 def shard_jobs(shards: Sequence[str | os.PathLike], output: str | os.PathLike) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 
 __all__ = ["attribute_accuracy", "count_correct_attributes"]
 
@@ -26,7 +26,7 @@ def count_correct_attributes(
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.shape != labels.shape or labels.ndim != 2:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"Expected probabilities and labels (F, L), but got {probabilities.shape} and {labels.shape}."
         )
     labelled = labels != IGNORED_LABEL

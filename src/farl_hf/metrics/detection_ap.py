@@ -98,15 +98,15 @@ def average_precision(
         raise InvalidFaceInputError(
             f"There are detections of {len(detections)} photos and faces of {len(ground_truths)}; expected as many."
         )
-    scores, correct, num_faces = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0
+    scores_of_photos, correct_of_photos, num_faces = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0
     for found, faces in zip(detections, ground_truths, strict=True):
         faces_xyxy = np.asarray(faces, dtype=np.float64).reshape(-1, 4)
         found_scores = np.asarray(found["scores"], dtype=np.float64).reshape(-1)
         found_boxes = np.asarray(found["boxes_xyxy"], dtype=np.float64).reshape(-1, 4)
-        scores.append(found_scores)
-        correct.append(match_detections(found_scores, found_boxes, faces_xyxy, iou_threshold))
+        scores_of_photos.append(found_scores)
+        correct_of_photos.append(match_detections(found_scores, found_boxes, faces_xyxy, iou_threshold))
         num_faces += len(faces_xyxy)
-    scores, correct = np.concatenate(scores), np.concatenate(correct)
+    scores, correct = np.concatenate(scores_of_photos), np.concatenate(correct_of_photos)
     order = np.argsort(-scores, kind="stable")
     return {**_precision_recall(correct[order], num_faces), "scores": scores[order]}
 

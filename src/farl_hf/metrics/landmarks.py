@@ -6,7 +6,7 @@ face, then over faces.
 
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import BOX_NORMALISERS, NORMALISERS
 
 __all__ = [
@@ -96,7 +96,7 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float) -> tupl
     nme = np.sort(np.asarray(nme, dtype=np.float64))
     num_intervals = round(threshold / CURVE_STEP)
     if num_intervals < 2 or num_intervals % 2:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"Expected a threshold that is a positive multiple of {2 * CURVE_STEP}, but got {threshold}."
         )
     errors = np.linspace(0.0, threshold, num_intervals + 1)

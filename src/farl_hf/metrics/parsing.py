@@ -48,8 +48,8 @@ def _confusion_of_bytes(predictions: np.ndarray, labels: np.ndarray, num_classes
     """The same for uint8, ten times as fast: one count of all pairs, then what is not counted is taken off."""
     pairs = np.bincount((labels.astype(np.uint16) << 8 | predictions).ravel(), minlength=1 << 16).reshape(256, 256)
     pairs[255] = 0  # the ignored label
-    _check_ids("labels", pairs.any(axis=1).nonzero()[0], num_classes)
-    _check_ids("predictions", pairs.any(axis=0).nonzero()[0], num_classes)
+    _check_ids("labels", np.flatnonzero(pairs.any(axis=1)), num_classes)
+    _check_ids("predictions", np.flatnonzero(pairs.any(axis=0)), num_classes)
     return pairs[:num_classes, :num_classes].copy()
 
 

@@ -37,5 +37,7 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
 
 
 def _beside(served: PreTrainedConfig) -> Path | None:
+    if not served.name_or_path:
+        return None
     folder = Path(served.name_or_path) / DETECTOR_FOLDER
-    return folder if served.name_or_path and folder.is_dir() else None
+    return folder if folder.is_dir() else None

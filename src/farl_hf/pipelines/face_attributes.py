@@ -24,7 +24,7 @@ class FaceAttributesPipeline(FaceTaskPipeline):
         >>> describe_faces("photo.jpg")[0]["attributes"][:3]  # doctest: +SKIP
     """
 
-    kept_outputs = ("logits",)
+    kept_outputs: tuple[str, ...] = ("logits",)
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         """`attributes` of each face."""

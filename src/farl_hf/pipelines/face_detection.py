@@ -10,10 +10,15 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
 from farl_hf.results import Faces, plain_faces
 
-__all__ = ["DETECTOR_FOLDER", "FaceDetectionPipeline", "optimized_for_inference", "save_without_code"]
+__all__ = [
+    "DETECTOR_FOLDER",
+    "FaceDetectionPipeline",
+    "ImageProcessorOnly",
+    "optimized_for_inference",
+    "save_without_code",
+]
 
-
-# Writing a pipeline as a checkpoint folder.
+DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
 
 
 def save_without_code(pipeline: Pipeline, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -26,10 +31,8 @@ def save_without_code(pipeline: Pipeline, save_directory: str | os.PathLike, **k
     if hasattr(pipeline.model.config, "custom_pipelines"):
         del pipeline.model.config.custom_pipelines
     pipeline.model.save_pretrained(save_directory, **kwargs)
-    pipeline.image_processor.save_pretrained(save_directory, **kwargs)
-
-
-DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
+    if pipeline.image_processor is not None:
+        pipeline.image_processor.save_pretrained(save_directory, **kwargs)
 
 
 def optimized_for_inference(model: Any) -> Any:
@@ -37,7 +40,22 @@ def optimized_for_inference(model: Any) -> Any:
     return model.optimize_for_inference() if hasattr(model, "optimize_for_inference") else model
 
 
-class FaceDetectionPipeline(Pipeline):
+class ImageProcessorOnly:
+    """Of the parts beside a model, `pipeline()` loads the image processor alone.
+
+    Mixed in before a pipeline class of Transformers, whose annotations allow `None` only, and no processor that has
+    methods of its own.
+    """
+
+    _load_image_processor: Any = True
+    _load_processor: Any = False
+    _load_tokenizer: Any = False
+    _load_feature_extractor: Any = False
+    _load_video_processor: Any = False
+    image_processor: Any
+
+
+class FaceDetectionPipeline(ImageProcessorOnly, Pipeline):
     """Finds faces with a RetinaFace model.
 
     Each photo gives a list with one dict per face, best score first: `score`, `box` {xmin, ymin, xmax, ymax} and
@@ -55,17 +73,11 @@ class FaceDetectionPipeline(Pipeline):
         >>> faces = find_faces("photo.jpg", threshold=0.6)  # doctest: +SKIP
     """
 
-    _load_image_processor = True
-    _load_processor = False
-    _load_tokenizer = False
-    _load_feature_extractor = False
-    _load_video_processor = False
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         optimized_for_inference(self.model)
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """Find the faces of a photo, or of a list, generator or dataset of photos."""
         inputs = as_pipeline_inputs(inputs)
         if isinstance(inputs, list) and not inputs:
@@ -85,17 +97,17 @@ class FaceDetectionPipeline(Pipeline):
         """Write the model and its image processor; the folder is a checkpoint of this task."""
         save_without_code(self, save_directory, **kwargs)
 
-    def _sanitize_parameters(self, threshold: float | None = None, nms_threshold: float | None = None):
+    def _sanitize_parameters(self, threshold: float | None = None, nms_threshold: float | None = None):  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         given = {"threshold": threshold, "nms_threshold": nms_threshold}
         return {}, {name: value for name, value in given.items() if value is not None}, {}
 
-    def preprocess(self, photo_input: Any) -> dict[str, Any]:
+    def preprocess(self, photo_input: Any) -> dict[str, Any]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """One photo, resized for the network."""
         inputs = self.image_processor(load_photo(photo_of(photo_input)), return_tensors="pt")
         # Inside a list, the tensors of a batch are kept apart instead of being concatenated: photos differ in size.
         return {"inputs": [dict(inputs)]}
 
-    def _forward(self, model_inputs: dict[str, Any], **post_processing: float) -> dict[str, list]:
+    def _forward(self, model_inputs: dict[str, Any], **post_processing: float) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         batch = model_inputs["inputs"]
         if not isinstance(batch[0], list):
             return {"faces": self._find_faces(batch, post_processing)[0]}
@@ -115,7 +127,7 @@ class FaceDetectionPipeline(Pipeline):
                 found[row] = faces_of_photo
         return found
 
-    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """The faces of one photo as plain dicts."""
         found = model_outputs["faces"]
         faces = Faces(found["boxes_xyxy"].numpy(), found["scores"].numpy(), found["keypoints_xy"].numpy())

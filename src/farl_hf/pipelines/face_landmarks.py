@@ -25,7 +25,7 @@ class FaceLandmarksPipeline(FaceTaskPipeline):
         >>> points = find_landmarks("crop_of_a_face.png", aligned=True)[0]["landmarks"]  # doctest: +SKIP
     """
 
-    kept_outputs = ("landmarks",)
+    kept_outputs: tuple[str, ...] = ("landmarks",)
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         """`landmarks` of each face."""

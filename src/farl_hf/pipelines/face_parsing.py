@@ -35,7 +35,7 @@ class FaceParsingPipeline(FaceTaskPipeline):
         >>> faces = parse_faces(["a.jpg", "b.jpg"], batch_size=8)  # doctest: +SKIP
     """
 
-    kept_outputs = ("logits",)
+    kept_outputs: tuple[str, ...] = ("logits",)
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         """`segmentation` and `labels` of each face."""

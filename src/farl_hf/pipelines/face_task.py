@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from transformers.pipelines.base import ChunkPipeline
 
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.face_detection import optimized_for_inference, save_without_code
+from farl_hf.pipelines.face_detection import ImageProcessorOnly, optimized_for_inference, save_without_code
 from farl_hf.pipelines.faces import Detector, FaceFinder
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
 from farl_hf.results import Faces, plain_faces
@@ -22,7 +22,7 @@ __all__ = ["FaceTaskPipeline", "face_arguments"]
 _FACES_PER_WARP = 16
 
 
-class FaceTaskPipeline(ChunkPipeline):
+class FaceTaskPipeline(ImageProcessorOnly, ChunkPipeline):
     """Base of the pipelines that run a network on every face of a photo.
 
     A photo becomes one chunk per face, and faces of different photos share a batch. A photo without a face becomes
@@ -32,12 +32,6 @@ class FaceTaskPipeline(ChunkPipeline):
     Subclasses name the network outputs they keep (`kept_outputs`) and implement `describe_faces`.
     """
 
-    _load_image_processor = True
-    _load_processor = False
-    _load_tokenizer = False
-    _load_feature_extractor = False
-    _load_video_processor = False
-
     kept_outputs: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
@@ -45,7 +39,7 @@ class FaceTaskPipeline(ChunkPipeline):
         optimized_for_inference(self.model)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """Answer for a photo, or for each of a list, generator or dataset of photos; see the class."""
         inputs = as_pipeline_inputs(inputs)
         if isinstance(inputs, list) and not inputs:
@@ -65,7 +59,7 @@ class FaceTaskPipeline(ChunkPipeline):
         """Write the model and its image processor (not the detector); the folder is a checkpoint of this task."""
         save_without_code(self, save_directory, **kwargs)
 
-    def _sanitize_parameters(
+    def _sanitize_parameters(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         self,
         aligned: bool | None = None,
         threshold: float | None = None,
@@ -76,7 +70,7 @@ class FaceTaskPipeline(ChunkPipeline):
         given = {"aligned": aligned, "threshold": threshold, "nms_threshold": nms_threshold, "find_faces": find_faces}
         return {name: value for name, value in given.items() if value is not None}, {}, {}
 
-    def preprocess(
+    def preprocess(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         self,
         photo_input: Any,
         aligned: bool = False,
@@ -114,7 +108,7 @@ class FaceTaskPipeline(ChunkPipeline):
             "is_last": True,
         }
 
-    def _forward(self, chunks: dict[str, Any], num_rows: int = 1) -> dict[str, Any]:
+    def _forward(self, chunks: dict[str, Any], num_rows: int = 1) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         pixel_values = chunks.pop("pixel_values")
         valid = chunks["valid"]
         if not valid.any():
@@ -130,7 +124,7 @@ class FaceTaskPipeline(ChunkPipeline):
             chunks[name][valid] = values
         return chunks
 
-    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """All faces of one photo: where they are, and what the network says of them."""
         chunks = [chunk for chunk in model_outputs if bool(chunk["valid"])]
         if not chunks:
@@ -150,7 +144,7 @@ class FaceTaskPipeline(ChunkPipeline):
 
     def label_names(self) -> tuple[str, ...]:
         """Names of the model's classes in id order."""
-        id2label = self.model.config.id2label
+        id2label: Any = self.model.config.id2label
         return tuple(id2label[index] for index in range(len(id2label)))
 
 
@@ -159,7 +153,7 @@ def is_compiled(model: torch.nn.Module) -> bool:
     return getattr(model, "_compiled_call_impl", None) is not None or hasattr(model, "_orig_mod")
 
 
-def face_arguments(faces: Faces, aligned: bool) -> dict[str, list[np.ndarray]]:
+def face_arguments(faces: Faces, aligned: bool) -> dict[str, Any]:
     """What tells the image processor where the faces of one photo are."""
     if aligned:
         return {}

@@ -16,11 +16,10 @@ from farl_hf.results import Faces
 
 __all__ = ["Detector", "FaceFinder", "faces_from_boxes", "faces_from_keypoints", "given_faces", "whole_photo_as_face"]
 
+# A face-detection pipeline, or anything that takes a PIL photo and answers like one.
+Detector = Callable[..., list[dict[str, Any]]]
 
-# Faces that the caller already knows: boxes or points given beside the photo, or the whole photo as one face.
-
-
-_GIVEN_SCORE = 1.0  # whoever gives a face is sure of it
+_GIVEN_SCORE = 1.0  # of faces that the caller gives
 _SMALLEST_SPREAD_PX = 1e-3  # five points nearer to each other than this have no direction to align by
 _BOX_MARGIN = 0.6  # from the outermost points to the outline of a face, in units of the points' longer side
 
@@ -147,10 +146,6 @@ def _require_overlap(what: str, box_xyxy: Any, size_hw: tuple[int, int]) -> None
 def _inside(boxes_xyxy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     height, width = size_hw
     return np.clip(boxes_xyxy, 0, np.array([width, height, width, height]))
-
-
-# A face-detection pipeline, or anything that takes a PIL photo and answers like one.
-Detector = Callable[..., list[dict[str, Any]]]
 
 
 class FaceFinder:

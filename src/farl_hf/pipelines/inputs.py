@@ -1,4 +1,7 @@
-"""What a caller may hand to a pipeline: one photo, or many in a list, a generator or a dataset."""
+"""What a caller may hand to a pipeline: one photo, or many in a list, a generator or a dataset.
+
+Of many photos, the next ones are prepared by a thread while the network computes.
+"""
 
 import queue
 import threading
@@ -17,9 +20,11 @@ from farl_hf.errors import InvalidFaceInputError
 
 __all__ = ["Prefetched", "as_pipeline_inputs", "photo_of", "prefetch_inputs"]
 
-
 _ONE_PHOTO = (str, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
+_BATCHES_AHEAD = 2
+_FACES_AHEAD = 4  # where a batch is a single face
+_STOP_CHECK_S = 0.1  # how soon an abandoned iteration is noticed
 
 
 def as_pipeline_inputs(inputs: Any) -> Any:
@@ -55,14 +60,6 @@ def photo_of(photo_input: Any) -> Any:
 
 def _stream(photos: Iterable[Any]) -> Iterator[Any]:
     yield from photos
-
-
-# Work on the next photos while the network looks at the present one.
-
-
-_BATCHES_AHEAD = 2
-_FACES_AHEAD = 4  # where a batch is a single face
-_STOP_CHECK_S = 0.1  # how soon an abandoned iteration is noticed
 
 
 class Prefetched:

@@ -1,4 +1,7 @@
-"""Faces of photos to a [`FaceIndex`]."""
+"""Faces of photos as unit vectors of the space that faces and texts share, and a [`FaceIndex`] of many.
+
+The model is FaRL's or CLIP's, and so is its processor. [`unit_image_features`] is differentiable.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,8 +26,7 @@ from farl_hf.retrieval.text_embedding import compares_with_texts
 
 __all__ = ["FaceCrops", "FaceCutter", "evaluating", "index_faces", "unit_image_features"]
 
-
-# Faces to unit vectors of the space that faces and texts share, differentiably; FaRL's model or CLIP's.
+_CLIP_SETTINGS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize")
 
 
 def unit_image_features(model: Any, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -35,7 +37,7 @@ def unit_image_features(model: Any, pixel_values: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Drop nothing at random in between, and leave every module in the mode it had."""
+    """Put the model into evaluation mode; at the end, every module gets back the mode it had."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -43,12 +45,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-# The faces of one photo as network inputs, for models whose processor may be FaRL's or CLIP's.
-
-
-_CLIP_SETTINGS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize")
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def index_faces(
     """Find and embed the faces of photos.
 
     Args:
-        model ([`FaRLModel`] or [`CLIPModel`]): A model of both towers.
+        model ([`FaRLModel`] or [`CLIPModel`]): A model of images and texts.
         processor: Its processor.
         photos (`Iterable`): Paths and URLs, or (name, photo) pairs whose photos are anything that `explain` takes,
             also dicts that bring the faces' boxes or keypoints. Read one after the other.
@@ -156,12 +152,12 @@ def index_faces(
         [`FaceIndex`]: One row per face, photos in order. Photos without a face have none.
 
     Raises:
-        UnsuitableModelError: If the model has not both towers.
+        UnsuitableModelError: If the model has no text encoder.
     """
     if not compares_with_texts(model):
         raise UnsuitableModelError(
-            f"{type(model).__name__} has no text tower, so no text could be looked for among its faces; load a "
-            "checkpoint of both towers."
+            f"{type(model).__name__} has no text encoder, so its faces could not be searched by text; load a "
+            "checkpoint of images and texts."
         )
     optimized_for_inference(model)
     cutter = FaceCutter(model, processor, aligned, detector, threshold=threshold)

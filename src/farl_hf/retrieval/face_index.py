@@ -1,4 +1,8 @@
-"""Many faces as unit vectors, stored in one file, and found by texts."""
+"""Many faces as unit vectors, stored in one file, and found by texts.
+
+The search is exact: by NumPy, or by the FAISS index of `datasets`. A file is safetensors, which needs no other
+package, or Parquet, which other tools read: one row per face with the columns `photo`, `box_xyxy` and `embedding`.
+"""
 
 import hashlib
 import json
@@ -27,10 +31,7 @@ __all__ = [
     "write_index_file",
 ]
 
-
-# The most similar of many unit vectors, exactly: by NumPy, or by the FAISS index of `datasets`.
-
-
+_KIND = "farl_hf face index 1"
 _ROWS_AT_A_TIME = 65_536  # bounds the memory of the similarities, whatever the number of vectors
 
 
@@ -94,14 +95,6 @@ def search_faiss_index(index: Any, queries: np.ndarray, count: int) -> tuple[np.
     return rows, products
 
 
-# A face index as a file: safetensors, which always works, or Parquet, which other tools read.
-#
-# Parquet has one row per face with the columns `photo`, `box_xyxy` and `embedding`.
-
-
-_KIND = "farl_hf face index 1"
-
-
 def checked_index_path(path: Path) -> Path:
     """The path, if an index can be written there.
 
@@ -133,7 +126,7 @@ def write_index_file(
         draft.unlink(missing_ok=True)
 
 
-def read_index_file(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+def read_index_file(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, str]:
     """Embeddings, photos, boxes and fingerprint; see `FaceIndex.load`."""
     if path.suffix not in _READERS or not path.is_file():
         raise InvalidFaceIndexError(
@@ -156,10 +149,10 @@ def _write_safetensors(
     save_file(tensors, path, metadata=facts)
 
 
-def _read_safetensors(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+def _read_safetensors(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, str]:
     with safe_open(path, framework="numpy") as file:
         fingerprint = _fingerprint(file.metadata() or {})
-        photos = json.loads(file.get_tensor("photos").tobytes())
+        photos = tuple(json.loads(file.get_tensor("photos").tobytes()))
         return file.get_tensor("embeddings"), photos, file.get_tensor("boxes_xyxy"), fingerprint
 
 
@@ -173,7 +166,7 @@ def _write_parquet(path: Path, embeddings: np.ndarray, photos: Sequence[str], bo
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(facts), path)
 
 
-def _read_parquet(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+def _read_parquet(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, str]:
     _, parquet = _parquet()
     table = parquet.read_table(path)
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -181,7 +174,7 @@ def _read_parquet(path: Path) -> tuple[np.ndarray, list[str], np.ndarray, str]:
         table[name].combine_chunks().flatten().to_numpy().reshape(len(table), table[name].type.list_size)
         for name in ("embedding", "box_xyxy")
     )
-    return embeddings, table["photo"].to_pylist(), boxes_xyxy, _fingerprint(facts)
+    return embeddings, tuple(table["photo"].to_pylist()), boxes_xyxy, _fingerprint(facts)
 
 
 def _fingerprint(facts: dict[str, str]) -> str:

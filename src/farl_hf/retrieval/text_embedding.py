@@ -19,7 +19,7 @@ _SHOWN = 40  # characters of a text in a message
 
 
 def compares_with_texts(model: Any) -> bool:
-    """Whether a model has both towers."""
+    """Whether a model embeds images and texts."""
     return hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
 
 
@@ -44,7 +44,7 @@ def embed_texts(model: Any, processor: Any, texts: str | Sequence[str], wrappers
     """One unit vector per text.
 
     Args:
-        model ([`FaRLModel`] or [`CLIPModel`]): A model of both towers.
+        model ([`FaRLModel`] or [`CLIPModel`]): A model of images and texts.
         processor ([`FaRLProcessor`] or [`CLIPProcessor`]): With its tokenizer, or the tokenizer itself.
         texts (`str` or `Sequence[str]`): What to embed. Longer ones than the model takes are cut, with a warning.
         wrappers (`Sequence[str]`, *optional*): Patterns with one `{}`. A text's vector is the mean of the unit vectors
@@ -55,7 +55,7 @@ def embed_texts(model: Any, processor: Any, texts: str | Sequence[str], wrappers
 
     Raises:
         InvalidTextError: If a text is empty.
-        UnsuitableModelError: If the model has no text tower or the processor no tokenizer.
+        UnsuitableModelError: If the model has no text encoder or the processor no tokenizer.
     """
     texts = checked_texts(texts)
     tokenizer = _tokenizer_of(model, processor)
@@ -69,8 +69,8 @@ def embed_texts(model: Any, processor: Any, texts: str | Sequence[str], wrappers
 def _tokenizer_of(model: Any, processor: Any) -> Any:
     if not compares_with_texts(model):
         raise UnsuitableModelError(
-            f"{type(model).__name__} has no text tower, so it cannot compare a face with a text; load a checkpoint of "
-            "both towers, such as farl-base, as FaRLModel or CLIPModel."
+            f"{type(model).__name__} has no text encoder, so it cannot compare a face with a text; load a checkpoint "
+            "of images and texts, such as farl-base, as FaRLModel or CLIPModel."
         )
     tokenizer = getattr(processor, "tokenizer", processor)
     if not hasattr(tokenizer, "model_max_length"):

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import Prefetched
 from farl_hf.results import Faces, plain_faces, plain_points
@@ -70,7 +70,7 @@ def track_faces(
 
     Raises:
         UnreadableVideoError: If the video cannot be read; at the frame where that shows.
-        InvalidFaceInputError: If `detect_every` is less than 1.
+        InvalidArgumentError: If `detect_every` is less than 1.
 
     Example:
         >>> import farl_hf
@@ -78,7 +78,7 @@ def track_faces(
         ...     print(frame.time_s, [face["track"] for face in frame.faces])
     """
     if detect_every < 1:
-        raise InvalidFaceInputError(f"detect_every={detect_every}; expected a number of frames from 1.")
+        raise InvalidArgumentError(f"detect_every={detect_every}; expected a number of frames from 1.")
     frames = VideoFile(video).frames() if isinstance(video, (str, Path)) else _frames_of(video, frame_rate)
     tracker = FaceTracker(
         _loaded("face-detection", detector, device),
@@ -138,4 +138,5 @@ def _frames_of(pictures: Iterable[Any], frame_rate: float) -> Iterator[VideoFram
 def _loaded(task: str, given: Any, device: Any) -> Any:
     if given is not None and not isinstance(given, (str, Path)):
         return given
-    return pipeline(task, model=str(checkpoint(given or DEFAULT_CHECKPOINTS[task])), device=device)
+    folder = str(checkpoint(given or DEFAULT_CHECKPOINTS[task]))
+    return pipeline(task, model=folder, device=device)  # type: ignore[call-overload]  # knows its own tasks alone

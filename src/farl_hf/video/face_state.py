@@ -1,4 +1,8 @@
-"""Where a face is in one frame, and how landmarks carry it to the next."""
+"""Where a face is in one frame, how landmarks carry it to the next, and how its coordinates are smoothed.
+
+Source of [`OneEuroFilter`]: Casiez, Roussel and Vogel, 1 Euro Filter (CHI 2012). It is steady where values are still,
+and prompt where they move fast.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,8 +17,10 @@ from farl_hf.processing.face_geometry_farl import similarity_matrix, transform_p
 
 __all__ = ["ConfidentLandmarksPipeline", "FaceState", "OneEuroFilter", "OneEuroSettings", "carry", "still_a_face"]
 
-
-# The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012): steady where still, prompt where fast.
+_LEAST_INSIDE = 0.5  # share of the landmarks that are in the frame while the face counts as there
+_LEAST_SURE = 0.6  # of the confidence at the detection
+_MOST_BENT = 0.2  # distance of landmarks from those at the detection, aligned, in units of the face's size
+_SCALE_RANGE = (0.4, 2.5)  # growth since the detection
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,6 @@ def _mix(new: np.ndarray, old: np.ndarray, share: float | np.ndarray) -> np.ndar
     return old + share * (new - old)  # exact where nothing changes
 
 
-# Landmarks of known faces, with how sure the heat maps are of them.
-
-
 class ConfidentLandmarksPipeline(FaceLandmarksPipeline):
     """A landmark pipeline that adds `confidence` to each face: the mean of its heat maps' peaks, in [0, 1]."""
 
@@ -89,12 +92,6 @@ class ConfidentLandmarksPipeline(FaceLandmarksPipeline):
         peaks = faces["logits"].amax(dim=(-2, -1)).sigmoid().mean(dim=-1)
         described = super().describe_faces(faces)
         return [face | {"confidence": float(peak)} for face, peak in zip(described, peaks, strict=True)]
-
-
-_LEAST_INSIDE = 0.5  # share of the landmarks that are in the frame while the face counts as there
-_LEAST_SURE = 0.6  # of the confidence at the detection
-_MOST_BENT = 0.2  # distance of landmarks from those at the detection, aligned, in units of the face's size
-_SCALE_RANGE = (0.4, 2.5)  # growth since the detection
 
 
 @dataclass(frozen=True)
@@ -125,16 +122,17 @@ class FaceState:
 def carry(detected: FaceState, landmarks_xy: np.ndarray, confidence: float) -> FaceState:
     """The face at its new landmarks.
 
-    The box follows by the similarity between the landmarks at the detection and now. The five points are read from
-    the new landmarks; where the detector put them elsewhere than the landmarks, they keep that offset, so that nothing
-    jumps between detections.
+    The box moves by the similarity transform from the landmarks at the detection to the new ones. The five points are
+    read from the new landmarks; where the detector put them elsewhere than the landmarks, they keep that offset, so
+    that nothing jumps between detections.
     """
+    assert detected.landmarks_xy is not None  # only faces with landmarks are followed
     now_from_detection = _similarity(detected.landmarks_xy, landmarks_xy)
     carried = replace(detected, landmarks_xy=landmarks_xy, confidence=confidence)
     keypoints_xy = detected.keypoints_xy
     if keypoints_xy is not None:
         five_then, five_now = _five_points(detected.landmarks_xy), _five_points(landmarks_xy)
-        if five_now is None:
+        if five_then is None or five_now is None:
             keypoints_xy = _moved(keypoints_xy, now_from_detection)
         else:
             keypoints_xy = five_now + (keypoints_xy - five_then) @ now_from_detection[:2, :2].T
@@ -145,7 +143,9 @@ def carry(detected: FaceState, landmarks_xy: np.ndarray, confidence: float) -> F
 
 
 def still_a_face(detected: FaceState, now: FaceState, size_hw: tuple[int, int]) -> str:
-    """`"yes"`, or why not: `"outside"` the frame, or `"unsure"`: weak heat maps, or no shape of this face."""
+    """`"yes"`, or why not: `"outside"` the frame, or `"unsure"` (weak heat maps, or landmarks of another shape)."""
+    assert detected.landmarks_xy is not None  # only faces with landmarks are followed
+    assert now.landmarks_xy is not None
     if not np.isfinite(now.landmarks_xy).all() or not np.isfinite(now.box_xyxy).all():
         return "unsure"
     height, width = size_hw

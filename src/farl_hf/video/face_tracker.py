@@ -1,4 +1,8 @@
-"""Faces followed through a video: detected every few frames, carried on by their landmarks in between."""
+"""Faces followed through a video: detected every few frames, carried on by their landmarks in between.
+
+[`SceneCuts`] tells where a shot ends, [`match_boxes`] which new box continues which old one, and [`FaceTracker`] keeps
+the tracks.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,13 +17,11 @@ from farl_hf.video.video_files import VideoFrame
 
 __all__ = ["FaceTracker", "SceneCuts", "Track", "match_boxes"]
 
-
-# Where one shot ends and the next begins.
-
-
 _THUMBNAIL_WH = (16, 16)
 _CUT = 0.5  # 0 for equal frames, 1 for frames that have nothing to do with each other
 _NOISE = 4.0  # variance of grey levels below which a frame counts as one colour
+_LEAST_OVERLAP = 0.3  # IoU; a face of the same size moved by about half its width
+_REMEMBERED_S = 1.0  # how long a track that was lost can be found again
 
 
 class SceneCuts:
@@ -41,12 +43,6 @@ class SceneCuts:
             return False
         spread = np.mean(before**2) + np.mean(thumbnail**2) + _NOISE
         return float(np.mean((thumbnail - before) ** 2) / spread) > _CUT
-
-
-# Which of the new boxes continues which of the old.
-
-
-_LEAST_OVERLAP = 0.3  # IoU; a face of the same size moved by about half its width
 
 
 def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray, least_overlap: float = _LEAST_OVERLAP) -> dict[int, int]:
@@ -80,9 +76,6 @@ def _overlaps(old_xyxy: np.ndarray, new_xyxy: np.ndarray) -> np.ndarray:
     common = np.clip(high - low, 0, None).prod(axis=-1)
     areas_old, areas_new = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (old_xyxy, new_xyxy))
     return common / (areas_old[:, None] + areas_new[None] - common)
-
-
-_REMEMBERED_S = 1.0  # how long a track that was lost can be found again
 
 
 @dataclass(frozen=True)
@@ -170,9 +163,12 @@ class FaceTracker:
     def _detect(self, frame: VideoFrame) -> None:
         faces = Faces.from_pipeline(self.find_faces(frame.image, **self.detection))
         states = [
-            FaceState(float(face.scores[0]), *(None if xy is None else xy[0].astype(np.float64) for xy in places))
+            FaceState(
+                float(face.scores[0]),
+                face.boxes_xyxy[0].astype(np.float64),
+                None if face.keypoints_xy is None else face.keypoints_xy[0].astype(np.float64),
+            )
             for face in faces
-            for places in [(face.boxes_xyxy, face.keypoints_xy)]
         ]
         if self.read_landmarks and states:
             landmarks = self._landmarks(frame.image, states)
@@ -189,6 +185,7 @@ class FaceTracker:
         self._tracks = sorted(tracks, key=lambda track: track.number)
 
     def _landmarks(self, image: Image.Image, states: list[FaceState]) -> list[tuple[np.ndarray, float]]:
+        assert self.read_landmarks is not None  # without it, every frame is searched and nothing is followed
         given: dict[str, Any] = {"image": image}
         if all(state.keypoints_xy is not None for state in states):
             given["keypoints"] = [state.keypoints_xy for state in states]

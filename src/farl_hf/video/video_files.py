@@ -1,4 +1,7 @@
-"""The frames of a video file: upright, with their times, one after the other."""
+"""Video files: frames in, upright and with their times, and frames out to MP4 with the sound of their source.
+
+Both need PyAV, an optional package. Frames are read and written one at a time.
+"""
 
 import os
 from collections.abc import Iterator
@@ -14,8 +17,14 @@ from farl_hf.errors import MissingExtraError, UnreadableVideoError
 
 __all__ = ["VideoFile", "VideoFrame", "VideoWriter", "load_av"]
 
-
-# PyAV, the optional package that decodes and encodes videos.
+_URL_SCHEMES = ("http://", "https://")
+_USUAL_RATE = Fraction(25)  # of a file that states none
+# Counter-clockwise quarter turns that make a frame upright.
+_TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
+# Containers may count a few frames that no decoder shows, at the ends of cut clips.
+_UNSHOWN_FRAMES = 2
+_UNSHOWN_SHARE = 0.02
+_UNSHOWN_S = 0.2
 
 
 def load_av() -> ModuleType:
@@ -31,16 +40,6 @@ def load_av() -> ModuleType:
     return av
 
 
-_URL_SCHEMES = ("http://", "https://")
-_USUAL_RATE = Fraction(25)  # of a file that states none
-# Counter-clockwise quarter turns that make a frame upright.
-_TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
-# Containers may count a few frames that no decoder shows, at the ends of cut clips.
-_UNSHOWN_FRAMES = 2
-_UNSHOWN_SHARE = 0.02
-_UNSHOWN_S = 0.2
-
-
 class VideoFrame(NamedTuple):
     """One upright frame.
 
@@ -50,7 +49,7 @@ class VideoFrame(NamedTuple):
         image (`PIL.Image.Image`): RGB.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     time_s: float
     image: Image.Image
 
@@ -152,10 +151,7 @@ def _upright(picture: Any) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-# Frames to an MP4 file, with the sound of the video that they were made from.
-
-
-# The first that this build of FFmpeg has; options for pictures in which thin lines stay sharp.
+# The first encoder that this build of FFmpeg has is used; its options keep thin lines sharp.
 _ENCODERS = {
     "libx264": {"crf": "20", "preset": "veryfast"},
     "mpeg4": {"flags": "+qscale", "global_quality": str(3 * 118)},

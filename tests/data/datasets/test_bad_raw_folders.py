@@ -119,7 +119,7 @@ def test_missing_photos_can_be_skipped(lapa, caplog):
     paths = [row["image"]["path"] for row in without_decoding(rows, rows.column_names)]
     assert [path[-11:] for path in paths] == ["00000_0.jpg", "00001_0.jpg", "00003_0.jpg"]
     assert str(lost) in caplog.text
-    assert "Left out 1 of the 4 photos of 'train'" in caplog.text
+    assert "Skipped 1 of the 4 photos of 'train'" in caplog.text
 
 
 def test_a_missing_split(lapa):

@@ -24,9 +24,9 @@ from laion_shards import (
 from farl_hf.data.laion_face.detections import face_table_folder, open_face_table
 from farl_hf.data.laion_face.shards import (
     FaceFilter,
-    LeftOutError,
     OpenShard,
     Shard,
+    SkippedSampleError,
     find_members,
     find_shards,
     num_listed_samples,
@@ -41,10 +41,10 @@ def cache(tmp_path):
 
 
 def outcome(opened, number):
-    """The row of a sample, or why it is left out."""
+    """The row of a sample, or why it is skipped."""
     try:
         return opened.row(number)
-    except LeftOutError as error:
+    except SkippedSampleError as error:
         return error.reason
 
 
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_sample_is_named(tmp_path, cache):
     assert [row["sample_id"] for row in found[6:10]] == [sample_id(number) for number in (6, 7, 10, 11)]
     assert found[9]["caption"] == "caf\ufffd"
     assert found[10:] == ["missing_detection", "empty_detection", "no_usable_face", "no_usable_face"]
-    assert find_members(path).left_out == {"incomplete_sample": 2}
+    assert find_members(path).skipped == {"incomplete_sample": 2}
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_names_of_old_numpy_are_read(tmp_path, cache):
     assert open_face_table(face_table_folder(path, cache)).find(1)[0, -1] == np.float32(0.99)
 
 
-def test_malformed_faces_are_left_out_and_said(tmp_path, cache, caplog):
+def test_malformed_faces_are_skipped_and_said(tmp_path, cache, caplog):
     path = tmp_path / "sample2detect_0.pth"
     torch.save({1: [FACE, FACE[:2], "face", (FACE[0], FACE_POINTS_XY[:4], 0.9), None]}, path)
     assert len(open_face_table(face_table_folder(path, cache)).find(1)) == 1
-    assert "Left out 3 faces" in caplog.text
+    assert "Skipped 3 faces" in caplog.text
 
 
 class Hostile:
@@ -308,7 +308,7 @@ def test_members_that_climb_out_and_links_are_ignored_and_counted(tmp_path):
     before = set(tmp_path.parent.rglob("*"))
     members = find_members(path)
     assert len(members.places) == 3
-    assert members.left_out == {"unsafe_member": 7}
+    assert members.skipped == {"unsafe_member": 7}
     assert set(tmp_path.parent.rglob("*")) == before
 
 
@@ -316,7 +316,7 @@ def test_long_names_and_other_members_do_no_harm(tmp_path):
     long_name = "a" * 300 + ".npy"
     path = write_tar(tmp_path / "0.tar", [(long_name, b"1"), *sample_members(0).items(), ("readme", b"2")])
     assert len(find_members(path).places) == 1
-    assert not find_members(path).left_out
+    assert not find_members(path).skipped
 
 
 def test_a_tar_that_was_cut_gives_what_is_there(tmp_path):
@@ -326,7 +326,7 @@ def test_a_tar_that_was_cut_gives_what_is_there(tmp_path):
     for length in range(0, len(whole), 512 * 3 + 100):
         path.write_bytes(whole[:length])
         members = find_members(path)
-        assert members.left_out["damaged_shard"] == 1 or length > 6 * sample - 10_240
+        assert members.skipped["damaged_shard"] == 1 or length > 6 * sample - 10_240
         assert length // sample - 1 <= len(members.places) <= min(6, length // 1536)
         for place in members.places:
             assert place[0] + place[1] <= length
@@ -342,7 +342,7 @@ def test_samples_after_damaged_headers_are_found(tmp_path, filler):
     data[hole] = (filler * len(data[hole]))[: hole.stop - hole.start]
     path.write_bytes(data)
     members = find_members(path)
-    assert members.left_out["damaged_shard"] == 1
+    assert members.skipped["damaged_shard"] == 1
     assert len(members.places) == 5
 
 
@@ -350,9 +350,9 @@ def test_samples_after_damaged_headers_are_found(tmp_path, filler):
 def test_a_file_that_is_no_tar_is_a_damaged_shard(tmp_path, content):
     path = tmp_path / "0.tar"
     path.write_bytes(content)
-    assert find_members(path).left_out == {"damaged_shard": 1}
+    assert find_members(path).skipped == {"damaged_shard": 1}
     assert len(OpenShard(Shard(str(path)), None)) == 0
-    assert find_members(tmp_path / "missing.tar").left_out == {"damaged_shard": 1}
+    assert find_members(tmp_path / "missing.tar").skipped == {"damaged_shard": 1}
 
 
 def test_a_member_that_is_too_large_is_not_read(tmp_path, cache, monkeypatch):

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
-from farl_hf.data.laion_face.shards import LEFT_OUT_REASONS, find_shards
+from farl_hf.data.laion_face.shards import SKIP_REASONS, find_shards
 from farl_hf.data.laion_face.stream import PretrainingStream, StreamProgress
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError
 
 NUM_SHARDS, PER_SHARD = 6, 5
 
@@ -114,12 +114,12 @@ def test_a_state_is_of_its_processes_and_workers(shards, transform):
     progress = StreamProgress(stream)
     progress.take(next(iter(load(stream))))
     state = progress.state_dict()
-    with pytest.raises(InvalidFaceInputError, match="process 0 of 1, this is process 1 of 2"):
+    with pytest.raises(InvalidArgumentError, match="process 0 of 1, this is process 1 of 2"):
         PretrainingStream(shards, transform, rank=1, world_size=2).load_state_dict(state)
-    with pytest.raises(InvalidFaceInputError, match="6 shards of faces and 0 of other photos, this one has 5 and 0"):
+    with pytest.raises(InvalidArgumentError, match="6 shards of faces and 0 of other photos, this one has 5 and 0"):
         PretrainingStream(shards[1:], transform).load_state_dict(state)
     stream.load_state_dict(state)
-    with pytest.raises(InvalidFaceInputError, match="1 loader workers, there are 2"):
+    with pytest.raises(InvalidArgumentError, match="1 loader workers, there are 2"):
         next(iter(load(stream, num_workers=2)))
 
 
@@ -171,11 +171,11 @@ def first_states(stream, num_workers, passes):
 def counts_of(stream, states):
     progress = StreamProgress(stream)
     progress.readers = states
-    return Counter(progress.left_out)
+    return Counter(progress.skipped)
 
 
 @pytest.mark.parametrize(("num_workers", "world_size"), [(2, 1), (0, 2), (0, 12)])
-def test_counts_of_what_is_left_out_are_those_planted(tmp_path, transform, num_workers, world_size):
+def test_counts_of_what_is_skipped_are_those_planted(tmp_path, transform, num_workers, world_size):
     expected = plant_damage(tmp_path)
     shards = find_shards(tmp_path, cache_dir=tmp_path / "cache")
     found = Counter()
@@ -197,8 +197,8 @@ def test_training_goes_on_with_what_is_sound(tmp_path, transform):
     counts = Counter(seen(batches))
     assert set(counts.values()) == {1}
     assert sum(epoch == 0 for epoch, _ in counts) == 90
-    assert set(progress.left_out) == set(LEFT_OUT_REASONS)
-    for reason, count in progress.left_out.items():
+    assert set(progress.skipped) == set(SKIP_REASONS)
+    for reason, count in progress.skipped.items():
         assert expected[reason] * 2 <= count <= expected[reason] * 3, reason
 
 
@@ -237,9 +237,9 @@ def test_more_readers_than_samples_take_turns(shards, transform):
 
 
 def test_mixing_needs_both_kinds(shards, transform):
-    with pytest.raises(InvalidFaceInputError, match="no shards of other photos"):
+    with pytest.raises(InvalidArgumentError, match="no shards of other photos"):
         PretrainingStream(shards, transform, face_ratio=0.5)
-    with pytest.raises(InvalidFaceInputError, match=r"expected a share in \[0, 1\]"):
+    with pytest.raises(InvalidArgumentError, match=r"expected a share in \[0, 1\]"):
         PretrainingStream(shards, transform, other_shards=shards, face_ratio=1.5)
 
 

@@ -18,7 +18,7 @@ from farl_hf.data.samples.detection_samples import (
     mirror,
     random_square,
 )
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 
 # Image-left eye, image-right eye, nose, image-left and image-right corner of the mouth, as parts of the box.
@@ -206,15 +206,19 @@ def test_photos_without_faces_give_empty_labels():
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("rows", "error", "message"),
     [
-        ([], "no photos"),
-        ([{"image": None, "label_map": None}], "needs 'boxes_xyxy'"),
-        ([{"image": np.zeros((4, 4, 3), np.uint8), "boxes_xyxy": [[0, 0, 2, 2]], "points5_xy": []}], "one entry per"),
+        ([], InvalidDatasetError, "no photos"),
+        ([{"image": None, "label_map": None}], InvalidDatasetError, "needs 'boxes_xyxy'"),
+        (
+            [{"image": np.zeros((4, 4, 3), np.uint8), "boxes_xyxy": [[0, 0, 2, 2]], "points5_xy": []}],
+            InvalidFaceInputError,
+            "one entry per",
+        ),
     ],
 )
-def test_unusable_rows_are_refused(rows, message):
-    with pytest.raises(InvalidFaceInputError, match=message):
+def test_unusable_rows_are_refused(rows, error, message):
+    with pytest.raises(error, match=message):
         FaceDetectionSamples(rows, RetinaFaceImageProcessor(), 64)[0]
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from farl_hf.data.samples.face_samples import few_shot_subset
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 
 
 def test_the_official_faces_are_chosen_and_repeated():
@@ -19,5 +19,5 @@ def test_the_whole_is_a_permutation_and_parts_are_nested():
 
 @pytest.mark.parametrize("ratio", [0.0, -0.5, 0.001, 1.5])
 def test_parts_that_keep_nothing_are_refused(ratio):
-    with pytest.raises(InvalidFaceInputError, match="keeps"):
+    with pytest.raises(InvalidArgumentError, match="keeps"):
         few_shot_subset(range(10), ratio)

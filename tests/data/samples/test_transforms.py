@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from farl_hf.data.augmentation import AugmentationRecipe
 from farl_hf.data.images import decode_map, decode_photo
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples, mirror_order
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
 from farl_hf.labels import LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 from farl_hf.processing import FaRLImageProcessor
 
@@ -30,7 +30,7 @@ def test_one_item_per_face(photos):
     assert len(FaceSamples(photos, make_processor(), "parsing", min_face_px=1)) == 12
 
 
-def test_small_faces_are_left_out_and_none_left_is_an_error(photos):
+def test_small_faces_are_skipped_and_none_left_is_an_error(photos):
     mixed = [make_face_row(0, num_faces=1), make_face_row(1, num_faces=3)]
     assert len(FaceSamples(mixed, make_processor(), "parsing", min_face_px=20)) == 1
     with pytest.raises(InvalidFaceInputError, match="min_face_px"):
@@ -187,7 +187,7 @@ def test_a_mirror_of_unknown_classes_is_refused():
     """Left and right would be mixed up without a word."""
     processor = FaRLImageProcessor(size={"height": 32, "width": 32})
     mirrored = AugmentationRecipe(source="test", mirror_probability=0.5)
-    with pytest.raises(InvalidFaceInputError, match="which of 13 classes"):
+    with pytest.raises(InvalidArgumentError, match="which of 13 classes"):
         FaceSamples(make_face_dataset(1), processor, "parsing", mirrored, num_labels=13)
     assert FaceSamples(make_face_dataset(1), processor, "parsing", mirrored, num_labels=13, label_mirror_pairs=())
 

@@ -1,4 +1,4 @@
-"""Photometric augmentation of the warped crop.
+"""Photometric augmentation of the warped crop: resolution, colour, gamma, blur, noise, JPEG, occlusion, padding.
 
 Every draw comes from the `numpy.random.Generator` that the caller passes: the same generator state gives the same
 sample.
@@ -137,14 +137,14 @@ def add_noise(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.
 
 
 def compress(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
-    """JPEG round trip."""
+    """JPEG round trip at a random quality, with the recipe's chance."""
     if rng.random() >= recipe.jpeg_probability:
         return image_rgb
     quality = int(rng.integers(recipe.jpeg_quality[0], recipe.jpeg_quality[1] + 1))
     bgr = np.ascontiguousarray((image_rgb * 255.0 + 0.5).astype(np.uint8)[..., ::-1])
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    return decoded[..., ::-1].astype(np.float32) / 255.0
+    return decoded[..., ::-1].astype(np.float32) / 255.0  # type: ignore[index]  # not None: encoded above
 
 
 def occlude(image_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Geometric augmentation: a random matrix, composed into `crop_from_photo`, so that the photo is resampled once.
 
-No pixel is touched here. Every draw comes from the `numpy.random.Generator` that the caller passes: the same generator
+Every draw comes from the `numpy.random.Generator` that the caller passes: the same generator
 state gives the same sample.
 """
 
@@ -13,22 +13,15 @@ from farl_hf.data.augmentation.recipes import AugmentationRecipe
 __all__ = ["random_alignment_noise", "random_crop_motion", "similarity_about_center"]
 
 
-def draw(rng: np.random.Generator, distribution: str, amount: float, size: int | None = None) -> np.ndarray | float:
-    """Zero-centred draw: uniform in ±amount, or gaussian with that standard deviation."""
-    if distribution == "gaussian":
-        return rng.normal(0.0, amount, size)
-    return rng.uniform(-amount, amount, size)
-
-
 def random_crop_motion(
     recipe: AugmentationRecipe, rng: np.random.Generator, size_hw: tuple[int, int]
 ) -> tuple[np.ndarray, bool]:
     """Draws a random change of the crop.
 
     Convention:
-        The matrix maps crop pixels to changed crop pixels (`changed_from_crop`), first pixel centred at (0.5, 0.5),
-            both before
-        the tanh warp. Compose as `changed_from_crop @ crop_from_photo`. Positive angles turn the picture clockwise.
+        The matrix maps crop pixels to changed crop pixels (`changed_from_crop`), both before the tanh warp; the centre
+        of the first pixel is (0.5, 0.5). Compose as `changed_from_crop @ crop_from_photo`. Positive angles turn the
+        picture clockwise.
 
     Args:
         recipe ([`AugmentationRecipe`]): Amounts.
@@ -39,7 +32,9 @@ def random_crop_motion(
         `tuple[numpy.ndarray, bool]`: Matrix (3, 3) float64, and whether it mirrors.
     """
     height, width = size_hw
-    shift_xy = draw(rng, recipe.shift_distribution, recipe.shift_fraction, 2) * (width, height)
+    shift_xy = np.array(
+        [draw(rng, recipe.shift_distribution, recipe.shift_fraction) * side for side in (width, height)]
+    )
     angle_rad = draw(rng, recipe.rotation_distribution, recipe.rotation_rad)
     scale = 1.0 + draw(rng, recipe.scale_distribution, recipe.scale_spread) / recipe.scale_center
     mirrored = bool(rng.random() < recipe.mirror_probability)
@@ -69,3 +64,8 @@ def random_alignment_noise(
     eye_distance_px = float(np.linalg.norm(points_photo_xy[1] - points_photo_xy[0]))
     sigma_px = recipe.alignment_noise_px + recipe.alignment_noise_fraction * eye_distance_px
     return points_photo_xy + rng.normal(0.0, sigma_px, points_photo_xy.shape) if sigma_px else points_photo_xy
+
+
+def draw(rng: np.random.Generator, distribution: str, amount: float) -> float:
+    """Zero-centred draw: uniform in ±amount, or gaussian with that standard deviation."""
+    return rng.normal(0.0, amount) if distribution == "gaussian" else rng.uniform(-amount, amount)

@@ -1,4 +1,4 @@
-"""Augmentation recipes: how far each experiment may change a sample, as a table.
+"""Augmentation recipes as a table: how much each experiment may change a sample.
 
 The official recipes follow FaRL's released configurations and the supplement of the paper (FacePerceiver/FaRL,
 `farl/experiments/*/augmenters`; CVPR 2022 supplement, section 6). None of the official parsing and landmark recipes
@@ -7,6 +7,7 @@ mirrors.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from farl_hf.errors import UnknownNameError
 
@@ -15,7 +16,7 @@ __all__ = ["AUGMENTATION_RECIPES", "AugmentationRecipe", "get_augmentation_recip
 
 @dataclass(frozen=True)
 class AugmentationRecipe:
-    """How far one recipe may change a sample. Everything off by default.
+    """How much one recipe may change a sample. Everything is off by default.
 
     Args:
         source (`str`): Where the numbers come from.
@@ -73,7 +74,11 @@ class AugmentationRecipe:
     padding_fill_probability: float = 0.0
 
 
-OFFICIAL_COLORS = {"grayscale_probability": 0.1, "gamma_exponents": (0.5, 1.0, 2.0), "box_blur_fraction": 0.01}
+OFFICIAL_COLORS: dict[str, Any] = {
+    "grayscale_probability": 0.1,
+    "gamma_exponents": (0.5, 1.0, 2.0),
+    "box_blur_fraction": 0.01,
+}
 
 # The configurations set only the shift to uniform, so rotation and scale are Gaussian in the code that trained the
 # released weights, although the supplement describes ranges.
@@ -89,7 +94,7 @@ OFFICIAL_PARSING = AugmentationRecipe(
 
 
 def official_landmarks(dataset: str, scale_center: float) -> AugmentationRecipe:
-    """The alignment recipe; the datasets differ in the scale about which the crop varies."""
+    """The landmark recipe of the code; the data sets differ in the scale about which the crop varies."""
     return AugmentationRecipe(
         source=f"FaRL:farl/experiments/face_alignment/augmenters/{dataset}/train.yaml",
         shift_fraction=0.05,
@@ -103,7 +108,7 @@ def official_landmarks(dataset: str, scale_center: float) -> AugmentationRecipe:
     )
 
 
-# What the paper describes where its code does otherwise; the text names no changes of colour for parsing.
+# The recipes that the paper describes; its code differs. The text names no changes of colour for parsing.
 SUPPLEMENT_PARSING = AugmentationRecipe(
     source="supplement, section 6: ranges for rotation and scale",
     shift_fraction=0.01,
@@ -113,9 +118,9 @@ SUPPLEMENT_PARSING = AugmentationRecipe(
 
 
 def supplement_landmarks(scale_center: float) -> AugmentationRecipe:
-    """The alignment recipe as described: a smaller shift, a Gaussian blur, neither grey pictures nor gamma."""
+    """The landmark recipe of the text: a smaller shift, a Gaussian blur, neither grey pictures nor gamma."""
     return AugmentationRecipe(
-        source="supplement, section 6; amounts of blur are ours, of noise and occlusion those of the code",
+        source="supplement, section 6; the amount of blur is ours, noise and occlusion are those of the code",
         shift_fraction=0.01,
         rotation_rad=math.radians(10),
         scale_center=scale_center,
@@ -127,8 +132,8 @@ def supplement_landmarks(scale_center: float) -> AugmentationRecipe:
     )
 
 
-# Our own: wide photometric changes, because the pictures are drawn and the photographs are not.
-SYNTHETIC_COLORS = {
+# Ours: wide photometric changes, because training pictures are rendered and the pictures to come are photographs.
+SYNTHETIC_COLORS: dict[str, Any] = {
     "grayscale_probability": 0.1,
     "gamma_exponents": (0.6, 0.8, 1.0, 1.0, 1.25, 1.6),
     "brightness": 0.3,
@@ -144,8 +149,8 @@ SYNTHETIC_COLORS = {
     # Crops of rendered portraits reach far beyond the picture; those of photographs seldom do.
     "padding_fill_probability": 0.6,
 }
-# Less of the same: small models learn drawn faces faster, and colours that are labels keep their names.
-MILD_COLORS = {
+# Ours, milder: small models learn rendered faces faster, and colours that are labels keep their names.
+MILD_COLORS: dict[str, Any] = {
     "brightness": 0.15,
     "contrast": 0.15,
     "saturation": 0.15,
@@ -157,7 +162,7 @@ MILD_COLORS = {
     "jpeg_quality": (50, 95),
     "padding_fill_probability": 0.3,
 }
-SYNTHETIC_GEOMETRY = {
+SYNTHETIC_GEOMETRY: dict[str, Any] = {
     "shift_fraction": 0.03,
     "rotation_rad": 0.25,
     "scale_spread": 0.12,
@@ -168,7 +173,7 @@ SYNTHETIC_GEOMETRY = {
 AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
     "none": AugmentationRecipe(source="no change: evaluation"),
     # The paper does not say how pre-training changes its images. CLIP, whose recipe it follows, crops at random and
-    # changes nothing else; the amounts are those of the official alignment recipe. No mirror and no changes of
+    # changes nothing else; the amounts are those of the official landmark recipe. No mirror and no changes of
     # colour: captions name sides and colours.
     "pretraining": AugmentationRecipe(
         source="ours: unknown in the paper", shift_fraction=0.05, rotation_rad=math.radians(10), scale_spread=0.1

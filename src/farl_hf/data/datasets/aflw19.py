@@ -42,7 +42,7 @@ class AFLW19(FaceDatasetBuilder):
         info = read_info(root / "AFLWinfo_release.mat")
         images = find_path(self.DATASET, root, ["data/flickr", "flickr", "images"])
         faces = np.asarray(info["ra"]).ravel().astype(np.int64) - 1
-        visible = np.asarray(info["mask_new"]).astype(bool).all(axis=1)
+        visible = np.logical_and.reduce(np.asarray(info["mask_new"]).astype(bool), axis=1)
         splits = {"train": faces[:NUM_TRAIN_FACES], "test": faces[NUM_TRAIN_FACES:]}
         splits["test_frontal"] = splits["test"][visible[splits["test"]]]
         return {split: photos_of_faces(images, faces_of(info, numbers)) for split, numbers in splits.items()}

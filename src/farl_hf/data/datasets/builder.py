@@ -1,4 +1,4 @@
-"""What all builders of published data sets share: the folder, the counts, the shards, the policy for bad photos.
+"""What all builders of published data sets share: folder, counts, columns, jobs, the policy for bad photos.
 
 A data set's own file adds two methods: `index`, which lists the photos of every split without opening one, and `row`,
 which makes the row of one photo.
@@ -40,11 +40,26 @@ __all__ = [
     "row_features",
 ]
 
-
 logger = logging.getLogger(__name__)
 
 BAD_PHOTO_POLICIES = ("raise", "skip")
 _WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# The photos of a split are cut into jobs for `num_proc` and for streaming workers.
+_PHOTOS_PER_SHARD = 250
+# The columns that all data sets share (docs/conventions.md), as `datasets` features.
+_NUMBER = datasets.Value("float32")
+_POINTS = datasets.List(datasets.List(datasets.List(_NUMBER)))
+_FEATURES = {
+    "image": datasets.Image(),
+    "label_map": datasets.Image(),
+    "instance_map": datasets.Image(),
+    "boxes_xyxy": datasets.List(datasets.List(_NUMBER)),
+    "points5_xy": _POINTS,
+    "landmarks_xy": _POINTS,
+    "attributes": datasets.List(datasets.List(datasets.Value("int8"))),
+    "caption": datasets.Value("string"),
+    "index": datasets.Value("int64"),
+}
 
 
 class RawPhoto(NamedTuple):
@@ -69,7 +84,7 @@ class FaceDatasetConfig(datasets.BuilderConfig):
         bad_photos (`str`, *optional*): What to do with photos that are missing, cannot be decoded, or contradict their
             annotation. Not given: pictures are not opened now, a missing one raises, an unreadable one raises when it
             is used. `"raise"`: all pictures are decoded now and the first bad one raises. `"skip"`: all are decoded
-            now, bad ones are left out, named and counted in the log.
+            now, bad ones are skipped, named and counted in the log.
         check_counts (`bool`, *optional*, defaults to `True`): Warn when a split has another size than published.
         splits (`tuple[str, ...]`, *optional*): Splits to prepare; all by default.
     """
@@ -90,8 +105,8 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
     """A published data set, read from the folder that its owners distribute.
 
     Class attributes of a data set: `DATASET`, its key in `PUBLISHED_DATASETS`; `COLUMNS`; `NUM_LABELS`, the number of
-    classes where there are label maps. A split of the published ones that `index` leaves out is not there (an optional
-    annotation file is missing, for example).
+    classes where there are label maps. `index` may omit a published split, for example where an optional annotation
+    file is missing.
     """
 
     VERSION = datasets.Version("1.0.0")
@@ -166,7 +181,7 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
                 f"{summary}, {min(missing)} for example; unpack the archives again, or read what is there with"
                 f" bad_photos='skip'. {where_to_get(self.DATASET)}"
             )
-        logger.warning("%s; their photos are left out: %s", summary, ", ".join(sorted(missing)))
+        logger.warning("%s; their photos are skipped: %s", summary, ", ".join(sorted(missing)))
         return [photo for photo in photos if not missing.intersection((photo.path, *photo.companions))]
 
     def count_mismatches(self, photos: dict[str, list[RawPhoto]]) -> list[str]:
@@ -217,12 +232,12 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
             except (InvalidDatasetError, UnreadablePhotoError) as error:
                 if self.config.bad_photos != "skip":
                     raise
-                logger.warning("Left out %s: %s", photo.path, error)
+                logger.warning("Skipped %s: %s", photo.path, error)
                 continue
             yield number, row
 
     def download_and_prepare(self, *arguments: Any, **settings: Any) -> None:
-        """As in `datasets`, but errors that the user can mend come out as themselves.
+        """As in `datasets`, but errors that the user can mend are raised as they are, not wrapped.
 
         Raises:
             InvalidDatasetError, UnreadablePhotoError: What is wrong with the folder, or with a photo of it.
@@ -268,24 +283,6 @@ def mendable_error(error: BaseException) -> FaRLError | None:
     return None
 
 
-# The columns that all data sets share (docs/conventions.md), as `datasets` features.
-
-
-_NUMBER = datasets.Value("float32")
-_POINTS = datasets.List(datasets.List(datasets.List(_NUMBER)))
-_FEATURES = {
-    "image": datasets.Image(),
-    "label_map": datasets.Image(),
-    "instance_map": datasets.Image(),
-    "boxes_xyxy": datasets.List(datasets.List(_NUMBER)),
-    "points5_xy": _POINTS,
-    "landmarks_xy": _POINTS,
-    "attributes": datasets.List(datasets.List(datasets.Value("int8"))),
-    "caption": datasets.Value("string"),
-    "index": datasets.Value("int64"),
-}
-
-
 def row_features(columns: Sequence[str] = tuple(_FEATURES)) -> datasets.Features:
     """Features of all common columns and the photo's number, or of those named, in their order."""
     return datasets.Features({name: _FEATURES[name] for name in columns})
@@ -306,12 +303,6 @@ def encoded_png(picture: np.ndarray) -> dict[str, object]:
     """A picture that lies in the row itself: RGB (H, W, 3) or class ids (H, W), uint8, without loss."""
     ordered = picture[..., ::-1] if picture.ndim == 3 else picture
     return {"path": None, "bytes": cv2.imencode(".png", ordered)[1].tobytes()}
-
-
-# How the photos of a split are cut into jobs for `num_proc` and for streaming workers.
-
-
-_PHOTOS_PER_SHARD = 250
 
 
 def index_ranges(first: int, count: int) -> list[tuple[int, int]]:

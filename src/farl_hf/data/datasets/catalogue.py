@@ -41,7 +41,7 @@ class PublishedDataset:
     def builder_class(self) -> Any:
         """The `datasets` builder."""
         module, name = self.builder.split(":")
-        return getattr(importlib.import_module(f"farl_hf.data.{module}"), name)
+        return getattr(importlib.import_module(f"farl_hf.data.datasets.{module}"), name)
 
 
 _CELEBA_COUNTS = {"train": 162_770, "validation": 19_867, "test": 19_962}

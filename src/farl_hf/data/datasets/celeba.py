@@ -56,7 +56,7 @@ class CelebA(FaceDatasetBuilder):
     DEFAULT_CONFIG_NAME = "aligned"
 
     @property
-    def COLUMNS(self) -> tuple[str, ...]:
+    def COLUMNS(self) -> tuple[str, ...]:  # type: ignore[override]  # here they depend on the configuration
         """The boxes are in the pixels of the photos in the wild, so the aligned ones have none."""
         boxes = ("boxes_xyxy",) if self.config.boxes else ()
         return ("image", *boxes, "points5_xy", "attributes")
@@ -128,7 +128,7 @@ def attribute_order(names: Iterable[str], path: Path) -> tuple[int, ...]:
 
 
 def lines_by_photo(path: Path) -> dict[str, str]:
-    """The rest of every line, by the file name that it begins with; two lines of header are left out."""
+    """The rest of every line, by the file name that it begins with; two lines of header are skipped."""
     return dict(line.strip().split(maxsplit=1) for line in read_lines(path)[2:] if " " in line.strip())
 
 

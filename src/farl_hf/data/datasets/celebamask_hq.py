@@ -16,7 +16,7 @@ lost: about 0.5 MB each, 14 GB in all.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -117,11 +117,11 @@ def split_by_number(celeba_number: int) -> str:
     return "validation" if celeba_number <= _LAST_VALIDATION else "test"
 
 
-def compose_label_map(masks: dict[str, str], parts: tuple[str, ...]) -> np.ndarray:
+def compose_label_map(masks: dict[str, str], parts: Sequence[str | None]) -> np.ndarray:
     """(H, W) uint8 class ids: the parts painted in order, ids counted from 1."""
     label_map = None
     for label, part in enumerate(parts, start=1):
-        if part not in masks:
+        if part is None or part not in masks:
             continue
         mask = cv2.imread(masks[part], cv2.IMREAD_GRAYSCALE)
         if mask is None:

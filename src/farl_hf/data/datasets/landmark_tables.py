@@ -1,4 +1,6 @@
-"""Face tables of HRNet-Facial-Landmark-Detection: image, scale, centre and landmarks, one face per line.
+"""Faces with a box and landmarks, the photos and rows made of them, and the tables that list them.
+
+Tables are those of HRNet-Facial-Landmark-Detection: image, scale, centre and landmarks, one face per line.
 
 The square box of a face has the side 200 × scale around the centre (FacePerceiver/FaRL `farl/datasets/ibug300w.py`,
 `wflw.py`).
@@ -16,11 +18,8 @@ from farl_hf.errors import InvalidDatasetError
 
 __all__ = ["LANDMARK_COLUMNS", "LandmarkFace", "landmark_row", "photos_of_faces", "read_hrnet_csv"]
 
-
-# Faces with a box and landmarks, grouped into photos, and the rows that are made of them.
-
-
 LANDMARK_COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy")
+_HALF_BOX_PER_SCALE = 100.0
 
 
 class LandmarkFace(NamedTuple):
@@ -47,9 +46,6 @@ def landmark_row(photo: RawPhoto) -> dict[str, Any]:
         "points5_xy": [five_points(face.landmarks_xy).tolist() for face in photo.faces],
         "landmarks_xy": [face.landmarks_xy.tolist() for face in photo.faces],
     }
-
-
-_HALF_BOX_PER_SCALE = 100.0
 
 
 def read_hrnet_csv(path: Path, num_landmarks: int, offset_px: float) -> list[LandmarkFace]:

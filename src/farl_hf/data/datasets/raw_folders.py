@@ -1,7 +1,6 @@
-"""Folders of published data sets as their owners distribute them: found, recognised, checked for missing files."""
+"""Folders of published data sets as their owners distribute them: found, recognised, read and checked."""
 
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_dataset
+from farl_hf.data.images import encoded_source, picture_name
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "resolve_root",
     "where_to_get",
 ]
-
 
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
 _DEEPEST_FOLDER = 3
@@ -156,11 +155,8 @@ def collect_marks(folder: str, relative: str, depth: int, marks: list[str]) -> N
                 marks.append(f"{relative}/{entry.name} {status.st_size} {status.st_mtime_ns}")
 
 
-# What a row must satisfy: pictures that decode, a label map of the photo's size, class ids and counts in range.
-
-
 def check_row(row: Mapping[str, Any], num_labels: int | None = None) -> None:
-    """Decodes the pictures of a row and compares them.
+    """Decodes the pictures of a row and compares them: sizes, channels and class ids.
 
     Args:
         row (`Mapping`): A row as a builder yields it, pictures as paths or bytes.
@@ -176,35 +172,29 @@ def check_row(row: Mapping[str, Any], num_labels: int | None = None) -> None:
     label_map = decoded(row["label_map"])
     if label_map.size != photo.size:
         raise InvalidDatasetError(
-            f"The label map {name_of(row['label_map'])} has (width, height) {label_map.size}, its photo"
-            f" {name_of(row['image'])} {photo.size}; expected one size."
+            f"The label map {picture_name(row['label_map'])} has (width, height) {label_map.size}, its photo"
+            f" {picture_name(row['image'])} {photo.size}; expected one size."
         )
     ids = np.asarray(label_map)
     if ids.ndim != 2:
         raise InvalidDatasetError(
-            f"The label map {name_of(row['label_map'])} is a colour picture; expected one channel of class ids."
+            f"The label map {picture_name(row['label_map'])} is a colour picture; expected one channel of class ids."
         )
     if num_labels is not None and int(ids.max()) >= num_labels:
         raise InvalidDatasetError(
-            f"The label map {name_of(row['label_map'])} has the class id {int(ids.max())}; expected 0 to"
+            f"The label map {picture_name(row['label_map'])} has the class id {int(ids.max())}; expected 0 to"
             f" {num_labels - 1}."
         )
 
 
 def decoded(picture: Mapping[str, Any]) -> PIL.Image.Image:
     """The whole picture as it is shown; PIL notices a file that is cut off, OpenCV fills it with grey."""
-    source = picture["path"] if picture.get("bytes") is None else io.BytesIO(picture["bytes"])
     try:
-        image = PIL.Image.open(source)
+        image = PIL.Image.open(encoded_source(picture))
         image.load()
         return PIL.ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise UnreadablePhotoError(f"The picture {name_of(picture)} cannot be decoded: {error}.") from error
-
-
-def name_of(picture: Mapping[str, Any]) -> str:
-    """How errors call a picture."""
-    return picture.get("path") or "of a dataset row"
+        raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be decoded: {error}.") from error
 
 
 def parse_numbers(words: list[str], count: int, where: str, what: str) -> np.ndarray:

@@ -10,7 +10,7 @@ Two annotations, each a configuration:
   photo is its path, the number of faces, and per face x, y, width, height, blur, expression, illumination, invalid,
   occlusion, pose; a photo without faces has the number 0 and one line of zeros. No points: NaN.
 
-Faces without area are left out, and those marked invalid. The test photos have no labels and are not read.
+Faces without area are skipped, and those marked invalid. The test photos have no labels and are not read.
 
 Convention: as the original detector trains, boxes are x, y, x + width, y + height, and boxes and points are divided by
 the photo's size as they are: continuous pixels already.
@@ -88,7 +88,8 @@ class WiderFace(FaceDatasetBuilder):
 
 def retinaface_photos(path: Path) -> Iterator[tuple[str, list[tuple[float, ...]]]]:
     """Path and faces (x, y, width, height, five points) of every photo of a label.txt."""
-    name, faces = None, []
+    name: str | None = None
+    faces: list[tuple[float, ...]] = []
     for number, line in enumerate(read_lines(path), start=1):
         if line.startswith("#"):
             if name is not None:

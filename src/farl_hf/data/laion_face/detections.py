@@ -2,6 +2,9 @@
 
 A part of LAION-Face has faces for some 1.5 million samples. As Python objects they would fill gigabytes in every
 process; as arrays on disk, opened as memory maps, all processes share the few pages that they look at.
+
+Our own detections lie in `detections-{shard}.parquet`, one file per shard, in pixels of the upright picture in the
+shard; LAION-Face's are in pixels of the downloaded picture.
 """
 
 import hashlib
@@ -18,11 +21,10 @@ import numpy as np
 import torch
 
 from farl_hf.data.parquet import recorded_parquet
-from farl_hf.errors import DatasetWriteError, InvalidDatasetError
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError
 from farl_hf.results import Faces
 
 __all__ = ["FaceTable", "detections_path", "face_table_folder", "open_face_table", "write_detections"]
-
 
 logger = logging.getLogger(__name__)
 
@@ -69,17 +71,17 @@ class FaceTable:
             counts.append(len(found))
             faces.append(found)
         sample_ids, place = np.unique(np.array(numbers, np.int64), return_index=True)
-        counts, starts = np.array(counts, np.int64), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         joined = np.concatenate(faces)
         order = [np.arange(starts[i], starts[i + 1]) for i in place]
         rows = np.concatenate([np.zeros(0, np.int64), *order])
-        first_face = np.concatenate([[0], np.cumsum(counts[place] if len(place) else [], dtype=np.int64)])
+        first_face = np.concatenate([[0], np.cumsum(np.array(counts, np.int64)[place], dtype=np.int64)])
         return cls(sample_ids, first_face, joined[rows])
 
 
 @lru_cache(maxsize=64)  # all parts of LAION-Face, or the shards of a window
 def open_face_table(path: str) -> FaceTable:
-    """The table in a folder of arrays, or of the detections of one shard."""
+    """The table in a folder of arrays, or in the Parquet file of one shard's detections."""
     if path.endswith(".parquet"):
         return FaceTable.of_samples(detected_samples(path))
     return FaceTable(*(np.load(Path(path, f"{name}.npy"), mmap_mode="r") for name in ARRAYS))
@@ -105,8 +107,7 @@ def detected_samples(path: str) -> Iterator[tuple[int, np.ndarray]]:
 def face_table_folder(path: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> str:
     """Turns a `sample2detect_*.pth` into arrays, once; later calls find them.
 
-    The file is read without running anything that it says. While it is turned, its faces are in memory, about a
-    kilobyte each.
+    No code in the file is run. During the conversion its faces are in memory, about a kilobyte each.
 
     Args:
         path (`str`): A file that `torch.load` reads: a dict from SAMPLE_ID to a list of faces (box, five points,
@@ -157,7 +158,7 @@ def write_table(table: FaceTable, folder: Path) -> None:
 
 
 def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]]:
-    """Sample numbers and faces (n, 15) of a `sample2detect_*.pth`; faces that are not three parts are left out."""
+    """Sample numbers and faces (n, 15) of a `sample2detect_*.pth`; faces that are not three parts are skipped."""
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             samples = torch.load(path, map_location="cpu", weights_only=True)
@@ -176,7 +177,7 @@ def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]
         malformed += len(rows) - len(known)
         yield int(sample_id), np.array(known, np.float32).reshape(-1, NUM_COLUMNS)
     if malformed:
-        logger.warning("Left out %d faces of %s that are not box, five points and score.", malformed, path)
+        logger.warning("Skipped %d faces of %s that are not box, five points and score.", malformed, path)
 
 
 def numpy_globals() -> list[Any]:
@@ -195,12 +196,6 @@ def face_row(face: Any) -> list[float] | None:
     except (TypeError, ValueError):
         return None
     return row if len(row) == NUM_COLUMNS else None
-
-
-# The file of the faces that were detected in one shard: `detections-{shard}.parquet`.
-#
-# `farl_hf.data.laion_face.detections` reads it for the training stream; it is the counterpart of LAION-Face's
-# `sample2detect_{part}.pth`, in pixels of the upright picture as it lies in the shard.
 
 
 def detections_path(output: str | os.PathLike, shard: str | os.PathLike) -> Path:
@@ -222,10 +217,10 @@ def write_detections(
     Args:
         path (`str`): The file.
         rows (iterable of `tuple[int, Faces]`): SAMPLE_ID and faces with five points.
-        record (`dict`, *optional*): What the file was made of, for `read_record`. It is looked at when all rows
-            have been taken.
+        record (`dict`, *optional*): What the file was made of, for `read_record`. It is read after the last row.
 
     Raises:
+        InvalidFaceInputError: Faces without five points.
         DatasetWriteError: The disk is full, or the place cannot be written.
     """
     import pyarrow
@@ -239,6 +234,8 @@ def write_detections(
 
 def detections_row(sample_id: int, faces: Faces) -> dict[str, Any]:
     """The columns of one sample."""
+    if faces.keypoints_xy is None:
+        raise InvalidFaceInputError(f"The faces of sample {sample_id} have no five points; detections need them.")
     return {
         "sample_id": sample_id,
         "box_xyxy": faces.boxes_xyxy.tolist(),

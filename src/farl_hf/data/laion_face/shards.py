@@ -6,7 +6,8 @@ The files (FacePerceiver/LAION-Face, rom1504/img2dataset):
 - `sample2detect_{part}.pth`: faces by SAMPLE_ID, in pixels of the picture as it was downloaded;
 - or `detections-{shard}.parquet`, as `farl-hf laion-face detect` writes them, in pixels of the picture in the shard.
 
-Whatever is wrong with a sample leaves it out under one of `LEFT_OUT_REASONS`; nothing of a shard is unpacked.
+A sample with an error is skipped and counted under one of `SKIP_REASONS`. Nothing of a shard is unpacked: members are
+read in place, by offset. A damaged file gives the samples that can still be found.
 """
 
 import json
@@ -31,13 +32,13 @@ from farl_hf.errors import InvalidDatasetError
 __all__ = [
     "DAMAGED_SHARD",
     "INCOMPLETE_SAMPLE",
-    "LEFT_OUT_REASONS",
+    "SKIP_REASONS",
     "UNSAFE_MEMBER",
     "FaceFilter",
-    "LeftOutError",
     "OpenShard",
     "Shard",
     "ShardMembers",
+    "SkippedSampleError",
     "counts_in_words",
     "find_members",
     "find_shards",
@@ -47,13 +48,8 @@ __all__ = [
     "shard_rows",
 ]
 
+logger = logging.getLogger(__name__)
 
-# Where the samples of a webdataset shard lie in its tar file, whatever state the file is in.
-#
-# Nothing is unpacked: members are read in place, by offset. A damaged file gives the samples that can still be found.
-
-
-# Reasons under which left-out data is counted; the first two count shards and members, not samples.
 DAMAGED_SHARD, UNSAFE_MEMBER, INCOMPLETE_SAMPLE = "damaged_shard", "unsafe_member", "incomplete_sample"
 
 BLOCK = tarfile.BLOCKSIZE
@@ -69,6 +65,27 @@ PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 # Columns of `ShardMembers.places`; of these a sample can lack the caption.
 PICTURE, METADATA, CAPTION = 0, 2, 4
 
+# Reasons under which skipped data is counted: damaged shards by shard, unsafe members by member, all others by sample.
+SKIP_REASONS = (
+    DAMAGED_SHARD,
+    UNSAFE_MEMBER,
+    INCOMPLETE_SAMPLE,
+    "bad_metadata",
+    "missing_caption",
+    "missing_detection",
+    "empty_detection",
+    "no_usable_face",
+    "cropped_image",
+    "unreadable_image",
+    "oversized_image",
+)
+COLUMNS = ("image", "boxes_xyxy", "points5_xy", "caption", "sample_id")
+OFFICIAL_TABLES = "sample2detect_*.pth"
+# A picture that was shrunk keeps its aspect, up to whole pixels.
+ASPECT_TOLERANCE = 0.02
+# Larger members are no photos and no metadata; reading them would fill the memory.
+MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**26, 2**22
+
 
 class ShardMembers(NamedTuple):
     """The samples of a shard.
@@ -76,11 +93,11 @@ class ShardMembers(NamedTuple):
     Args:
         places (`numpy.ndarray` of shape `(samples, 6)`): Offset and size in bytes of picture, metadata and caption
             (size -1: the sample has no caption), in the order of the file.
-        left_out (`Counter`): What was left out, by reason.
+        skipped (`Counter`): What was skipped, by reason.
     """
 
     places: np.ndarray
-    left_out: Counter
+    skipped: Counter
 
 
 def find_members(path: str | os.PathLike) -> ShardMembers:
@@ -89,24 +106,24 @@ def find_members(path: str | os.PathLike) -> ShardMembers:
     Links, devices and members whose path leaves the folder are not looked at. Where headers are damaged, the search
     goes on at the next sound one. A file that cannot be opened has no samples.
     """
-    left_out: Counter = Counter()
+    skipped: Counter = Counter()
     samples: dict[str, dict[int, tuple[int, int]]] = {}
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for name, offset, size in member_places(data, left_out):
+            for name, offset, size in member_places(data, skipped):
                 column = column_of(name)
                 if column is not None:
                     samples.setdefault(name.partition(".")[0], {})[column] = (offset, size)
     except (OSError, ValueError):  # an empty file cannot be mapped
-        left_out[DAMAGED_SHARD] = 1
+        skipped[DAMAGED_SHARD] = 1
     complete = [sample for sample in samples.values() if PICTURE in sample and METADATA in sample]
     if len(samples) > len(complete):
-        left_out[INCOMPLETE_SAMPLE] = len(samples) - len(complete)
+        skipped[INCOMPLETE_SAMPLE] = len(samples) - len(complete)
     places = [(*sample[PICTURE], *sample[METADATA], *sample.get(CAPTION, (0, -1))) for sample in complete]
-    return ShardMembers(np.array(places, dtype=np.int64).reshape(-1, 6), left_out)
+    return ShardMembers(np.array(places, dtype=np.int64).reshape(-1, 6), skipped)
 
 
-def member_places(data: mmap.mmap, left_out: Counter):
+def member_places(data: mmap.mmap, skipped: Counter) -> Iterator[tuple[str, int, int]]:
     """Yields name, offset and size in bytes of every plain file of a tar that is there in full."""
     position, ended = 0, False
     while position + BLOCK <= len(data):
@@ -117,7 +134,7 @@ def member_places(data: mmap.mmap, left_out: Counter):
             ended = following is None and not header.strip(b"\0")
             if following is None:
                 break
-            left_out[DAMAGED_SHARD] = 1
+            skipped[DAMAGED_SHARD] = 1
             position = following
             continue
         start = position + BLOCK
@@ -125,11 +142,11 @@ def member_places(data: mmap.mmap, left_out: Counter):
         if info.type in EXTENSION_TYPES:
             continue
         if info.type not in FILE_TYPES or not is_inside(info.name):
-            left_out[UNSAFE_MEMBER] += 1
+            skipped[UNSAFE_MEMBER] += 1
         elif start + info.size <= len(data):
             yield info.name, start, info.size
     if not ended:  # a whole tar ends with blocks of zeros
-        left_out[DAMAGED_SHARD] = 1
+        skipped[DAMAGED_SHARD] = 1
 
 
 def parsed_header(header: bytes) -> tarfile.TarInfo | None:
@@ -165,32 +182,8 @@ def column_of(name: str) -> int | None:
     return {"json": METADATA, "txt": CAPTION}.get(suffix)
 
 
-logger = logging.getLogger(__name__)
-
-# Damaged shards count shards, unsafe members members; all others count samples.
-LEFT_OUT_REASONS = (
-    DAMAGED_SHARD,
-    UNSAFE_MEMBER,
-    INCOMPLETE_SAMPLE,
-    "bad_metadata",
-    "missing_caption",
-    "missing_detection",
-    "empty_detection",
-    "no_usable_face",
-    "cropped_image",
-    "unreadable_image",
-    "oversized_image",
-)
-COLUMNS = ("image", "boxes_xyxy", "points5_xy", "caption", "sample_id")
-OFFICIAL_TABLES = "sample2detect_*.pth"
-# A picture that was shrunk keeps its aspect, up to whole pixels.
-ASPECT_TOLERANCE = 0.02
-# Larger members are no photos and no metadata; reading them would fill the memory.
-MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**26, 2**22
-
-
-class LeftOutError(Exception):
-    """A sample that cannot be used; `reason` is one of `LEFT_OUT_REASONS`. Never leaves this project."""
+class SkippedSampleError(Exception):
+    """A sample that cannot be used; `reason` is one of `SKIP_REASONS`. Callers catch it: users never see it."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -199,7 +192,7 @@ class LeftOutError(Exception):
 
 @dataclass(frozen=True)
 class FaceFilter:
-    """Which detected faces are used. The paper does not say; these are ours.
+    """Which detected faces are used. The paper does not say; these values are ours.
 
     Args:
         min_score (`float`, *optional*, defaults to 0.9): Least score of the detector: the published detections are
@@ -271,7 +264,7 @@ def find_shards(
 
 
 def shard_with_faces(tar: Path, root: Path, unique: bool, official: dict[str, Path], cache_dir: Any) -> Shard:
-    """A shard and its detections: its own before those of its part, these before those of all parts."""
+    """A shard and its detections: its own file, else that of its part, else those of all parts."""
     own = detections_of(tar, root, unique)
     if own is not None:
         return Shard(str(tar), detections=str(own))
@@ -305,12 +298,12 @@ class OpenShard:
             have none.
 
     Attributes:
-        left_out (`Counter`): What is wrong with the shard as a whole, by reason.
+        skipped (`Counter`): What is wrong with the shard as a whole, by reason.
     """
 
     def __init__(self, shard: Shard, face_filter: FaceFilter | None):
         self.shard, self.face_filter = shard, face_filter
-        self.places, self.left_out = find_members(shard.path)
+        self.places, self.skipped = find_members(shard.path)
         self.file = open(shard.path, "rb") if len(self.places) else None  # noqa: SIM115 - it stays open for rows
 
     def __len__(self) -> int:
@@ -325,7 +318,7 @@ class OpenShard:
         """The row of a sample, its picture encoded.
 
         Raises:
-            LeftOutError: The sample cannot be used.
+            SkippedSampleError: The sample cannot be used.
         """
         metadata = self.metadata(number)
         sample_id = sample_id_of(metadata)
@@ -340,27 +333,29 @@ class OpenShard:
 
     def picture(self, number: int) -> dict[str, Any]:
         """The encoded picture of a sample."""
-        content = self.read(*self.places[number, 0:2], MAX_PICTURE_BYTES, "oversized_image")
+        offset, size = self.places[number, 0:2]
+        content = self.read(offset, size, MAX_PICTURE_BYTES, "oversized_image")
         return {"bytes": content, "path": None}
 
     def metadata(self, number: int) -> dict[str, Any]:
         """The JSON of a sample."""
+        offset, size = self.places[number, 2:4]
         try:
-            metadata = json.loads(self.read(*self.places[number, 2:4], MAX_TEXT_BYTES, "bad_metadata"))
+            metadata = json.loads(self.read(offset, size, MAX_TEXT_BYTES, "bad_metadata"))
         except (ValueError, RecursionError) as error:
-            raise LeftOutError("bad_metadata") from error
+            raise SkippedSampleError("bad_metadata") from error
         if not isinstance(metadata, dict):
-            raise LeftOutError("bad_metadata")
+            raise SkippedSampleError("bad_metadata")
         return metadata
 
     def caption(self, number: int) -> str:
         """The text of a sample."""
         offset, size = self.places[number, 4:6]
         if size <= 0:
-            raise LeftOutError("missing_caption")
+            raise SkippedSampleError("missing_caption")
         caption = self.read(offset, size, MAX_TEXT_BYTES, "missing_caption").decode("utf-8", "replace").strip()
         if not caption:
-            raise LeftOutError("missing_caption")
+            raise SkippedSampleError("missing_caption")
         return caption
 
     def faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray:
@@ -369,12 +364,12 @@ class OpenShard:
             return np.zeros((0, 15), np.float32)
         found = self.detected_faces(sample_id, metadata)
         if found is None:
-            raise LeftOutError("missing_detection")
+            raise SkippedSampleError("missing_detection")
         if len(found) == 0:
-            raise LeftOutError("empty_detection")
+            raise SkippedSampleError("empty_detection")
         usable = self.face_filter.usable(found)
         if len(usable) == 0:
-            raise LeftOutError("no_usable_face")
+            raise SkippedSampleError("no_usable_face")
         return usable
 
     def detected_faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray | None:
@@ -387,12 +382,12 @@ class OpenShard:
 
     def read(self, offset: int, size: int, limit: int, reason: str) -> bytes:
         """Bytes of the shard, fewer than `size` if the file was cut since; `reason` if there are more than `limit`."""
-        if size > limit:
-            raise LeftOutError(reason)
+        if self.file is None or size > limit:
+            raise SkippedSampleError(reason)
         try:
             return os.pread(self.file.fileno(), int(size), int(offset))
         except OSError as error:
-            raise LeftOutError("unreadable_image") from error
+            raise SkippedSampleError("unreadable_image") from error
 
 
 def sample_id_of(metadata: dict[str, Any]) -> int:
@@ -400,40 +395,42 @@ def sample_id_of(metadata: dict[str, Any]) -> int:
     try:
         return int(metadata["SAMPLE_ID"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise LeftOutError("bad_metadata") from error
+        raise SkippedSampleError("bad_metadata") from error
 
 
 def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:
     """Faces of the downloaded picture in pixels of the one in the shard, which img2dataset may have shrunk.
 
     Raises:
-        LeftOutError: The picture was cropped or padded; where the faces are then is not known.
+        SkippedSampleError: The picture was cropped or padded; where the faces are then is not known.
     """
-    sizes = [metadata.get(name) for name in ("width", "original_width", "height", "original_height")]
+    sizes: list[Any] = [metadata.get(name) for name in ("width", "original_width", "height", "original_height")]
     if not all(isinstance(size, int | float) and math.isfinite(size) and size > 0 for size in sizes):
         return faces
-    scale_x, scale_y = sizes[0] / sizes[1], sizes[2] / sizes[3]
+    width, original_width, height, original_height = sizes
+    scale_x, scale_y = width / original_width, height / original_height
     if scale_x == scale_y == 1:
         return faces
     # A side that was rounded to whole pixels is off by up to half a pixel.
-    if abs(scale_x - scale_y) > max(ASPECT_TOLERANCE * scale_x, 1 / min(sizes[1], sizes[3])):
-        raise LeftOutError("cropped_image")
-    return np.concatenate([faces[:, :SCORE] * np.tile(np.float32([scale_x, scale_y]), 7), faces[:, SCORE:]], axis=1)
+    if abs(scale_x - scale_y) > max(ASPECT_TOLERANCE * scale_x, 1 / min(original_width, original_height)):
+        raise SkippedSampleError("cropped_image")
+    scales = np.tile(np.array([scale_x, scale_y], np.float32), 7)
+    return np.concatenate([faces[:, :SCORE] * scales, faces[:, SCORE:]], axis=1)
 
 
 def shard_rows(shards: Sequence[Shard], face_filter: FaceFilter | None = None) -> Iterator[dict[str, Any]]:
-    """Yields the rows of shards in order; the log (level INFO) says what was left out of each."""
+    """Yields the rows of shards in order; the log (level INFO) says what was skipped of each."""
     for shard in shards:
         opened = OpenShard(shard, face_filter)
-        left_out = Counter(opened.left_out)
+        skipped = Counter(opened.skipped)
         for number in range(len(opened)):
             try:
                 yield opened.row(number)
-            except LeftOutError as error:
-                left_out[error.reason] += 1
+            except SkippedSampleError as error:
+                skipped[error.reason] += 1
         opened.close()
-        if left_out.total():
-            logger.info("Left out of %s: %s.", shard.path, counts_in_words(left_out))
+        if skipped.total():
+            logger.info("Skipped of %s: %s.", shard.path, counts_in_words(skipped))
 
 
 def laion_face_rows(
@@ -462,7 +459,7 @@ def laion_face_rows(
 
 
 def num_listed_samples(shards: Sequence[Shard]) -> int:
-    """Samples of shards, those that will be left out included: by img2dataset's `*_stats.json`, else counted."""
+    """Samples of shards, those that will be skipped included: by img2dataset's `*_stats.json`, else counted."""
     total = 0
     for shard in shards:
         stats = Path(shard.path.removesuffix(".tar") + "_stats.json")

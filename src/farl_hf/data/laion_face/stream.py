@@ -2,8 +2,8 @@
 
 Every reader (one loader worker of one process) has its own shards, in an order that seed and epoch give. It opens as
 many as hold `window_size` samples, shuffles these, and reads them where they lie, so that no sample waits in memory.
-What is read next is hence a few numbers, which travel with every sample, with the counts of what was left out: they
-survive loader workers and need no files. Resuming loses nothing and repeats nothing.
+The place in the stream is hence a few numbers. They travel with every sample, together with the counts of skipped
+samples, so that they need no files and outlive loader workers. Resuming loses no sample and repeats none.
 """
 
 import math
@@ -17,15 +17,15 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from farl_hf.data.images import OversizedPhotoError
 from farl_hf.data.laion_face.shards import (
-    LEFT_OUT_REASONS,
+    SKIP_REASONS,
     FaceFilter,
-    LeftOutError,
     OpenShard,
     Shard,
+    SkippedSampleError,
     counts_in_words,
 )
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError
 
 __all__ = ["STREAM_STATE", "PretrainingStream", "StreamProgress"]
 
@@ -33,7 +33,7 @@ __all__ = ["STREAM_STATE", "PretrainingStream", "StreamProgress"]
 STREAM_STATE = "stream_state"
 # A source's place: epoch, first shard of the window among the reader's, samples of the window that were read.
 PLACE_SIZE = 3
-SOURCE_SIZE = PLACE_SIZE + len(LEFT_OUT_REASONS)
+SOURCE_SIZE = PLACE_SIZE + len(SKIP_REASONS)
 SOURCES = ("faces", "others")
 # The state: reader of this process, their number, samples so far, and then each source.
 HEADER_SIZE = 3
@@ -61,7 +61,7 @@ class PretrainingStream(IterableDataset):
 
     Raises:
         InvalidDatasetError: A whole pass over a reader's shards gave no sample; the message counts the reasons.
-        InvalidFaceInputError: `face_ratio` without both kinds of shards, or not in [0, 1].
+        InvalidArgumentError: `face_ratio` without both kinds of shards, or not in [0, 1].
     """
 
     def __init__(
@@ -88,24 +88,24 @@ class PretrainingStream(IterableDataset):
         self.resumed: dict[str, Any] | None = None
 
     def load_state_dict(self, state: dict[str, Any], num_workers: int | None = None) -> None:
-        """Goes on where [`StreamProgress`] was.
+        """Continues where [`StreamProgress`] was.
 
         Args:
             state (`dict`): From [`StreamProgress`].
-            num_workers (`int`, *optional*): Of the data loader to come, to hear at once that they are not as many as
-                then; otherwise the first batch says so.
+            num_workers (`int`, *optional*): Loader workers to come: if they are not as many as in the state, the error
+                comes here and not with the first batch.
 
         Raises:
-            InvalidFaceInputError: The state is of another process, of another number of processes or loader workers,
+            InvalidArgumentError: The state is of another process, of another number of processes or loader workers,
                 or of other shards.
         """
         if (state["rank"], state["world_size"]) != (self.rank, self.world_size):
-            raise InvalidFaceInputError(
+            raise InvalidArgumentError(
                 f"The state of the stream is of process {state['rank']} of {state['world_size']}, this is process"
                 f" {self.rank} of {self.world_size}; resume with as many processes, or start the stream anew."
             )
         if state["num_shards"] != self.num_shards:
-            raise InvalidFaceInputError(
+            raise InvalidArgumentError(
                 f"The state is of a stream with {state['num_shards'][0]} shards of faces and {state['num_shards'][1]}"
                 f" of other photos, this one has {self.num_shards[0]} and {self.num_shards[1]}; resume with the same"
                 " shards, or start the stream anew."
@@ -141,7 +141,7 @@ class PretrainingStream(IterableDataset):
             yield sample | {STREAM_STATE: torch.from_numpy(now)}
 
     def worker(self) -> tuple[int, int]:
-        """The reader of this process that this loader worker is, and their number.
+        """The number of this loader worker among the readers of its process, and how many there are.
 
         A loader asks its workers in turn, worker 0 first. After a resume, worker 0 is the reader whose turn it is.
         """
@@ -167,7 +167,7 @@ class PretrainingStream(IterableDataset):
                 try:
                     yield opened.caption(number)
                     limit -= 1
-                except LeftOutError:
+                except SkippedSampleError:
                     continue
             opened.close()
 
@@ -195,11 +195,11 @@ class SourceReader:
         self.reader, self.num_readers = reader
         self.window_size, self.num_epochs = window_size, num_epochs
         self.place = tuple(int(number) for number in state[:PLACE_SIZE])
-        self.left_out = Counter(dict(zip(LEFT_OUT_REASONS, state[PLACE_SIZE:].tolist(), strict=True)))
+        self.skipped = Counter(dict(zip(SKIP_REASONS, state[PLACE_SIZE:].tolist(), strict=True)))
 
     def state(self) -> np.ndarray:
         """From here the next sample is read; the counts are those since the start of the training."""
-        return np.array([*self.place, *(self.left_out[reason] for reason in LEFT_OUT_REASONS)], np.int64)
+        return np.array([*self.place, *(self.skipped[reason] for reason in SKIP_REASONS)], np.int64)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         epoch, first, done = self.place
@@ -218,7 +218,7 @@ class SourceReader:
         if self.num_epochs is None and barren >= (self.num_readers if self.shares_shards else 1):
             raise InvalidDatasetError(
                 f"No sample of {len(self.shards)} shards can be used (reader {self.reader} of {self.num_readers});"
-                f" left out: {counts_in_words(self.left_out)}."
+                f" skipped: {counts_in_words(self.skipped)}."
             )
 
     def epoch_samples(self, epoch: int, first: int, done: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -257,7 +257,7 @@ class SourceReader:
             window.append(OpenShard(shard, self.face_filter))
             # What is wrong with a whole shard is counted once: not again after a resume, not by every reader of it.
             if counting and (self.reader == 0 or not self.shares_shards):
-                self.left_out.update(window[-1].left_out)
+                self.skipped.update(window[-1].skipped)
             if not self.shares_shards and sum(map(len, window)) >= self.window_size:
                 break
         return window
@@ -273,20 +273,20 @@ class SourceReader:
         return places[(self.reader + epoch) % self.num_readers :: self.num_readers] if self.shares_shards else places
 
     def sample(self, shard: OpenShard, number: int, epoch: int) -> dict[str, torch.Tensor] | None:
-        """The sample, or None when it is left out."""
+        """The sample, or None when it is skipped."""
         try:
             return self.transform.sample(shard.row(number) | {"epoch": epoch})
-        except LeftOutError as error:
-            self.left_out[error.reason] += 1
+        except SkippedSampleError as error:
+            self.skipped[error.reason] += 1
         except OversizedPhotoError:
-            self.left_out["oversized_image"] += 1
+            self.skipped["oversized_image"] += 1
         except UnreadablePhotoError:
-            self.left_out["unreadable_image"] += 1
+            self.skipped["unreadable_image"] += 1
         return None
 
 
 class StreamProgress:
-    """How far the batches of one process's [`PretrainingStream`] have come, and what was left out on the way.
+    """How far the batches of one process's [`PretrainingStream`] have come, and what was skipped on the way.
 
     Pass every batch that the data loader gives; only what was trained on counts, not what workers read ahead.
 
@@ -325,12 +325,12 @@ class StreamProgress:
         }
 
     @property
-    def left_out(self) -> dict[str, int]:
-        """What this process has left out since the start, by reason; reasons that did not occur are 0."""
-        totals = Counter(dict.fromkeys(LEFT_OUT_REASONS, 0))
+    def skipped(self) -> dict[str, int]:
+        """What this process has skipped since the start, by reason; reasons that did not occur are 0."""
+        totals = Counter(dict.fromkeys(SKIP_REASONS, 0))
         for state in self.readers.values():
             for i in range(len(SOURCES)):
-                totals.update(dict(zip(LEFT_OUT_REASONS, source_state(state, i)[PLACE_SIZE:], strict=True)))
+                totals.update(dict(zip(SKIP_REASONS, source_state(state, i)[PLACE_SIZE:], strict=True)))
         return dict(totals)
 
     @property
@@ -339,28 +339,28 @@ class StreamProgress:
         return sum(state[2] for state in self.readers.values())
 
 
-def source_state(state: Sequence[int], number: int) -> Any:
-    """The part of a state vector that is of one source."""
+def source_state(state: Any, number: int) -> Any:
+    """The part of a state vector (an array or a list) that is of one source."""
     start = HEADER_SIZE + number * SOURCE_SIZE
     return state[start : start + SOURCE_SIZE]
 
 
 def check_num_workers(state: dict[str, Any], num_workers: int) -> None:
-    """Raises [`InvalidFaceInputError`] unless a state is of so many loader workers."""
+    """Raises [`InvalidArgumentError`] unless a state has this number of loader workers."""
     if state["num_workers"] != num_workers:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"The state of the stream is of {state['num_workers']} loader workers, there are {num_workers}; resume"
             " with as many, or start the stream anew."
         )
 
 
 def check_face_ratio(face_ratio: float | None, other_shards: Sequence[Shard] | None) -> None:
-    """Raises [`InvalidFaceInputError`] unless both kinds of samples are there to be mixed."""
+    """Raises [`InvalidArgumentError`] for a ratio outside [0, 1], or without the shards that it mixes."""
     if face_ratio is None:
         return
     if not 0 <= face_ratio <= 1:
-        raise InvalidFaceInputError(f"face_ratio is {face_ratio}; expected a share in [0, 1].")
+        raise InvalidArgumentError(f"face_ratio is {face_ratio}; expected a share in [0, 1].")
     if face_ratio < 1 and not other_shards:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"face_ratio is {face_ratio}, but there are no shards of other photos; name their folder."
         )

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from farl_hf.data.images import decode_photo, without_decoding
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.data.images import column_names, decode_photo, without_decoding
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
 
 __all__ = [
@@ -48,8 +48,7 @@ for _left, _right in FIVE_POINTS_MIRROR_PAIRS:
 
 @dataclass(frozen=True)
 class PhotoFaces:
-    """
-    A picture and its faces.
+    """A picture and its faces.
 
     Args:
         image_rgb (`np.ndarray` of shape (H, W, 3), uint8): The picture.
@@ -63,8 +62,7 @@ class PhotoFaces:
 
 
 class FaceDetectionSamples(Dataset):
-    """
-    One square training sample per photo.
+    """One square training sample per photo.
 
     The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.
 
@@ -74,15 +72,16 @@ class FaceDetectionSamples(Dataset):
         image_size (`int`): Side of the samples.
         augment (`bool`): Random changes; otherwise the whole photo, padded at the right or bottom to a square.
         crop_scales (`Sequence[float]`): Sides of the random square, as parts of the photo's short side.
-        min_face_px (`float`): Faces whose shorter side is smaller in the sample are left out. Below 7.2 pixels no
-            anchor of 16 pixels overlaps a face by the 0.2 that it needs to teach anything.
+        min_face_px (`float`): Faces whose shorter side is smaller in the sample are skipped. Below 7.2 pixels no
+            anchor of 16 pixels overlaps a face by the 0.2 that makes it a positive.
         seed (`int`): Seed of the augmentation.
 
     Items are dicts: `pixel_values` (3, S, S) float32 and `labels`, a dict of `boxes_xyxy` (n, 4) and `keypoints_xy`
     (n, 5, 2) divided by S, as `RetinaFaceForFaceDetection` takes them.
 
     Raises:
-        InvalidFaceInputError: There are no photos, or they have no `boxes_xyxy`.
+        InvalidDatasetError: There are no photos, or they have no `boxes_xyxy`.
+        InvalidFaceInputError: On access, a row whose boxes and points differ in number.
     """
 
     def __init__(
@@ -97,10 +96,10 @@ class FaceDetectionSamples(Dataset):
         seed: int = 0,
     ):
         if len(rows) == 0:
-            raise InvalidFaceInputError("The dataset has no photos; expected at least one.")
-        columns = list(rows.column_names) if hasattr(rows, "column_names") else list(rows[0])
+            raise InvalidDatasetError("The dataset has no photos; expected at least one.")
+        columns = column_names(rows)
         if "boxes_xyxy" not in columns:
-            raise InvalidFaceInputError(f"The dataset has the columns {columns}; detection needs 'boxes_xyxy'.")
+            raise InvalidDatasetError(f"The dataset has the columns {columns}; detection needs 'boxes_xyxy'.")
         self.rows = without_decoding(rows, [name for name in ("image", "boxes_xyxy", "points5_xy") if name in columns])
         self.image_size, self.augment, self.seed = image_size, augment, seed
         self.crop_scales, self.min_face_px = tuple(crop_scales), min_face_px
@@ -180,8 +179,7 @@ def random_square(
     min_face_fraction: float,
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int]:
-    """
-    A random square that holds at least one whole face, else the smallest square around the whole photo.
+    """A random square that holds at least one whole face, else the smallest square around the whole photo.
 
     Args:
         size_hw (`tuple[int, int]`): Height and width of the photo.
@@ -220,8 +218,7 @@ def crop_to_square(
     interpolation: int = cv2.INTER_LINEAR,
     min_face_px: float = 0.0,
 ) -> PhotoFaces:
-    """
-    Cut a square out of a photo and resize it; what lies beyond the photo is filled.
+    """Cut a square out of a photo and resize it; what lies beyond the photo is filled.
 
     Faces stay if their centre lies in the square. Their boxes and points are limited to it, as in the original.
 
@@ -231,7 +228,7 @@ def crop_to_square(
         image_size (`int`): Side of the result.
         fill_rgb (`Sequence[float]`): Colour beyond the photo, 0 to 255.
         interpolation (`int`): An OpenCV interpolation.
-        min_face_px (`float`): Faces whose shorter side is smaller in the result are left out.
+        min_face_px (`float`): Faces whose shorter side is smaller in the result are skipped.
 
     Returns:
         `PhotoFaces` of `image_size`.
@@ -266,8 +263,7 @@ def mirror(faces: PhotoFaces) -> PhotoFaces:
 
 
 def distort_colors(image_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """
-    Random brightness, contrast, saturation and hue, each with probability 1/2; contrast comes first or last.
+    """Random brightness, contrast, saturation and hue, each with probability 1/2; contrast comes first or last.
 
     Args:
         image_rgb (`np.ndarray` of shape (H, W, 3), uint8): The picture, not changed.

@@ -1,4 +1,4 @@
-"""From a photo's row to training samples: one item per face, one resampling per item.
+"""From a photo's row to training samples: one item per face, one resampling per item; their batches.
 
 A row has the common shape of every farl_hf dataset: `image`, and as far as the task needs them `label_map`,
 `instance_map`, `boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40).
@@ -23,12 +23,11 @@ from farl_hf.data.augmentation import (
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.images import decode_map, decode_photo, without_decoding
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.data.images import column_names, decode_map, decode_photo, without_decoding
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
 __all__ = ["ALIGNMENTS", "FACE_TASKS", "FaceSamples", "collate_face_samples", "few_shot_subset", "mirror_order"]
-
 
 FACE_TASKS = ("parsing", "landmarks", "attributes")
 ALIGNMENTS = ("points", "box", "whole")
@@ -39,7 +38,11 @@ PICTURE_COLUMNS = {
     "attributes": ("image",),
 }
 IGNORED_LABEL = 255  # of the parsing loss and of the scores
+LISTED_KEYS = ("photo_labels",)  # photos differ in size, so these stay lists in a batch
+FEW_SHOT_SEED = 123  # of the official code: another seed trains on other faces
 PARSING_MIRROR_PAIRS = {11: LAPA_MIRROR_PAIRS, 19: CELEBAMASK_MIRROR_PAIRS}
+
+Item = TypeVar("Item")
 
 
 def mirror_order(pairs: Sequence[tuple[int, int]], num_labels: int) -> np.ndarray:
@@ -79,11 +82,11 @@ class FaceSamples(Dataset):
             LaPa (11 classes) or of CelebAMask-HQ in FaRL's order (19) by default. Needed for other classes if the
             recipe mirrors.
         min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose
-            box is narrower than twice this) are left out.
+            box is narrower than twice this) are skipped.
         attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
             default.
-        data_ratio (`float`, *optional*): Part of the faces to use, by the official few-shot rule: fixed faces,
-            repeated until there are as many as in all.
+        data_ratio (`float`, *optional*): Part of the faces to use, by the official few-shot rule; see
+            [`few_shot_subset`].
         seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
         with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame
             needs.
@@ -92,6 +95,12 @@ class FaceSamples(Dataset):
     [0, 1] of the crop; attributes (L,) float32. With `with_photo_labels` also `crop_from_photo` (3, 3) float32 and
     `photo_labels` — parsing (H0, W0) uint8; landmarks (N, 2) float32 photo pixels; attributes (L,) float32 — and
     `box_xyxy` (4,) when annotated.
+
+    Raises:
+        UnknownNameError: There is no such task, alignment or recipe.
+        InvalidArgumentError: The recipe mirrors, but `label_mirror_pairs` is not known; or `data_ratio` keeps no face.
+        InvalidFaceInputError: No face of the rows can be used; on access, a label map that contradicts its photo or
+            `num_labels`.
     """
 
     def __init__(
@@ -116,7 +125,7 @@ class FaceSamples(Dataset):
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
         pairs = PARSING_MIRROR_PAIRS.get(num_labels) if label_mirror_pairs is None else label_mirror_pairs
         if pairs is None and task == "parsing" and self.recipe.mirror_probability:
-            raise InvalidFaceInputError(
+            raise InvalidArgumentError(
                 f"The recipe mirrors, but which of {num_labels} classes a mirror exchanges is not known; pass"
                 " label_mirror_pairs (empty if none), or a mirror_probability of 0."
             )
@@ -176,10 +185,10 @@ class FaceSamples(Dataset):
     ) -> torch.Tensor:
         """The crop that the processor itself would take, up to noise on the alignment points."""
         if self.alignment == "points":
-            points_photo_xy = random_alignment_noise(self.recipe, rng, record.points5_xy).astype(np.float32)
+            points_photo_xy = random_alignment_noise(self.recipe, rng, known(record.points5_xy)).astype(np.float32)
             return self.processor.crop_matrix(torch.from_numpy(points_photo_xy)[None])[0]
         if self.alignment == "box":
-            return self.processor.crop_matrix_from_boxes(torch.from_numpy(record.box_xyxy)[None])[0]
+            return self.processor.crop_matrix_from_boxes(torch.from_numpy(known(record.box_xyxy))[None])[0]
         return self.processor.crop_matrix_whole(photo_size_hw)[0]
 
     def warped(
@@ -218,9 +227,9 @@ class FaceSamples(Dataset):
                 label_map = np.where(decode_map(photo["instance_map"]) == record.face + 1, label_map, 0)
             return torch.from_numpy(label_map.astype(np.uint8))
         if self.task == "landmarks":
-            return torch.from_numpy(record.landmarks_xy)
-        attributes = record.attributes if self.attribute_columns is None else record.attributes[self.attribute_columns]
-        return torch.from_numpy(attributes)
+            return torch.from_numpy(known(record.landmarks_xy))
+        attributes = known(record.attributes)
+        return torch.from_numpy(attributes if self.attribute_columns is None else attributes[self.attribute_columns])
 
     def crop_landmarks(self, landmarks_xy: torch.Tensor, matrix_133: torch.Tensor, mirrored: bool) -> torch.Tensor:
         """Landmarks (N, 2) of the photo in [0, 1] of the (warped) crop."""
@@ -264,9 +273,11 @@ def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
     return [record for row in range(len(rows)) for record in photo_records(row, annotations[row])]
 
 
-def column_names(rows: Sequence[dict[str, Any]]) -> Sequence[str]:
-    """Names of the columns of a `datasets.Dataset` or of a list of dicts."""
-    return rows.column_names if hasattr(rows, "column_names") else list(rows[0])
+def known(annotation: np.ndarray | None) -> np.ndarray:
+    """An annotation that [`is_usable`] has found to be there."""
+    if annotation is None:
+        raise InvalidFaceInputError("A face lacks an annotation that its task or alignment needs.")
+    return annotation
 
 
 def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
@@ -314,13 +325,6 @@ def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float)
     return True
 
 
-# Batches of face samples.
-
-
-# Photos differ in size, so these stay lists.
-LISTED_KEYS = ("photo_labels",)
-
-
 def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | list[torch.Tensor]]:
     """Stacks samples of [`FaceSamples`]; `photo_labels`, whose sizes differ, stays a list."""
     return {
@@ -331,33 +335,26 @@ def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str
     }
 
 
-# The official rule for training on a part of the data (py-blueprint, `blueprint/ml/dataprocessor.py`).
-
-
-SUBSET_SEED = 123  # of the official code: another seed trains on other faces
-
-Item = TypeVar("Item")
-
-
 def few_shot_subset(items: Sequence[Item], ratio: float) -> list[Item]:
-    """A fixed random part of the items, repeated until there are as many as before.
+    """A fixed random part of the items, repeated until there are as many as in all.
 
-    So an epoch has as many steps as on the whole, and schedules stay the same.
+    An epoch then has as many steps as one on all items, and schedules stay the same. This is the official rule for
+    training on a part of the data (py-blueprint, `blueprint/ml/dataprocessor.py`).
 
     Args:
         items (`Sequence`): All items.
         ratio (`float`): Part to keep, in (0, 1]; at least one item must remain.
 
     Raises:
-        InvalidFaceInputError: The ratio keeps no item, or is beyond 1.
+        InvalidArgumentError: The ratio keeps no item, or is beyond 1.
     """
     num_kept = int(len(items) * ratio)
     if not 0 < ratio <= 1 or num_kept == 0:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"train_data_ratio {ratio} of {len(items)} faces keeps {max(num_kept, 0)}; expected a part in (0, 1] that "
             "keeps at least one."
         )
     order = list(range(len(items)))
-    random.Random(SUBSET_SEED).shuffle(order)
+    random.Random(FEW_SHOT_SEED).shuffle(order)
     kept = order[:num_kept] * math.ceil(len(items) / num_kept)
     return [items[index] for index in kept[: len(items)]]

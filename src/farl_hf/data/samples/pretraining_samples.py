@@ -1,4 +1,8 @@
-"""From a photo, its faces and its caption to a sample of pre-training: one crop, its tokens, its masked patches."""
+"""From a photo, its faces and its caption to a sample of pre-training: one crop, its tokens, its masked patches.
+
+[`PretrainingTransform`] makes the samples, of a stream or of [`PretrainingPairs`]; [`block_mask`] chooses the patches
+that masked image modelling hides.
+"""
 
 import math
 import zlib
@@ -18,7 +22,7 @@ from farl_hf.data.augmentation import (
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.images import MAX_PHOTO_PIXELS, open_photo, without_decoding
+from farl_hf.data.images import MAX_PHOTO_PIXELS, column_names, open_photo, without_decoding
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.processing.face_geometry_farl import box_matrix
 
@@ -33,14 +37,22 @@ __all__ = [
     "usable_points",
 ]
 
-
-# What tells the samples of an epoch apart, so that each draws its own chance; the caption where a row has none.
+# Columns by which samples draw their own random numbers; the caption where a row has none of them.
 KEY_COLUMNS = ("sample_id", "index")
+PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)
 # A row of a stream says in which epoch it was read.
 EPOCH_COLUMN = "epoch"
 SMALLEST_EYE_DISTANCE_PX = 1.0
 # Points farther away than any photo is wide are no points; their squares would overflow.
 FARTHEST_POINT_PX = 1e5
+# Masked image modelling hides rectangles of random size and shape, as in BEiT (microsoft/unilm
+# `beit/masking_generator.py`): on 14 x 14 patches at most 75 in blocks of 16 or more, aspect ratio log-uniform in
+# [0.3, 1 / 0.3], ten tries per block. FaRL's code calls its mask by BEiT's name; no source was found
+# for its number of patches. Other grids keep the shares of patches.
+MASKED_SHARE = 75 / 196
+SMALLEST_BLOCK_SHARE = 16 / 196
+WIDEST_LOG_ASPECT = -math.log(0.3)
+TRIES_PER_BLOCK = 10
 
 
 class PretrainingTransform:
@@ -220,21 +232,14 @@ def pretraining_collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str,
     return {key: torch.stack([torch.as_tensor(sample[key]) for sample in samples]) for key in samples[0]}
 
 
-# Image-text pairs of a data set that fits on a disk, as samples of pre-training.
-
-
-PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)
-
-
 class PretrainingPairs(Dataset):
-    """One sample per photo.
+    """One sample per photo of a data set that fits on a disk.
 
     Args:
         rows (`datasets.Dataset` or sequence of dicts): Photos in the common row shape, with `caption`.
         transform ([`PretrainingTransform`]): Makes a sample of a row.
         with_attributes (`bool`, *optional*, defaults to `False`): Also return the face's `attributes` (40,) int64, as
-            far as the data has them, and leave out photos with no face or several, whose caption may be of another
-            one.
+            far as the data has them, and skip photos with no face or several, whose caption may be of another one.
 
     Raises:
         InvalidDatasetError: The rows have no captions.
@@ -264,40 +269,22 @@ class PretrainingPairs(Dataset):
         return sample
 
 
-def column_names(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Columns of a data set, or of a list of dicts."""
-    return rows.column_names if hasattr(rows, "column_names") else list(rows[0])
-
-
-def column_of(rows: Sequence[dict[str, Any]], name: str) -> Sequence[Any]:
+def column_of(rows: Any, name: str) -> Sequence[Any]:
     """A column of a data set, or of a list of dicts."""
     return rows[name] if hasattr(rows, "column_names") else [row[name] for row in rows]
 
 
-def rows_with_one_face(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+def rows_with_one_face(rows: Any) -> np.ndarray:
     """Numbers of the rows of which exactly one face has five usable points."""
     return np.flatnonzero([len(usable_points(faces)) == 1 for faces in column_of(rows, "points5_xy")])
 
 
 def require_captions(rows: Sequence[dict[str, Any]]) -> None:
-    """Refuses rows that are no pairs."""
+    """Raises [`InvalidDatasetError`] unless the rows have captions."""
     if "caption" not in column_names(rows):
         raise InvalidDatasetError(
             f"The data set has the columns {', '.join(column_names(rows))}; pre-training needs pairs with a caption."
         )
-
-
-# Which patches are hidden in masked image modelling: rectangles of random size and shape, as in BEiT.
-#
-# Source: BEiT (microsoft/unilm `beit/masking_generator.py`): on 14 x 14 patches at most 75 in blocks of 16 or more,
-# aspect ratio log-uniform in [0.3, 1 / 0.3], ten tries per block. That FaRL masks the same way follows from its code,
-# which calls the mask by BEiT's name; the number 75 is a recollection. Other grids keep the shares of patches.
-
-
-MASKED_SHARE = 75 / 196
-SMALLEST_BLOCK_SHARE = 16 / 196
-WIDEST_LOG_ASPECT = -math.log(0.3)
-TRIES_PER_BLOCK = 10
 
 
 def block_mask(

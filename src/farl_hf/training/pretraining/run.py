@@ -330,7 +330,8 @@ def captions_of(sources: PairSources) -> Iterator[str]:
     """All captions, to learn a vocabulary from."""
     if sources.train_rows is not None:
         return iter(sources.train_rows["caption"])
-    return PretrainingStream(sources.shards, transform=None).captions()
+    stream = PretrainingStream(sources.shards, transform=None)  # type: ignore[arg-type]  # captions need no transform
+    return stream.captions()
 
 
 def make_processor(

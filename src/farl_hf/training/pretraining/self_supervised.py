@@ -84,7 +84,7 @@ class FaRLForSelfSupervision(FaRLPreTrainedModel):
     """
 
     config_class = FaRLConfig
-    input_modalities = ("image",)
+    input_modalities = ["image"]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig, settings: SelfSupervisionSettings):
         super().__init__(config)

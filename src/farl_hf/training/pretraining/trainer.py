@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import TrainOutput
 
-from farl_hf.data.laion_face.shards import DAMAGED_SHARD, LEFT_OUT_REASONS, UNSAFE_MEMBER
+from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER
 from farl_hf.data.laion_face.stream import PretrainingStream, StreamProgress
 from farl_hf.errors import NotACheckpointError
 from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
@@ -114,8 +114,8 @@ class StreamTrainer(Trainer):
 
     def skipped_by_all(self, progress: StreamProgress) -> dict[str, int]:
         """Samples that all processes have skipped since the start, by reason. All processes must call it together."""
-        counts = torch.tensor(list(progress.left_out.values()), device=self.accelerator.device)
-        return dict(zip(LEFT_OUT_REASONS, self.accelerator.reduce(counts, "sum").tolist(), strict=True))
+        counts = torch.tensor(list(progress.skipped.values()), device=self.accelerator.device)
+        return dict(zip(SKIP_REASONS, self.accelerator.reduce(counts, "sum").tolist(), strict=True))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds to a training entry the number of samples skipped since the start, in all and by reason."""
