@@ -33,8 +33,8 @@ from transformers import (
 from examples.face_generator.face_crops import FaceCrops, crop_of
 from farl_hf import load_face_dataset
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.cli.match import load_model_and_processor
-from farl_hf.cli.options import TWO_TOWER_MODEL
+from farl_hf.cli.face_annotator import load_model_and_processor
+from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
 from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, edit_latents
@@ -190,7 +190,7 @@ def write_sheet(path: Path, outcomes: dict[str, Outcome]) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default="farl-tiny-generator", help="A face decoder's name or folder.")
-    parser.add_argument("--model", default=TWO_TOWER_MODEL, help="Checkpoint of both towers.")
+    parser.add_argument("--model", default=IMAGE_TEXT_MODEL, help="Checkpoint of both towers.")
     parser.add_argument("--attributes", default=DEFAULT_CHECKPOINTS["face-attributes"], help="Judge of attributes.")
     parser.add_argument("--parser", default=DEFAULT_CHECKPOINTS["face-parsing"], help="Judge of faces.")
     parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 from farl_hf import explain, load_face_dataset
-from farl_hf.cli.match import load_model_and_processor
-from farl_hf.cli.options import TWO_TOWER_MODEL
+from farl_hf.cli.face_annotator import load_model_and_processor
+from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.data.images import decode_map, decode_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
@@ -187,7 +187,7 @@ def print_table(measured: dict[str, list]) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=TWO_TOWER_MODEL, help="Checkpoint of both towers.")
+    parser.add_argument("--model", default=IMAGE_TEXT_MODEL, help="Checkpoint of both towers.")
     parser.add_argument("--faces", type=int, default=200, help="Per word.")
     parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")
     parser.add_argument("--layer", help="Where Grad-CAM is taken.")

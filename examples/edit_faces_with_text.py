@@ -3,13 +3,13 @@
 The built-in generator and model, on rendered faces:
 
     python examples/edit_faces_with_text.py --texts "a person wearing eyeglasses" "a person with black hair" \
-        --output_dir edited
+        --output-dir edited
 
 FaRL beside CLIP on faces of a StyleGAN2, given as TorchScript (loading such a file runs its code: only trusted ones);
 the models are folders or names, such as `farl-hf download` and `farl-hf convert` make:
 
-    python examples/edit_faces_with_text.py --generator synthesis.pt --mapping mapping.pt --latent_shape 18 512 \
-        --model_name_or_path CLIP_FOLDER farl --texts "an old man" "a person with curly hair" --output_dir edited
+    python examples/edit_faces_with_text.py --generator synthesis.pt --mapping mapping.pt --latent-shape 18 512 \
+        --model-name-or-path CLIP_FOLDER farl --texts "an old man" "a person with curly hair" --output-dir edited
 
 Written: `contact_sheet.png` (each face before, then by each model for each text), every picture,
 `latents.safetensors`, and `results.json` with losses and similarities before and after.
@@ -29,12 +29,11 @@ from tqdm.auto import tqdm
 from transformers import AutoModel, HfArgumentParser
 
 from farl_hf.checkpoints import checkpoint
-from farl_hf.cli.face_annotator import write_whole
-from farl_hf.cli.match import load_model_and_processor
-from farl_hf.cli.options import TWO_TOWER_MODEL
+from farl_hf.cli.face_annotator import load_model_and_processor, write_whole
+from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, FaceGenerator, StyleGAN2Generator, edit_latents
-from farl_hf.errors import FaRLError, InvalidFaceInputError
+from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
 from farl_hf.retrieval.text_embedding import PLAIN
 
@@ -58,8 +57,8 @@ class EditArguments:
         default=None, metadata={"help": "Of one latent, beside such a file: 18 512 for a StyleGAN2 of 1024 pixels."}
     )
     model_name_or_path: list[str] = field(
-        default_factory=lambda: [TWO_TOWER_MODEL],
-        metadata={"help": "Checkpoints of both towers, FaRL's or CLIP's; a column each."},
+        default_factory=lambda: [IMAGE_TEXT_MODEL],
+        metadata={"help": "Checkpoints of both encoders, FaRL's or CLIP's; a column each."},
     )
     starts: int = field(default=8, metadata={"help": "Faces to start from."})
     latents: str | None = field(
@@ -84,7 +83,7 @@ def load_generator(args: EditArguments) -> FaceGenerator:
     if not Path(args.generator).is_file():
         return AutoModel.from_pretrained(checkpoint(args.generator)).eval().to(args.device)
     if args.latent_shape is None:
-        raise InvalidFaceInputError(f"{args.generator} does not say what it takes; pass --latent_shape.")
+        raise InvalidArgumentError(f"{args.generator} does not say what it takes; pass --latent-shape.")
     shape = tuple(args.latent_shape)
     return StyleGAN2Generator.from_torchscript(args.generator, shape, args.mapping, args.device)
 
@@ -95,7 +94,7 @@ def starting_latents(args: EditArguments, generator: FaceGenerator) -> torch.Ten
         return generator.sample_latents(args.starts, args.seed)
     latents = load_file(args.latents)
     if "start" not in latents:
-        raise InvalidFaceInputError(f"{args.latents} holds {', '.join(latents)}; expected a tensor named start.")
+        raise InvalidArgumentError(f"{args.latents} holds {', '.join(latents)}; expected a tensor named start.")
     return latents["start"][: args.starts].to(args.device)
 
 

@@ -1,21 +1,21 @@
-"""Pre-train both towers of FaRL by image-text contrast and masked image modelling.
+"""Pre-train both encoders of FaRL by image-text contrast and masked image modelling.
 
 The paper's run, on LAION-Face with ViT-B/16 (5,120 pairs per step; docs/pretraining.md says what is known of it):
 
     accelerate launch --config_file examples/accelerate/ddp.yaml --num_processes 32 examples/pretrain_farl.py \
-        --data_dir laion_face/ --output_dir farl-base --bf16 --gradient_checkpointing --do_train
+        --data-dir laion_face/ --output-dir farl-base --bf16 --gradient-checkpointing --do-train
 
 The same negatives on few devices (8 x 80 x 8 = 5,120):
 
     accelerate launch --config_file examples/accelerate/zero2.yaml examples/pretrain_farl.py \
-        --data_dir laion_face/ --output_dir farl-base --bf16 --gradient_checkpointing --do_train \
-        --per_device_train_batch_size 80 --gradient_accumulation_steps 8 --cached_contrast
+        --data-dir laion_face/ --output-dir farl-base --bf16 --gradient-checkpointing --do-train \
+        --per-device-train-batch-size 80 --gradient-accumulation-steps 8 --cached-contrast
 
 A laptop, on rendered faces:
 
-    python examples/pretrain_farl.py --config_name tiny --dataset_name synthetic_faces --max_train_samples 20000 \
-        --tokenizer_name captions --visual_tokenizer kmeans --image_size 112 --face_template lapa \
-        --output_dir my-tiny-farl --do_train --do_eval --per_device_train_batch_size 128
+    python examples/pretrain_farl.py --config-name tiny --dataset-name synthetic_faces --max-train-samples 20000 \
+        --tokenizer-name captions --visual-tokenizer kmeans --image-size 112 --face-template lapa \
+        --output-dir my-tiny-farl --do-train --do-eval --per-device-train-batch-size 128
 
 The rivals of supplement Table 2, on the same tower, data and schedule: `--objective swav` and `--objective simclr`,
 with `pip install "farl-hf[self-supervision]"`. `--objective itc` is the contrast alone (supplement Table 1).

@@ -2,12 +2,12 @@
 
 A tiny detector on synthetic scenes, from nothing, on a CPU (the result loads with `pipeline("face-detection")`):
 
-    python examples/train_face_detection.py --dataset_name synthetic_faces --dataset_config scenes \
-        --num_train_samples 4000 --num_validation_samples 400 --image_size 256 --num_train_epochs 10 \
-        --do_train --do_eval --output_dir retinaface-tiny
+    python examples/train_face_detection.py --dataset-name synthetic_faces --dataset-config scenes \
+        --num-train-samples 4000 --num-validation-samples 400 --image-size 256 --num-train-epochs 10 \
+        --do-train --do-eval --output-dir retinaface-tiny
 
-The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd_steps --image_size 640
---num_train_epochs 250`. Evaluation is average precision at overlap 0.5, in the frame of the photos.
+The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd_steps --image-size 640
+--num-train-epochs 250`. Evaluation is average precision at overlap 0.5, in the frame of the photos.
 """
 
 import json
@@ -126,7 +126,7 @@ def make_trainer(model, processor, splits, data_args: DataArguments, args: FaceD
 
 
 def checkpoint_to_resume(args: FaceDetectionTrainingArguments) -> str | None:
-    """`--resume_from_checkpoint` as a folder; `last` is the newest finished one in the output folder, if any."""
+    """`--resume-from-checkpoint` as a folder; `last` is the newest finished one in the output folder, if any."""
     if args.resume_from_checkpoint in ("last", "true", "True"):
         return last_finished_checkpoint(args.output_dir)
     return args.resume_from_checkpoint
@@ -135,7 +135,7 @@ def checkpoint_to_resume(args: FaceDetectionTrainingArguments) -> str | None:
 def check_choices(data_args: DataArguments, args: FaceDetectionTrainingArguments) -> None:
     """Stop with one sentence if an option has an unknown value."""
     choices = {
-        "--crop_scales": (data_args.crop_scales, CROP_SCALES),
+        "--crop-scales": (data_args.crop_scales, CROP_SCALES),
         "--recipe": (args.recipe, ("adamw_cosine", "sgd_steps")),
     }
     for option, (value, known) in choices.items():

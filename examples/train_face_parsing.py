@@ -2,16 +2,16 @@
 
 From scratch on rendered faces, small enough for a processor:
 
-    python examples/train_face_parsing.py --config_name tiny --dataset_name synthetic_faces \
-        --max_train_samples 20000 --max_eval_samples 500 --do_train --do_eval --output_dir runs/tiny-parsing --bf16 \
-        --per_device_train_batch_size 32 --num_train_epochs 12 --backbone_learning_rate 1e-3 \
-        --lr_scheduler_type cosine --warmup_steps 200 --max_grad_norm 1 --ema_warmup
+    python examples/train_face_parsing.py --config-name tiny --dataset-name synthetic_faces \
+        --max-train-samples 20000 --max-eval-samples 500 --do-train --do-eval --output-dir runs/tiny-parsing --bf16 \
+        --per-device-train-batch-size 32 --num-train-epochs 12 --backbone-learning-rate 1e-3 \
+        --lr-scheduler-type cosine --warmup-steps 200 --max-grad-norm 1 --ema-warmup
 
 From a pretrained FaRL checkpoint (folder or name), with the official recipe:
 
-    torchrun --nproc_per_node 8 examples/train_face_parsing.py --model_name_or_path PATH --dataset_name DATA \
-        --do_train --do_eval --output_dir runs/farl-parsing --image_size 448 \
-        --num_train_epochs 300 --milestone_epochs 200
+    torchrun --nproc_per_node 8 examples/train_face_parsing.py --model-name-or-path PATH --dataset-name DATA \
+        --do-train --do-eval --output-dir runs/farl-parsing --image-size 448 \
+        --num-train-epochs 300 --milestone-epochs 200
 
 All arguments: `--help`. A single JSON file with the same names is accepted too. A run that was stopped goes on where
 it stopped.

@@ -2,11 +2,11 @@
 
 The built-in one, on rendered faces, in an hour on two cores:
 
-    python examples/face_generator/train_face_generator.py --dataset_name synthetic_faces --max_train_samples 48000 \
-        --max_eval_samples 500 --output_dir runs/generator --do_train --do_eval --bf16
+    python examples/face_generator/train_face_generator.py --dataset-name synthetic_faces --max-train-samples 48000 \
+        --max-eval-samples 500 --output-dir runs/generator --do-train --do-eval --bf16
 
 A variational autoencoder is trained; its decoder, in `runs/generator/decoder`, is the generator. While it learns,
-`runs/generator/pictures` shows crops, their reconstructions and samples. `--torch_compile True` pays on accelerators.
+`runs/generator/pictures` shows crops, their reconstructions and samples. `--torch-compile True` pays on accelerators.
 A run that was stopped goes on where it was when the same command is given again.
 """
 

@@ -4,21 +4,21 @@ The paper's comparison: the head, the data and the schedule stay, only the backb
 that has learned nothing; with a frozen backbone it shows what the head alone can do. Folders of the paper's other
 encoders come from `farl-hf convert` (docs/backbones.md).
 
-    python examples/studies/backbones.py --output_dir runs/backbones
+    python examples/studies/backbones.py --output-dir runs/backbones
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from study_cells import StudyRecipe, StudyVariant
 from study_report import TASK_SCORES, StudyReport
+from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, backbone_overrides, run_study_script
 
 REAL_COMMAND = """\
-torchrun --nproc_per_node 8 examples/studies/backbones.py --output_dir runs/backbones \\
-    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data_dirs data/LaPa data/AFLW-19 data/CelebA \\
-    --backbones farl-ep16 clip vit deit mocov3 beit face_transformer random --random_config base"""
+torchrun --nproc_per_node 8 examples/studies/backbones.py --output-dir runs/backbones \\
+    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data-dirs data/LaPa data/AFLW-19 data/CelebA \\
+    --backbones farl-ep16 clip vit deit mocov3 beit face_transformer random --random-config base"""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class BackboneArguments(StudyArguments):
         metadata={"help": "Names or folders of checkpoints, or `random`; each is a row."},
     )
     random_config: str = field(
-        default="tiny", metadata={"help": "Architecture of `random`: tiny, base, or a JSON file (see --config_name)."}
+        default="tiny", metadata={"help": "Architecture of `random`: tiny, base, or a JSON file (see --config-name)."}
     )
 
 

@@ -4,7 +4,7 @@ The number of images stays, the share of faces among them varies; the objective 
 paper faces help the attributes most (mean accuracy 89.73 without, 91.31 with faces only). At tiny scale the other
 images are coloured shapes with captions.
 
-    python examples/studies/face_ratio.py --output_dir runs/face_ratio
+    python examples/studies/face_ratio.py --output-dir runs/face_ratio
 """
 
 import sys
@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pretrained_backbones import TINY_PRETRAINING, mixed_pairs, pretrained_backbone, probe_overrides
-from study_cells import StudyRecipe, StudyVariant
 from study_report import TASK_SCORES, StudyReport
+from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.recipes import parse_overrides
 
 REAL_COMMAND = """\
 for ratio in 0 0.125 0.5 1; do
-    torchrun --nproc_per_node 8 examples/pretrain_farl.py --objective itc --face_ratio $ratio --do_train \\
-        --data_dir data/LAION-Face --bf16 --gradient_checkpointing --output_dir runs/pretraining/faces-$ratio
+    torchrun --nproc_per_node 8 examples/pretrain_farl.py --objective itc --face-ratio $ratio --do-train \\
+        --data-dir data/LAION-Face --bf16 --gradient-checkpointing --output-dir runs/pretraining/faces-$ratio
 done
-torchrun --nproc_per_node 8 examples/studies/backbones.py --output_dir runs/face_ratio \\
-    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data_dirs data/LaPa data/AFLW-19 data/CelebA \\
+torchrun --nproc_per_node 8 examples/studies/backbones.py --output-dir runs/face_ratio \\
+    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data-dirs data/LaPa data/AFLW-19 data/CelebA \\
     --backbones runs/pretraining/faces-0 runs/pretraining/faces-0.125 runs/pretraining/faces-0.5 \\
         runs/pretraining/faces-1"""
 
@@ -46,7 +46,7 @@ def make_report(arguments: RatioArguments, recipes: list[StudyRecipe]) -> StudyR
     """A row per share, after the pre-trainings that are missing."""
     wrong = [ratio for ratio in arguments.face_ratios if not 0 <= ratio <= 1]
     if wrong:
-        raise InvalidFaceInputError(f"--face_ratios {wrong[0]}: a share lies between 0 and 1.")
+        raise InvalidArgumentError(f"--face-ratios {wrong[0]}: a share lies between 0 and 1.")
     pretraining = TINY_PRETRAINING | {"objective": "itc"} | parse_overrides(arguments.pretraining_set)
     variants = []
     for ratio in arguments.face_ratios:

@@ -3,24 +3,24 @@
 The head gets one level four times, or the levels that it uses otherwise; the backbone does not learn. In the paper,
 parsing reads best from level 5 and attributes from level 9 of 12, and several levels together beat each single one.
 
-    python examples/studies/feature_levels.py --output_dir runs/feature_levels
+    python examples/studies/feature_levels.py --output-dir runs/feature_levels
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from study_cells import StudyRecipe, StudyVariant
 from study_report import TASK_SCORES, StudyReport
+from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.modeling import FaRLConfig
 from farl_hf.training.recipes import read_recipe
 
 REAL_COMMAND = """\
-torchrun --nproc_per_node 8 examples/studies/feature_levels.py --output_dir runs/feature_levels \\
-    --recipes lapa_224_frozen celeba_224_frozen --data_dirs data/LaPa data/CelebA"""
+torchrun --nproc_per_node 8 examples/studies/feature_levels.py --output-dir runs/feature_levels \\
+    --recipes lapa_224_frozen celeba_224_frozen --data-dirs data/LaPa data/CelebA"""
 
 
 @dataclass
@@ -33,10 +33,10 @@ class LevelArguments(StudyArguments):
 
 
 def depth_of_backbone(recipes: list[StudyRecipe]) -> int:
-    """Blocks of the vision tower from which all recipes start."""
+    """Blocks of the vision encoder from which all recipes start."""
     starts = {(read_recipe(recipe.name).arguments | recipe.overrides).get("model_name_or_path") for recipe in recipes}
     if len(starts) != 1 or None in starts:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"Levels are compared on one pretrained backbone, but the recipes start from {starts}; choose one with "
             "--set model_name_or_path=NAME."
         )
@@ -48,7 +48,7 @@ def make_report(arguments: LevelArguments, recipes: list[StudyRecipe]) -> StudyR
     depth = depth_of_backbone(recipes)
     wrong = [level for level in arguments.levels if not 1 <= level <= depth]
     if wrong:
-        raise InvalidFaceInputError(f"--levels {wrong[0]}: the backbone has levels 1 to {depth}.")
+        raise InvalidArgumentError(f"--levels {wrong[0]}: the backbone has levels 1 to {depth}.")
     levels = arguments.levels or range(1, depth + 1)
     frozen = {"freeze_backbone": True}
     single = [StudyVariant(str(level), frozen | {"feature_levels": [level - 1] * 4}, place=level) for level in levels]

@@ -3,23 +3,23 @@
 The official rule: the faces are shuffled with one seed, the first part is kept and repeated to the full length, so
 that the number of steps stays the same.
 
-    python examples/studies/few_shot.py --output_dir runs/few_shot
+    python examples/studies/few_shot.py --output-dir runs/few_shot
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from study_cells import StudyRecipe, StudyVariant
 from study_report import TASK_SCORES, StudyReport
+from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, backbone_overrides, run_study_script
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 
 REAL_COMMAND = """\
-torchrun --nproc_per_node 8 examples/studies/few_shot.py --output_dir runs/few_shot \\
-    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data_dirs data/LaPa data/AFLW-19 data/CelebA \\
-    --backbones farl-ep16 random --random_config base"""
+torchrun --nproc_per_node 8 examples/studies/few_shot.py --output-dir runs/few_shot \\
+    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data-dirs data/LaPa data/AFLW-19 data/CelebA \\
+    --backbones farl-ep16 random --random-config base"""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class FewShotArguments(StudyArguments):
         metadata={"help": "Names or folders of checkpoints, or `random`; each is a curve."},
     )
     random_config: str = field(
-        default="tiny", metadata={"help": "Architecture of `random`: tiny, base, or a JSON file (see --config_name)."}
+        default="tiny", metadata={"help": "Architecture of `random`: tiny, base, or a JSON file (see --config-name)."}
     )
 
 
@@ -42,7 +42,7 @@ def make_report(arguments: FewShotArguments, recipes: list[StudyRecipe]) -> Stud
     """A row per backbone and ratio."""
     wrong = [ratio for ratio in arguments.ratios if not 0 < ratio <= 1]
     if wrong:
-        raise InvalidFaceInputError(f"--ratios {wrong[0]}: a part of the data lies in (0, 1].")
+        raise InvalidArgumentError(f"--ratios {wrong[0]}: a part of the data lies in (0, 1].")
     variants = [
         StudyVariant(
             f"{name}, {100 * ratio:g} %",

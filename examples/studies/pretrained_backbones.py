@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 from shape_pictures import COLUMNS, shape_pictures
-from study_cells import output_kept_in
+from study_runs import output_kept_in
 from study_script import backbone_overrides
 from transformers import HfArgumentParser
 

@@ -3,7 +3,7 @@
 Every objective pre-trains the same tower on the same aligned faces with the same schedule; heads are then trained on
 the frozen tower. In the paper, image-text contrast with masked image modelling beats SwAV and SimCLR on all tasks.
 
-    python examples/studies/pretraining_objectives.py --output_dir runs/pretraining_objectives
+    python examples/studies/pretraining_objectives.py --output-dir runs/pretraining_objectives
 """
 
 import sys
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pretrained_backbones import TINY_PRETRAINING, mixed_pairs, pretrained_backbone, probe_overrides
-from study_cells import StudyRecipe, StudyVariant
 from study_report import TASK_SCORES, StudyReport
+from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import UnknownNameError
@@ -20,11 +20,11 @@ from farl_hf.training.recipes import parse_overrides
 
 REAL_COMMAND = """\
 for objective in swav simclr itc_mim; do
-    torchrun --nproc_per_node 8 examples/pretrain_farl.py --objective $objective --do_train \\
-        --data_dir data/LAION-Face --bf16 --gradient_checkpointing --output_dir runs/pretraining/$objective
+    torchrun --nproc_per_node 8 examples/pretrain_farl.py --objective $objective --do-train \\
+        --data-dir data/LAION-Face --bf16 --gradient-checkpointing --output-dir runs/pretraining/$objective
 done
-torchrun --nproc_per_node 8 examples/studies/backbones.py --output_dir runs/pretraining_objectives \\
-    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data_dirs data/LaPa data/AFLW-19 data/CelebA \\
+torchrun --nproc_per_node 8 examples/studies/backbones.py --output-dir runs/pretraining_objectives \\
+    --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data-dirs data/LaPa data/AFLW-19 data/CelebA \\
     --backbones runs/pretraining/swav runs/pretraining/simclr runs/pretraining/itc_mim"""
 
 TITLES = {

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study_cells import StudyCell, StudyVariant
+from study_runs import StudyRun, StudyVariant
 
 from farl_hf.errors import MissingExtraError
 from farl_hf.training.evaluation.results import write_json
@@ -72,12 +72,12 @@ class StudyReport:
     row_heading: str | None = None
 
 
-def write_study_report(report: StudyReport, cells: Sequence[StudyCell], output_dir: str | Path) -> str:
+def write_study_report(report: StudyReport, runs: Sequence[StudyRun], output_dir: str | Path) -> str:
     """Writes table, numbers and plot into the folder.
 
     Args:
         report ([`StudyReport`]): Its presentation.
-        cells (`Sequence[StudyCell]`): What was measured; a cell of the table without any stays empty.
+        runs (`Sequence[StudyRun]`): What was measured; a run of the table without any stays empty.
         output_dir (`str`): Folder.
 
     Returns:
@@ -85,11 +85,11 @@ def write_study_report(report: StudyReport, cells: Sequence[StudyCell], output_d
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    text = markdown_report(report, cells)
+    text = markdown_report(report, runs)
     write_beside(folder / "table.md", lambda path: path.write_text(text))
-    contents = {"title": report.title, "source": report.source, "cells": [asdict(cell) for cell in cells]}
+    contents = {"title": report.title, "source": report.source, "runs": [asdict(run) for run in runs]}
     write_json(folder / "results.json", contents)
-    figure = study_figure(report, cells)
+    figure = study_figure(report, runs)
     write_beside(folder / "plot.png", lambda path: figure.savefig(path, dpi=150, format="png"))
     return text
 
@@ -101,37 +101,37 @@ def write_beside(path: Path, write: Any) -> None:
     os.replace(unfinished, path)
 
 
-def columns(report: StudyReport, cells: Sequence[StudyCell]) -> list[tuple[str, StudyScore]]:
+def columns(report: StudyReport, runs: Sequence[StudyRun]) -> list[tuple[str, StudyScore]]:
     """Task and score of each column, for the tasks that were measured."""
-    tasks = dict.fromkeys(cell.task for cell in cells)
+    tasks = dict.fromkeys(run.task for run in runs)
     return [(task, score) for task in tasks for score in report.scores[task]]
 
 
-def measured(cells: Sequence[StudyCell], variant: str, task: str, score: StudyScore, which: str) -> list[float]:
+def measured(runs: Sequence[StudyRun], variant: str, task: str, score: StudyScore, which: str) -> list[float]:
     """Values of one place of the table, one per seed; `which` is `"best"` or `"last"`."""
-    chosen = [cell.results[which] for cell in cells if (cell.variant, cell.task) == (variant, task)]
+    chosen = [run.results[which] for run in runs if (run.variant, run.task) == (variant, task)]
     values = [score.percent(evaluation["scores"]) for evaluation in chosen]
     return [value for value in values if value is not None]
 
 
-def markdown_report(report: StudyReport, cells: Sequence[StudyCell]) -> str:
+def markdown_report(report: StudyReport, runs: Sequence[StudyRun]) -> str:
     """All of `table.md`."""
     parts = [f"# {report.title}", report.source]
-    if any(cell.results["best"]["step"] != cell.results["last"]["step"] for cell in cells):
+    if any(run.results["best"]["step"] != run.results["last"]["step"] for run in runs):
         parts += ["Best evaluation of each training, chosen on the split itself, as in the paper:"]
-        parts += [markdown_table(report, cells, "best")]
-    parts += ["Last evaluation of each training:", markdown_table(report, cells, "last")]
-    parts += ["Measured on:\n\n" + "\n".join(measurements(cells))]
+        parts += [markdown_table(report, runs, "best")]
+    parts += ["Last evaluation of each training:", markdown_table(report, runs, "last")]
+    parts += ["Measured on:\n\n" + "\n".join(measurements(runs))]
     parts += [f"On the paper's data:\n\n```\n{report.real_command}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(report: StudyReport, cells: Sequence[StudyCell], which: str) -> str:
+def markdown_table(report: StudyReport, runs: Sequence[StudyRun], which: str) -> str:
     """A row per variant; mean and standard deviation where there are several seeds."""
-    shown = columns(report, cells)
+    shown = columns(report, runs)
     lines = [[report.row_heading or report.axis, *(score.heading for _, score in shown)], ["---"] * (len(shown) + 1)]
     for variant in report.variants:
-        values = [measured(cells, variant.name, task, score, which) for task, score in shown]
+        values = [measured(runs, variant.name, task, score, which) for task, score in shown]
         lines.append([variant.name, *map(mean_and_deviation, values)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -144,22 +144,22 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.2f}{deviation}"
 
 
-def measurements(cells: Sequence[StudyCell]) -> list[str]:
+def measurements(runs: Sequence[StudyRun]) -> list[str]:
     """What each column was measured on, a line per task."""
     lines = []
-    for task in dict.fromkeys(cell.task for cell in cells):
-        mine = [cell for cell in cells if cell.task == task]
-        results, seeds = mine[0].results, sorted({cell.seed for cell in mine})
-        steps = sorted({cell.results["last"]["step"] for cell in mine})
+    for task in dict.fromkeys(run.task for run in runs):
+        mine = [run for run in runs if run.task == task]
+        results, seeds = mine[0].results, sorted({run.seed for run in mine})
+        steps = sorted({run.results["last"]["step"] for run in mine})
         lines.append(
             f"- {task}: {', '.join(results['dataset'])}, split {results['split']}; {mine[0].recipe}, "
             f"{' or '.join(map(str, steps))} steps; seeds {', '.join(map(str, seeds))}; "
-            f"{sum(cell.seconds for cell in mine) / 60:.1f} minutes"
+            f"{sum(run.seconds for run in mine) / 60:.1f} minutes"
         )
     return lines
 
 
-def study_figure(report: StudyReport, cells: Sequence[StudyCell]) -> Any:
+def study_figure(report: StudyReport, runs: Sequence[StudyRun]) -> Any:
     """One panel per column: lines over an axis where the variants have places on it, else points.
 
     Raises:
@@ -169,14 +169,14 @@ def study_figure(report: StudyReport, cells: Sequence[StudyCell]) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError('Plots need the `matplotlib` package: pip install "farl-hf[studies]".') from error
-    shown = columns(report, cells)
+    shown = columns(report, runs)
     figure = Figure(figsize=(4.2 * len(shown), 3.6), layout="constrained")
     figure.suptitle(f"{report.title} (last evaluation)", fontsize="medium")
     draw = draw_points if all(variant.place is None for variant in report.variants) else draw_lines
     for axes, (task, score) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         axes.set_ylabel(score.heading)
         axes.grid(axis="y", alpha=0.3)
-        values = {variant.name: measured(cells, variant.name, task, score, "last") for variant in report.variants}
+        values = {variant.name: measured(runs, variant.name, task, score, "last") for variant in report.variants}
         if any(values.values()):
             draw(axes, report, {name: numbers for name, numbers in values.items() if numbers})
     return figure

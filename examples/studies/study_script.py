@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from study_cells import StudyRecipe, measure_cells, study_recipes
 from study_report import StudyReport, write_study_report
+from study_runs import StudyRecipe, measure_runs, study_recipes
 from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
@@ -82,9 +82,9 @@ def run_study_script(
         names = arguments.recipes or [tiny_recipe(task) for task in tasks]
         recipes = study_recipes(names, arguments.data_dirs, parse_overrides(arguments.set))
         report = make_report(arguments, recipes)
-        cells = measure_cells(report.variants, recipes, arguments.seeds, arguments.output_dir)
-        if cells:
-            print(write_study_report(report, cells, arguments.output_dir))
+        runs = measure_runs(report.variants, recipes, arguments.seeds, arguments.output_dir)
+        if runs:
+            print(write_study_report(report, runs, arguments.output_dir))
     except FaRLError as error:
         print(error, file=sys.stderr)
         return 1

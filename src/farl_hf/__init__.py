@@ -6,6 +6,7 @@ Importing this package makes its models, processors and pipelines known to Trans
 import importlib
 
 from .auto import register_with_transformers
+from .errors import __all__ as _ERRORS
 
 __version__ = "0.2.0"
 
@@ -37,25 +38,7 @@ _MODULES = {
     "checkpoints": ("checkpoint",),
     "video": ("track_faces",),
     "data": ("load_face_dataset",),
-    "errors": (
-        "ConversionError",
-        "DatasetWriteError",
-        "DownloadError",
-        "FaRLError",
-        "InvalidArgumentError",
-        "InvalidDatasetError",
-        "InvalidFaceIndexError",
-        "InvalidFaceInputError",
-        "InvalidTextError",
-        "MissingExtraError",
-        "NotACheckpointError",
-        "NotDownloadedError",
-        "UnknownNameError",
-        "UnreadablePhotoError",
-        "UnreadableVideoError",
-        "UnsuitableModelError",
-        "UploadError",
-    ),
+    "errors": tuple(_ERRORS),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -2,7 +2,7 @@ import pytest
 from toy_checkpoints import save_toy_checkpoints
 from two_tower_toys import make_clip, make_farl
 
-from farl_hf.checkpoints import checkpoint_names
+from farl_hf.checkpoints import embedded_models
 
 
 @pytest.fixture(scope="session")
@@ -15,13 +15,13 @@ def toy_checkpoint_folder(tmp_path_factory):
 @pytest.fixture
 def toy_defaults(toy_checkpoint_folder, monkeypatch):
     """The default models are toys: commands run in a moment, whatever they find."""
-    monkeypatch.setattr(checkpoint_names, "_EMBEDDED_FOLDER", toy_checkpoint_folder)
+    monkeypatch.setattr(embedded_models, "_FOLDER", toy_checkpoint_folder)
     return toy_checkpoint_folder
 
 
 @pytest.fixture(scope="session")
 def two_tower_folder(tmp_path_factory):
-    """Checkpoints of untrained models of both towers: `farl` and `clip`."""
+    """Checkpoints of untrained models of both encoders: `farl` and `clip`."""
     folder = tmp_path_factory.mktemp("two_towers")
     for name, make in {"farl": make_farl, "clip": make_clip}.items():
         for part in make():

@@ -12,7 +12,7 @@ import farl_hf
 
 # Transformers' first import, as far as the hook is concerned.
 STAND_IN = "import sys\nFARL_HF_CAME_FIRST = 'farl_hf' in sys.modules\n"
-COMMANDS = "from farl_hf.cli.autoload import autoload_app; autoload_app(sys.argv[1:])"
+COMMANDS = "from farl_hf.cli.environment import autoload_app; autoload_app(sys.argv[1:])"
 
 
 class Environment:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.cli import app
-from farl_hf.cli.evaluate import worst_faces
+from farl_hf.cli.pictures import worst_faces
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_detect_sums_up_all_shards(tmp_path):
     done = farl_hf(*words)
     assert done.exit_code == 0, done.output
     assert "4 photos, 4 with faces, 8 faces." in done.output
-    assert "Left out: incomplete_sample 1, unreadable_image 1." in done.output
+    assert "Skipped: incomplete_sample 1, unreadable_image 1." in done.output
     assert all(shard.detections for shard in find_shards(tmp_path / "lf"))
     assert "2 of them finished before" in farl_hf(*words).output
 

@@ -17,7 +17,7 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.arguments import parse_script_arguments
 from farl_hf.training.finetuning import run_face_training
 from farl_hf.training.recipes import read_recipe
@@ -123,7 +123,7 @@ def test_settings_that_a_checkpoint_cannot_fulfil_are_explained(flag, numbers, m
     checkpoint = save_toy_checkpoints(tmp_path)["face-landmarks"]
     values = settings(data_folder, tmp_path / "run", 1) | {"model_name_or_path": checkpoint}
     del values["config_name"]
-    with pytest.raises(InvalidFaceInputError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         run_face_training("parsing", *parse_script_arguments([*as_flags(values), flag, *map(str, numbers)]))
 
 

@@ -67,10 +67,10 @@ def test_levels_are_rows_and_the_script_starts_alone(data_folder, toy_backbone, 
     assert (single[0], several[0]) == ("2", "several levels")
     assert "torchrun --nproc_per_node 8 examples/studies/feature_levels.py" in finished.stdout
     assert Image.open(tmp_path / "plot.png").width > 600
-    cells = json.loads((tmp_path / "results.json").read_text())["cells"]
-    assert [cell["task"] for cell in cells] == ["parsing", "attributes"] * 2
-    assert float(single[1]) == pytest.approx(100 * cells[0]["results"]["last"]["scores"]["f1_mean"], abs=0.005)
-    configs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("cells/2_*/config.json"))]
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [run["task"] for run in runs] == ["parsing", "attributes"] * 2
+    assert float(single[1]) == pytest.approx(100 * runs[0]["results"]["last"]["scores"]["f1_mean"], abs=0.005)
+    configs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/2_*/config.json"))]
     assert [config["feature_levels"] for config in configs] == [[1] * 4] * 2
 
 
@@ -80,20 +80,20 @@ def test_warp_factors_reach_the_image_processor(run_study, tmp_path):
     assert rows_of(tmp_path)[0] == [
         *("Warp factor", "F1 mean (%) ↑", "F1 mean without hair (%) ↑", "F1 hair (%) ↑"),
     ]
-    files = [tmp_path.glob(f"cells/{name}_parsing*/preprocessor_config.json") for name in ("0.0", "0.8")]
+    files = [tmp_path.glob(f"runs/{name}_parsing*/preprocessor_config.json") for name in ("0.0", "0.8")]
     factors = [json.loads(next(found).read_text())["warp_factor"] for found in files]
     assert factors == [0.0, 0.8]
 
 
 def test_finished_trainings_are_kept_until_an_argument_changes(run_study, tmp_path):
     run_study("warp_factor", tmp_path, "--warp_factors", 0.4)
-    (first,) = tmp_path.glob("cells/*/cell.json")
+    (first,) = tmp_path.glob("runs/*/run.json")
     written = first.stat().st_mtime_ns
     run_study("warp_factor", tmp_path, "--warp_factors", 0.4, 0.6)
     assert first.stat().st_mtime_ns == written
     assert len(rows_of(tmp_path)) == 4
     run_study("warp_factor", tmp_path, "--warp_factors", 0.4, head_learning_rate=0.5)
-    assert len(list(tmp_path.glob("cells/0.4_*"))) == 2
+    assert len(list(tmp_path.glob("runs/0.4_*"))) == 2
     assert len(rows_of(tmp_path)) == 3
 
 
@@ -106,8 +106,8 @@ def test_few_shot_curves_of_a_checkpoint_and_of_random_weights(run_study, toy_ba
         *("Backbone, training data", "---"),
         *(f"{toy_backbone}, 25 %", f"{toy_backbone}, 100 %", "random, 25 %", "random, 100 %"),
     ]
-    cells = json.loads((tmp_path / "results.json").read_text())["cells"]
-    assert len({cell["results"]["last"]["scores"]["loss"] for cell in cells}) == len(cells)
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert len({run["results"]["last"]["scores"]["loss"] for run in runs}) == len(runs)
 
 
 def test_seeds_give_a_mean_and_its_deviation(run_study, toy_backbone, tmp_path):

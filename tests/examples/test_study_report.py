@@ -3,8 +3,8 @@ import sys
 
 import pytest
 from PIL import Image
-from study_cells import StudyCell, StudyVariant
 from study_report import TASK_SCORES, StudyReport, StudyScore, study_figure, write_study_report
+from study_runs import StudyRun, StudyVariant
 from study_tables import table_rows
 
 from farl_hf.errors import MissingExtraError
@@ -15,7 +15,7 @@ VARIANTS = [StudyVariant("1", place=1), StudyVariant("3", place=3), StudyVariant
 def make_cell(variant, task, last, best=None, seed=0):
     evaluations = {"best": (5, best or last), "last": (5 if best is None else 10, last)}
     results = {which: {"step": step, "scores": scores} for which, (step, scores) in evaluations.items()}
-    return StudyCell(variant, task, "A recipe (name)", seed, results | {"dataset": ["lapa"], "split": "test"}, 30.0)
+    return StudyRun(variant, task, "A recipe (name)", seed, results | {"dataset": ["lapa"], "split": "test"}, 30.0)
 
 
 def make_report(variants=VARIANTS, scores=TASK_SCORES, **settings):

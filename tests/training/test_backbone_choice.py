@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from farl_hf import FaRLConfig, FaRLForFaceParsing, FaRLImageProcessor
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.modeling import FaRLFeatureMaps
 from farl_hf.training.arguments import FaRLTrainingArguments, ModelArguments, parse_recipe_arguments
@@ -94,13 +94,13 @@ def started_from(checkpoint, tmp_path, **settings):
 @pytest.mark.parametrize("setting", [{"patch_size": 16}, {"num_hidden_layers": 6}, {"hidden_size": 64}])
 def test_sizes_of_a_trained_encoder_stay(setting, parser, tmp_path):
     name, value = next(iter(setting.items()))
-    with pytest.raises(InvalidFaceInputError, match=f"--{name} {value} is for random weights"):
+    with pytest.raises(InvalidArgumentError, match=f"--{name.replace('_', '-')} {value} is for random weights"):
         started_from(parser, tmp_path, **setting)
 
 
 @pytest.mark.parametrize("setting", [{"patch_size": 14}, {"num_hidden_layers": 14}])
 def test_sizes_of_another_encoder_stay_too(setting, folder, tmp_path):
-    with pytest.raises(InvalidFaceInputError, match="is for random weights"):
+    with pytest.raises(InvalidArgumentError, match="is for random weights"):
         started_from(folder, tmp_path, **setting)
 
 

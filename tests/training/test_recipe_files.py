@@ -6,7 +6,7 @@ import re
 import pytest
 
 from farl_hf.data.augmentation import get_augmentation_recipe
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.arguments import FaRLTrainingArguments, parse_recipe_arguments, parse_script_arguments
 from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, label_set_of, shared_protocol
 from farl_hf.training.recipes import RECIPE_NAMES, RECIPES_FOLDER, parse_overrides, read_recipe
@@ -53,7 +53,7 @@ def test_recipes_resolve_to_what_their_names_say(name, tmp_path):
 @pytest.mark.parametrize("name", RECIPE_NAMES)
 def test_a_recipe_begins_with_its_command(name):
     first = (RECIPES_FOLDER / f"{name}.yaml").read_text().splitlines()[0]
-    assert first == f"# farl-hf train {name} --data_dir DIR --output_dir runs/{name}"
+    assert first == f"# farl-hf train {name} --data-dir DIR --output-dir runs/{name}"
 
 
 def test_numbers_of_the_shared_base_are_the_official_ones(tmp_path):
@@ -73,13 +73,21 @@ def test_overrides_win_and_null_unsets(tmp_path):
     assert args.optim == "sgd"
 
 
+def test_overrides_and_options_may_have_dashes(tmp_path):
+    overrides = parse_overrides(["num-train-epochs=3", " head-channels = 24", "optim=adamw_torch"])
+    assert overrides == {"num_train_epochs": 3, "head_channels": 24, "optim": "adamw_torch"}
+    words = ["--recipe", "lapa_448_frozen", "--output-dir", str(tmp_path), "--num-train-epochs", "2"]
+    _, _, args = parse_script_arguments(words)
+    assert (args.output_dir, args.num_train_epochs) == (str(tmp_path), 2)
+
+
 def test_scripts_take_recipes_and_flags_win(tmp_path):
     words = ["--recipe", "w300_224_frozen", "--output_dir", str(tmp_path), "--num_train_epochs", "2"]
     model_args, _, args = parse_script_arguments(words, task="landmarks")
     assert (model_args.image_size, args.num_train_epochs, args.freeze_backbone) == (224, 2, True)
-    with pytest.raises(UnknownNameError, match="is for landmarks; this script trains parsing"):
+    with pytest.raises(InvalidArgumentError, match="is for landmarks; this script trains parsing"):
         parse_script_arguments(words, task="parsing")
-    with pytest.raises(InvalidFaceInputError, match="--recipe takes"):
+    with pytest.raises(InvalidArgumentError, match="--recipe takes"):
         parse_script_arguments(["--recipe"], task="parsing")
 
 
@@ -94,27 +102,27 @@ def test_bases_are_merged_in_order_and_own_values_win(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "error", "message"),
     [
-        ("base: own\n", "base of itself"),
-        ("base: nowhere\n", "neither a recipe nor a YAML file"),
-        ("seed: 1\n", "names no task"),
-        ("- seed\n", "holds no"),
-        ("seed: [1\n", "cannot be read as YAML"),
-        ("task: parsing\nlearning_rat: 1\n", "no training argument 'learning_rat'. Near it: learning_rate"),
+        ("base: own\n", InvalidArgumentError, "base of itself"),
+        ("base: nowhere\n", UnknownNameError, "neither a recipe nor a YAML file"),
+        ("seed: 1\n", InvalidArgumentError, "names no task"),
+        ("- seed\n", InvalidArgumentError, "holds no"),
+        ("seed: [1\n", InvalidArgumentError, "cannot be read as YAML"),
+        ("task: parsing\nlearning_rat: 1\n", UnknownNameError, "'learning_rat'. Close names: learning_rate"),
     ],
 )
-def test_wrong_recipes_are_explained(text, message, tmp_path):
+def test_wrong_recipes_are_explained(text, error, message, tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text(text)
-    with pytest.raises(UnknownNameError, match=re.escape(message)):
+    with pytest.raises(error, match=re.escape(message)):
         parse_recipe_arguments(str(path), {"output_dir": str(tmp_path)})
 
 
 def test_near_names_are_suggested():
     with pytest.raises(UnknownNameError, match="lapa_448_frozen"):
         read_recipe("lapa_448_freeze")
-    with pytest.raises(UnknownNameError, match="key=value"):
+    with pytest.raises(InvalidArgumentError, match="key=value"):
         parse_overrides(["seed"])
 
 
@@ -123,10 +131,10 @@ def test_the_total_batch_sets_the_accumulation(tmp_path, monkeypatch):
     assert FaRLTrainingArguments(**settings).gradient_accumulation_steps == 8
     arguments = FaRLTrainingArguments(**settings)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert arguments.accumulation_steps() == 2
+    assert arguments.accumulation_steps(40) == 2
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(InvalidFaceInputError, match="40 is not a multiple of 15"):
-        arguments.accumulation_steps()
+    with pytest.raises(InvalidArgumentError, match="40 is not a multiple of 15"):
+        arguments.accumulation_steps(40)
 
 
 def test_label_sets_follow_the_order_of_the_classes():

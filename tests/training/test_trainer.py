@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
 from farl_hf.data.samples.face_samples import FaceSamples
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
@@ -155,7 +155,7 @@ def test_batch_norms_are_shared_by_several_processes_only(photos, toy_config, tm
     shared = with_shared_batch_norms(trainer.model, accelerator)
     assert batch_norms(shared) == {torch.nn.SyncBatchNorm}
     assert shared.state_dict().keys() == names
-    with pytest.raises(InvalidFaceInputError, match="accelerators only"):
+    with pytest.raises(InvalidArgumentError, match="accelerators only"):
         with_shared_batch_norms(trainer.model, trainer.args)
 
 

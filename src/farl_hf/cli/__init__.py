@@ -1,18 +1,19 @@
-"""The command line: `farl-hf demo`, `farl-hf annotate`, `farl-hf convert` … One command per file."""
+"""The command line: `farl-hf demo`, `farl-hf annotate`, `farl-hf convert` …
+
+Modules of commands import nothing that takes long at their top, so that `--help` is quick.
+"""
 
 import typer
 
 from farl_hf.cli.annotate import annotate
-from farl_hf.cli.autoload import autoload_app
 from farl_hf.cli.checkpoints import convert, download, export, list_checkpoints, push
 from farl_hf.cli.data import data_app
 from farl_hf.cli.demo import demo
-from farl_hf.cli.environment import environment
+from farl_hf.cli.environment import autoload_app, environment
 from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.explain import explain
-from farl_hf.cli.index import index
 from farl_hf.cli.laion_face import laion_face_app
-from farl_hf.cli.match import match
+from farl_hf.cli.match import index, match
 from farl_hf.cli.train import train
 
 __all__ = ["app", "main"]

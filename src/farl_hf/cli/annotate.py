@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from farl_hf.cli.face_annotator import FaceAnnotator, write_json
 from farl_hf.cli.options import (
     DETECTION,
     LANDMARKS,
@@ -20,105 +19,16 @@ from farl_hf.cli.options import (
     plain_errors,
     report_failures,
 )
-from farl_hf.cli.photo_files import is_video, output_stems
-from farl_hf.errors import UnreadableVideoError
+from farl_hf.cli.photo_files import find_photos, is_video, output_stems
+from farl_hf.errors import InvalidArgumentError, UnreadableVideoError
 
 __all__ = ["annotate", "annotate_photos"]
 
-
-# One run over many photos and videos: progress on the screen, records on the disk, whatever happens in between.
-
-
-if TYPE_CHECKING:  # loads with videos only
+if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
+    from farl_hf.cli.face_annotator import FaceAnnotator
     from farl_hf.cli.video_annotator import VideoAnnotator
 
-
-def annotate_photos(
-    annotator: FaceAnnotator, photos: Sequence[str], output: Path, video_annotator: "VideoAnnotator | None" = None
-) -> dict[str, Exception]:
-    """Annotate every photo and video, and write `faces.json`, also when the run is interrupted.
-
-    Args:
-        annotator (`FaceAnnotator`): Writes the pictures.
-        photos (`Sequence[str]`): Paths and URLs.
-        output (`Path`): Where `faces.json` goes.
-        video_annotator (`VideoAnnotator`, *optional*): Writes the videos, if there are any.
-
-    Returns:
-        `dict[str, Exception]`: The photos and videos that failed, with the reason.
-    """
-    records: list[dict] = []
-    failures: dict[str, Exception] = {}
-    console = Console()
-    try:
-        with _progress(console) as progress:
-            for photo, stem in progress.track(
-                list(zip(photos, output_stems(photos, output), strict=True)), description="Annotating"
-            ):
-                try:
-                    if is_video(photo):
-                        record, faults = _annotate_video(video_annotator, photo, stem, progress)
-                        records.append(record)
-                        if faults:
-                            failures[photo] = UnreadableVideoError(" ".join(map(str, faults)))
-                    else:
-                        records.append(annotator.annotate(photo, photo, stem)[0])
-                except Exception as error:  # one bad photo must not cost the others, whatever is wrong with it
-                    failures[photo] = error
-    finally:
-        write_json(output / "faces.json", records)
-    console.print(f"{_summary(records)}: see {output / 'faces.json'}")
-    return failures
-
-
-def _annotate_video(
-    video_annotator: "VideoAnnotator | None", video: str, stem: str, progress: Progress
-) -> tuple[dict, list[Exception]]:
-    if video_annotator is None:
-        raise UnreadableVideoError("Videos cannot be searched with --aligned, which is for photos of one face.")
-    bar = progress.add_task(stem, total=None)
-    try:
-        return video_annotator.annotate(video, stem, _frame_counter(progress, bar, stem))
-    finally:
-        progress.remove_task(bar)
-
-
-def _frame_counter(progress: Progress, bar: TaskID, stem: str) -> Callable[[int, int | None], None]:
-    """What moves the bar of a video and shows its speed."""
-    start_s = time.monotonic()
-
-    def count(done: int, total: int | None) -> None:
-        frames_per_s = done / max(time.monotonic() - start_s, 1e-6)
-        progress.update(
-            bar, completed=done, total=max(total or done, done), description=f"{stem} {frames_per_s:.1f} frames/s"
-        )
-
-    return count
-
-
-def _summary(records: Sequence[dict]) -> str:
-    photos = [record for record in records if "photo" in record]
-    videos = [record for record in records if "video" in record]
-    num_faces = sum(len(record["faces"]) for record in photos)
-    parts = [f"{_count(num_faces, 'face')} in {_count(len(photos), 'photo')}"] if photos or not videos else []
-    if videos:
-        num_tracks, num_frames = (sum(record[name] for record in videos) for name in ("tracks", "frames"))
-        tracks, frames = _count(num_tracks, "tracked face"), _count(num_frames, "frame")
-        parts.append(f"{tracks} in {frames} of {_count(len(videos), 'video')}")
-    return ", ".join(parts)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-SOME_FAILED = 1  # exit status when photos were left out
+SOME_FAILED = 1  # exit status when photos failed
 
 _MODELS = "Models"
 _VIDEOS = "Videos"
@@ -135,7 +45,7 @@ def annotate(
         "farl_annotations"
     ),
     threshold: ThresholdOption = None,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo is one face; search nothing.")] = False,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 8,
     device: DeviceOption = None,
     runtime: Annotated[
@@ -203,9 +113,8 @@ def _run(
     shared: dict,
     video_options: dict,
 ) -> dict[str, Exception]:
-    """Annotate what the arguments name; the photos and videos that failed, with the reason."""
+    """Annotate the photos and videos that the arguments name; returns those that failed, with the reason."""
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
-    from farl_hf.cli.photo_files import find_photos, is_video
 
     photos, failures = find_photos(arguments, videos=True)
     wanted = list(shared["tasks"]) if aligned else list(dict.fromkeys([DETECTION, *shared["tasks"]]))
@@ -228,12 +137,97 @@ def make_folder(folder: Path) -> Path:
     """The folder, made if it does not exist.
 
     Raises:
-        UnknownNameError: If there is a file in its place or it cannot be made.
+        InvalidArgumentError: There is a file in its place, or it cannot be made.
     """
-    from farl_hf.errors import UnknownNameError
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnknownNameError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
+        raise InvalidArgumentError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
     return folder
+
+
+def annotate_photos(
+    annotator: "FaceAnnotator", photos: Sequence[str], output: Path, video_annotator: "VideoAnnotator | None" = None
+) -> dict[str, Exception]:
+    """Annotate every photo and video, and write `faces.json`, also when the run is interrupted.
+
+    Args:
+        annotator (`FaceAnnotator`): Writes the pictures.
+        photos (`Sequence[str]`): Paths and URLs.
+        output (`Path`): Where `faces.json` goes.
+        video_annotator (`VideoAnnotator`, *optional*): Writes the videos, if there are any.
+
+    Returns:
+        `dict[str, Exception]`: The photos and videos that failed, with the reason.
+    """
+    from farl_hf.cli.face_annotator import write_json
+
+    records: list[dict] = []
+    failures: dict[str, Exception] = {}
+    console = Console()
+    try:
+        with _progress(console) as progress:
+            for photo, stem in progress.track(
+                list(zip(photos, output_stems(photos, output), strict=True)), description="Annotating"
+            ):
+                try:
+                    if is_video(photo):
+                        record, faults = _annotate_video(video_annotator, photo, stem, progress)
+                        records.append(record)
+                        if faults:
+                            failures[photo] = UnreadableVideoError(" ".join(map(str, faults)))
+                    else:
+                        records.append(annotator.annotate(photo, photo, stem)[0])
+                except Exception as error:  # one bad photo must not stop the others
+                    failures[photo] = error
+    finally:
+        write_json(output / "faces.json", records)
+    console.print(f"{_summary(records)}: see {output / 'faces.json'}")
+    return failures
+
+
+def _annotate_video(
+    video_annotator: "VideoAnnotator | None", video: str, stem: str, progress: Progress
+) -> tuple[dict, list[Exception]]:
+    if video_annotator is None:
+        raise InvalidArgumentError("--aligned is for photos of one face; it cannot be used with videos.")
+    bar = progress.add_task(stem, total=None)
+    try:
+        return video_annotator.annotate(video, stem, _frame_counter(progress, bar, stem))
+    finally:
+        progress.remove_task(bar)
+
+
+def _frame_counter(progress: Progress, bar: TaskID, stem: str) -> Callable[[int, int | None], None]:
+    """A function that moves the bar of a video and shows the speed."""
+    start_s = time.monotonic()
+
+    def count(done: int, total: int | None) -> None:
+        frames_per_s = done / max(time.monotonic() - start_s, 1e-6)
+        progress.update(
+            bar, completed=done, total=max(total or done, done), description=f"{stem} {frames_per_s:.1f} frames/s"
+        )
+
+    return count
+
+
+def _summary(records: Sequence[dict]) -> str:
+    photos = [record for record in records if "photo" in record]
+    videos = [record for record in records if "video" in record]
+    num_faces = sum(len(record["faces"]) for record in photos)
+    parts = [f"{_count(num_faces, 'face')} in {_count(len(photos), 'photo')}"] if photos or not videos else []
+    if videos:
+        num_tracks, num_frames = (sum(record[name] for record in videos) for name in ("tracks", "frames"))
+        tracks, frames = _count(num_tracks, "tracked face"), _count(num_frames, "frame")
+        parts.append(f"{tracks} in {frames} of {_count(len(videos), 'video')}")
+    return ", ".join(parts)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

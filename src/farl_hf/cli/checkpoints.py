@@ -1,4 +1,8 @@
-"""`farl-hf list`: the models that have a name, and which of them are here."""
+"""`farl-hf list`, `download`, `convert`, `export` and `push`: the life of a checkpoint.
+
+`list` shows the models that have a name. `download` fetches published weights by name, and `convert` turns a published
+file into a checkpoint folder. `export` writes a checkpoint as a graph; `push` uploads it to the Hugging Face Hub.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -7,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from farl_hf.cli.options import error_console, plain_errors
+from farl_hf.cli.options import PublicOption, error_console, plain_errors
 
 __all__ = ["convert", "download", "export", "list_checkpoints", "push"]
 
-
-_PIPE_WIDTH = 200  # where there is no width to fit into: a line per model, for grep
+NOT_EQUAL = 1  # exit status when the comparison with the original code fails
+_PIPE_WIDTH = 200  # columns of the list in a pipe: a line per model, for grep
 
 
 def list_checkpoints() -> None:
@@ -44,7 +48,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def _size(name: str) -> str:
-    """Of the files here, else about that of the published file."""
+    """Size of the files here, else the approximate size of the published file."""
     from farl_hf.checkpoints import OFFICIAL_MODELS
     from farl_hf.checkpoints.checkpoint_names import local_folder
 
@@ -68,16 +72,13 @@ def _state(name: str, resolved: str) -> str:
     return f"{state}{alias}{shadow}"
 
 
-# `farl-hf download`: official weights onto this machine, loadable by their name from then on.
-
-
 def download(
     name: Annotated[str, typer.Argument(help="A name that [bold]farl-hf list[/bold] shows, such as farl.")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="The published file, if you have it already.", metavar="FILE")
+        Path | None, typer.Option("--from", help="The published file, if it is here already.", metavar="FILE")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Do it again, and accept a file that differs from the earlier one.")
+        bool, typer.Option("--force", help="Download again, and accept a file that differs from the earlier one.")
     ] = False,
     keep_source: Annotated[
         bool, typer.Option("--keep-source", help="Keep the downloaded file after its conversion.")
@@ -86,18 +87,18 @@ def download(
     """Fetch published weights, convert them, and make them loadable by name.
 
     Afterwards [bold]AutoModel.from_pretrained("farl")[/bold] works from any folder, without network too. An
-    interrupted download goes on where it stopped. Behind a firewall, fetch the file in another way and use --from.
+    interrupted download is resumed. Behind a firewall, fetch the file in another way and use --from.
     """
     from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS, is_shadowed, local_folder, resolve_name
 
     with plain_errors():
         was_here = resolve_name(name) in OFFICIAL_MODELS and local_folder(name) is not None and not force
         folder = _download_with_progress(name, source, force, keep_source)
-    verb = "was here already (--force makes it anew)" if was_here else "is here"
+    verb = "was here already (--force makes it again)" if was_here else "is here"
     error_console().print(f"[bold]{name}[/bold] {verb}: from_pretrained({name!r}) loads it.", highlight=False)
     if is_shadowed(name):
         error_console().print(
-            f"[yellow]But not in this directory:[/yellow] Transformers takes ./{name}, which is here, for the model.",
+            f"[yellow]But not in this directory:[/yellow] Transformers loads ./{name} instead.",
             highlight=False,
         )
     typer.echo(folder)
@@ -121,12 +122,6 @@ def _download_with_progress(name: str, source: Path | None, force: bool, keep_so
         )
 
 
-# `farl-hf convert`: a released file of weights into a checkpoint folder that Transformers loads.
-
-
-NOT_EQUAL = 1  # exit status when the comparison with the original code fails
-
-
 def convert(
     source: Annotated[
         Path,
@@ -140,8 +135,8 @@ def convert(
         str | None,
         typer.Option(
             "--name",
-            help="The released model that SOURCE is, farl-lapa-448 for example: checks the kind, and the model card "
-            "says what is published about it.",
+            help="Name of the released model in SOURCE, such as farl-lapa-448. Its kind is then checked, and the "
+            "model card says what is published about it.",
         ),
     ] = None,
     check: Annotated[
@@ -152,10 +147,10 @@ def convert(
 ) -> None:
     """Convert published weights: FaRL's backbones, facer's models, RetinaFace, OpenAI CLIP, and other encoders.
 
-    Those are the ones that the paper compares: ViT (AugReg), DeiT, MoCo v3, BEiT, Face Transformer.
+    The other encoders are those of the paper: ViT (AugReg), DeiT, MoCo v3, BEiT, Face Transformer.
 
-    What SOURCE is, its content tells. Nothing that is stored in it is run: tensors are read, anything else is refused.
-    The folder holds [bold]config.json[/bold], [bold]model.safetensors[/bold], the processor, a model card, and
+    The kind of SOURCE is found from its content. No code in it is run: tensors are read, anything else is refused. The
+    folder holds [bold]config.json[/bold], [bold]model.safetensors[/bold], the processor, a model card, and
     [bold]conversion.json[/bold] with the checksum of SOURCE and the comparison. It appears complete or not at all.
 
     With [bold]--check[/bold] the exit status is 1 if a stage differs from the original by more than its limit.
@@ -173,26 +168,26 @@ def convert(
         raise typer.Exit(NOT_EQUAL)
 
 
-def _convert(source, output, name, check, overwrite):
+def _convert(source: Path, output: Path, name: str | None, check: bool, overwrite: bool) -> Any:
     from rich.console import Console
     from transformers.utils import logging
 
     from farl_hf.checkpoints.checkpoint_names import ALIASES
     from farl_hf.conversion import convert_checkpoint
 
-    logging.disable_progress_bar()  # the status line says what is going on
+    logging.disable_progress_bar()  # the status line shows the progress
     with Console(stderr=True).status("Starting …") as status:
         return convert_checkpoint(
             source,
             output,
-            name=ALIASES.get(name, name),
+            name=None if name is None else ALIASES.get(name, name),
             check=check,
             progress=lambda step: status.update(f"{step} …"),
             overwrite=overwrite,
         )
 
 
-def _show_conversion(report):
+def _show_conversion(report: Any) -> None:
     from rich.console import Console
     from rich.markup import escape
 
@@ -203,12 +198,12 @@ def _show_conversion(report):
     )
     if report.dropped:
         reasons = sorted(set(report.dropped.values()))
-        console.print(f"{len(report.dropped)} tensors of the source have no place in it: {'; '.join(reasons)}.")
+        console.print(f"{len(report.dropped)} tensors of the source are not used: {'; '.join(reasons)}.")
     if report.parity is not None:
         console.print(_parity_table(report.parity))
 
 
-def _parity_table(parity):
+def _parity_table(parity: Any) -> Any:
     from rich.table import Table
 
     table = Table("stage", "largest difference", "limit", "", title="Compared with the original code")
@@ -216,9 +211,6 @@ def _parity_table(parity):
         mark = "[green]equal[/green]" if stage.is_equal else "[bold red]different[/bold red]"
         table.add_row(stage.stage, f"{stage.difference:.1e} {stage.unit}", f"{stage.limit:g}", mark)
     return table
-
-
-# `farl-hf export`: a checkpoint as a graph for ONNX Runtime or `torch.export`.
 
 
 def export(
@@ -230,7 +222,7 @@ def export(
     export_format: Annotated[str, typer.Option("--format", "-f", help="onnx or torch-export.")] = "onnx",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
 ) -> None:
-    """Write the network of a checkpoint as one graph, for any number of faces, and check that it answers the same.
+    """Write the network of a checkpoint as one graph, for any number of faces, and compare the outputs of both.
 
     The folder holds [bold]model.onnx[/bold] (its weights in model.onnx.data) or [bold]model.pt2[/bold], config.json
     and the processor, which keeps the geometry. It appears complete or not at all.
@@ -250,7 +242,7 @@ def export(
     )
 
 
-def _export(name, output, export_format, overwrite):
+def _export(name: str, output: Path, export_format: str, overwrite: bool) -> Any:
     from rich.console import Console
 
     from farl_hf.checkpoints import checkpoint
@@ -260,22 +252,19 @@ def _export(name, output, export_format, overwrite):
         return export_checkpoint(checkpoint(name), output, export_format, overwrite)
 
 
-# `farl-hf push`: a checkpoint onto the Hugging Face Hub, for people who have not installed farl_hf.
-
-
 def push(
     folder: Annotated[str, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")],
     repository: Annotated[str, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")],
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see a repository that is made now.")] = False,
+    public: PublicOption = False,
     revision: Annotated[str | None, typer.Option(help="Branch, made if it does not exist.")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="Detector, name or folder, that goes beside a model that looks into faces.")
+        str | None, typer.Option(help="Name or folder of the detector that is uploaded with a model of faces.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded, and stop.")] = False,
 ) -> None:
-    """Upload a checkpoint, private unless told otherwise, with all the code that it needs.
+    """Upload a checkpoint with all the code that it needs. A new repository is private unless --public is given.
 
-    What is uploaded works where farl_hf is not installed:
+    It works where farl_hf is not installed:
     [bold]pipeline("face-parsing", model="me/my-parser", trust_remote_code=True)[/bold].
 
     Log in first with [bold]hf auth login[/bold].
@@ -314,6 +303,6 @@ def _show_plan(plan: Any, repository: str, visibility: str) -> None:
     console = Console()
     console.print(table)
     if not any(file.path == "README.md" for file in plan.files):
-        console.print("There is no README.md: people will not learn what the model is for.", highlight=False)
+        console.print("There is no README.md; without it nobody learns what the model is for.", highlight=False)
     if plan.skipped:
         console.print(f"Skipped: {', '.join(plan.skipped)}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""`farl-hf data check` and `farl-hf data convert`: folders of published data sets, looked at and converted."""
+"""`farl-hf data check` and `farl-hf data convert`: folders of published data sets, checked and converted."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from farl_hf.cli.options import plain_errors
+from farl_hf.cli.options import PublicOption, plain_errors
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 
 __all__ = ["data_app"]
@@ -27,9 +27,7 @@ Folder = Annotated[
 ]
 Config = Annotated[
     str | None,
-    typer.Option(
-        "--config", help="Configuration, where there are several: celebamask_hq farl or dataset, for example."
-    ),
+    typer.Option("--config", help="Configuration, where there are several, such as farl or dataset of celebamask_hq."),
 ]
 Processes = Annotated[int, typer.Option("--num-proc", "-j", min=1, help="Processes.")]
 
@@ -42,7 +40,7 @@ def check(
     quick: Annotated[bool, typer.Option("--quick", help="Read annotations only; do not decode pictures.")] = False,
     num_proc: Processes = 1,
 ) -> None:
-    """Say whether a folder is complete and sound.
+    """Check whether a folder is complete and undamaged.
 
     Every split is counted and compared with the published size; every picture is decoded; label maps must have the
     size of their photo and ids that are classes; landmarks must be as many as there should be.
@@ -75,22 +73,20 @@ def convert(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
     config: Config = None,
     bad_photos: Annotated[
-        str, typer.Option("--bad-photos", help="raise: stop at the first. skip: leave them out, named and counted.")
+        str, typer.Option("--bad-photos", help="raise: stop at the first one. skip: skip, name and count them.")
     ] = "raise",
     num_proc: Processes = 1,
     push: Annotated[
         str | None, typer.Option("--push", metavar="REPO", help="Then upload it: user/name or organisation/name.")
     ] = None,
-    private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may see a repository that is made now.")
-    ] = True,
+    public: PublicOption = False,
 ) -> None:
-    """Write a data set as Parquet files that hold the pictures themselves.
+    """Write a data set as Parquet files that contain the pictures.
 
-    The folder needs nothing else and loads with [bold]farl_hf.load_face_dataset("OUTPUT")[/bold] or
+    The folder needs no other files and loads with [bold]farl_hf.load_face_dataset("OUTPUT")[/bold] or
     [bold]datasets.load_dataset("OUTPUT")[/bold]. It appears complete or not at all.
 
-    Most of these data sets may not be passed on: an upload is private unless told otherwise.
+    Most of these data sets must not be redistributed: a new repository is private unless --public is given.
 
     Examples:
 
@@ -112,12 +108,12 @@ def convert(
         if push is not None:
             from farl_hf.hub.pushing import push_dataset
 
-            console.print(f"Uploaded: {push_dataset(converted.folder, push, public=not private)}", markup=False)
+            console.print(f"Uploaded: {push_dataset(converted.folder, push, public=public)}", markup=False)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the error stream; yields a function of done and all."""
+    """A progress bar on the error stream; yields a function of the numbers done and in all."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -128,7 +124,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def show_report(name: str, report: Any) -> None:
-    """Counts as a table, then what is wrong."""
+    """Print the counts as a table, then the problems."""
     from rich.console import Console
     from rich.table import Table
 

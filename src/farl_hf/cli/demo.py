@@ -1,5 +1,6 @@
-"""`farl-hf demo`: everything at work on a real photograph and on a rendered group scene, without network."""
+"""`farl-hf demo`: all tasks on a photograph and on a rendered group of people, without network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,8 +51,8 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
     return done
 
 
-def _demo_photos():
-    """The photograph that scikit-image carries, and a scene of the renderer; as (name, PIL image)."""
+def _demo_photos() -> Iterator[tuple[str, Any]]:
+    """Name and PIL image of scikit-image's photograph of an astronaut and of a rendered scene."""
     from PIL import Image
     from skimage import data
 

@@ -1,4 +1,4 @@
-"""Runs the tasks on one photo after the other, and writes what they say."""
+"""Pipelines and models of commands are loaded here; [`FaceAnnotator`] runs pipelines on photos and writes files."""
 
 import json
 import os
@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
+import transformers
 from PIL import Image
 from transformers import AutoImageProcessor, Pipeline, pipeline
 from transformers.utils.logging import disable_progress_bar
 
+import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.cli.options import DETECTION
+from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
-from farl_hf.errors import NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
 from farl_hf.photos import load_photo
+from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 
 __all__ = [
     "FaceAnnotator",
-    "enlarged_window",
-    "face_window",
+    "load_model_and_processor",
     "load_pipelines",
     "require_device",
     "write_json",
@@ -31,45 +31,12 @@ __all__ = [
 ]
 
 
-# The part of a photo around one face, enlarged for a picture.
-
-
-def face_window(
-    crop_from_photo: torch.Tensor, crop_hw: tuple[int, int], photo_hw: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """The part of the photo that the crop shows (with a warp: before it), x_min, y_min, x_max, y_max."""
-    height, width = crop_hw
-    corners = torch.tensor([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]], dtype=torch.float64)
-    x, y = (torch.linalg.inv(crop_from_photo.double()) @ corners)[:2].numpy()
-    x_min, x_max = np.clip([x.min(), x.max()], 0, photo_hw[1]).round().astype(int)
-    y_min, y_max = np.clip([y.min(), y.max()], 0, photo_hw[0]).round().astype(int)
-    if x_max - x_min < 2 or y_max - y_min < 2:
-        return 0, 0, photo_hw[1], photo_hw[0]
-    return int(x_min), int(y_min), int(x_max), int(y_max)
-
-
-def enlarged_window(
-    picture: np.ndarray, window: tuple[int, int, int, int], longer_side_px: int, nearest: bool = False
-) -> Any:
-    """The window of a photo (a PIL image) or, `nearest`, of a label map (an array), at that size."""
-    x_min, y_min, x_max, y_max = window
-    part = picture[y_min:y_max, x_min:x_max]
-    scale = longer_side_px / max(part.shape[:2])
-    size_wh = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
-    shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(part, size_wh, interpolation=cv2.INTER_NEAREST if nearest else shrinks)
-    return resized if nearest else Image.fromarray(resized)
-
-
-_JPEG = {"quality": 92, "subsampling": 0}
-
-
 class FaceAnnotator:
     """Finds the faces of a photo once, runs every task on them, and writes pictures.
 
     Args:
-        pipelines (`Mapping[str, Pipeline]`): By task; without face-detection, each photo is one face as it is.
-        tasks (`Sequence[str]`): The tasks that get a picture.
+        pipelines (`Mapping[str, Pipeline]`): By task. Without face-detection, each photo is one aligned face.
+        tasks (`Sequence[str]`): The tasks that a picture is written for.
         output_folder (`Path`): Where files are written; it must exist.
         batch_size (`int`): Faces that share a forward pass.
         threshold (`float`, *optional*): Lowest score of a face.
@@ -94,8 +61,8 @@ class FaceAnnotator:
 
         Args:
             photo_source: Anything that `load_photo` reads.
-            name (`str`): What the photo is called in the record.
-            stem (`str`): What the names of the written files begin with.
+            name (`str`): Name of the photo in the record.
+            stem (`str`): First part of the names of the written files.
 
         Returns:
             `tuple`: The record `{"photo", "faces"}`, fit for JSON, and the picture of each task.
@@ -122,11 +89,11 @@ class FaceAnnotator:
 
     def _draw(self, task: str, photo: Image.Image, faces: list[dict[str, Any]], stem: str) -> Path:
         path = self.output_folder / f"{stem}.{task}.jpg"
-        _PICTURES[task](photo, faces).save(path, **_JPEG)
+        _PICTURES[task](photo, faces).save(path, quality=92, subsampling=0)
         return path
 
     def _for_json(self, face: dict[str, Any], stem: str) -> dict[str, Any]:
-        """The face with its label map written to a file and named by it."""
+        """The face; its label map is written to a file and replaced by the file's name."""
         if "segmentation" not in face:
             return face
         path = self.output_folder / f"{stem}.segmentation.png"
@@ -141,20 +108,58 @@ def load_pipelines(
 
     Args:
         checkpoints (`Mapping`): Task -> name or folder of a checkpoint, or `None` for the default.
-        device (`str`, *optional*): Such as "cpu" or "cuda:1"; the first accelerator if there is one otherwise.
+        device (`str`, *optional*): Such as "cpu" or "cuda:1"; by default the first accelerator, else the CPU.
         runtime (`str`): One of `RUNTIMES`.
 
     Raises:
-        UnknownNameError, NotACheckpointError: If a checkpoint does not exist or is not one of its task, or if there is
-            no such device or runtime.
+        UnknownNameError: There is no such checkpoint, device or runtime.
+        NotACheckpointError: A folder holds no checkpoint of its task.
+        InvalidArgumentError: The runtime onnx without the folder of an exported model.
     """
     if runtime not in RUNTIMES:
         raise UnknownNameError(f"There is no runtime {runtime!r}; known: {', '.join(RUNTIMES)}.")
     if device is not None:
         require_device(device)
-    disable_progress_bar()  # of Transformers, whose bars for loading weights would bury ours
+    disable_progress_bar()  # the bars of Transformers for loading weights would hide ours
     load = RUNTIMES[runtime]
     return {task: load(task, name_or_folder, device) for task, name_or_folder in checkpoints.items()}
+
+
+def load_model_and_processor(name_or_folder: str | None, device: str | None) -> tuple[Any, Any]:
+    """A model of the class that was saved, in evaluation mode, and its processor (with or without a tokenizer).
+
+    Args:
+        name_or_folder (`str`, *optional*): A checkpoint; `IMAGE_TEXT_MODEL` if not given.
+        device (`str`, *optional*): Such as "cpu" or "cuda:1"; by default the first accelerator, else the CPU.
+
+    Raises:
+        UnknownNameError: There is no such checkpoint or device.
+        NotDownloadedError: The checkpoint is not on this machine.
+        NotACheckpointError: The folder holds no checkpoint.
+    """
+    if device is not None:
+        require_device(device)
+    folder = checkpoint(name_or_folder or IMAGE_TEXT_MODEL)
+    disable_progress_bar()
+    try:
+        model = _model_class(folder).from_pretrained(folder)
+        processor = transformers.AutoProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
+    return optimized_for_inference(model.to(device or _first_device()).eval()), processor
+
+
+def _model_class(folder: Path) -> Any:
+    """The class that wrote the checkpoint; `AutoModel` would load a task model as a model of both encoders."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    (name, *_) = config.architectures or ["AutoModel"]
+    return getattr(farl_hf, name, None) or getattr(transformers, name, transformers.AutoModel)
+
+
+def _first_device() -> torch.device:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
 
 
 def require_device(device: str) -> None:
@@ -171,7 +176,8 @@ def require_device(device: str) -> None:
 def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
     folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS[task])
     try:
-        return pipeline(task, model=str(folder), device=device)
+        load: Any = pipeline  # its overloads know the tasks of Transformers only
+        return load(task, model=str(folder), device=device)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded as a {task} checkpoint: {first_line}") from error
@@ -182,26 +188,28 @@ def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | Non
     from farl_hf.pipelines import PIPELINES
 
     if name_or_folder is None:
-        raise NotACheckpointError(
+        raise InvalidArgumentError(
             f"The runtime onnx needs an exported {task} model; make one with farl-hf export "
             f"{DEFAULT_CHECKPOINTS[task]} --output FOLDER, and give the folder."
         )
     folder = Path(name_or_folder)
     model = load_onnx_model(folder)
     processor = AutoImageProcessor.from_pretrained(folder)
-    return PIPELINES[task].pipeline_class(model=model, image_processor=processor, task=task, device="cpu")
+    return PIPELINES[task].pipeline_class(
+        model=model, image_processor=processor, task=task, device=torch.device("cpu")
+    )
 
 
 RUNTIMES = {"torch": _load_pipeline, "onnx": _load_onnx_pipeline}
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that readers see either the old one or the whole new one."""
+    """Write a JSON file; readers see the old one or the complete new one."""
     write_whole(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place and move it there when it is complete; returns the path."""
+    """Write a file under a temporary name and rename it when it is complete; returns the path."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         draft.write_bytes(content)

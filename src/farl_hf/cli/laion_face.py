@@ -1,4 +1,4 @@
-"""`farl-hf laion-face prepare` and `farl-hf laion-face detect`: what a training on LAION-Face needs."""
+"""`farl-hf laion-face prepare` and `farl-hf laion-face detect`: the jobs before a training on LAION-Face."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="Address of a running Ray cluster, or auto. Its machines must see the same files."),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers on Ray; as many as fit if not given.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers on Ray. Default: as many as fit.")]
 
 
 @laion_face_app.command("prepare")
@@ -51,10 +51,10 @@ def prepare(
 ) -> None:
     """Filter the metadata of LAION-400M by the numbers of LAION-Face, and print the download command.
 
-    One file per part. Each appears complete or not at all; started again, the command keeps finished ones. What was
-    made of what, and the counts, are in [bold]manifest.json[/bold].
+    One file per part. Each appears complete or not at all; a second run keeps finished parts. Sources and counts are
+    in [bold]manifest.json[/bold].
 
-    Rows without a number or without a URL are left out, those without a text are kept; both are counted.
+    Rows without a number or a URL are skipped, rows without a text are kept; both are counted.
 
     The exit status is 1 if a part failed, 2 if nothing could be done.
 
@@ -97,9 +97,12 @@ def detect(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Photos at a time.")] = 16,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Least score; the checkpoint's if not given.")
+        float | None,
+        typer.Option("--threshold", min=0.0, max=1.0, help="Lowest score of a face. Default: the checkpoint's."),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; a GPU if there is one.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 … Default: a GPU if there is one.")
+    ] = None,
     engine: EngineName = "local",
     address: Address = None,
     workers: Workers = None,
@@ -108,8 +111,8 @@ def detect(
     """Detect the faces in webdataset shards: one Parquet file per shard, which the training reads.
 
     Written to [bold]OUTPUT/FOLDER_OF_SHARD/detections-SHARD.parquet[/bold]: sample_id, box_xyxy, points5_xy, scores,
-    in pixels of the upright picture in the shard. Each file appears complete or not at all; started again, the command
-    keeps those that were made of the same shard with the same detector.
+    in pixels of the upright picture in the shard. Each file appears complete or not at all; a second run keeps
+    files that the same detector made of the same shard.
 
     Pictures and shards that are damaged are counted; nothing of a shard is unpacked.
 
@@ -141,7 +144,7 @@ def detect(
 
 @contextmanager
 def job_progress(what: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the error stream; yields a function that advances it."""
+    """A progress bar on the error stream; yields a function that advances it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
@@ -151,7 +154,7 @@ def job_progress(what: str, unit: str, total: int) -> Iterator[Callable[[int], N
 
 
 def show_parts(outcomes: Sequence[Any], total: dict[str, int], output: Path) -> None:
-    """Counts of every part of this run as a table, then those of the folder."""
+    """Print the counts of every part of this run as a table, then those of the folder."""
     from rich.console import Console
     from rich.table import Table
 
@@ -166,7 +169,7 @@ def show_parts(outcomes: Sequence[Any], total: dict[str, int], output: Path) -> 
 
 
 def show_shards(outcomes: Sequence[Any], output: Path) -> None:
-    """Sums over all shards, and what was skipped."""
+    """Print sums over all shards, and what was skipped in them."""
     from rich.console import Console
 
     from farl_hf.data.laion_face.shards import counts_in_words
@@ -181,7 +184,7 @@ def show_shards(outcomes: Sequence[Any], output: Path) -> None:
 
 
 def show_failures(outcomes: Sequence[Any], name: str) -> None:
-    """Names what failed, and ends the command with status 1 if anything did."""
+    """Print what failed; ends the command with status 1 if anything did."""
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         error_console().print(f"{outcome.job[name]} failed: {outcome.error}", markup=False)

@@ -1,19 +1,14 @@
-"""`farl-hf match`: which texts fit each face, and which faces fit each text."""
+"""`farl-hf index` and `farl-hf match`: the faces of many photos in one file; which texts and faces fit each other."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
-import transformers
 import typer
-from transformers.utils.logging import disable_progress_bar
 
-import farl_hf
-from farl_hf.checkpoints import checkpoint
 from farl_hf.cli.annotate import SOME_FAILED
-from farl_hf.cli.face_annotator import require_device
 from farl_hf.cli.options import (
-    TWO_TOWER_MODEL,
+    IMAGE_TEXT_MODEL,
     DetectorOption,
     DeviceOption,
     ThresholdOption,
@@ -21,47 +16,114 @@ from farl_hf.cli.options import (
     plain_errors,
     report_failures,
 )
-from farl_hf.errors import NotACheckpointError
-from farl_hf.pipelines.face_detection import optimized_for_inference
+from farl_hf.cli.photo_files import find_photos
+from farl_hf.errors import InvalidArgumentError
 
-__all__ = ["load_model_and_processor", "match"]
-
-
-# The model of both towers that the commands about words use; how checkpoints of any kind are loaded for them.
+__all__ = ["index", "match"]
 
 
-def load_model_and_processor(name_or_folder: str | None, device: str | None) -> tuple[Any, Any]:
-    """A model of the class that was saved, in evaluation mode, and its processor (with or without a tokenizer).
+def index(
+    photos: Annotated[
+        list[str] | None, typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .safetensors, or .parquet for other tools.")
+    ] = Path("faces.safetensors"),
+    dataset: Annotated[
+        str | None, typer.Option(help="Instead of photos: lapa, celeba, synthetic_faces …, with the annotated faces.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners give it.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    max_samples: Annotated[
+        int | None, typer.Option("--max-samples", "--max_samples", min=1, help="At most so many photos of the split.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name or folder of a checkpoint of both encoders.")
+    ] = IMAGE_TEXT_MODEL,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")] = False,
+    threshold: ThresholdOption = None,
+    detector: DetectorOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 32,
+    device: DeviceOption = None,
+) -> None:
+    """Find the faces of photos and store one vector per face, which texts can be compared with.
 
-    Args:
-        name_or_folder (`str`, *optional*): A checkpoint; `TWO_TOWER_MODEL` if not given.
-        device (`str`, *optional*): Such as "cpu" or "cuda:1"; the first accelerator if there is one otherwise.
+    The photos themselves are not stored, only their paths. A photo that cannot be read is reported at the end and does
+    not stop the others; the exit status is then 1.
 
-    Raises:
-        UnknownNameError, NotDownloadedError, NotACheckpointError: If there is no such checkpoint or device.
+    Examples:
+
+    [dim]$[/dim] farl-hf index holiday/ --output holiday.safetensors
+
+    [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a man with a beard"
+
+    [dim]$[/dim] farl-hf index --dataset synthetic_faces --split test --max-samples 500
     """
-    if device is not None:
-        require_device(device)
-    folder = checkpoint(name_or_folder or TWO_TOWER_MODEL)
-    disable_progress_bar()
-    try:
-        model = _model_class(folder).from_pretrained(folder)
-        processor = transformers.AutoProcessor.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
-    return optimized_for_inference(model.to(device or _first_device()).eval()), processor
+    with plain_errors():
+        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.retrieval.face_index import checked_index_path
+
+        checked_index_path(output)
+        sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
+        loaded = load_model_and_processor(model, device)
+        options = {"aligned": aligned, "threshold": threshold, "detector": detector, "batch_size": batch_size}
+        faces = index_photos(loaded, sources, failures, options)
+        faces.save(output)
+    _show_index(faces, output, failures)
+    if failures:
+        raise typer.Exit(SOME_FAILED)
 
 
-def _model_class(folder: Path) -> Any:
-    """The class that wrote the checkpoint: `AutoModel` alone would take a head's checkpoint for one of both towers."""
-    config = transformers.AutoConfig.from_pretrained(folder)
-    (name, *_) = config.architectures or ["AutoModel"]
-    return getattr(farl_hf, name, None) or getattr(transformers, name, transformers.AutoModel)
+def _sources(
+    photos: list[str], dataset: str | None, data_dir: Path | None, split: str, max_samples: int | None
+) -> tuple[Iterable[Any], dict[str, Exception]]:
+    """The photos to index, and the arguments that name none, with the reason."""
+    if bool(photos) == (dataset is not None):
+        raise InvalidArgumentError("Give either photos or --dataset, not both and not neither.")
+    if dataset is None:
+        return find_photos(photos)
+    from farl_hf.data.loading import load_face_dataset
+
+    num_photos = None if max_samples is None else {split: max_samples}
+    rows = load_face_dataset(dataset, data_dir=data_dir, split=split, num_photos=num_photos)
+    return _dataset_photos(rows, f"{dataset}/{split}"), {}
 
 
-def _first_device() -> torch.device:
-    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Photos of a data set with their annotated faces, named by data set, split and row."""
+    import numpy as np
+
+    from farl_hf.data.images import decode_photo, without_decoding
+
+    for number, row in enumerate(without_decoding(rows, ("image", "boxes_xyxy", "points5_xy"))):
+        points_xy = np.asarray(row.get("points5_xy") or [], np.float32).reshape(-1, 5, 2)
+        complete = points_xy[np.isfinite(points_xy).all(axis=(1, 2))]
+        boxes = {} if row.get("boxes_xyxy") is None else {"boxes": row["boxes_xyxy"]}
+        known = {"keypoints": complete} if len(complete) else boxes
+        yield f"{name}/{number}", {"image": decode_photo(row["image"]), **known}
+
+
+def index_photos(
+    loaded: tuple[Any, Any], sources: Iterable[Any], failures: dict[str, Exception], options: dict
+) -> Any:
+    """A [`FaceIndex`] of the sources, with progress on the screen; photos that fail are added to `failures`."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from farl_hf.retrieval import index_faces
+
+    shown = track(sources, description="Looking at photos", console=Console(stderr=True))
+    return index_faces(*loaded, shown, on_failure=failures.__setitem__, **options)
+
+
+def _show_index(faces: Any, output: Path, failures: dict[str, Exception]) -> None:
+    from rich.console import Console
+
+    report_failures(failures)
+    photos = len(set(faces.photos))
+    Console().print(f"{len(faces)} faces of {photos} photos: see {output}", soft_wrap=True, highlight=False)
 
 
 def match(
@@ -76,15 +138,15 @@ def match(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many faces per text, and texts per face, to show.")] = 5,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Compare the texts as they are, not as 'a photo of …' and the like.")
+        bool, typer.Option("--plain", help="Compare the texts as they are, without putting them into sentences.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write everything shown to this JSON file.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Checkpoint of both towers, name or folder.")
-    ] = TWO_TOWER_MODEL,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Take whole pictures; search no face.")] = False,
+        str, typer.Option("--model", "-m", help="Name or folder of a checkpoint of both encoders.")
+    ] = IMAGE_TEXT_MODEL,
+    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")] = False,
     threshold: ThresholdOption = None,
     detector: DetectorOption = None,
     device: DeviceOption = None,
@@ -119,8 +181,19 @@ def match(
         raise typer.Exit(SOME_FAILED)
 
 
-def _match(photos, texts, index, top, plain, checkpoint, device, failures, options) -> dict[str, Any]:
-    """Everything that is shown, fit for JSON."""
+def _match(
+    photos: list[str],
+    texts: Sequence[str],
+    index: Path | None,
+    top: int,
+    plain: bool,
+    checkpoint: str,
+    device: str | None,
+    failures: dict[str, Exception],
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """The answers, fit for JSON; photos that fail are added to `failures`."""
+    from farl_hf.cli.face_annotator import load_model_and_processor
     from farl_hf.labels.attributes import PROMPT_WRAPPERS
     from farl_hf.retrieval import embed_texts
     from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
@@ -142,10 +215,8 @@ def _match(photos, texts, index, top, plain, checkpoint, device, failures, optio
 
 
 def _require_one_source(photos: list[str], index: Path | None) -> None:
-    from farl_hf.errors import UnknownNameError
-
     if bool(photos) == (index is not None):
-        raise UnknownNameError("Give either photos or --index; one of them says which faces are compared.")
+        raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
 
 
 def _load_index(path: Path) -> Any:
@@ -155,9 +226,6 @@ def _load_index(path: Path) -> Any:
 
 
 def _index_of(photos: list[str], loaded: tuple, failures: dict[str, Exception], options: dict) -> Any:
-    from farl_hf.cli.index import index_photos
-    from farl_hf.cli.photo_files import find_photos
-
     found, missing = find_photos(photos)
     failures.update(missing)
     return index_photos(loaded, found, failures, options)
@@ -202,12 +270,11 @@ def _face(faces: Any, row: int) -> dict[str, Any]:
 
 def _write(path: Path, matched: dict[str, Any]) -> None:
     from farl_hf.cli.face_annotator import write_json
-    from farl_hf.errors import UnknownNameError
 
     try:
         write_json(path, matched)
     except OSError as error:
-        raise UnknownNameError(f"The file {path} cannot be written: {error.strerror}.") from error
+        raise InvalidArgumentError(f"The file {path} cannot be written: {error.strerror}.") from error
 
 
 def _show(matched: dict[str, Any]) -> None:

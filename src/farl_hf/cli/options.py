@@ -1,4 +1,4 @@
-"""Options that commands share which find faces and compare them with texts."""
+"""What commands share: options, names of tasks, and errors as one sentence with an exit status."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +13,13 @@ from farl_hf.errors import FaRLError, UnknownNameError
 
 __all__ = [
     "DETECTION",
+    "IMAGE_TEXT_MODEL",
     "LANDMARKS",
     "TASKS",
-    "TWO_TOWER_MODEL",
     "USAGE_ERROR",
     "DetectorOption",
     "DeviceOption",
+    "PublicOption",
     "ThresholdOption",
     "error_console",
     "parse_tasks",
@@ -27,20 +28,22 @@ __all__ = [
 ]
 
 
-ThresholdOption = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face; the detector's own by default.")
-]
-DetectorOption = Annotated[str | None, typer.Option(help="Checkpoint, name or folder, of face-detection.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; the first accelerator by default.")]
-
-
-# The tasks of the command line, and what they are called in file names and help.
-
-
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
 LANDMARKS = "face-landmarks"
-TWO_TOWER_MODEL = "farl-tiny"  # compares faces with texts, unless another is named
+IMAGE_TEXT_MODEL = "farl-tiny"  # the default of commands that compare faces with texts
+USAGE_ERROR = 2  # exit status of a command that could not start
+
+ThresholdOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face. Default: the detector's.")
+]
+DetectorOption = Annotated[str | None, typer.Option(help="Name or folder of a face-detection checkpoint.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps … Default: the first accelerator, else cpu.")
+]
+PublicOption = Annotated[
+    bool, typer.Option("--public/--private", help="Who can see a new repository; an existing one stays as it is.")
+]
 
 
 def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
 
     Args:
         words (`Sequence[str]`): Names with or without `face-`; one word may hold several, separated by commas.
-        without (`Sequence[str]`): Tasks to leave out, although they are known.
+        without (`Sequence[str]`): Tasks to ignore.
 
     Raises:
         UnknownNameError: If a name is not a task, or none is left; the message lists the tasks.
@@ -58,26 +61,22 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
     unknown = sorted(chosen - set(TASKS))
     known = ", ".join(task for task in TASKS if task not in without)
     if unknown:
-        raise UnknownNameError(f"There is no task {unknown[0]!r}. Known tasks: {known}; 'face-' may be left out.")
+        raise UnknownNameError(
+            f"There is no task {unknown[0]!r}. Known tasks: {known}; the prefix 'face-' is optional."
+        )
     tasks = tuple(task for task in TASKS if task in chosen and task not in without)
     if not tasks:
-        raise UnknownNameError(f"No task is left to do; choose from {known}.")
+        raise UnknownNameError(f"No task remains; choose from {known}.")
     return tasks
 
 
-# Errors that the user can mend, shown as one sentence instead of a traceback.
-
-
-USAGE_ERROR = 2  # exit status of a command that could not start
-
-
 def error_console() -> Console:
-    """Where errors go."""
+    """The console of the error stream."""
     return Console(stderr=True, soft_wrap=True)
 
 
 def report_failures(failures: Mapping[str, Exception]) -> None:
-    """Say which photos were left out, and why."""
+    """Print which photos failed, and why."""
     for photo, error in failures.items():
         error_console().print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
 

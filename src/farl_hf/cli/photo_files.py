@@ -1,4 +1,4 @@
-"""Which photos and videos a command line names, and what the files made of them are called."""
+"""The photos and videos that a command line names, and the names of the files made of them."""
 
 import glob
 import re
@@ -29,21 +29,21 @@ _SUFFIXES = (
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 _URL_SCHEMES = ("http://", "https://")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
-# Pictures that an earlier run wrote are not photos to annotate.
+# Pictures written by an earlier run are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
     r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg|mp4)$|\.track-\d+\.segmentation\.png$"
 )
 
 
 def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[str], dict[str, Exception]]:
-    """The photos that files, folders, glob patterns and URLs stand for.
+    """The photos that files, folders, glob patterns and URLs name.
 
     Args:
         arguments (`Sequence[str]`): What the user typed. Folders are searched with their subfolders.
         videos (`bool`, *optional*, defaults to `False`): Whether folders are searched for videos too.
 
     Returns:
-        `tuple`: The photos in order, each once, and for each argument that leads nowhere the reason.
+        `tuple`: The photos in order, each once; and the arguments that name no photo, with the reason.
     """
     photos: dict[str, str] = {}
     failures: dict[str, Exception] = {}

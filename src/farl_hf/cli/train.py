@@ -1,7 +1,7 @@
 """`farl-hf train`: an experiment of the paper, by the name of its recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,14 +14,16 @@ def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a recipe (see --list), or a YAML file.")] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data_dir", "--data-dir", help="Folder of the data set, as its owners distribute it."),
+        typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners distribute it."),
     ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output_dir", "--output-dir", "-o", help="Default: runs/<recipe>.")
+        Path | None, typer.Option("--output-dir", "--output_dir", "-o", help="Default: runs/<recipe>.")
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="Encoder instead of FaRL's: the folder that farl-hf convert made of it."),
+        typer.Option(
+            "--backbone", help="Encoder in place of FaRL's: the folder that farl-hf convert made of its weights."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -29,9 +31,9 @@ def train(
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Show the recipes and stop.")] = False,
 ) -> None:
-    """Train a parser, a landmark or an attribute model by a recipe.
+    """Train a parsing, landmark or attribute model by a recipe.
 
-    A run that was stopped goes on from its last checkpoint when the same command is given again. The output folder
+    The same command resumes a stopped run from its last checkpoint. The output folder
     holds the model, all arguments as [bold]recipe.yaml[/bold], and [bold]results.json[/bold] with the best and the
     last evaluation. On several GPUs: [bold]torchrun --nproc_per_node 8 --no-python farl-hf train …[/bold] or
     [bold]accelerate launch --no_python farl-hf train …[/bold]
@@ -40,11 +42,11 @@ def train(
 
     [dim]$[/dim] farl-hf train --list
 
-    [dim]$[/dim] farl-hf train lapa_448_finetuned --data_dir data/LaPa
+    [dim]$[/dim] farl-hf train lapa_448_finetuned --data-dir data/LaPa
 
-    [dim]$[/dim] farl-hf train wflw_224_frozen --data_dir data/WFLW --set train_data_ratio=0.1 --set seed=1
+    [dim]$[/dim] farl-hf train wflw_224_frozen --data-dir data/WFLW --set train_data_ratio=0.1 --set seed=1
 
-    [dim]$[/dim] farl-hf train lapa_224_frozen --data_dir data/LaPa --backbone mocov3 --output_dir runs/lapa-mocov3
+    [dim]$[/dim] farl-hf train lapa_224_frozen --data-dir data/LaPa --backbone mocov3 --output-dir runs/lapa-mocov3
     """
     if list_all:
         _show_recipes()
@@ -59,18 +61,18 @@ def train(
 def _run(
     recipe: str, data_dir: Path | None, output_dir: Path | None, backbone: str | None, settings: list[str]
 ) -> Path:
-    from farl_hf.training.arguments import parse_recipe_arguments
+    from farl_hf.training.arguments import output_folder, parse_recipe_arguments
     from farl_hf.training.finetuning import run_face_training
     from farl_hf.training.recipes import parse_overrides
 
-    overrides = {"output_dir": str(output_dir or Path("runs") / Path(recipe).stem)}
+    overrides: dict[str, Any] = {"output_dir": str(output_dir or Path("runs") / Path(recipe).stem)}
     if data_dir is not None:
         overrides["data_dir"] = str(data_dir)
     if backbone is not None:
         overrides["backbone"] = backbone
     task, model_args, data_args, training_args = parse_recipe_arguments(recipe, overrides | parse_overrides(settings))
     run_face_training(task, model_args, data_args, training_args)
-    return Path(training_args.output_dir) / "results.json"
+    return output_folder(training_args) / "results.json"
 
 
 def _show_recipes() -> None:
@@ -88,7 +90,7 @@ def _show_recipes() -> None:
 
 
 def _show_results(path: Path) -> None:
-    """Best and last evaluation, where this process wrote them."""
+    """Print the best and the last evaluation, in the process that wrote them."""
     import json
     import os
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from transformers import Pipeline
 
 from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
@@ -30,7 +29,7 @@ class VideoAnnotator:
     Args:
         pipelines (`Mapping[str, Pipeline]`): By task; face-detection is among them, and face-landmarks unless every
             frame is searched.
-        tasks (`Sequence[str]`): The tasks that get a video.
+        tasks (`Sequence[str]`): The tasks that a video is written for.
         output_folder (`Path`): Where files are written; it must exist.
         batch_size (`int`): Frames that are held at a time, and faces that share a forward pass.
         threshold (`float`, *optional*): Lowest score of a face.
@@ -41,7 +40,7 @@ class VideoAnnotator:
 
     def __init__(
         self,
-        pipelines: Mapping[str, Pipeline],
+        pipelines: Mapping[str, Any],
         tasks: Sequence[str],
         output_folder: Path,
         batch_size: int = 8,
@@ -66,12 +65,12 @@ class VideoAnnotator:
 
         Args:
             source (`str`): File or URL.
-            stem (`str`): What the names of the written files begin with.
-            report_frame (`Callable`): Called with the number of frames done, and of all if the file tells.
+            stem (`str`): First part of the names of the written files.
+            report_frame (`Callable`): Called with the number of frames done, and of all frames if the file says it.
 
         Returns:
             `tuple`: The record `{"video", "frames", "seconds", "tracks", "faces_file"}`, and what went wrong: a fault
-            after which the video could not be read (what came before it is written), sound that was left out.
+            in the video (frames before it are written), or sound that was skipped.
 
         Raises:
             UnreadableVideoError: If there is not even a first frame.
@@ -107,14 +106,14 @@ class VideoAnnotator:
         return self.output_folder / f"{stem}.{task}.mp4"
 
     def _run_tasks(self, frames: Sequence[TrackedFrame]) -> Iterator[TrackedFrame]:
-        """The frames, whose faces got the answers of the tasks; faces of all of them share batches."""
+        """The frames with the answers of the tasks in their faces; faces of all frames share batches."""
         with_faces = [frame for frame in frames if frame.faces]
         inputs = [_given(frame) for frame in with_faces]
         for task in self.tasks:
             if task not in (DETECTION, LANDMARKS) and inputs:
                 answers = self.pipelines[task](inputs, batch_size=self.batch_size)
                 for frame, answer in zip(with_faces, answers, strict=True):
-                    # The tracker's score and places are kept, those that the pipeline was given.
+                    # Score, box and keypoints stay those of the tracker, which the pipeline was given.
                     frame.faces[:] = [face | more | face for face, more in zip(frame.faces, answer, strict=True)]
         yield from frames
 
@@ -136,7 +135,7 @@ class VideoAnnotator:
 
 
 class _Outputs:
-    """The videos of all tasks and the lines of all frames, which take their names when all are complete."""
+    """The videos of all tasks and the lines of all frames; they get their final names when all are complete."""
 
     def __init__(self, video: VideoFile, paths: Mapping[str, Path], lines: Path) -> None:
         self._video = video
@@ -163,12 +162,12 @@ class _Outputs:
         os.replace(self._draft, self._lines)
 
     def complaints(self) -> list[Exception]:
-        left_out = {writer.left_out_sound for writer in self._writers.values()} - {None}
+        skipped = {writer.left_out_sound for writer in self._writers.values()} - {None}
         return [
             UnreadableVideoError(
-                f"The sound of {self._video.source} ({codec}) was left out: MP4 cannot hold it as it is."
+                f"The sound of {self._video.source} ({codec}) was skipped: MP4 cannot hold it as it is."
             )
-            for codec in left_out
+            for codec in skipped
         ]
 
     def __exit__(self, *exception: Any) -> None:
@@ -208,7 +207,7 @@ def _attributes_picture(image: Image.Image, faces: list[dict[str, Any]]) -> Imag
     )
 
 
-# As of photos, but the colour of a face stays, and no legend changes the size of a frame.
+# As of photos, but a face keeps its colour, and no legend changes the size of a frame.
 _PICTURES = {
     DETECTION: lambda image, faces: draw_faces(image, Faces.from_pipeline(faces), numbers=_numbers(faces)),
     "face-parsing": lambda image, faces: draw_face_parsing(image, FaceParsing.from_pipeline(faces), legend=False),

@@ -17,6 +17,8 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from farl_hf.training.arguments import output_folder
+
 __all__ = ["TRAINING_WEIGHTS_NAME", "EMACallback", "WeightAverage"]
 
 TRAINING_WEIGHTS_NAME = "training_weights.safetensors"
@@ -29,7 +31,7 @@ def float_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def whole_parameters(model: nn.Module, modify: bool = False) -> Any:
-    """Context in which parameters are complete; only ZeRO-3 keeps them in parts."""
+    """Context in which every process has the whole parameters; ZeRO-3 divides them between processes."""
     if not is_deepspeed_zero3_enabled():
         return nullcontext()
     import deepspeed
@@ -115,33 +117,32 @@ class EMACallback(TrainerCallback):
         self.resume_folder: str | None = None
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Starts from the model's weights, or from a checkpoint's average."""
-        self.average = WeightAverage(model, self.decay, self.warmup)
+        self.average = WeightAverage(kwargs["model"], self.decay, self.warmup)
         if self.resume_folder is not None:
             restore_average(self.average, Path(self.resume_folder))
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """One update per optimizer step."""
-        self.average.update(model)
+        """Updates the average, once per optimizer step."""
+        if self.average is not None:
+            self.average.update(kwargs["model"])
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Adds the training weights to the checkpoint folder that was just written."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            save_training_weights(model, self.average, folder)
+        folder = output_folder(args) / f"checkpoint-{state.global_step}"
+        if self.average is not None and state.is_world_process_zero and folder.is_dir():
+            save_training_weights(kwargs["model"], self.average, folder)
 
 
 def save_training_weights(model: nn.Module, average: WeightAverage, folder: Path) -> None:
     """Writes the raw weights and the average in float32 (`model.safetensors` holds it in the model's dtype)."""
     tensors = {COUNT_KEY: torch.tensor(average.num_updates)}
     tensors |= {AVERAGE_PREFIX + name: values.cpu().contiguous() for name, values in average.averages.items()}
-    if not is_deepspeed_zero3_enabled():  # ZeRO-3 keeps parameters in parts and restores them from its own files
+    if not is_deepspeed_zero3_enabled():  # ZeRO-3 restores parameters from its own files
         own = float_tensors(model).items()
         tensors |= {RAW_PREFIX + name: tensor.detach().cpu().clone().contiguous() for name, tensor in own}
     unfinished = folder / f"unfinished-{TRAINING_WEIGHTS_NAME}"
@@ -157,7 +158,7 @@ def restore_training_weights(model: nn.Module, folder: Path) -> None:
 
 
 def restore_average(average: WeightAverage, folder: Path) -> None:
-    """Puts the average of a checkpoint back; a folder without training weights leaves it alone."""
+    """Puts the average of a checkpoint back; does nothing if the folder has no training weights."""
     stored = load_prefixed(folder, AVERAGE_PREFIX)
     if not stored:
         return

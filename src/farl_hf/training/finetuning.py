@@ -1,22 +1,24 @@
-"""The whole training of one task model, from parsed arguments to a checkpoint folder that loads as a pipeline.
+"""The training of a task model, from parsed arguments to a checkpoint folder that loads as a pipeline.
 
-The scripts of `examples/` and `farl-hf train` are a few lines around [`run_face_training`].
+[`FACE_TASK_SETTINGS`] holds what differs between the tasks. [`run_face_training`] loads the data, makes image
+processor, model and samples, trains and evaluates; the scripts in `examples/` and `farl-hf train` call it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import transformers
-from transformers import ImageProcessingMixin, PreTrainedModel, set_seed
+from transformers import ImageProcessingMixin, PreTrainedConfig, PreTrainedModel, set_seed
 from transformers.utils import logging
 
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
 from farl_hf.data.samples.face_samples import FaceSamples
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.modeling.configuration_farl import FaRLConfig
@@ -29,8 +31,8 @@ from farl_hf.modeling.modeling_farl_heads import (
 )
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
-from farl_hf.training.arguments import DataArguments, FaRLTrainingArguments, ModelArguments
-from farl_hf.training.evaluation.photo_frame import make_evaluation
+from farl_hf.training.arguments import DataArguments, FaRLTrainingArguments, ModelArguments, output_folder
+from farl_hf.training.evaluation.photo_frame import FaceEvaluation, make_evaluation
 from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
 from farl_hf.training.evaluation.results import training_results, write_json
 from farl_hf.training.recipes import label_settings, make_scratch_config, save_resolved_recipe
@@ -54,7 +56,9 @@ __all__ = [
 ]
 
 
-# What differs between training a parser, a landmark model and an attribute model, as a table.
+logger = logging.get_logger(__name__)
+
+SCRATCH_IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,13 @@ class FaceTask:
         name (`str`): Name in [`FaceSamples`] and [`make_evaluation`].
         model_class (`type`): Model.
         official_augmentation, synthetic_augmentation (`str`): Recipes for photographs and for rendered faces.
-        warp_factor (`float`): alpha of the tanh warp.
-        face_template (`list`): Where the five points go.
+        warp_factor (`float`): Alpha of the tanh warp.
+        face_template (`tuple` of points): Where the five points lie in the crop.
         face_scale (`float`): Scale of the template.
     """
 
     name: str
-    model_class: type
+    model_class: type[PreTrainedModel]
     official_augmentation: str
     synthetic_augmentation: str
     warp_factor: float
@@ -110,64 +114,10 @@ FACE_TASK_SETTINGS = {
 }
 
 
-# Which encoder stands under the head, and which pictures it expects.
-
-
-def with_backbone(model_args: ModelArguments) -> ModelArguments:
-    """The arguments, with the folder of a converted encoder as the checkpoint to start from.
-
-    Raises:
-        UnknownNameError: `backbone` is neither a folder, nor, for random weights, a name of the table.
-    """
-    name = model_args.backbone
-    if name is None:
-        return model_args
-    if (Path(name) / "config.json").is_file():
-        return replace(model_args, model_name_or_path=name, backbone=None)
-    if name not in BACKBONES:
-        raise UnknownNameError(
-            f"--backbone {name} is neither the folder of a converted encoder nor one of {', '.join(BACKBONES)}."
-        )
-    if model_args.config_name is None:
-        raise UnknownNameError(
-            f"There is no folder {name} with the weights of {BACKBONES[name].described}. Make it of the published "
-            f"file: farl-hf convert FILE -o {name}; --config_name base starts from random weights."
-        )
-    return replace(model_args, model_name_or_path=None)
-
-
-def pixel_normalisation(model_args: ModelArguments) -> dict[str, Any]:
-    """Mean and deviation of the encoder's pictures: of the checkpoint, or of the table for random weights."""
-    if model_args.model_name_or_path:
-        try:
-            settings, _ = ImageProcessingMixin.get_image_processor_dict(model_args.model_name_or_path)
-        except OSError:  # weights without a processor: FaRL's own
-            return {}
-        return {name: settings[name] for name in ("image_mean", "image_std") if settings.get(name) is not None}
-    if model_args.backbone is None:
-        return {}
-    row = BACKBONES[model_args.backbone]
-    return {"image_mean": list(row.image_mean), "image_std": list(row.image_std)}
-
-
-def scratch_settings(model_args: ModelArguments) -> dict[str, Any]:
-    """Settings that replace a model recipe's where a model starts from random weights."""
-    given = model_args.scratch_overrides()
-    if model_args.backbone is None or BACKBONES[model_args.backbone].config is None:
-        return given
-    row = BACKBONES[model_args.backbone]
-    return {"backbone_config": dict(row.config), "feature_levels": list(row.levels)} | given
-
-
-logger = logging.get_logger(__name__)
-
-SCRATCH_IMAGE_SIZE = 224
-
-
 def run_face_training(
     task_name: str, model_args: ModelArguments, data_args: DataArguments, training_args: FaRLTrainingArguments
 ) -> dict[str, float]:
-    """Trains and evaluates as the arguments say; an unfinished run in the output folder goes on where it stopped.
+    """Trains and evaluates. An unfinished run in the output folder is resumed.
 
     Args:
         task_name (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
@@ -177,6 +127,10 @@ def run_face_training(
 
     Returns:
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
+
+    Raises:
+        InvalidArgumentError: Settings that contradict each other, the model or the data.
+        UnknownNameError: There is no such backbone, data set, split, label set or augmentation.
     """
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
@@ -184,7 +138,7 @@ def run_face_training(
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train and training_args.should_save:
-        save_resolved_recipe(training_args.output_dir, task_name, model_args, data_args, training_args)
+        save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(data_args, training_args)
@@ -207,12 +161,35 @@ def run_face_training(
     history = list(trainer.state.log_history)
     scores = evaluate_and_save(trainer) if training_args.do_eval else {}
     if training_args.do_train and training_args.do_eval and training_args.should_save:
-        write_results(trainer, task_name, data_args, history)
+        write_results(trainer, evaluation, task_name, data_args, history)
     return scores
 
 
+def with_backbone(model_args: ModelArguments) -> ModelArguments:
+    """The arguments, with the folder of a converted encoder as the checkpoint to start from.
+
+    Raises:
+        UnknownNameError: `backbone` is neither a folder, nor, for random weights, a name of the table.
+    """
+    name = model_args.backbone
+    if name is None:
+        return model_args
+    if (Path(name) / "config.json").is_file():
+        return replace(model_args, model_name_or_path=name, backbone=None)
+    if name not in BACKBONES:
+        raise UnknownNameError(
+            f"--backbone {name} is neither the folder of a converted encoder nor one of {', '.join(BACKBONES)}."
+        )
+    if model_args.config_name is None:
+        raise UnknownNameError(
+            f"There is no folder {name} with the weights of {BACKBONES[name].described}. Make it from the published "
+            f"file: farl-hf convert FILE -o {name}. Or start from random weights: --config-name base."
+        )
+    return replace(model_args, model_name_or_path=None)
+
+
 def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple[ModelArguments, DataArguments]:
-    """The arguments with what was not given taken from the data set's protocol."""
+    """The arguments; settings that were not given come from the data set's protocol."""
     names = listed(data_args.dataset_name)
     protocol, label_set = shared_protocol(names), label_set_of(names, data_args.dataset_config_name)
     box_scale = protocol.box_scale if model_args.box_scale is None else model_args.box_scale
@@ -225,16 +202,16 @@ def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple
 
 
 def listed(names: str | list[str]) -> list[str]:
-    """Names of data sets; a JSON file may give a single one as a word."""
+    """Names of data sets as a list; a JSON file may hold a single name."""
     return [names] if isinstance(names, str) else names
 
 
 def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
-    """The data set's splits, no larger than asked for."""
+    """The data set's splits, shortened to `max_train_samples` and `max_eval_samples`."""
     names = listed(data_args.dataset_name)
     published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
-    # What is neither trained nor evaluated on need not be rendered, nor be there.
-    limits = dict.fromkeys((*SPLITS, *published), 0)
+    # Splits that are not used need not be rendered, nor exist.
+    limits: dict[str, int | None] = dict.fromkeys((*SPLITS, *published), 0)
     limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
     splits = load_face_datasets(
         names,
@@ -265,8 +242,7 @@ def names_of_labels(
 ) -> list[str]:
     """Names of the model's outputs, in order."""
     if model_args.model_name_or_path and not training_args.do_train:
-        id2label = FaRLConfig.from_pretrained(model_args.model_name_or_path).id2label
-        return [id2label[index] for index in range(len(id2label))]
+        return output_names(FaRLConfig.from_pretrained(model_args.model_name_or_path))
     if task.name == "attributes":
         return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
@@ -276,25 +252,31 @@ def names_of_labels(
     return list(LABEL_SETS[data_args.label_set])
 
 
+def output_names(config: PreTrainedConfig) -> list[str]:
+    """Names of a configuration's outputs, in order."""
+    names: Any = config.id2label
+    return [names[index] for index in range(len(names))]
+
+
 def count_landmarks(rows: Any) -> int:
-    """Landmarks of a face; all faces of a data set have as many."""
+    """Number of landmarks of a face; it is the same for all faces of a data set."""
     for faces in rows["landmarks_xy"] if "landmarks_xy" in rows.column_names else ():
         if faces:
             return len(faces[0])
-    raise InvalidFaceInputError("No photo of the training split has landmarks_xy; choose a data set with landmarks.")
+    raise InvalidArgumentError("No photo of the training split has landmarks_xy; choose a data set with landmarks.")
 
 
 def names_of_labelled_attributes(rows: Any) -> list[str]:
-    """Attributes that the data labels at all, so that no output of the model stays untrained."""
+    """Attributes that some face has a label for; the model gets no output that could not learn."""
     faces = [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
     labelled = (np.concatenate(faces) != -100).any(axis=0)
     return [name for name, used in zip(CELEBA_ATTRIBUTES, labelled, strict=True) if used]
 
 
 def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProcessor:
-    """The image processor of a checkpoint of the same task, else the task's own; flags replace single settings.
+    """The image processor: of a checkpoint of the same task, else with the task's settings. Options replace settings.
 
-    A checkpoint of another task lends its weights only: its crops are framed for that task.
+    A checkpoint of another task gives only its weights, because its crops are framed for that task.
     """
     settings: dict[str, Any] = {
         "warp_factor": model_args.warp_factor,
@@ -321,6 +303,20 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
     return FaRLImageProcessor(**(defaults | given))
 
 
+def pixel_normalisation(model_args: ModelArguments) -> dict[str, Any]:
+    """`image_mean` and `image_std` of the encoder: the checkpoint's, or the table's for random weights."""
+    if model_args.model_name_or_path:
+        try:
+            settings, _ = ImageProcessingMixin.get_image_processor_dict(model_args.model_name_or_path)
+        except OSError:  # weights without a processor: FaRL's own
+            return {}
+        return {name: settings[name] for name in ("image_mean", "image_std") if settings.get(name) is not None}
+    if model_args.backbone is None:
+        return {}
+    row = BACKBONES[model_args.backbone]
+    return {"image_mean": list(row.image_mean), "image_std": list(row.image_std)}
+
+
 def make_model(
     task: FaceTask,
     model_args: ModelArguments,
@@ -328,12 +324,12 @@ def make_model(
     processor: FaRLImageProcessor,
     label_names: list[str],
 ) -> PreTrainedModel:
-    """A pretrained model with a head for these labels, or a new one."""
+    """A model with a head for these labels, from a checkpoint or from random weights."""
     attention = attention_of(model_args, training_args)
     if model_args.model_name_or_path:
-        return model_from_checkpoint(task, model_args, attention, label_names)
+        return model_from_checkpoint(task, model_args.model_name_or_path, model_args, attention, label_names)
     if not model_args.config_name:
-        raise InvalidFaceInputError("Pass --model_name_or_path to start from a checkpoint, or --config_name tiny.")
+        raise InvalidArgumentError("Pass --model-name-or-path to start from a checkpoint, or --config-name tiny.")
     config = make_scratch_config(
         model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
     )
@@ -342,15 +338,15 @@ def make_model(
 
 
 def model_from_checkpoint(
-    task: FaceTask, model_args: ModelArguments, attention: str, label_names: list[str]
+    task: FaceTask, folder: str, model_args: ModelArguments, attention: str, label_names: list[str]
 ) -> PreTrainedModel:
     """A pretrained model with a head for these labels."""
-    start = FaRLConfig.from_pretrained(model_args.model_name_or_path)
-    check_tower_stays(start, model_args)
+    start = FaRLConfig.from_pretrained(folder)
+    check_encoder_stays(start, model_args)
     settings = relabelled(start, label_names) | model_args.head_overrides()
     check_head_settings(task, start, settings)
     return task.model_class.from_pretrained(
-        model_args.model_name_or_path,
+        folder,
         ignore_mismatched_sizes=True,
         dtype="float32",
         attn_implementation=attention,
@@ -358,35 +354,45 @@ def model_from_checkpoint(
     )
 
 
-def check_tower_stays(start: FaRLConfig, model_args: ModelArguments) -> None:
-    """Refuses sizes of the encoder that are not the checkpoint's; its weights would not fit."""
+def scratch_settings(model_args: ModelArguments) -> dict[str, Any]:
+    """Settings that replace a model recipe's where a model starts from random weights."""
+    given = model_args.scratch_overrides()
+    row = None if model_args.backbone is None else BACKBONES[model_args.backbone]
+    if row is None or row.config is None:
+        return given
+    return {"backbone_config": dict(row.config), "feature_levels": list(row.levels)} | given
+
+
+def check_encoder_stays(start: FaRLConfig, model_args: ModelArguments) -> None:
+    """Refuses sizes of the encoder that differ from the checkpoint's; its weights would not fit."""
     encoder = start.vision_config if start.backbone_config is None else start.backbone_config
-    for name, value in model_args.tower_overrides().items():
+    for name, value in model_args.encoder_overrides().items():
         if value != getattr(encoder, name, None):
-            raise InvalidFaceInputError(
-                f"--{name} {value} is for random weights, but {model_args.model_name_or_path} has trained ones; "
-                f"leave --{name} out, or start from --config_name."
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidArgumentError(
+                f"{option} {value} is for random weights, but {model_args.model_name_or_path} has trained ones; "
+                f"leave {option} out, or start from --config-name."
             )
 
 
 def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, Any]) -> None:
-    """Refuses settings that the backbone cannot fulfil; loading would take them unread."""
+    """Refuses settings that do not fit the backbone; loading would not check them."""
     levels = settings.get("feature_levels")
     if levels is not None and len(levels) != 4:
-        raise InvalidFaceInputError(
-            f"feature_levels names {len(levels)} blocks, but a head reads four; repeat one if need be."
+        raise InvalidArgumentError(
+            f"feature_levels names {len(levels)} blocks, but a head reads four; a block may be repeated."
         )
     try:
         config = FaRLConfig.from_dict(start.to_dict() | settings)
         if issubclass(task.model_class, FaRLDenseModel) and config.backbone_config is None:
             cells_per_patch(config.vision_config.patch_size, config.output_stride)
     except ValueError as error:
-        raise InvalidFaceInputError(str(error)) from error
+        raise InvalidArgumentError(str(error)) from error
 
 
 def relabelled(config: FaRLConfig, label_names: list[str]) -> dict[str, Any]:
-    """Settings that give a checkpoint new labels; weights of its own labels in the loss mean nothing to others."""
-    same = label_names == [config.id2label[index] for index in range(config.num_labels)]
+    """Settings that give a checkpoint new labels; the loss weights of its old labels are dropped."""
+    same = label_names == output_names(config)
     return label_settings(label_names) | ({} if same else {"label_weights": None})
 
 
@@ -398,12 +404,12 @@ def make_samples(
     splits: dict[str, Any],
     label_names: list[str],
 ) -> tuple[FaceSamples | None, FaceSamples | None]:
-    """Training and evaluation samples, as far as they are needed."""
-    attributes = task.name == "attributes"
-    settings = {
+    """Training samples with `do_train` and evaluation samples with `do_eval`, else None."""
+    attributes, label_set = task.name == "attributes", data_args.label_set or ""
+    settings: dict[str, Any] = {
         "alignment": data_args.alignment,
-        "num_labels": len(LABEL_SETS.get(data_args.label_set, ())),
-        "label_mirror_pairs": MIRROR_PAIRS.get(data_args.label_set),
+        "num_labels": len(LABEL_SETS.get(label_set, ())),
+        "label_mirror_pairs": MIRROR_PAIRS.get(label_set),
         "min_face_px": data_args.min_face_px,
         "attribute_columns": [CELEBA_ATTRIBUTES.index(name) for name in label_names] if attributes else None,
         "seed": training_args.seed,
@@ -425,28 +431,33 @@ def make_samples(
     return train_samples, eval_samples
 
 
-def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: Any) -> None:
-    """Fills in what `load_best_model_at_end` compares, unless the user has chosen."""
+def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: FaceEvaluation) -> None:
+    """Sets the score that `load_best_model_at_end` compares, unless the user has chosen one."""
     if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss"):
         training_args.metric_for_best_model = evaluation.main_score
         training_args.greater_is_better = evaluation.greater_is_better
 
 
 def write_results(
-    trainer: FaRLTrainer, task_name: str, data_args: DataArguments, history: list[dict[str, float]]
+    trainer: FaRLTrainer,
+    evaluation: FaceEvaluation,
+    task_name: str,
+    data_args: DataArguments,
+    history: Sequence[dict[str, float]],
 ) -> None:
-    """Writes `results.json`: best and last evaluation; `history` is the log from before the final evaluation.
+    """Writes `results.json` with the best and the last evaluation.
 
-    With `load_best_model_at_end` the final one measures the best weights again, at the last step.
+    `history` is the log before the final evaluation. With `load_best_model_at_end` the final evaluation measures the
+    best weights again, so it is no evaluation of the last step.
     """
-    args, evaluation = trainer.args, trainer.evaluation
+    args = trainer.args
     saved = "best" if args.load_best_model_at_end else "last"
     history = history if saved == "best" else trainer.state.log_history
     names, split = listed(data_args.dataset_name), data_args.eval_split
     results = training_results(
         task_name, names, split, evaluation.main_score, evaluation.greater_is_better, history, saved
     )
-    folder = Path(args.output_dir)
+    folder = output_folder(args)
     for measured in filter(None, (results["best"], results["last"])):
         checkpoint = f"checkpoint-{measured['step']}"
         measured["checkpoint"] = checkpoint if (folder / checkpoint).is_dir() else None

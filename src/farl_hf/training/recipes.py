@@ -1,8 +1,8 @@
-"""Recipes: YAML files of training arguments, one per published experiment, and how they become arguments.
+"""Recipes: training arguments as YAML files, one per published experiment; and configurations of new models.
 
-A recipe names its `task`, may name a `base` (a recipe or a list of them, later ones win over earlier ones) whose
-values it replaces, and otherwise holds arguments of the training scripts. `title` says what it is. Files whose names
-begin with an underscore are bases only.
+A recipe names its `task` and has a `title`. Its other values are arguments of the training scripts. `base` names one
+recipe or several whose values it starts from; the last base wins, and the recipe's own values win over all bases.
+Files whose names begin with an underscore are only bases.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 
 __all__ = [
@@ -36,9 +36,9 @@ RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
 RESOLVED_NAME = "recipe.yaml"  # in the output folder
 DESCRIPTIONS = ("task", "title", "base")
-# What the machine decided, not the user: kept, it would tie the next run to processors.
+# Chosen by the machine, not by the user; in a recipe they would tie the next run to the same kind of machine.
 MACHINE_FIELDS = ("dataloader_pin_memory", "local_rank", "use_cpu")
-# Arguments of version 0.1: those that were renamed, and one that every recipe.yaml had, which said nothing when off.
+# Arguments of version 0.1: renamed ones, and one that is gone. Every recipe.yaml of that version holds it, turned off.
 RENAMED_ARGUMENTS = {"score_stride": "output_stride"}
 DROPPED_ARGUMENTS = {"data_dependent_start": False}
 FIRST_LINE = "# farl-hf train {name}"
@@ -69,11 +69,12 @@ def read_recipe(name_or_file: str | Path) -> Recipe:
             it, then among the names.
 
     Raises:
-        UnknownNameError: No such recipe, it names no task, or it goes round in a circle.
+        UnknownNameError: There is no such recipe.
+        InvalidArgumentError: It cannot be read, it names no task, or it is a base of itself.
     """
     merged = merge_bases(find_recipe(str(name_or_file), None), ())
     if "task" not in merged:
-        raise UnknownNameError(
+        raise InvalidArgumentError(
             f"The recipe {name_or_file} names no task; add `task: parsing`, landmarks or attributes."
         )
     arguments = {key: value for key, value in merged.items() if key not in DESCRIPTIONS}
@@ -88,14 +89,14 @@ def find_recipe(name: str, folder: Path | None) -> Path:
             return path
     close = get_close_matches(name, RECIPE_NAMES, n=3, cutoff=0.3) or RECIPE_NAMES
     raise UnknownNameError(
-        f"{name!r} is neither a recipe nor a YAML file. Near it: {', '.join(close)}; `farl-hf train --list` shows all."
+        f"{name!r} is neither a recipe nor a YAML file. Close names: {', '.join(close)}; all: `farl-hf train --list`."
     )
 
 
 def merge_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """Values of a file over those of its bases."""
     if path in above:
-        raise UnknownNameError(
+        raise InvalidArgumentError(
             f"The recipe {path} is a base of itself ({' -> '.join(p.name for p in (*above, path))})."
         )
     values = read_yaml(path)
@@ -107,7 +108,7 @@ def merge_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def with_present_names(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of version 0.1 by their present names; without those that are gone and said nothing."""
+    """Arguments of version 0.1 under their present names, without the dropped ones that were off."""
     return {
         RENAMED_ARGUMENTS.get(name, name): value
         for name, value in arguments.items()
@@ -120,35 +121,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UnknownNameError(f"The recipe {path} cannot be read as YAML: {error}") from error
+        raise InvalidArgumentError(f"The recipe {path} cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
-        raise UnknownNameError(f"The recipe {path} holds no `name: value` lines.")
+        raise InvalidArgumentError(f"The recipe {path} holds no `name: value` lines.")
     return values
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """Values of `key=value` words; a value is read as YAML, so `[1, 2]` is a list and `null` unsets.
+    """Values of `key=value` words. A value is read as YAML: `[1, 2]` is a list, and `null` returns to the default.
+
+    Keys may be written with dashes, as options are: `train-data-ratio=0.1`.
 
     Raises:
-        UnknownNameError: A word without `=`.
+        InvalidArgumentError: A word without `=`, or a value that is not YAML.
     """
     overrides = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UnknownNameError(f"--set takes key=value, but got {pair!r}.")
+            raise InvalidArgumentError(f"--set takes key=value, but got {pair!r}.")
         try:
-            overrides[name.strip()] = yaml.safe_load(value)
+            overrides[name.strip().replace("-", "_")] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UnknownNameError(f"The value of --set {pair!r} cannot be read: {error}") from error
+            raise InvalidArgumentError(f"The value of --set {pair!r} cannot be read: {error}") from error
     return overrides
 
 
 def as_flags(arguments: dict[str, Any], known: Sequence[str]) -> list[str]:
-    """Arguments as words of a command line. The parser converts them, so `1e-3`, a string to YAML, is a number here.
+    """Arguments as words of a command line. The parser converts them: to YAML `1e-3` is text, to the parser a number.
 
     Args:
-        arguments (`dict[str, Any]`): Values by name; None is left out.
+        arguments (`dict[str, Any]`): Values by name; None is skipped.
         known (`Sequence[str]`): Names that exist.
 
     Raises:
@@ -157,7 +160,7 @@ def as_flags(arguments: dict[str, Any], known: Sequence[str]) -> list[str]:
     unknown = [name for name in arguments if name not in known]
     if unknown:
         close = ", ".join(get_close_matches(unknown[0], known, n=3)) or "see --help of the training scripts"
-        raise UnknownNameError(f"There is no training argument {unknown[0]!r}. Near it: {close}.")
+        raise UnknownNameError(f"There is no training argument {unknown[0]!r}. Close names: {close}.")
     return [
         word
         for name, value in arguments.items()
@@ -184,8 +187,8 @@ def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -
 
 
 def plain_values(arguments: Any) -> dict[str, Any]:
-    """Values of an arguments dataclass that YAML holds, without empty ones, secrets and nested settings."""
-    values = {}
+    """Values of an arguments dataclass that YAML can hold, without empty values, secrets and nested settings."""
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
         value = value.value if isinstance(value, Enum) else value
@@ -196,15 +199,14 @@ def plain_values(arguments: Any) -> dict[str, Any]:
     return values
 
 
-# Configurations small enough to learn from scratch on a laptop's processor.
+# Configurations of models that start from random weights
 
-
-# The text tower is never built by a task model; it is kept small so that the configuration says nothing misleading.
+# Task models do not build the text encoder. A small one keeps the configuration from naming CLIP's sizes.
 TINY_TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
-    # 1.2 million parameters: the built-in landmark model, and what the parser began as. Patches of 8 pixels, because
-    # brows and lips are a few pixels thick.
+    # 1.2 million parameters: learns on a laptop's CPU. Patches of 8 pixels, because brows and lips are a
+    # few pixels thick.
     "tiny": {
         "vision_config": {
             "hidden_size": 128,
@@ -220,7 +222,7 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
         "heatmap_size": 64,
         "heatmap_radius": 5.0,
     },
-    # For tests: learns nothing, runs in no time.
+    # For tests: too small to learn, and quick.
     "toy": {
         "vision_config": {
             "hidden_size": 16,
@@ -248,7 +250,7 @@ def make_scratch_config(name: str, image_size: int, label_names: list[str], over
         name (`str`): A key of `MODEL_RECIPES`, or a JSON file with the arguments of [`FaRLConfig`].
         image_size (`int`): Side of the crop in pixels.
         label_names (`list[str]`): Names of the model's outputs.
-        overrides (`dict[str, Any]`): Settings that replace the recipe's. Those of the vision tower (`hidden_size`,
+        overrides (`dict[str, Any]`): Settings that replace the recipe's. Those of the vision encoder (`hidden_size`,
             `num_hidden_layers`, …) go there.
     """
     settings = read_settings(name)

@@ -1,4 +1,8 @@
-"""The Transformers Trainer with FaRL's parameter groups, averaged weights, and evaluation in the photo frame."""
+"""The Transformers Trainer with averaged weights, FaRL's parameter groups and evaluation in the photo frame.
+
+[`AveragedWeightsTrainer`] averages the weights and serves every training. [`FaRLTrainer`] adds what the task models
+need: a learning rate per part of the model, the official schedule, and scores in the photo frame.
+"""
 
 import atexit
 from collections.abc import Iterator
@@ -11,10 +15,10 @@ import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from farl_hf.data.samples.face_samples import collate_face_samples
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
@@ -30,107 +34,10 @@ __all__ = [
 ]
 
 
-# The end of training on several processes.
-
-
-def leave_group_at_exit() -> None:
-    """Leaves the process group when the interpreter ends.
-
-    Otherwise gloo's threads are still there when the process takes them down: about one in ten then aborts, with
-    "terminate called without an active exception", after all its work is done.
-    """
-    atexit.register(leave_group)
-
-
-def leave_group() -> None:
-    """Leaves the process group, if there is one."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-# Tells a data set of samples which epoch it is.
-
-
-class SampleEpochCallback(TrainerCallback):
-    """Calls the data set's `set_epoch` at the start of every epoch.
-
-    accelerate's loaders do so only where batches come straight from a sampler: not with several processes, and not in
-    the epoch in which a run goes on. There every epoch would repeat the random changes of the first.
-    """
-
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        train_dataloader: DataLoader,
-        **kwargs: Any,
-    ) -> None:
-        """The number of whole epochs so far; a run that goes on starts within one."""
-        if hasattr(train_dataloader.dataset, "set_epoch"):
-            train_dataloader.dataset.set_epoch(int(state.epoch or 0))
-
-
-# Which parameters learn at which rate.
-#
-# The three parts of every FaRL task model are told apart by the prefix of their parameter names.
-
-
+# Parameters of the parts of a task model, by the beginning of their names.
 PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
-
-
-def part_of(parameter_name: str) -> str:
-    """`"backbone"`, `"pyramid"` or `"head"`; a name without a known prefix learns like the head."""
-    for part, prefix in PART_PREFIXES.items():
-        if parameter_name.startswith(prefix):
-            return part
-    return "head"
-
-
-def decays(parameter: nn.Parameter, decay_norm_and_bias: bool) -> bool:
-    """Biases and normalisation weights are the parameters with one axis."""
-    return decay_norm_and_bias or parameter.ndim > 1
-
-
-def make_parameter_groups(
-    model: nn.Module, learning_rates: dict[str, float], weight_decay: float, decay_norm_and_bias: bool = True
-) -> list[dict[str, Any]]:
-    """Optimizer groups, one per part and decay.
-
-    Args:
-        model (`nn.Module`): A FaRL task model.
-        learning_rates (`dict[str, float]`): Rate of `"backbone"`, `"pyramid"` and `"head"`.
-        weight_decay (`float`): AdamW weight decay.
-        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Officially everything decays. `False` leaves out
-            parameters with one axis.
-
-    Returns:
-        `list[dict]`: Non-empty groups with `params`, `lr`, `weight_decay` and `name`, trainable parameters only.
-    """
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        key = (part_of(name), decays(parameter, decay_norm_and_bias))
-        part, decay = key
-        settings = {
-            "params": [],
-            "lr": learning_rates[part],
-            "weight_decay": weight_decay if decay else 0.0,
-            "name": part if decay else f"{part}_without_decay",
-        }
-        groups.setdefault(key, settings)["params"].append(parameter)
-    return list(groups.values())
-
-
-def freeze_backbone(model: nn.Module) -> None:
-    """Stops the vision tower from learning."""
-    for name, parameter in model.named_parameters():
-        if part_of(name) == "backbone":
-            parameter.requires_grad_(False)
-
-
-# A Trainer that evaluates and saves a moving average of the weights.
+# Entries of a batch that only evaluation uses.
+PHOTO_KEYS = ("crop_from_photo", "photo_labels", "box_xyxy")
 
 
 class AveragedWeightsTrainer(Trainer):
@@ -138,12 +45,14 @@ class AveragedWeightsTrainer(Trainer):
 
     Args:
         model (`nn.Module`): Model.
-        args (`TrainingArguments`): With the fields `ema_decay` (0 averages nothing) and `ema_warmup`.
+        args (`TrainingArguments`): With the fields `ema_decay` (0 turns averaging off) and `ema_warmup`.
         **kwargs: As [`~transformers.Trainer`].
 
-    While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved
-    use their moving average.
+    During training, `trainer.model` holds the trained weights. `evaluate`, `predict` and everything that is saved use
+    their moving average.
     """
+
+    args: Any
 
     def __init__(self, model: nn.Module, args: Any, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
@@ -153,17 +62,14 @@ class AveragedWeightsTrainer(Trainer):
         if self.ema is not None:
             self.add_callback(self.ema)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Trains; see [`~transformers.Trainer.train`]. Resuming restores weights, average and optimizer exactly."""
-        folder = resume_from_checkpoint
-        if folder is True:
-            folder = get_last_checkpoint(self.args.output_dir)
         if self.ema is not None:
-            self.ema.resume_folder = folder or None
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            self.ema.resume_folder = resume_folder(resume_from_checkpoint, self.args)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
-        """Batches of the evaluation, the last one too, whatever becomes of the training's last one."""
+        """Batches of the evaluation, with the last one, also where `dataloader_drop_last` drops it in training."""
         with last_batch_kept(self.args):
             return super().get_eval_dataloader(eval_dataset)
 
@@ -190,8 +96,8 @@ class AveragedWeightsTrainer(Trainer):
     def with_averaged_weights(self, function: Any, *arguments: Any) -> Any:
         """Calls the function while the model holds the averaged weights."""
         model = self.accelerator.unwrap_model(self.model)
-        averaged = self.ema is not None and self.ema.average is not None
-        with self.ema.average.applied_to(model) if averaged else nullcontext():
+        average = None if self.ema is None else self.ema.average
+        with nullcontext() if average is None else average.applied_to(model):
             if self.args.world_size > 1:
                 share_buffers(model)
             return function(*arguments)
@@ -205,37 +111,14 @@ class AveragedWeightsTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.ema is not None:
-            restore_training_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+        model = self.model if model is None else model
+        if self.ema is not None and model is not None:
+            restore_training_weights(model, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
-
-
-def share_buffers(model: nn.Module) -> None:
-    """Gives every process the first one's float buffers, which are those that are saved.
-
-    The batch norms of each process have seen its own faces, and would score what it evaluates in their own way.
-    """
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            distributed.broadcast(buffer, src=0)
-
-
-@contextmanager
-def last_batch_kept(args: Any) -> Iterator[None]:
-    """Inside, `dataloader_drop_last` is off: Transformers follows it in evaluation too, and would not score all."""
-    wanted, args.dataloader_drop_last = args.dataloader_drop_last, False
-    try:
-        yield
-    finally:
-        args.dataloader_drop_last = wanted
-
-
-# Entries of a batch that only evaluation uses.
-PHOTO_KEYS = ("crop_from_photo", "photo_labels", "box_xyxy")
 
 
 class FaRLTrainer(AveragedWeightsTrainer):
@@ -249,9 +132,14 @@ class FaRLTrainer(AveragedWeightsTrainer):
         **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`, so that every
             checkpoint folder holds it and loads as a pipeline.
 
-    While training, `trainer.model` holds the weights that learn. `evaluate`, `predict` and everything that is saved
-    use their moving average.
+    During training, `trainer.model` holds the trained weights. `evaluate`, `predict` and everything that is saved use
+    their moving average.
+
+    Raises:
+        InvalidArgumentError: `sync_batch_norm` on CPUs.
     """
+
+    args: FaRLTrainingArguments
 
     def __init__(
         self, model: nn.Module, args: FaRLTrainingArguments, evaluation: FaceEvaluation | None = None, **kwargs: Any
@@ -271,10 +159,11 @@ class FaRLTrainer(AveragedWeightsTrainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer that `optim` names, with one group per part of the model."""
         if self.optimizer is None:
-            args, model = self.args, self.model if model is None else model
+            args = self.args
+            trained: Any = self.model if model is None else model
             rates = args.part_learning_rates()
-            groups = make_parameter_groups(model, rates, args.weight_decay, args.decay_norm_and_bias)
-            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, model)
+            groups = make_parameter_groups(trained, rates, args.weight_decay, args.decay_norm_and_bias)
+            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, trained)
             self.optimizer = optimizer_class(groups, **settings)
         return self.optimizer
 
@@ -285,10 +174,9 @@ class FaRLTrainer(AveragedWeightsTrainer):
         if self.lr_scheduler is None and self.args.milestone_epochs:
             steps_per_epoch = num_training_steps / self.args.num_train_epochs
             milestones = [round(epoch * steps_per_epoch) for epoch in self.args.milestone_epochs]
-            optimizer = self.optimizer if optimizer is None else optimizer
-            self.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(
-                optimizer, milestones, gamma=self.args.milestone_factor
-            )
+            stepped: Any = self.optimizer if optimizer is None else optimizer
+            schedule: Any = torch.optim.lr_scheduler.MultiStepLR(stepped, milestones, gamma=self.args.milestone_factor)
+            self.lr_scheduler = schedule
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -309,7 +197,7 @@ class FaRLTrainer(AveragedWeightsTrainer):
         if prediction_loss_only:
             return loss, None, None
         statistics = self.evaluation.statistics(outputs, batch).to(loss.device)
-        # The loop scores only when there are labels; the statistics already hold what is needed of them.
+        # The loop computes scores only where there are labels; the statistics already hold their information.
         return loss, statistics, torch.zeros(len(statistics), dtype=torch.int64, device=loss.device)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
@@ -318,17 +206,30 @@ class FaRLTrainer(AveragedWeightsTrainer):
         return super().evaluation_loop(*args, **kwargs)
 
     def scores_of_step(self, predictions: EvalPrediction, compute_result: bool) -> dict[str, float]:
-        """`compute_metrics` of the Trainer: merges a step's statistics, and scores them all after the last one."""
-        self.running_statistics.add(np.asarray(predictions.predictions.cpu()))
+        """`compute_metrics` of the Trainer: merges the statistics of a step; after the last, scores of all faces."""
+        assert self.running_statistics is not None, "evaluation_loop prepares the statistics"
+        statistics: Any = predictions.predictions  # a tensor: `batch_eval_metrics` passes on what a step returned
+        self.running_statistics.add(np.asarray(statistics.cpu()))
         return self.running_statistics.scores() if compute_result else {}
 
 
-def with_shared_batch_norms(model: nn.Module, args: FaRLTrainingArguments) -> nn.Module:
-    """The model with batch norms whose statistics are those of all processes' faces; weights keep their names."""
+def resume_folder(resume_from_checkpoint: str | bool | None, args: TrainingArguments) -> str | None:
+    """The checkpoint folder to resume from; True stands for the last one in the output folder."""
+    if isinstance(resume_from_checkpoint, str):
+        return resume_from_checkpoint or None
+    return get_last_checkpoint(str(args.output_dir)) if resume_from_checkpoint else None
+
+
+def with_shared_batch_norms(model: nn.Module, args: TrainingArguments) -> nn.Module:
+    """The model with batch norms that compute their statistics over all processes; weights keep their names.
+
+    Raises:
+        InvalidArgumentError: The training runs on CPUs, where PyTorch cannot share the statistics.
+    """
     if args.device.type == "cpu":
-        raise InvalidFaceInputError(
-            "sync_batch_norm works on accelerators only, but the training runs on processors; leave it off "
-            "(--sync_batch_norm false, or --set sync_batch_norm=false)."
+        raise InvalidArgumentError(
+            "sync_batch_norm works on accelerators only, but the training runs on CPUs; turn it off "
+            "(--sync-batch-norm false, or --set sync_batch_norm=false)."
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
@@ -336,3 +237,111 @@ def with_shared_batch_norms(model: nn.Module, args: FaRLTrainingArguments) -> nn
 def without_photo_keys(batch: dict[str, Any]) -> dict[str, Any]:
     """The part of a batch that the model takes."""
     return {key: values for key, values in batch.items() if key not in PHOTO_KEYS}
+
+
+# Parameter groups
+
+
+def part_of(parameter_name: str) -> str:
+    """`"backbone"`, `"pyramid"` or `"head"`; a parameter without a known prefix belongs to the head."""
+    for part, prefix in PART_PREFIXES.items():
+        if parameter_name.startswith(prefix):
+            return part
+    return "head"
+
+
+def decays(parameter: nn.Parameter, decay_norm_and_bias: bool) -> bool:
+    """Whether weight decay applies; biases and weights of norms are the parameters with one axis."""
+    return decay_norm_and_bias or parameter.ndim > 1
+
+
+def make_parameter_groups(
+    model: nn.Module, learning_rates: dict[str, float], weight_decay: float, decay_norm_and_bias: bool = True
+) -> list[dict[str, Any]]:
+    """Optimizer groups, one per part and decay.
+
+    Args:
+        model (`nn.Module`): A FaRL task model.
+        learning_rates (`dict[str, float]`): Rate of `"backbone"`, `"pyramid"` and `"head"`.
+        weight_decay (`float`): AdamW weight decay.
+        decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Whether parameters with one axis decay too, as in
+            the official code.
+
+    Returns:
+        `list[dict]`: Non-empty groups with `params`, `lr`, `weight_decay` and `name`, trainable parameters only.
+    """
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        key = (part_of(name), decays(parameter, decay_norm_and_bias))
+        part, decay = key
+        settings = {
+            "params": [],
+            "lr": learning_rates[part],
+            "weight_decay": weight_decay if decay else 0.0,
+            "name": part if decay else f"{part}_without_decay",
+        }
+        groups.setdefault(key, settings)["params"].append(parameter)
+    return list(groups.values())
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Turns off the gradients of the vision encoder."""
+    for name, parameter in model.named_parameters():
+        if part_of(name) == "backbone":
+            parameter.requires_grad_(False)
+
+
+# What a training on several processes needs
+
+
+class SampleEpochCallback(TrainerCallback):
+    """Calls the data set's `set_epoch` at the start of every epoch.
+
+    accelerate's loaders call it only where batches come straight from a sampler: not with several processes, and not
+    in the epoch in which a run is resumed. There every epoch would repeat the random changes of the first.
+    """
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Passes on the number of complete epochs; a resumed run may start within one."""
+        dataset = kwargs["train_dataloader"].dataset
+        if hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(int(state.epoch or 0))
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Gives every process the float buffers of the first process, which are the saved ones.
+
+    The batch norms of each process have seen other faces, so scores would depend on the process that evaluates a face.
+    """
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            distributed.broadcast(buffer, src=0)
+
+
+@contextmanager
+def last_batch_kept(args: Any) -> Iterator[None]:
+    """Inside, `dataloader_drop_last` is off; Transformers would follow it in evaluation too and skip some samples."""
+    wanted, args.dataloader_drop_last = args.dataloader_drop_last, False
+    try:
+        yield
+    finally:
+        args.dataloader_drop_last = wanted
+
+
+def leave_group_at_exit() -> None:
+    """Leaves the process group when the interpreter ends.
+
+    Otherwise gloo's threads still run while the process ends. Some processes then abort after their work is done, with
+    "terminate called without an active exception".
+    """
+    atexit.register(leave_group)
+
+
+def leave_group() -> None:
+    """Leaves the process group, if there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

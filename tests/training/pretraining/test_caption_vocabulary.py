@@ -3,7 +3,7 @@
 import pytest
 from transformers import CLIPTokenizer
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.pretraining.caption_vocabulary import train_caption_tokenizer
 
 CAPTIONS = ["a photo of a smiling man with long brown hair", "a portrait of an old woman wearing a hat"] * 20
@@ -54,5 +54,5 @@ def test_saved_and_loaded_tokenizer_encodes_alike(tokenizer, tmp_path):
 
 
 def test_a_vocabulary_without_room_for_merges_is_refused():
-    with pytest.raises(InvalidFaceInputError, match="choose more than 514"):
+    with pytest.raises(InvalidArgumentError, match="choose more than 514"):
         train_caption_tokenizer(CAPTIONS, 500)

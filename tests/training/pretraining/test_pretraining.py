@@ -13,7 +13,7 @@ from pretraining_runs import log_of, pretrain, weights_of, write_pairs
 from transformers import AutoModel, AutoProcessor
 
 from farl_hf import FaRLForFaceParsing, FaRLModel
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
 from farl_hf.training.pretraining.trainer import decays_in_pretraining
 
 
@@ -23,12 +23,12 @@ def faces(tmp_path_factory):
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
-def test_cached_contrast_over_four_batches_equals_one_large_batch(faces, tmp_path, gradient_checkpointing):
+def test_grad_cache_over_four_batches_equals_one_large_batch(faces, tmp_path, gradient_checkpointing):
     """One step of plain gradient descent at rate 1: the change of the weights is the gradient."""
     same = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "weight_decay": 0.0}
     pretrain(faces, tmp_path / "start", max_steps=1, optim="sgd", learning_rate=0.0)
     pretrain(faces, tmp_path / "whole", per_device_train_batch_size=16, **same)
-    cached = {"gradient_accumulation_steps": 4, "cached_contrast": True}
+    cached = {"gradient_accumulation_steps": 4, "grad_cache": True}
     pretrain(faces, tmp_path / "parts", gradient_checkpointing=gradient_checkpointing, **cached, **same)
     pretrain(faces, tmp_path / "apart", gradient_accumulation_steps=4, **same)
     start, whole, parts, apart = (weights_of(tmp_path / name) for name in ("start", "whole", "parts", "apart"))
@@ -42,7 +42,7 @@ def test_cached_contrast_over_four_batches_equals_one_large_batch(faces, tmp_pat
     assert max((apart[name] - whole[name]).abs().max() for name in start) > 1e-2 * largest
 
 
-def test_cached_contrast_is_exact_under_dropout(faces, tmp_path):
+def test_grad_cache_is_exact_under_dropout(faces, tmp_path):
     """Dropped units of the first pass are those of the second: the logged losses of both passes agree."""
     config = {"vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
                                 "num_attention_heads": 2, "patch_size": 8, "drop_path_rate": 0.9},
@@ -51,7 +51,7 @@ def test_cached_contrast_is_exact_under_dropout(faces, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     changes = {"config_name": tmp_path / "config.json", "mim_weight": 0.0, "max_steps": 1}
     pretrain(
-        faces, tmp_path / "run", gradient_accumulation_steps=4, cached_contrast=True, per_device_train_batch_size=4,
+        faces, tmp_path / "run", gradient_accumulation_steps=4, grad_cache=True, per_device_train_batch_size=4,
         **changes,
     )  # fmt: skip
     entry = log_of(tmp_path / "run")[0]
@@ -98,7 +98,7 @@ def test_the_log_tells_both_losses_temperature_and_retrieval(faces, tmp_path):
     first = log_of(tmp_path)[0]
     assert first["loss"] == pytest.approx(first["itc_loss"] + first["mim_loss"], rel=1e-3)
     assert first["mim_loss"] == pytest.approx(math.log(8), abs=0.3)  # eight tokens, untrained
-    assert first["inverse_temperature"] == pytest.approx(14.28, abs=0.2)
+    assert first["logit_scale"] == pytest.approx(14.28, abs=0.2)
     assert 0 <= first["image_to_text_accuracy"] <= 1
     assert first["samples_per_second"] > 0
 
@@ -117,11 +117,11 @@ def test_laion_face_is_read_from_its_shards(faces, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"dataset_name": "laion_face"}, InvalidFaceInputError, "--data_dir"),
+        ({"dataset_name": "laion_face"}, InvalidArgumentError, "--data-dir"),
         ({"face_template": "round"}, UnknownNameError, "attribute, lapa"),
         ({"eval_split": "holdout", "do_eval": True}, UnknownNameError, "holdout"),
-        ({"cached_contrast": True}, InvalidFaceInputError, "gradient_accumulation_steps"),
-        ({"visual_vocab_size": None}, InvalidFaceInputError, "patches cannot give 8192"),
+        ({"grad_cache": True}, InvalidArgumentError, "gradient_accumulation_steps"),
+        ({"visual_vocab_size": None}, InvalidArgumentError, "patches cannot give 8192"),
     ],
 )
 def test_bad_arguments_are_told_in_a_sentence(faces, tmp_path, changes, error, message):
@@ -137,7 +137,7 @@ def test_rows_without_captions_are_refused(tmp_path):
 
 
 def test_a_tokenizer_that_is_not_there_is_told_with_what_to_do(faces, tmp_path):
-    with pytest.raises(NotACheckpointError, match="--tokenizer_name"):
+    with pytest.raises(NotACheckpointError, match="--tokenizer-name"):
         pretrain(faces, tmp_path / "run", tokenizer_name=tmp_path / "nowhere")
 
 

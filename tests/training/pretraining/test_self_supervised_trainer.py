@@ -7,7 +7,7 @@ from transformers import HfArgumentParser
 
 from farl_hf import FaRLForAttributes, FaRLImageProcessor
 from farl_hf.data.samples.two_view_samples import TwoViewTransform
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.pretraining import self_supervised
 from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
@@ -97,10 +97,10 @@ def test_the_script_trains_by_the_objective(objective, data_folder, tmp_path):
     ("words", "error", "message"),
     [
         (["--objective", "moco"], UnknownNameError, "Known: itc_mim, itc, simclr, swav"),
-        (["--objective", "simclr", "--do_train", "--do_eval"], InvalidFaceInputError, "without --do_eval"),
+        (["--objective", "simclr", "--do_train", "--do_eval"], InvalidArgumentError, "without --do_eval"),
         (
             ["--objective", "swav", "--do_train", "--model_name_or_path", "farl"],
-            InvalidFaceInputError,
+            InvalidArgumentError,
             "random weights",
         ),
     ],
@@ -113,5 +113,5 @@ def test_what_an_objective_cannot_do_is_said_first(words, error, message, data_f
 
 def test_prototypes_under_zero_3_are_refused(toy_config, tmp_path, monkeypatch):
     monkeypatch.setattr(self_supervised, "is_deepspeed_zero3_enabled", lambda: True)
-    with pytest.raises(InvalidFaceInputError, match="ZeRO-2"):
+    with pytest.raises(InvalidArgumentError, match="ZeRO-2"):
         make_trainer(toy_config, tmp_path)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from laion_shards import write_detections, write_shard
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
@@ -13,7 +13,7 @@ from farl_hf.data.laion_face.shards import find_shards
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError
-from farl_hf.training.pretraining.trainer import StreamTrainerMixin
+from farl_hf.training.pretraining.trainer import StreamTrainer
 
 
 class Brightness(nn.Module):
@@ -29,7 +29,7 @@ class Brightness(nn.Module):
         return {"loss": (pixel_values.mean() - self.mean).square().sum()}
 
 
-class ToyTrainer(StreamTrainerMixin, Trainer):
+class ToyTrainer(StreamTrainer):
     pass
 
 

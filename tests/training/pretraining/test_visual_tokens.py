@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 from transformers.models.flava.image_processing_flava import FlavaImageProcessor
 
-from farl_hf.errors import InvalidFaceInputError, NotACheckpointError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, NotACheckpointError
 from farl_hf.training.pretraining.visual_tokens import (
     FlavaVisualTokenizer,
     PatchKMeansTokenizer,
@@ -136,5 +136,5 @@ def test_wrong_pixels_are_refused(codebook, crops, wrong, message):
 
 
 def test_too_few_patches_are_refused():
-    with pytest.raises(InvalidFaceInputError, match=r"4 patches cannot give 5"):
+    with pytest.raises(InvalidArgumentError, match=r"4 patches cannot give 5"):
         PatchKMeansTokenizer.train(torch.rand(1, 3, 16, 16), vocab_size=5)

@@ -1,7 +1,6 @@
 """A checkpoint measured on a split of a data set, by the data set's protocol, in the photo frame.
 
-Statistics are merged as they come, so memory grows neither with the pictures nor, beyond a few bytes per face, with
-their number.
+The statistics of each step are merged at once: memory grows by a few bytes per face, not with the pictures.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
-from farl_hf.errors import InvalidFaceInputError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
@@ -23,7 +22,7 @@ from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.evaluation.photo_frame import make_evaluation
 from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, LABEL_SETS, label_set_of, shared_protocol
 from farl_hf.training.evaluation.results import scores_in
-from farl_hf.training.finetuning import FACE_TASK_SETTINGS, FaceTask
+from farl_hf.training.finetuning import FACE_TASK_SETTINGS, FaceTask, output_names
 from farl_hf.training.trainer import FaRLTrainer
 
 __all__ = ["CheckpointEvaluation", "EvaluatedSplit", "load_for_evaluation"]
@@ -31,7 +30,7 @@ __all__ = ["CheckpointEvaluation", "EvaluatedSplit", "load_for_evaluation"]
 
 @dataclass(frozen=True)
 class EvaluatedSplit:
-    """Scores of one split, and what finding its failures takes.
+    """Scores of one split, and of each of its faces.
 
     Args:
         split (`str`): Its name.
@@ -78,17 +77,18 @@ class CheckpointEvaluation:
             model=self.model, args=self.arguments, evaluation=self.evaluation, processing_class=self.processor
         )
         scores = scores_in(trainer.evaluate(samples), "eval_")
+        assert trainer.running_statistics is not None, "evaluate collects the statistics"
         return EvaluatedSplit(split, scores, trainer.running_statistics.face_scores(), samples)
 
     def outputs_of(self, samples: FaceSamples, item: int) -> tuple[Any, dict[str, Any]]:
         """The model's outputs for one face, and its batch of one."""
-        batch = collate_face_samples([samples[item]])
+        batch: dict[str, Any] = {**collate_face_samples([samples[item]])}
         model = self.model.eval()
         with torch.no_grad():
             return model(batch["pixel_values"].to(model.device)), batch
 
     def report(self, evaluated: Sequence[EvaluatedSplit]) -> dict[str, Any]:
-        """What `results.json` holds: the scores, and all that they depend on."""
+        """The content of `results.json`: the scores, and everything that they depend on."""
         protocol = shared_protocol([self.dataset_name])
         return {
             "checkpoint": self.checkpoint,
@@ -120,10 +120,10 @@ def load_for_evaluation(
     batch_size: int = 8,
     num_workers: int = 2,
 ) -> CheckpointEvaluation:
-    """Loads a checkpoint with the crop that the data set's protocol asks for.
+    """Loads a checkpoint; its image processor crops by the data set's protocol.
 
     Args:
-        folder (`str` or `Path`): Checkpoint folder of a parser, a landmark or an attribute model.
+        folder (`str` or `Path`): Checkpoint folder of a parsing, landmark or attribute model.
         dataset_name (`str`): Data set, see [`load_face_dataset`].
         output_dir (`str` or `Path`): Where the Trainer may write.
         config_name (`str`, *optional*): Configuration of the data set, which may stand for another order of classes.
@@ -132,19 +132,19 @@ def load_for_evaluation(
 
     Raises:
         NotACheckpointError: The folder holds no model of these tasks.
-        UnknownNameError: The data set is for another task, or its classes are not the model's.
+        InvalidArgumentError: The data set is for another task, or its classes are not the model's.
     """
     task = task_of(folder)
     protocol = shared_protocol([dataset_name])
     if protocol.task not in ("", task.name):
-        raise UnknownNameError(
+        raise InvalidArgumentError(
             f"{dataset_name} is a data set for {protocol.task}, but {folder} holds a model for {task.name}; choose "
             f"one of {', '.join(name for name, one in BENCHMARK_PROTOCOLS.items() if one.task == task.name)}."
         )
     model = task.model_class.from_pretrained(folder, dtype="float32")
-    label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    label_names = output_names(model.config)
     check_classes(task, label_names, label_set_of([dataset_name], config_name))
-    box_scale = {} if protocol.box_scale is None else {"box_scale": protocol.box_scale}
+    box_scale: dict[str, Any] = {} if protocol.box_scale is None else {"box_scale": protocol.box_scale}
     processor = FaRLImageProcessor.from_pretrained(folder, **box_scale)
     arguments = FaRLTrainingArguments(
         output_dir=str(output_dir),
@@ -158,7 +158,7 @@ def load_for_evaluation(
 
 
 def task_of(folder: str | Path) -> FaceTask:
-    """The task that the model in a folder was built for."""
+    """The task of the model in a folder."""
     architectures = FaRLConfig.from_pretrained(folder).architectures or ()
     for task in FACE_TASK_SETTINGS.values():
         if task.model_class.__name__ in architectures:
@@ -168,27 +168,30 @@ def task_of(folder: str | Path) -> FaceTask:
 
 
 def check_classes(task: FaceTask, label_names: list[str], label_set: str | None) -> None:
-    """Raises [`UnknownNameError`] when scores by id would compare different classes."""
+    """Raises [`InvalidArgumentError`] when scores by id would compare different classes."""
     if task.name == "attributes":
         unknown = [name for name in label_names if name not in CELEBA_ATTRIBUTES]
         if unknown:
-            raise UnknownNameError(f"The model's attribute {unknown[0]!r} is none of CelebA's; data sets label these.")
+            raise InvalidArgumentError(
+                f"The model's attribute {unknown[0]!r} is none of CelebA's, the attributes that data sets label."
+            )
     if task.name != "parsing" or label_set is None:
         return
     expected = list(LABEL_SETS[label_set])
     if label_names != expected:
-        raise UnknownNameError(
+        raise InvalidArgumentError(
             f"The model's classes are {', '.join(label_names)}, but the label maps hold {label_set}: "
             f"{', '.join(expected)}. Evaluate on a data set with the model's classes in the model's order."
         )
 
 
 def check_landmark_count(task: FaceTask, samples: FaceSamples, label_names: list[str]) -> None:
-    """Raises [`InvalidFaceInputError`] when data and model have different numbers of landmarks."""
+    """Raises [`InvalidArgumentError`] when data and model have different numbers of landmarks."""
     if task.name != "landmarks":
         return
-    annotated = len(samples.records[0].landmarks_xy)
+    landmarks_xy = samples.records[0].landmarks_xy
+    annotated = 0 if landmarks_xy is None else len(landmarks_xy)
     if annotated != len(label_names):
-        raise InvalidFaceInputError(
-            f"The faces have {annotated} landmarks, but the model finds {len(label_names)}; choose another data set."
+        raise InvalidArgumentError(
+            f"The faces have {annotated} landmarks, but the model predicts {len(label_names)}; choose other data."
         )

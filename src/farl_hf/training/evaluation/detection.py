@@ -1,4 +1,4 @@
-"""Average precision of a face detector in the photo frame, by the same path that a pipeline takes."""
+"""Average precision of a face detector in the photo frame, on the same path as the pipeline."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from farl_hf.metrics.detection_ap import average_precision
 
 __all__ = ["detect_faces", "evaluate_face_detection"]
 
-# The original evaluates with this threshold: a curve needs the doubtful detections too.
+# Of the original evaluation: a precision-recall curve needs detections of low scores too.
 EVALUATION_THRESHOLD = 0.02
 
 
@@ -20,8 +20,7 @@ EVALUATION_THRESHOLD = 0.02
 def detect_faces(
     model: Any, processor: Any, photos_rgb: Sequence[np.ndarray], threshold: float | None = None
 ) -> list[dict[str, torch.Tensor]]:
-    """
-    Faces of every photo. Photos of one input size go through the network together, others apart.
+    """Faces of every photo. Photos of one input size share a forward pass.
 
     Args:
         model (`RetinaFaceForFaceDetection`): In evaluation mode.
@@ -52,8 +51,7 @@ def evaluate_face_detection(
     iou_threshold: float = 0.5,
     show_progress: bool = True,
 ) -> dict[str, float]:
-    """
-    Average precision over a dataset in the common row shape.
+    """Average precision over a dataset in the common row shape.
 
     Args:
         model (`RetinaFaceForFaceDetection`): The detector; its mode is restored afterwards.

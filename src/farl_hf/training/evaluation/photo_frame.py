@@ -1,7 +1,7 @@
 """Evaluation in the photo frame, on the original labels, exact over any number of processes.
 
 Each face gives one row of sufficient statistics (confusion counts, errors, correct counts). The Trainer gathers the
-rows of a step and drops the duplicates that padded the last batch; [`RunningStatistics`] merges what remains at once.
+rows of a step from all processes and drops duplicates that padded the last batch. [`RunningStatistics`] merges them.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class FaceEvaluation(Protocol):
-    """What the Trainer asks of an evaluation.
+    """What the Trainer needs from an evaluation.
 
     `main_score` names the score to choose checkpoints by, and `greater_is_better` its direction. `rows_add_up` says
     that the sum of all rows gives the same scores as the rows.
@@ -53,11 +53,10 @@ class FaceEvaluation(Protocol):
 
 
 class RunningStatistics:
-    """What an evaluation keeps of the faces that it has seen.
+    """The merged statistics of the faces evaluated so far.
 
-    That is the sum of their rows, whatever their number, and 8 bytes per face: its main score, by which failures are
-    found. Where rows do not add up they are kept: the curve of landmark errors takes every face's error by every
-    normaliser, in float64 as computed, so that merging changes no score.
+    They are the sum of all rows and the main score of each face (8 bytes), by which failures are found. Where rows do
+    not add up, all rows are kept in float64: the curve of landmark errors needs the error of every face.
     """
 
     def __init__(self, evaluation: FaceEvaluation):
@@ -70,7 +69,7 @@ class RunningStatistics:
         self.score_parts.append(self.evaluation.face_scores(rows))
         self.rows.append(rows)
         if self.evaluation.rows_add_up:
-            self.rows = [sum(part.sum(axis=0, keepdims=True) for part in self.rows)]
+            self.rows = [np.concatenate(self.rows).sum(axis=0, keepdims=True)]
 
     def scores(self) -> dict[str, float]:
         """Named scores of all faces so far."""
@@ -141,7 +140,7 @@ class LandmarksEvaluation:
         predictions = self.processor.post_process_landmarks(outputs, batch["crop_from_photo"]).cpu().numpy()
         truth = torch.stack(batch["photo_labels"]).cpu().numpy()
         boxes = batch["box_xyxy"].cpu().numpy() if "box_xyxy" in batch else None
-        normaliser_px(truth, self.normaliser, boxes)  # says so if the main one cannot be computed
+        normaliser_px(truth, self.normaliser, boxes)  # raises if the main one cannot be computed
         columns = [
             nme_per_face(predictions, truth, normaliser_px(truth, name, boxes))
             if boxes is not None or name not in BOX_NORMALISERS
@@ -185,7 +184,8 @@ class AttributesEvaluation:
 
     def scores(self, statistics: np.ndarray) -> dict[str, float]:
         """`mean_accuracy`, `accuracy_<attribute>`."""
-        return attribute_accuracy(*np.split(statistics.sum(axis=0), 2), self.attribute_names)
+        correct, labelled = np.split(statistics.sum(axis=0), 2)
+        return attribute_accuracy(correct, labelled, self.attribute_names)
 
     def face_scores(self, statistics: np.ndarray) -> np.ndarray:
         """Share of the labelled attributes of each face that are right."""

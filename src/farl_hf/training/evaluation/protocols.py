@@ -33,14 +33,15 @@ MIRROR_PAIRS = {
 
 @dataclass(frozen=True)
 class BenchmarkProtocol:
-    """What of a data set's protocol holds for training and evaluation alike.
+    """The settings of a data set's protocol that training and evaluation share.
 
     Args:
         task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`; empty for data that serves all.
         alignment (`str`): What places the crop, see [`FaceSamples`].
         box_scale (`float`, *optional*): Share of the crop that the annotated box fills.
         label_set (`str`, *optional*): Parsing classes of the label maps.
-        min_face_px (`float`): Faces with nearer eyes are left out; the published protocols leave none out.
+        min_face_px (`float`): Smallest distance of the eyes in pixels; other faces are skipped. 0 in the published
+            protocols.
     """
 
     task: str
@@ -50,7 +51,7 @@ class BenchmarkProtocol:
     min_face_px: float = 0.0
 
 
-# For data that no paper has a rule for.
+# For data without a published protocol.
 OWN_PROTOCOL = BenchmarkProtocol(task="", label_set="lapa", min_face_px=12.0)
 
 BENCHMARK_PROTOCOLS = {
@@ -73,7 +74,7 @@ def shared_protocol(dataset_names: Sequence[str]) -> BenchmarkProtocol:
 
 
 def label_set_of(dataset_names: Sequence[str], config_name: str | None) -> str | None:
-    """Key of `LABEL_SETS` for the label maps of data sets; None where nobody has said which classes they hold."""
+    """Key of `LABEL_SETS` for the label maps of data sets; None where the classes are unknown."""
     if config_name == "dataset" and list(dataset_names) == ["celebamask_hq"]:
         return "celebamask_dataset"
     known = all(name in BENCHMARK_PROTOCOLS or name == "synthetic_faces" for name in dataset_names)

@@ -1,7 +1,7 @@
-"""`results.json` of a training: the best and the last evaluation, each named as what it is.
+"""Scores in files: `results.json` of a training, and the `model-index` of a checkpoint's model card.
 
-The paper reports its best epoch, chosen on the test set itself; the last epoch is up to 0.8 points worse. A number
-without that word is of no use, so both are written, with what they were measured on.
+The paper reports its best epoch, chosen on the test set itself; the last epoch is up to 0.8 points worse.
+`results.json` therefore holds the best and the last evaluation, with the data that they were measured on.
 """
 
 import json
@@ -14,8 +14,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 __all__ = ["best_and_last", "scores_in", "training_results", "write_card_scores", "write_json"]
 
-
 RUNTIME_PARTS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+
+# The card: the Hub's names of tasks and, by the first word of a score, of metrics; the scores that it shows.
+TASK_TYPES = {"parsing": "image-segmentation", "landmarks": "keypoint-detection", "attributes": "image-classification"}
+METRIC_TYPES = {"f1": "f1", "nme": "nme", "auc": "auc", "failure": "failure_rate", "mean": "accuracy"}
+SHOWN = ("f1_mean", "nme", "auc", "failure_rate", "mean_accuracy")
 
 
 def training_results(
@@ -27,15 +31,15 @@ def training_results(
     log_history: Sequence[dict[str, Any]],
     saved: str,
 ) -> dict[str, Any]:
-    """What `results.json` holds.
+    """The content of `results.json`.
 
     Args:
         task (`str`): `"parsing"`, `"landmarks"` or `"attributes"`.
         dataset_names (`Sequence[str]`), split (`str`): What was evaluated.
         main_score (`str`): Name of the score by which the best evaluation is chosen.
         greater_is_better (`bool`): Its direction.
-        log_history (`Sequence[dict]`): The Trainer's, from before the final weights were replaced by the best.
-        saved (`str`): `"best"` or `"last"`: which of them `model.safetensors` in the output folder is.
+        log_history (`Sequence[dict]`): The Trainer's log, before the best weights replaced the last ones.
+        saved (`str`): `"best"` or `"last"`: which weights `model.safetensors` in the output folder holds.
     """
     best, last = best_and_last(log_history, main_score, greater_is_better)
     return {
@@ -54,7 +58,7 @@ def training_results(
 def best_and_last(
     log_history: Sequence[dict[str, Any]], main_score: str, greater_is_better: bool
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The best (the earliest of equals) and the last evaluation: `epoch`, `step`, `scores`; None without any."""
+    """The best and the last evaluation: `epoch`, `step`, `scores`; None without any. Of equals the earliest."""
     evaluations = [entry for entry in log_history if f"eval_{main_score}" in entry]
     if not evaluations:
         return None, None
@@ -69,33 +73,24 @@ def as_evaluation(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def scores_in(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
-    """The scores among the Trainer's metrics, without prefix and without running times."""
+    """The scores among the Trainer's metrics, without the prefix; running times are skipped."""
     named = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
     return {name: value for name, value in named.items() if name not in RUNTIME_PARTS}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes beside, then puts in place, so that no half of a file is ever read."""
+    """Writes JSON to a temporary file and renames it, so that readers never see half a file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(unfinished, path)
 
 
-# Measured scores in the `model-index` of a checkpoint's model card.
-
-
-# Task -> the Hub's name of it, and names of the metric types by the beginning of a score's name.
-TASK_TYPES = {"parsing": "image-segmentation", "landmarks": "keypoint-detection", "attributes": "image-classification"}
-METRIC_TYPES = {"f1": "f1", "nme": "nme", "auc": "auc", "failure": "failure_rate", "mean": "accuracy"}
-SHOWN = ("f1_mean", "nme", "auc", "failure_rate", "mean_accuracy")
-
-
 def write_card_scores(folder: str | Path, report: dict[str, Any]) -> list[str]:
-    """Puts the main scores of a report into `README.md`; older ones of the same data set and split are replaced.
+    """Writes the main scores of a report into `README.md`; they replace older ones of the same data set and split.
 
     Args:
         folder (`str` or `Path`): Checkpoint folder; a card is made if it has none.
-        report (`dict[str, Any]`): What [`CheckpointEvaluation`] reports.
+        report (`dict[str, Any]`): From [`CheckpointEvaluation.report`].
 
     Returns:
         `list[str]`: One line per score that was written.
@@ -103,8 +98,9 @@ def write_card_scores(folder: str | Path, report: dict[str, Any]) -> list[str]:
     path = Path(folder) / "README.md"
     card = ModelCard.load(path) if path.is_file() else new_card(Path(folder).name)
     measured = [result for split in report["splits"] for result in split_results(report, split)]
-    card.data.eval_results = [*other_results(card.data.eval_results or [], measured), *measured]
-    card.data.model_name = card.data.model_name or Path(folder).resolve().name
+    data: Any = card.data  # of a model card
+    data.eval_results = [*other_results(data.eval_results or [], measured), *measured]
+    data.model_name = data.model_name or Path(folder).resolve().name
     unfinished = path.with_name(f".README.md.{os.getpid()}")
     unfinished.write_text(str(card))
     os.replace(unfinished, path)
@@ -112,7 +108,7 @@ def write_card_scores(folder: str | Path, report: dict[str, Any]) -> list[str]:
 
 
 def new_card(name: str) -> ModelCard:
-    """A card that says no more than the library."""
+    """A card with the library and the name only."""
     data = ModelCardData(library_name="transformers", model_name=name)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {name}\n")
 

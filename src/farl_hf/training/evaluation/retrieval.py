@@ -1,5 +1,6 @@
-"""Zero-shot scores of a two-tower model during pre-training: retrieval among captions, attributes from sentences."""
+"""Zero-shot scores during pre-training: retrieval among captions, attributes from sentences."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ __all__ = ["RetrievalEvaluation", "recall_at", "zero_shot_scores"]
 def recall_at(similarities: np.ndarray, ranks: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
     """Share of rows whose own column (the diagonal) is among the `rank` most similar ones.
 
-    Columns that tie with the own one count as more similar, so that a model that says the same of everything scores 0.
+    Columns that tie with the own one count as more similar: a model that gives one answer for everything scores 0.
 
     Args:
         similarities (`np.ndarray` of shape `(n, n)`): Row i belongs to column i.
@@ -28,7 +29,7 @@ def recall_at(similarities: np.ndarray, ranks: tuple[int, ...] = (1, 5, 10)) -> 
 
 
 def mean_recalls(image_embeds: np.ndarray, text_embeds: np.ndarray, gallery_size: int) -> dict[str, float]:
-    """Recalls in both directions, averaged over galleries of consecutive pairs; a last incomplete one is left out."""
+    """Recalls in both directions, averaged over galleries of consecutive pairs; an incomplete last one is skipped."""
     count = len(image_embeds)
     size = min(gallery_size, count)
     starts = range(0, count - size + 1, size)
@@ -44,13 +45,13 @@ def mean_recalls(image_embeds: np.ndarray, text_embeds: np.ndarray, gallery_size
 def zero_shot_scores(
     image_embeds: np.ndarray, attributes: np.ndarray, prompt_embeds: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """Accuracy and balanced accuracy of each attribute, told by which sentence is nearest.
+    """Accuracy and balanced accuracy of each attribute, predicted by the most similar sentence.
 
     Args:
         image_embeds (`np.ndarray` of shape `(n, P)`): Unit-length image features.
         attributes (`np.ndarray` of shape `(n, 40)`): 1, 0, or negative where unknown; CelebA's order.
-        prompt_embeds (`dict[str, tuple]`): Per attribute the unit-length features `(sentences, P)` of having it and
-            of not.
+        prompt_embeds (`dict[str, tuple]`): Per attribute the unit-length features `(sentences, P)` of sentences for it
+            and against it.
     """
     scores: dict[str, float] = {}
     for name, (has, lacks) in prompt_embeds.items():
@@ -72,8 +73,8 @@ class RetrievalEvaluation:
     """Scores of image-text pairs; `compute_metrics` of the pre-training.
 
     Args:
-        tokenizer ([`FaRLTokenizer`]): Of the text tower.
-        gallery_size (`int`, *optional*, defaults to 256): Pairs among which one is looked for.
+        tokenizer ([`FaRLTokenizer`]): Of the text encoder.
+        gallery_size (`int`, *optional*, defaults to 256): Number of pairs among which retrieval searches for one.
     """
 
     tokenizer: Any
@@ -83,13 +84,15 @@ class RetrievalEvaluation:
     def prompt_embeds(self, model: nn.Module) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Features (sentences, P) of the sentences for and against every attribute, each the mean over wrappers."""
         return {
-            name: tuple(
-                np.stack([self.mean_embedding(model, sentence) for sentence in sentences]) for sentences in both
-            )
-            for name, both in ATTRIBUTE_PROMPTS.items()
+            name: (self.sentence_embeds(model, has), self.sentence_embeds(model, lacks))
+            for name, (has, lacks) in ATTRIBUTE_PROMPTS.items()
         }
 
-    def mean_embedding(self, model: nn.Module, sentence: str) -> np.ndarray:
+    def sentence_embeds(self, model: nn.Module, sentences: Sequence[str]) -> np.ndarray:
+        """Features (sentences, P), each the mean over all wrappers."""
+        return np.stack([self.mean_embedding(model, sentence) for sentence in sentences])
+
+    def mean_embedding(self, model: Any, sentence: str) -> np.ndarray:
         """Unit-length mean (P,) of a sentence's features in all wrappers."""
         texts = [wrapper.format(sentence) for wrapper in PROMPT_WRAPPERS]
         batch = self.tokenizer(texts, padding=True, return_tensors="pt").to(next(model.parameters()).device)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import use_processors_if_alone
 
 __all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModelArguments"]
@@ -12,11 +12,11 @@ __all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModel
 
 @dataclass
 class PretrainingModelArguments:
-    """Which two towers are pre-trained, and what a crop of a face is."""
+    """Which encoders are pre-trained, by which objective, and how faces are cropped."""
 
     model_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "Two-tower checkpoint to start from: a folder or a name. Default: from scratch."},
+        metadata={"help": "Checkpoint with both encoders to start from: a folder or a name. Default: from scratch."},
     )
     config_name: str = field(
         default="base",
@@ -34,8 +34,8 @@ class PretrainingModelArguments:
     face_template: str = field(
         default="attribute",
         metadata={
-            "help": "Where the face lies in the crop: attribute (looser: the hint is that the supplement ties its "
-            "alignment to that of pre-training) or lapa."
+            "help": "Where the face lies in the crop: lapa, or attribute, which is looser and which the supplement "
+            "links to pre-training."
         },
     )
     face_scale: float = field(default=1.0, metadata={"help": "Scale of the template; smaller shows more around."})
@@ -43,18 +43,18 @@ class PretrainingModelArguments:
         default="itc_mim",
         metadata={
             "help": "itc_mim: image-text contrast and masked image modelling. itc: the contrast alone. simclr, swav: "
-            "the vision tower learns from two views of each face, without texts (supplement Table 2)."
+            "the vision encoder learns from two views of each face, without texts (supplement Table 2)."
         },
     )
     simclr_temperature: float = field(default=0.1, metadata={"help": "simclr: temperature of its contrast."})
     num_prototypes: int = field(
         default=3000,
-        metadata={"help": "swav: prototypes; best not many more than the views of a step over all processes."},
+        metadata={"help": "swav: prototypes; at most about the number of views of a step over all processes."},
     )
     sinkhorn_epsilon: float = field(
         default=0.05,
         metadata={
-            "help": "swav: softness of assignments; smaller where the loss stays at the logarithm of num_prototypes."
+            "help": "swav: softness of assignments; choose less if the loss stays at the logarithm of num_prototypes."
         },
     )
     mim_num_hidden_layers: int | None = field(
@@ -66,8 +66,8 @@ class PretrainingModelArguments:
     visual_tokenizer: str = field(
         default="facebook/flava-image-codebook",
         metadata={
-            "help": "Makes the targets of masked patches: a name or folder of DALL-E's dVAE encoder, a folder that a "
-            "run has saved, or `kmeans`, which is learned from the data at the start."
+            "help": "Gives the targets of masked patches: a name or folder of DALL-E's dVAE encoder, the folder of an "
+            "earlier run, or `kmeans`, which is learned from the data at the start."
         },
     )
     visual_vocab_size: int | None = field(
@@ -80,7 +80,7 @@ class PretrainingModelArguments:
 
 @dataclass
 class PretrainingDataArguments:
-    """Which pairs of images and texts are seen."""
+    """Which pairs of images and texts are used."""
 
     dataset_name: str = field(
         default="laion_face",
@@ -98,16 +98,18 @@ class PretrainingDataArguments:
     eval_dataset_name: str | None = field(
         default=None, metadata={"help": "Data set of the evaluation, in the common row shape. Default: dataset_name."}
     )
-    gallery_size: int = field(default=256, metadata={"help": "Pairs among which retrieval looks for one."})
+    gallery_size: int = field(default=256, metadata={"help": "Pairs among which retrieval searches for one."})
     face_ratio: float | None = field(
         default=None,
         metadata={"help": "Share of face images at a fixed total (supplement Table 1). Default: only faces."},
     )
     other_data_dir: str | None = field(
-        default=None, metadata={"help": "Folder of shards whose photos need not show a face, for --face_ratio."}
+        default=None, metadata={"help": "Folder of shards whose photos need not show a face, for --face-ratio."}
     )
-    min_face_score: float = field(default=0.9, metadata={"help": "LAION-Face: least score of a detected face."})
-    min_face_px: float = field(default=32, metadata={"help": "LAION-Face: shortest side of a detected face."})
+    min_face_score: float = field(default=0.9, metadata={"help": "LAION-Face: smallest score of a detected face."})
+    min_face_px: float = field(
+        default=32, metadata={"help": "LAION-Face: smallest side of a detected face, in pixels."}
+    )
     shuffle_window_size: int = field(
         default=10_000, metadata={"help": "Samples of a stream that are shuffled together, per reader."}
     )
@@ -118,15 +120,15 @@ class PretrainingDataArguments:
 class PretrainingArguments(TrainingArguments):
     """[`~transformers.TrainingArguments`] with FaRL's pre-training recipe as defaults.
 
-    Mixed precision, gradient checkpointing, ZeRO and clipping at 1.0 are of the supplement, section 6. The paper's
-    other settings are known from recollection only, so they are values to change: AdamW with betas 0.9 and 0.98 and
-    weight decay 0.05, learning rate 1e-3 with warm-up over the first of 16 epochs and a cosine to zero, 5,120 pairs
-    per step (on 32 devices of 160 pairs).
+    The supplement, section 6, gives mixed precision, gradient checkpointing, ZeRO and clipping at 1.0. The other
+    defaults could not be checked against the paper: AdamW with betas 0.9 and 0.98 and weight decay 0.05, learning rate
+    1e-3 with warm-up over the first of 16 epochs and a cosine to zero, 5,120 pairs per step (32 devices, 160 pairs
+    each).
 
     Args:
-        cached_contrast (`bool`, *optional*, defaults to `False`): The pairs of all `gradient_accumulation_steps`
-            batches are contrasted with each other, exactly, by a first pass without gradients. Without it
-            accumulation does not enlarge the set of negatives.
+        grad_cache (`bool`, *optional*, defaults to `False`): GradCache (Gao et al. 2021): the pairs of all
+            `gradient_accumulation_steps` batches are contrasted with each other, exactly, at the memory of one batch
+            and the cost of one more forward pass. Without it, accumulation does not add negatives.
         ema_decay (`float`, *optional*, defaults to 0.0): Decay per step of averaged weights, which are evaluated and
             saved; 0 is off.
         ema_warmup (`bool`, *optional*, defaults to `False`): Decay `min(ema_decay, (1 + n) / (10 + n))` at step n.
@@ -153,9 +155,12 @@ class PretrainingArguments(TrainingArguments):
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
 
-    cached_contrast: bool = field(
+    grad_cache: bool = field(
         default=False,
-        metadata={"help": "Contrast the pairs of all accumulated batches with each other (exact; one more forward)."},
+        metadata={
+            "aliases": ["--cached_contrast", "--cached-contrast"],
+            "help": "GradCache: contrast the pairs of all accumulated batches, exactly, for one more forward pass.",
+        },
     )
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of averaged weights; 0 is off."})
     ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
@@ -166,11 +171,11 @@ class PretrainingArguments(TrainingArguments):
     def __post_init__(self):
         use_processors_if_alone(self)
         if self.accelerator_config is None:
-            # By default the main process would read a stream for all of them.
+            # By default the main process would read a stream for all processes.
             self.accelerator_config = {"dispatch_batches": False, "split_batches": False}
         super().__post_init__()
-        if self.cached_contrast and self.gradient_accumulation_steps < 2:
-            raise InvalidFaceInputError(
-                f"cached_contrast joins accumulated batches, but gradient_accumulation_steps is "
-                f"{self.gradient_accumulation_steps}; set it to 2 or more, or leave cached_contrast out."
+        if self.grad_cache and self.gradient_accumulation_steps < 2:
+            raise InvalidArgumentError(
+                f"grad_cache joins accumulated batches, but gradient_accumulation_steps is "
+                f"{self.gradient_accumulation_steps}; set it to 2 or more, or leave grad_cache out."
             )

@@ -1,4 +1,4 @@
-"""A small byte-pair vocabulary learned from captions, for towers too small for CLIP's 49,408 entries."""
+"""A small byte-pair vocabulary learned from captions, for text encoders too small for CLIP's 49,408 entries."""
 
 import json
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.processing.tokenization_farl import FaRLTokenizer, clean_text, word_splitter
 
 __all__ = ["train_caption_tokenizer"]
@@ -19,7 +19,7 @@ def train_caption_tokenizer(captions: Iterable[str], vocab_size: int, model_max_
     """A tokenizer like CLIP's whose merges were learned from these captions.
 
     Entries are in CLIP's order: 256 byte symbols, the same as ends of words, the merges, then the start and the end
-    token. Any text can be encoded; words that no caption had take more tokens.
+    token. Any text can be encoded; words that no caption contained take more tokens.
 
     Args:
         captions (`Iterable[str]`): Texts to learn from.
@@ -27,13 +27,13 @@ def train_caption_tokenizer(captions: Iterable[str], vocab_size: int, model_max_
         model_max_length (`int`, *optional*, defaults to 77): Longest text in tokens.
 
     Raises:
-        InvalidFaceInputError: `vocab_size` leaves no room for a merge.
+        InvalidArgumentError: `vocab_size` leaves no room for a merge.
     """
     symbols = list(bytes_to_unicode().values())
     symbols += [symbol + END_OF_WORD for symbol in symbols]
     num_merges = vocab_size - len(symbols) - len(SPECIAL_TOKENS)
     if num_merges < 1:
-        raise InvalidFaceInputError(
+        raise InvalidArgumentError(
             f"A vocabulary of {vocab_size} entries leaves no room for merges; "
             f"choose more than {vocab_size - num_merges}."
         )
@@ -57,4 +57,4 @@ def learned_merges(captions: Iterable[str], vocab_size: int) -> list[tuple[str, 
     )
     engine.train_from_iterator((clean_text(caption) for caption in captions), trainer)
     merges = json.loads(engine.to_str())["model"]["merges"]
-    return [tuple(pair) for pair in merges]
+    return [(left, right) for left, right in merges]

@@ -1,12 +1,12 @@
-"""The whole pre-training, from parsed arguments to a two-tower checkpoint from which every head can be fine-tuned.
+"""The pre-training, from parsed arguments to a checkpoint of both encoders.
 
-`examples/pretrain_farl.py` is a few lines around [`run_pretraining`].
+[`run_pretraining`] loads the pairs, makes tokenizer, image processor, model and samples, trains and evaluates;
+`examples/pretrain_farl.py` calls it. All task models can be fine-tuned from the result.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,13 +24,14 @@ from farl_hf.data.samples.pretraining_samples import (
     require_captions,
 )
 from farl_hf.data.samples.two_view_samples import TwoViewTransform
-from farl_hf.errors import InvalidFaceInputError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer
+from farl_hf.training.arguments import output_folder
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
@@ -69,22 +70,27 @@ OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)
 FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
 SCRATCH_IMAGE_SIZE = 224
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
-KMEANS_STRIDE = 8  # as of DALL-E's encoder: crops of 112 pixels beside 224
+KMEANS_STRIDE = 8  # as DALL-E's encoder
 OFFICIAL_TOKENIZER = "openai/clip-vit-base-patch16"  # every FaRL weight shares its vocabulary
 
 
 def run_pretraining(
     model_args: PretrainingModelArguments, data_args: PretrainingDataArguments, training_args: PretrainingArguments
 ) -> dict[str, float]:
-    """Pre-trains and evaluates as the arguments say; an unfinished run in the output folder goes on where it stopped.
+    """Pre-trains and evaluates. An unfinished run in the output folder is resumed.
 
     Args:
-        model_args ([`PretrainingModelArguments`]): Towers, tokenizers and crop.
+        model_args ([`PretrainingModelArguments`]): Encoders, tokenizers and crop.
         data_args ([`PretrainingDataArguments`]): Pairs.
         training_args ([`PretrainingArguments`]): Recipe.
 
     Returns:
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
+
+    Raises:
+        InvalidArgumentError: Settings that contradict each other.
+        UnknownNameError: There is no such objective, face template or split.
+        NotACheckpointError: There is no such tokenizer.
     """
     check_objective(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
@@ -120,18 +126,18 @@ def run_pretraining(
 
 
 def check_objective(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> None:
-    """Says what an objective cannot do before anything is prepared."""
+    """Refuses what an objective cannot do, before anything is prepared."""
     if model_args.objective not in OBJECTIVES:
         raise UnknownNameError(f"{model_args.objective!r} is not an objective. Known: {', '.join(OBJECTIVES)}.")
     if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
         if model_args.model_name_or_path:
-            raise InvalidFaceInputError(
-                f"{model_args.objective} starts from random weights; leave --model_name_or_path out."
+            raise InvalidArgumentError(
+                f"{model_args.objective} starts from random weights; leave --model-name-or-path out."
             )
         if training_args.do_eval or not training_args.do_train:
-            raise InvalidFaceInputError(
-                f"{model_args.objective} knows no texts, so that retrieval cannot be measured; pass --do_train "
-                "without --do_eval, and train heads from the result."
+            raise InvalidArgumentError(
+                f"{model_args.objective} uses no texts, so retrieval cannot be measured; pass --do-train without "
+                "--do-eval, and train heads from the result."
             )
 
 
@@ -141,7 +147,7 @@ def trainer_without_texts(
     training_args: PretrainingArguments,
     sources: "PairSources",
 ) -> SelfSupervisedTrainer:
-    """The trainer of the vision tower alone."""
+    """The trainer of the vision encoder alone."""
     settings = SelfSupervisionSettings(
         model_args.objective,
         model_args.simclr_temperature,
@@ -149,7 +155,7 @@ def trainer_without_texts(
         model_args.sinkhorn_epsilon,
     )
     image_processor = make_image_processor(model_args)
-    # Views that hardly differ teach nothing: the pairs' own changes are not enough.
+    # Two views of a face must differ more than the augmentation of pairs makes them.
     changes = "self_supervision" if data_args.augmentation == "pretraining" else data_args.augmentation
     transform = TwoViewTransform(image_processor, changes, seed=training_args.seed)
     return make_self_supervised_trainer(
@@ -164,7 +170,7 @@ def trainer_without_texts(
 
 @dataclass(frozen=True)
 class PairSources:
-    """Where pairs come from: shards, or rows; `other_shards` hold photos that need not show a face."""
+    """Where pairs come from: rows or shards. Photos in `other_shards` need not show a face."""
 
     train_rows: Any = None
     eval_rows: Any = None
@@ -173,7 +179,7 @@ class PairSources:
 
 
 def load_sources(data_args: PretrainingDataArguments, training_args: PretrainingArguments) -> PairSources:
-    """The data as it lies on the disk, no more of it than asked for."""
+    """The rows or shards that the arguments name."""
     if data_args.dataset_name != "laion_face":
         rows = load_rows(data_args.dataset_name, data_args, training_args)
         missing = [
@@ -187,9 +193,11 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
             require_captions(split)
         return PairSources(rows.get("train"), rows.get(data_args.eval_split))
     if data_args.data_dir is None:
-        raise InvalidFaceInputError("laion_face is read from a folder; pass it as --data_dir (docs/pretraining.md).")
+        raise InvalidArgumentError(
+            "laion_face is read from a folder; pass it as --data-dir (see docs/pretraining.md)."
+        )
     if training_args.do_eval and data_args.eval_dataset_name is None:
-        raise InvalidFaceInputError("LAION-Face has no split for evaluation; name a data set by --eval_dataset_name.")
+        raise InvalidArgumentError("LAION-Face has no split for evaluation; name a data set by --eval-dataset-name.")
     eval_rows = None
     if data_args.eval_dataset_name is not None and training_args.do_eval:
         eval_rows = load_rows(data_args.eval_dataset_name, data_args, training_args)[data_args.eval_split]
@@ -204,11 +212,10 @@ def load_rows(
     training_args: PretrainingArguments,
     data_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Splits of a data set of rows; the folder is that of a published one."""
-    train_limit = data_args.max_train_samples if training_args.do_train else 0
-    eval_limit = data_args.max_eval_samples if training_args.do_eval else 0
-    # What is neither trained nor evaluated on need not be rendered.
-    limits = dict.fromkeys(SPLITS, 0) | {"train": train_limit, data_args.eval_split: eval_limit}
+    """Splits of a data set of rows; `data_dir` is the folder of a published data set."""
+    limits: dict[str, int | None] = dict.fromkeys(SPLITS, 0)  # splits that are not used need not be rendered
+    limits["train"] = data_args.max_train_samples if training_args.do_train else 0
+    limits[data_args.eval_split] = data_args.max_eval_samples if training_args.do_eval else 0
     return load_face_dataset(
         name,
         data_args.dataset_config_name,
@@ -227,17 +234,16 @@ def make_pairs(
     data_args: PretrainingDataArguments,
     training_args: PretrainingArguments,
 ) -> tuple[Any, PretrainingPairs | None]:
-    """Samples to train on, a stream or a data set, and samples to evaluate on."""
+    """Training samples, a stream or a data set, and evaluation samples."""
     train_pairs = eval_pairs = None
     crop_and_text = (processor.image_processor, processor.tokenizer)
     if training_args.do_train:
-        grid = patch_grid(model.config, processor) if visual_tokenizer is not None else None
+        masked: dict[str, Any] = {}
+        if visual_tokenizer is not None:
+            grid = patch_grid(model, processor)
+            masked = {"codebook_size": grid[0] * visual_tokenizer.stride, "mask_grid_hw": grid}
         transform = PretrainingTransform(
-            *crop_and_text,
-            codebook_size=None if grid is None else grid[0] * visual_tokenizer.stride,
-            mask_grid_hw=grid,
-            augmentation=data_args.augmentation,
-            seed=training_args.seed,
+            *crop_and_text, augmentation=data_args.augmentation, seed=training_args.seed, **masked
         )
         train_pairs = training_pairs(sources, transform, data_args, training_args)
     if training_args.do_eval:
@@ -252,7 +258,7 @@ def training_pairs(
     data_args: PretrainingDataArguments,
     training_args: PretrainingArguments,
 ) -> PretrainingPairs | PretrainingStream:
-    """Samples of rows, or an endless stream from shards for this process."""
+    """Samples of rows, or this process's endless stream from shards."""
     if sources.train_rows is not None:
         return PretrainingPairs(sources.train_rows, transform)
     if training_args.max_steps <= 0:
@@ -270,15 +276,16 @@ def training_pairs(
 
 
 def steps_of_stream(sources: PairSources, training_args: PretrainingArguments) -> int:
-    """Optimizer steps in which all processes together see as many samples as the epochs have."""
+    """Optimizer steps in which all processes together see the samples of all epochs."""
     per_step = training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
     return max(1, round(training_args.num_train_epochs * num_listed_samples(sources.shards) / per_step))
 
 
-def patch_grid(config: FaRLConfig, processor: FaRLProcessor) -> tuple[int, int]:
+def patch_grid(model: FaRLForPreTraining, processor: FaRLProcessor) -> tuple[int, int]:
     """Rows and columns of patches of a crop."""
     height, width = processor.image_processor.size_hw
-    return height // config.vision_config.patch_size, width // config.vision_config.patch_size
+    patch_size = model.config.vision_config.patch_size
+    return height // patch_size, width // patch_size
 
 
 def make_visual_tokenizer(
@@ -289,13 +296,13 @@ def make_visual_tokenizer(
     sources: PairSources,
 ) -> VisualTokenizer:
     """The tokenizer that was named, or one learned from the first samples and saved with the run."""
-    folder = Path(training_args.output_dir) / VISUAL_TOKENIZER_FOLDER
+    folder = output_folder(training_args) / VISUAL_TOKENIZER_FOLDER
     if model_args.visual_tokenizer != "kmeans":
         tokenizer = load_visual_tokenizer(model_args.visual_tokenizer)
     elif (folder / KMEANS_CONFIG).is_file():
         tokenizer = load_visual_tokenizer(folder)
     else:
-        size = patch_grid(model.config, processor)[0] * KMEANS_STRIDE
+        size = patch_grid(model, processor)[0] * KMEANS_STRIDE
         transform = PretrainingTransform(
             processor.image_processor, processor.tokenizer, codebook_size=size, augmentation="none"
         )
@@ -304,15 +311,15 @@ def make_visual_tokenizer(
         tokenizer = PatchKMeansTokenizer.train(pixels, model.config.mim_vocab_size, KMEANS_STRIDE, training_args.seed)
         tokenizer.save_pretrained(folder)
     if tokenizer.vocab_size != model.config.mim_vocab_size:
-        raise InvalidFaceInputError(
-            f"The visual tokenizer {model_args.visual_tokenizer} has {tokenizer.vocab_size} tokens, the model's branch"
-            f" tells {model.config.mim_vocab_size} apart; pass --visual_vocab_size {tokenizer.vocab_size}."
+        raise InvalidArgumentError(
+            f"The visual tokenizer {model_args.visual_tokenizer} has {tokenizer.vocab_size} tokens, but the model "
+            f"predicts {model.config.mim_vocab_size}; pass --visual-vocab-size {tokenizer.vocab_size}."
         )
     return tokenizer
 
 
 def sample_source(sources: PairSources, transform: PretrainingTransform) -> Iterator[dict[str, torch.Tensor]]:
-    """The first samples in order, once."""
+    """All samples once, in order."""
     if sources.train_rows is not None:
         pairs = PretrainingPairs(sources.train_rows, transform)
         return (pairs[item] for item in range(len(pairs)))
@@ -320,22 +327,23 @@ def sample_source(sources: PairSources, transform: PretrainingTransform) -> Iter
 
 
 def captions_of(sources: PairSources) -> Iterator[str]:
-    """Captions from which a vocabulary is learned."""
+    """All captions, to learn a vocabulary from."""
     if sources.train_rows is not None:
         return iter(sources.train_rows["caption"])
-    return PretrainingStream(sources.shards, transform=None).captions()
+    stream = PretrainingStream(sources.shards, transform=None)  # type: ignore[arg-type]  # captions need no transform
+    return stream.captions()
 
 
 def make_processor(
     model_args: PretrainingModelArguments, training_args: PretrainingArguments, sources: PairSources
 ) -> FaRLProcessor:
-    """Crops and tokens: those of an earlier part of this run, of the checkpoint, or as the arguments say."""
-    folder = Path(training_args.output_dir)
+    """The processor of an interrupted run, else of the checkpoint, else as the arguments say."""
+    folder = output_folder(training_args)
     if (folder / "processor_config.json").is_file():
         return FaRLProcessor.from_pretrained(folder)
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path
-        size = {"size": model_args.image_size} if model_args.image_size else {}
+        size: dict[str, Any] = {"size": model_args.image_size} if model_args.image_size else {}
         crops = FaRLImageProcessor.from_pretrained(name, **size)
         processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
     else:
@@ -346,7 +354,7 @@ def make_processor(
 
 
 def make_image_processor(model_args: PretrainingModelArguments) -> FaRLImageProcessor:
-    """The crop of a face."""
+    """The image processor, which crops faces."""
     if model_args.face_template not in FACE_TEMPLATES:
         raise UnknownNameError(
             f"{model_args.face_template!r} is not a face template. Known: {', '.join(FACE_TEMPLATES)}."
@@ -370,7 +378,7 @@ def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) 
         return FaRLTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise NotACheckpointError(
-            f"{name!r} could not be loaded as a tokenizer ({error}); pass --tokenizer_name with a folder or a name, "
+            f"{name!r} could not be loaded as a tokenizer ({error}); pass --tokenizer-name with a folder or a name, "
             "such as `farl` after `farl-hf download farl`, or `captions` to learn one from the data."
         ) from error
 
@@ -378,7 +386,7 @@ def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) 
 def make_model(
     model_args: PretrainingModelArguments, training_args: PretrainingArguments, processor: FaRLProcessor
 ) -> FaRLForPreTraining:
-    """Both towers, from a checkpoint or from random weights."""
+    """Both encoders, from a checkpoint or from random weights."""
     attention = attention_of(model_args, training_args)
     branch = {
         name: getattr(model_args, name)
@@ -403,7 +411,7 @@ def scratch_config(
     tokenizer: FaRLTokenizer | None,
     branch: dict[str, Any],
 ) -> FaRLConfig:
-    """Configuration of towers that start from random weights, fitted to the crop and to the vocabulary, if any."""
+    """Configuration of encoders with random weights, for this size of crop and this vocabulary, if there is one."""
     settings, side = read_settings(model_args.config_name), image_processor.size["height"]
     text = {} if tokenizer is None else vocabulary_settings(tokenizer)
     return FaRLConfig(
@@ -419,7 +427,7 @@ def scratch_config(
 
 
 def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
-    """What the text tower must know of its tokenizer."""
+    """Settings of the text encoder that depend on its tokenizer."""
     return {
         "vocab_size": len(tokenizer),
         "max_position_embeddings": tokenizer.model_max_length,

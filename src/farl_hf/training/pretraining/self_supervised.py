@@ -1,10 +1,10 @@
-"""Self-supervised rivals of FaRL's pre-training, on the same vision tower: SimCLR and SwAV (supplement section 5).
+"""SimCLR and SwAV on FaRL's vision encoder, to compare FaRL's pre-training with (supplement section 5).
 
-Losses, projection heads and prototypes are those of `lightly`; this ties them to [`FaRLVisionModel`]. Both take two
-views of each face. Settings that the supplement leaves out are those of the papers of SimCLR (Chen et al. 2020) and
-SwAV (Caron et al. 2020).
+Losses, projection heads and prototypes come from `lightly`. Both objectives take two views of each face. The
+supplement does not give all settings; the others are those of SimCLR (Chen et al. 2020) and SwAV (Caron et al. 2020).
+Recipe, schedule and data are those of FaRL's own pre-training.
 
-Shapes: B faces of this process, C width of the tower, P width of the projection.
+Shapes: B faces of this process, C width of the vision encoder, P width of the projection.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import ModelOutput
 
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
-from farl_hf.errors import InvalidFaceInputError, MissingExtraError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, MissingExtraError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl import FaRLPreTrainedModel, FaRLVisionModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
@@ -39,16 +39,16 @@ PROJECTION_SIZE = 128  # of both papers
 
 @dataclass(frozen=True)
 class SelfSupervisionSettings:
-    """Which objective, and its numbers.
+    """A self-supervised objective and its settings.
 
     Args:
         objective (`str`): `"simclr"` or `"swav"`.
-        simclr_temperature (`float`, *optional*, defaults to 0.1): Of the NT-Xent loss; SimCLR, appendix B.7, found
-            0.1 best with long training on ImageNet.
-        num_prototypes (`int`, *optional*, defaults to 3000): Of SwAV, as in its paper on ImageNet. Should not be much
-            more than twice the faces of a batch over all processes, or most stay unused.
-        sinkhorn_epsilon (`float`, *optional*, defaults to 0.05): Of SwAV, as in its paper: how soft assignments are.
-            Where the loss stays at the logarithm of `num_prototypes`, a smaller one helps.
+        simclr_temperature (`float`, *optional*, defaults to 0.1): Of the NT-Xent loss; the best one for long
+            training on ImageNet (SimCLR, appendix B.7).
+        num_prototypes (`int`, *optional*, defaults to 3000): Of SwAV, as in its paper on ImageNet. With many
+            more than twice the faces of a batch over all processes, most prototypes stay unused.
+        sinkhorn_epsilon (`float`, *optional*, defaults to 0.05): Of SwAV, as in its paper: softness of assignments.
+            Choose less if the loss stays at the logarithm of `num_prototypes`.
     """
 
     objective: str
@@ -70,12 +70,12 @@ class SelfSupervisionOutput(ModelOutput):
 
 
 class FaRLForSelfSupervision(FaRLPreTrainedModel):
-    """The vision tower and the head of a self-supervised objective.
+    """The vision encoder and the head of a self-supervised objective.
 
-    Every task head starts from what it saves; the objective's own head is left out then.
+    Every task model can start from its checkpoints; the head of the objective is then ignored.
 
     Args:
-        config ([`FaRLConfig`]): Of the tower.
+        config ([`FaRLConfig`]): Configuration; only its vision encoder is built.
         settings ([`SelfSupervisionSettings`]): Objective.
 
     Raises:
@@ -84,7 +84,7 @@ class FaRLForSelfSupervision(FaRLPreTrainedModel):
     """
 
     config_class = FaRLConfig
-    input_modalities = ("image",)
+    input_modalities = ["image"]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig, settings: SelfSupervisionSettings):
         super().__init__(config)
@@ -121,7 +121,7 @@ class FaRLForSelfSupervision(FaRLPreTrainedModel):
 
 
 class SimCLRObjective(nn.Module):
-    """Each view finds the other view of its face among all views of all processes.
+    """SimCLR: each view has to find the other view of its face among the views of all processes.
 
     Args:
         hidden_size (`int`): C.
@@ -143,7 +143,7 @@ class SimCLRObjective(nn.Module):
 
 
 class SwAVObjective(nn.Module):
-    """The prototypes of one view, assigned evenly over all processes, are predicted from the other view.
+    """SwAV: the prototypes assigned to one view, evenly over all processes, are predicted from the other view.
 
     Args:
         hidden_size (`int`): C.
@@ -176,14 +176,11 @@ class SwAVObjective(nn.Module):
 SELF_SUPERVISED_OBJECTIVES: dict[str, Any] = {"simclr": SimCLRObjective, "swav": SwAVObjective}
 
 
-# Pre-training by a self-supervised objective: recipe, schedule and data are those of FaRL's own pre-training.
-
-
 class SelfSupervisedTrainer(PretrainingTrainer):
-    """A [`PretrainingTrainer`] whose log has no retrieval and no temperature: there is no text."""
+    """A [`PretrainingTrainer`] whose log has no retrieval and no temperature, because there are no texts."""
 
     def remember(self, outputs: Any) -> None:
-        """Nothing beside the loss, which the Trainer logs itself."""
+        """Does nothing; the Trainer itself logs the loss."""
 
 
 def make_self_supervised_trainer(
@@ -194,26 +191,26 @@ def make_self_supervised_trainer(
     args: PretrainingArguments,
     attn_implementation: str | None = None,
 ) -> SelfSupervisedTrainer:
-    """The trainer of a tower with random weights.
+    """The trainer of a vision encoder with random weights.
 
     Args:
         settings ([`SelfSupervisionSettings`]): Objective.
-        config ([`FaRLConfig`]): Its vision tower is trained.
+        config ([`FaRLConfig`]): Its vision encoder is trained.
         image_processor ([`FaRLImageProcessor`]): Saved beside the weights.
         train_dataset (`Dataset`): Samples of a [`TwoViewTransform`].
         args ([`PretrainingArguments`]): Recipe.
         attn_implementation (`str`, *optional*): `"eager"` or `"sdpa"`.
 
     Raises:
-        InvalidFaceInputError: SwAV under ZeRO-3.
+        InvalidArgumentError: SwAV under ZeRO-3.
     """
     if settings.objective == "swav" and is_deepspeed_zero3_enabled():
-        raise InvalidFaceInputError(
-            "SwAV brings its prototypes to unit length in every step, but under ZeRO-3 no process holds them whole; "
+        raise InvalidArgumentError(
+            "SwAV scales its prototypes to unit length in every step, but under ZeRO-3 no process holds all of them; "
             "use ZeRO-1 or ZeRO-2."
         )
     model = FaRLForSelfSupervision._from_config(config, settings=settings, attn_implementation=attn_implementation)
-    if args.world_size > 1 and args.device.type != "cpu":  # where PyTorch can: SimCLR, section 2.2, shares them
+    if args.world_size > 1 and args.device.type != "cpu":  # as SimCLR, section 2.2; not on CPUs
         model = with_shared_batch_norms(model, args)
     return SelfSupervisedTrainer(
         model=model,

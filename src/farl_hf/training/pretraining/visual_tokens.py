@@ -1,15 +1,15 @@
 """Visual tokens, the targets of masked image modelling: from a crop's pixels to one token per patch.
 
 A visual tokenizer is called with `codebook_pixel_values` (B, 3, h, w) in [0, 1] and returns int64 (B, h / s, w / s)
-for its stride of s pixels per token. Both tokenizers here have a stride of 8: a crop of 112 pixels beside one of 224
-gives a token for each patch of 16. They are no modules, so no optimizer, average or checkpoint of the trained model
-holds them.
+for its stride of s pixels per token. Both tokenizers here have a stride of 8: a crop of 112 pixels gives one token for
+each patch of 16 pixels of the crop of 224. They are not modules, so optimizer, weight average and checkpoints of the
+trained model do not contain them.
 """
 
 import json
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from farl_hf.errors import InvalidFaceInputError, MissingExtraError, NotACheckpointError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, MissingExtraError, NotACheckpointError
 from farl_hf.training.runs import without_partitioning
 
 __all__ = ["FlavaVisualTokenizer", "PatchKMeansTokenizer", "VisualTokenizer", "load_visual_tokenizer"]
@@ -31,7 +31,7 @@ PATCHES_AT_ONCE = 16_384  # bounds the matrix of distances: half a gigabyte for 
 
 
 class VisualTokenizer(Protocol):
-    """What makes targets of masked patches."""
+    """Gives the targets of masked patches."""
 
     vocab_size: int
     stride: int
@@ -44,10 +44,10 @@ class FlavaVisualTokenizer:
     """The encoder of DALL-E's discrete VAE, as BEiT uses it, from Transformers' FLAVA.
 
     Args:
-        codebook ([`~transformers.FlavaImageCodebook`]): The encoder; it is frozen, and moves to where the pixels are.
+        codebook ([`~transformers.FlavaImageCodebook`]): The encoder; frozen, on the device of the pixels.
     """
 
-    def __init__(self, codebook: torch.nn.Module):
+    def __init__(self, codebook: Any):
         self.codebook = codebook.eval().requires_grad_(False)
         self.vocab_size = codebook.config.vocab_size
         self.stride = 2 ** (codebook.config.num_groups - 1)  # it halves the image after every group but the last
@@ -72,12 +72,12 @@ class FlavaVisualTokenizer:
         _check_pixels(codebook_pixel_values, self.stride)
         device = codebook_pixel_values.device
         mapped = (1 - 2 * LOGIT_LAPLACE_EPS) * codebook_pixel_values.float() + LOGIT_LAPLACE_EPS
-        with torch.autocast(device.type, enabled=False):  # in bfloat16 the highest scores tie
+        with torch.autocast(device.type, enabled=False):  # in bfloat16 the best scores would tie
             return self.codebook.to(device).get_codebook_indices(mapped)
 
 
 class PatchKMeansTokenizer:
-    """The nearest of k centres of patches, for runs without DALL-E's weights: learned in seconds, saved with the run.
+    """Numbers each patch by the nearest of k centres. Learned in seconds, for runs without DALL-E's weights.
 
     Args:
         centres (`torch.FloatTensor` of shape `(k, 3 * stride * stride)`): Patches in [0, 1]: channel, row, column.
@@ -96,9 +96,14 @@ class PatchKMeansTokenizer:
 
         Args:
             codebook_pixel_values (`torch.FloatTensor` of shape `(n, 3, h, w)`): Crops in [0, 1].
-            vocab_size (`int`): Visual tokens.
+            vocab_size (`int`): Number of visual tokens.
             stride (`int`, *optional*, defaults to 8): Pixels per token along a side.
-            seed (`int`, *optional*, defaults to 0): Source of chance; the same crops and seed give the same centres.
+            seed (`int`, *optional*, defaults to 0): Random seed; the same crops and seed give the same centres.
+
+        Raises:
+            InvalidArgumentError: The crops have fewer patches than there should be tokens.
+            InvalidFaceInputError: The crops have another shape or range of values.
+            MissingExtraError: scikit-learn is not installed.
         """
         try:
             from sklearn.cluster import MiniBatchKMeans
@@ -109,8 +114,8 @@ class PatchKMeansTokenizer:
         _check_pixels(codebook_pixel_values, stride)
         patches = _patches(codebook_pixel_values, stride).cpu().numpy()
         if len(patches) < vocab_size:
-            raise InvalidFaceInputError(
-                f"{len(patches)} patches cannot give {vocab_size} visual tokens; pass more crops, or ask for fewer."
+            raise InvalidArgumentError(
+                f"{len(patches)} patches cannot give {vocab_size} visual tokens; pass more crops or choose fewer."
             )
         chosen = np.random.default_rng(seed).permutation(len(patches))[:MOST_TRAINING_PATCHES]
         kmeans = MiniBatchKMeans(vocab_size, batch_size=4096, n_init=1, random_state=seed).fit(patches[chosen])
@@ -128,11 +133,11 @@ class PatchKMeansTokenizer:
         return torch.cat(nearest).reshape(batch, height // self.stride, width // self.stride)
 
     def _nearest(self, patches_NC: torch.Tensor) -> torch.Tensor:
-        # The patch's own square is the same for every centre.
+        # The nearest centre; the square of the patch is the same for all centres and can be skipped.
         return (2 * patches_NC @ self.centres.T - self.centres.square().sum(dim=1)).argmax(dim=1)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes the centres and then the settings, without which a folder is not taken for a tokenizer."""
+        """Writes the centres, then the settings: a folder without settings does not count as a tokenizer."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f"{KMEANS_WEIGHTS}.unfinished"
@@ -144,7 +149,7 @@ class PatchKMeansTokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> "PatchKMeansTokenizer":
-        """Loads what `save_pretrained` wrote."""
+        """Loads a folder that `save_pretrained` wrote."""
         folder = Path(folder)
         try:
             settings = json.loads((folder / KMEANS_CONFIG).read_text())
@@ -162,8 +167,8 @@ def load_visual_tokenizer(name_or_path: str | os.PathLike = DALLE_CODEBOOK) -> V
     """Loads a visual tokenizer.
 
     Args:
-        name_or_path (`str` or `os.PathLike`): A folder that [`PatchKMeansTokenizer`] has saved; or a folder, or the
-            name on the Hub, of an image codebook of FLAVA.
+        name_or_path (`str` or `os.PathLike`): A folder that [`PatchKMeansTokenizer`] has saved; or a folder or
+            Hub name of an image codebook of FLAVA.
 
     Raises:
         NotACheckpointError: If there is no such tokenizer, or it is damaged.

@@ -1,6 +1,6 @@
-"""Studies: the same trainings under several variants, cell by cell, each cell kept once it is finished.
+"""Studies: the same trainings under several variants, run by run, each run kept once it is finished.
 
-A study has one row per [`StudyVariant`] and one group of columns per recipe. A cell is a training by
+A study has one row per [`StudyVariant`] and one group of columns per recipe. A run is a training by
 [`run_face_training`] in a folder of its own.
 """
 
@@ -17,16 +17,16 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import parse_recipe_arguments
 from farl_hf.training.evaluation.results import write_json
 from farl_hf.training.finetuning import run_face_training
 from farl_hf.training.recipes import read_recipe
 
-__all__ = ["StudyCell", "StudyRecipe", "StudyVariant", "measure_cells", "study_recipes"]
+__all__ = ["StudyRecipe", "StudyRun", "StudyVariant", "measure_runs", "study_recipes"]
 
-CELLS_FOLDER = "cells"
-FINISHED_NAME = "cell.json"  # written last: a folder that has it is finished
+RUNS_FOLDER = "runs"
+FINISHED_NAME = "run.json"  # written last: a folder that has it is finished
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class StudyRecipe:
 
 
 @dataclass(frozen=True)
-class StudyCell:
+class StudyRun:
     """A finished training.
 
     Args:
@@ -93,12 +93,12 @@ def study_recipes(
         overrides (`dict[str, Any]`, *optional*): Training arguments that replace those of all recipes.
 
     Raises:
-        InvalidFaceInputError: Another number of folders than recipes, or two recipes of one task.
+        InvalidArgumentError: Another number of folders than recipes, or two recipes of one task.
         UnknownNameError: No such recipe.
     """
     if data_dirs and len(data_dirs) != len(names):
-        raise InvalidFaceInputError(
-            f"--data_dirs names {len(data_dirs)} folders for {len(names)} recipes ({', '.join(names)}); give one for "
+        raise InvalidArgumentError(
+            f"--data-dirs names {len(data_dirs)} folders for {len(names)} recipes ({', '.join(names)}); give one for "
             "each, in the same order."
         )
     folders = [{"data_dir": folder} for folder in data_dirs] or [{}] * len(names)
@@ -108,65 +108,65 @@ def study_recipes(
         recipes.append(StudyRecipe(name, recipe.task, recipe.title, (overrides or {}) | folder))
     tasks = [recipe.task for recipe in recipes]
     if len(set(tasks)) < len(tasks):
-        raise InvalidFaceInputError(f"A study takes one recipe per task, but got {', '.join(names)} ({tasks}).")
+        raise InvalidArgumentError(f"A study takes one recipe per task, but got {', '.join(names)} ({tasks}).")
     return recipes
 
 
-def measure_cells(
+def measure_runs(
     variants: Sequence[StudyVariant], recipes: Sequence[StudyRecipe], seeds: Sequence[int], output_dir: str | Path
-) -> list[StudyCell]:
+) -> list[StudyRun]:
     """Trains what is not finished yet.
 
-    Cells are told apart by all of their arguments: after a change of them, they are trained anew in another folder.
+    Runs are told apart by all of their arguments: after a change of them, they are trained anew in another folder.
 
     Args:
         variants (`Sequence[StudyVariant]`), recipes (`Sequence[StudyRecipe]`), seeds (`Sequence[int]`): All
             combinations are trained, in this order.
-        output_dir (`str`): Cells are kept below it.
+        output_dir (`str`): Runs are kept below it.
 
     Returns:
-        `list[StudyCell]`: In the same order; empty on all processes but the first.
+        `list[StudyRun]`: In the same order; empty on all processes but the first.
     """
     plan = [(variant, recipe, seed) for variant in variants for recipe in recipes for seed in seeds]
     first_process = os.environ.get("RANK", "0") == "0"
-    cells = []
+    runs = []
     for variant, recipe, seed in (progress := tqdm(plan, desc="study", unit="training", disable=not first_process)):
         progress.set_description(f"{variant.name}, {recipe.task}")
-        folder = cell_folder(Path(output_dir), variant, recipe, seed)
+        folder = run_folder(Path(output_dir), variant, recipe, seed)
         if not (folder / FINISHED_NAME).is_file():
-            train_cell(folder, variant, recipe, seed)
+            train_run(folder, variant, recipe, seed)
         if first_process:
-            cells.append(StudyCell(**json.loads((folder / FINISHED_NAME).read_text())))
-    return cells
+            runs.append(StudyRun(**json.loads((folder / FINISHED_NAME).read_text())))
+    return runs
 
 
-def cell_folder(output_dir: Path, variant: StudyVariant, recipe: StudyRecipe, seed: int) -> Path:
-    """The folder of a cell, named by what it is and by a hash of its arguments."""
-    arguments = read_recipe(recipe.name).arguments | cell_overrides(variant, recipe, seed)
+def run_folder(output_dir: Path, variant: StudyVariant, recipe: StudyRecipe, seed: int) -> Path:
+    """The folder of a run, named by what it is and by a hash of its arguments."""
+    arguments = read_recipe(recipe.name).arguments | run_overrides(variant, recipe, seed)
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True, default=str).encode()).hexdigest()[:8]
     words = re.sub(r"[^a-z0-9.]+", "_", f"{variant.name} {recipe.task}".lower()).strip("_")
-    return output_dir / CELLS_FOLDER / f"{words}-seed{seed}-{digest}"
+    return output_dir / RUNS_FOLDER / f"{words}-seed{seed}-{digest}"
 
 
-def cell_overrides(variant: StudyVariant, recipe: StudyRecipe, seed: int) -> dict[str, Any]:
+def run_overrides(variant: StudyVariant, recipe: StudyRecipe, seed: int) -> dict[str, Any]:
     """Arguments that replace those of the recipe."""
     return variant.overrides | recipe.overrides | {"seed": seed}
 
 
-def train_cell(folder: Path, variant: StudyVariant, recipe: StudyRecipe, seed: int) -> None:
-    """Trains a cell, or goes on with it, and marks it as finished."""
+def train_run(folder: Path, variant: StudyVariant, recipe: StudyRecipe, seed: int) -> None:
+    """Trains a run, or goes on with it, and marks it as finished."""
     started = time.perf_counter()
-    overrides = cell_overrides(variant, recipe, seed) | {"output_dir": str(folder)}
+    overrides = run_overrides(variant, recipe, seed) | {"output_dir": str(folder)}
     task, model_args, data_args, training_args = parse_recipe_arguments(recipe.name, overrides)
     if not (training_args.do_train and training_args.do_eval):
-        raise InvalidFaceInputError(f"A study trains and evaluates; the recipe {recipe.name} must leave both on.")
+        raise InvalidArgumentError(f"A study trains and evaluates; the recipe {recipe.name} must leave both on.")
     with output_kept_in(folder / "output.txt", training_args.should_save):
         run_face_training(task, model_args, data_args, training_args)
     if training_args.should_save:
         results = json.loads((folder / "results.json").read_text())
         seconds = round(time.perf_counter() - started, 1)
-        cell = StudyCell(variant.name, task, f"{recipe.title} ({Path(recipe.name).stem})", seed, results, seconds)
-        write_json(folder / FINISHED_NAME, asdict(cell))
+        run = StudyRun(variant.name, task, f"{recipe.title} ({Path(recipe.name).stem})", seed, results, seconds)
+        write_json(folder / FINISHED_NAME, asdict(run))
 
 
 @contextlib.contextmanager
