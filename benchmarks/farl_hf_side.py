@@ -115,7 +115,7 @@ def parsing_crops(request, folder):
 
     def work():
         inputs = processor(
-            photo_chw, landmarks=[points], do_normalize=False, input_data_format="channels_first", return_tensors="pt"
+            photo_chw, keypoints=[points], do_normalize=False, input_data_format="channels_first", return_tensors="pt"
         )
         return {"crops": inputs["pixel_values"]}
 

@@ -98,7 +98,7 @@ def test_checkpoints_with_code_load_without_the_package(shipping, toy_config, tm
     for name, auto_name in HEADS.items():
         folder = str(tmp_path / name)
         processor = save_checkpoint(folder, name, toy_config)
-        faces = {} if name.startswith("RetinaFace") else {"landmarks": LANDMARKS}
+        faces = {} if name.startswith("RetinaFace") else {"keypoints": LANDMARKS}
         folders[folder] = (auto_name, faces)
         inputs = processor(photo, return_tensors="pt", **faces)
         model = getattr(farl_hf, name).from_pretrained(folder)
@@ -157,8 +157,8 @@ def test_heads_on_other_encoders_load_without_the_package(shipping, toy_config, 
         model = farl_hf.FaRLForAttributes(toy_config(backbone_config=backbone)).eval()
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        folders[folder] = ("AutoModelForImageClassification", {"landmarks": LANDMARKS})
-        expected[folder] = model(processor(photo, return_tensors="pt", landmarks=LANDMARKS)["pixel_values"]).logits
+        folders[folder] = ("AutoModelForImageClassification", {"keypoints": LANDMARKS})
+        expected[folder] = model(processor(photo, return_tensors="pt", keypoints=LANDMARKS)["pixel_values"]).logits
     actual = run_stranger(folders, tmp_path / "photo.pt", tmp_path / "results.pt", tmp_path)
     for folder, logits in expected.items():
         torch.testing.assert_close(actual[folder]["output"], logits.detach())

@@ -103,7 +103,7 @@ def test_both_towers_know_the_colour_of_hair(colour, other):
     faces = [photo for photo in photos if len(photo.boxes_xyxy) == 1 and photo.attributes[0, column] == 1][:8]
     texts = [f"a photo of a person with {word} hair" for word in (colour, other)]
     inputs = processor(
-        images=[photo.image for photo in faces], landmarks=[photo.points5_xy for photo in faces], text=texts,
+        images=[photo.image for photo in faces], keypoints=[photo.points5_xy for photo in faces], text=texts,
         return_tensors="pt",
     )  # fmt: skip
     names = ("pixel_values", "input_ids", "attention_mask")
@@ -126,7 +126,7 @@ def test_both_towers_know_what_a_face_shows_or_wears(attribute, phrase, single_f
     model, processor = AutoModel.from_pretrained(name).eval(), AutoProcessor.from_pretrained(name)
     truth = np.array([photo.attributes[0, CELEBA_ATTRIBUTES.index(attribute)] for photo in single_faces])
     inputs = processor(
-        images=[photo.image for photo in single_faces], landmarks=[photo.points5_xy for photo in single_faces],
+        images=[photo.image for photo in single_faces], keypoints=[photo.points5_xy for photo in single_faces],
         text=[f"a person {phrase}", "a person"], return_tensors="pt",
     )  # fmt: skip
     with torch.no_grad():

@@ -37,7 +37,7 @@ def load(model_class, folder):
 
 @torch.no_grad()
 def run(model, processor):
-    inputs = processor(PHOTO, landmarks=[POINTS], return_tensors="pt")
+    inputs = processor(PHOTO, keypoints=[POINTS], return_tensors="pt")
     return model(inputs["pixel_values"]), inputs["crop_from_photo"]
 
 

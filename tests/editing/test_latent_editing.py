@@ -80,7 +80,7 @@ def test_similarities_are_those_of_the_models_own_forward(two_towers, generator)
     edited = edit_latents(generator, model, processor, starts, TEXT, num_steps=1)
     ids = processor.tokenizer([TEXT], return_tensors="pt")
     crops = FaRLImageProcessor(size={"height": 32, "width": 32})(
-        list(generator.images_from_latents(starts)), landmarks=[generator.points5_xy[None].numpy()] * 2,
+        list(generator.images_from_latents(starts)), keypoints=[generator.points5_xy[None].numpy()] * 2,
         return_tensors="pt", do_rescale=False, input_data_format="channels_first",
     )  # fmt: skip
     with torch.no_grad():

@@ -77,7 +77,7 @@ def test_script_trains_resumes_and_leaves_a_loadable_folder(script, data_folder,
         model = model_class.from_pretrained(folder).eval()
         processor = AutoImageProcessor.from_pretrained(folder)
         row = make_face_row(5)
-        inputs = processor(row["image"], landmarks=[row["points5_xy"]], return_tensors="pt")
+        inputs = processor(row["image"], keypoints=[row["points5_xy"]], return_tensors="pt")
         with torch.no_grad():
             assert model(inputs["pixel_values"]).logits.shape[1] == num_labels == len(model.config.id2label)
 

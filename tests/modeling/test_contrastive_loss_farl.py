@@ -6,7 +6,7 @@ import pytest
 import torch
 from open_clip.loss import ClipLoss
 
-from farl_hf.modeling.contrastive_loss_farl import contrastive_loss, inverse_temperature, scaled_similarities
+from farl_hf.modeling.contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities
 
 
 def features(pairs=8, channels=5):
@@ -51,7 +51,7 @@ def test_unequal_numbers_of_images_and_texts_are_refused():
 ])  # fmt: skip
 def test_temperature_is_bounded_and_can_return(value, push, expected_gradient):
     log_scale = torch.tensor([value], requires_grad=True)
-    scale = inverse_temperature(log_scale, 3.0)
+    scale = bounded_logit_scale(log_scale, 3.0)
     assert scale.item() == pytest.approx(math.exp(min(value, 3.0)))
     (push * 2.0 * scale.log()).sum().backward()
     assert log_scale.grad.item() == pytest.approx(expected_gradient)
@@ -65,7 +65,7 @@ def test_the_parameter_stays_at_the_bound_as_if_clamped():
     for step in range(300):
         push = -1.0 if step < 200 else 1.0
         optimizer.zero_grad()
-        (push * inverse_temperature(log_scale, 3.0)).sum().backward()
+        (push * bounded_logit_scale(log_scale, 3.0)).sum().backward()
         optimizer.step()
         path.append(log_scale.item())
     assert max(path) < 3.2

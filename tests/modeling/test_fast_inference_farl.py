@@ -196,8 +196,7 @@ def test_a_loaded_model_is_plain_until_it_is_asked(toy_model, monkeypatch):
 def test_only_this_file_asks_for_gradients():
     folder = Path(fast_inference_farl.__file__).parent
     asking = {path.stem for path in folder.glob("*.py") if "is_grad_enabled" in path.read_text()}
-    # Whether sentences of words are needed, in pre-training; nothing is computed in another way.
-    assert asking - {"modeling_farl_pretraining"} == {"fast_inference_farl"}
+    assert asking == {"fast_inference_farl"}
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

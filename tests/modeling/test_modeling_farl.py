@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
+from transformers.activations import ACT2FN
 
 from farl_hf import (
     FaRLBackbone,
@@ -13,6 +14,7 @@ from farl_hf import (
     FaRLTextModel,
     FaRLVisionModel,
 )
+from farl_hf.modeling.modeling_farl import QuickGELU
 
 HEADS = [FaRLForFaceParsing, FaRLForLandmarks, FaRLForAttributes]
 FROM_VISION_CONFIG = (FaRLVisionModel, FaRLBackbone)
@@ -401,3 +403,17 @@ def test_blocks_after_the_last_level_do_not_run(toy_model, toy_config):
         layer.register_forward_hook(lambda *_, index=index: ran.append(index))
     model.block_outputs(pixels(), [1, 0, 1])
     assert ran == [0, 1]
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_quick_gelu_is_clips_and_leaves_its_input_alone(gradients):
+    inputs = torch.linspace(-30, 30, 1001, dtype=torch.float64)
+    before = inputs.clone()
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(QuickGELU()(inputs), ACT2FN["quick_gelu"](inputs), rtol=1e-14, atol=0)
+    assert inputs.equal(before)
+
+
+def test_gradients_of_quick_gelu():
+    inputs = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(QuickGELU(), inputs)

@@ -257,7 +257,7 @@ def test_levels_follow_the_depth():
     [
         ({"architecture": "vit_base_patch16_224"}, "lacks model_type"),
         ({"model_type": "swin"}, "no plain ViT"),
-        ({"model_type": "clip"}, "give the vision one's"),
+        ({"model_type": "clip"}, "configuration of its vision encoder"),
         ({"model_type": "timm_wrapper", "architecture": "resnet18"}, "expected one of its plain ViTs"),
     ],
 )

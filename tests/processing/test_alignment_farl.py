@@ -136,12 +136,12 @@ def test_points_in_every_form(points, shape):
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (POINTS[:4], r"landmarks of beach\.jpg have shape \(1, 4, 2\), expected \(faces, 5, 2\)"),
+        (POINTS[:4], r"keypoints of beach\.jpg have shape \(1, 4, 2\), expected \(faces, 5, 2\)"),
         ([[[1.0, 2.0, 3.0]] * 5], r"have shape \(1, 5, 3\)"),
         ([[*POINTS[:4], [float("nan"), 1.0]]], "contain NaN or infinity"),
         ([[*POINTS[:4], [float("inf"), 1.0]]], "contain NaN or infinity"),
         ([[[7.0, 7.0]] * 5], "degenerate"),
-        ([["left", "right"]], r"landmarks of beach\.jpg are not an array of numbers"),
+        ([["left", "right"]], r"keypoints of beach\.jpg are not an array of numbers"),
         ([None], "are not an array of numbers"),
         ([POINTS, POINTS[:3]], "are not an array of numbers"),
     ],

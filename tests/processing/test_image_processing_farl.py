@@ -79,8 +79,8 @@ def test_bad_settings_are_refused(setting, message, array):
 def test_a_call_can_change_settings_without_keeping_them(processor, array):
     before = processor.to_dict()
     changed = {name: value for name, value in SETTINGS.items() if name not in ("box_scale",)}
-    actual = processor(array, landmarks=FACE, **changed)
-    expected = FaRLImageProcessor(**changed)(array, landmarks=FACE)
+    actual = processor(array, keypoints=FACE, **changed)
+    expected = FaRLImageProcessor(**changed)(array, keypoints=FACE)
     assert actual["pixel_values"].shape == (1, 3, 24, 40)
     assert torch.equal(actual["pixel_values"], expected["pixel_values"])
     assert torch.equal(actual["crop_from_photo"], expected["crop_from_photo"])
@@ -153,12 +153,12 @@ def test_equals_pyfacer_from_photo_to_network_input(array):
     grid = facer.make_tanh_warp_grid(matrix, 0.8, (48, 48), array.shape[:2])
     photo = torch.from_numpy(array).permute(2, 0, 1)[None] / 255
     expected = torch.nn.functional.grid_sample(photo, grid, mode="bilinear", align_corners=False)
-    actual = processor(array, landmarks=FACE)["pixel_values"]
+    actual = processor(array, keypoints=FACE)["pixel_values"]
     torch.testing.assert_close(actual, expected, atol=5e-4, rtol=0)
 
 
 def test_the_same_photo_in_every_form(processor, array):
-    expected = processor(array, landmarks=FACE)["pixel_values"]
+    expected = processor(array, keypoints=FACE)["pixel_values"]
     forms = {
         "PIL": Image.fromarray(array),
         "channels first": array.transpose(2, 0, 1),
@@ -167,20 +167,20 @@ def test_the_same_photo_in_every_form(processor, array):
         "RGBA": Image.fromarray(array).convert("RGBA"),
     }
     for name, photo in forms.items():
-        actual = processor(photo, landmarks=FACE)["pixel_values"]
+        actual = processor(photo, keypoints=FACE)["pixel_values"]
         torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "CMYK"])
 def test_other_picture_modes_are_read_as_rgb(processor, array, mode):
     picture = Image.fromarray(array).convert(mode)
-    expected = processor(np.array(picture.convert("RGB")), landmarks=FACE)["pixel_values"]
-    torch.testing.assert_close(processor(picture, landmarks=FACE)["pixel_values"], expected)
+    expected = processor(np.array(picture.convert("RGB")), keypoints=FACE)["pixel_values"]
+    torch.testing.assert_close(processor(picture, keypoints=FACE)["pixel_values"], expected)
 
 
 def test_float_photos_pass_gradients_to_every_pixel_of_the_face(processor):
     photo = torch.rand(3, 110, 130, dtype=torch.float64, requires_grad=True)
-    pixel_values = processor(photo, landmarks=FACE, size={"height": 256, "width": 256})["pixel_values"]
+    pixel_values = processor(photo, keypoints=FACE, size={"height": 256, "width": 256})["pixel_values"]
     pixel_values.square().sum().backward()
     assert (photo.grad[:, 55:80, 45:65] != 0).all()
     small = torch.rand(3, 8, 8, dtype=torch.float64, requires_grad=True)
@@ -195,17 +195,17 @@ def test_float_photos_pass_gradients_to_every_pixel_of_the_face(processor):
 
 def test_faces_of_several_photos_in_order(processor, array):
     small = array[:60, :50]
-    inputs = processor([array, small, array], landmarks=[[FACE, OTHER], [], [OTHER]], return_tensors="pt")
+    inputs = processor([array, small, array], keypoints=[[FACE, OTHER], [], [OTHER]], return_tensors="pt")
     assert inputs["image_index"].tolist() == [0, 0, 2]
     assert inputs["original_sizes"].tolist() == [[110, 130], [60, 50], [110, 130]]
     assert inputs["pixel_values"].shape == (3, 3, 32, 32)
     assert inputs["crop_from_photo"].shape == (3, 3, 3)
-    alone = processor(array, landmarks=OTHER)
+    alone = processor(array, keypoints=OTHER)
     torch.testing.assert_close(inputs["pixel_values"][1], alone["pixel_values"][0], atol=1e-4, rtol=0)
     torch.testing.assert_close(inputs["pixel_values"][2], alone["pixel_values"][0], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("faces", [{"landmarks": []}, {"landmarks": [[]]}, {"boxes": []}, {"boxes": np.zeros((0, 4))}])
+@pytest.mark.parametrize("faces", [{"keypoints": []}, {"keypoints": [[]]}, {"boxes": []}, {"boxes": np.zeros((0, 4))}])
 def test_a_photo_without_faces_gives_empty_tensors(processor, array, faces):
     inputs = processor(array, **faces)
     assert inputs["pixel_values"].shape == (0, 3, 32, 32)
@@ -214,8 +214,17 @@ def test_a_photo_without_faces_gives_empty_tensors(processor, array, faces):
     assert inputs["original_sizes"].tolist() == [[110, 130]]
 
 
+def test_landmarks_is_another_name_of_keypoints(processor, array):
+    """Pipelines in repositories of version 0.1 pass it; Transformers drops unknown keywords in silence."""
+    expected = processor(array, keypoints=FACE)
+    actual = processor(array, landmarks=FACE)
+    assert not torch.equal(actual["crop_from_photo"], processor(array)["crop_from_photo"])
+    torch.testing.assert_close(dict(actual), dict(expected), rtol=0, atol=0)
+    assert not {"keypoints", "landmarks"} & {name for name, value in processor.to_dict().items() if value is not None}
+
+
 @pytest.mark.parametrize(
-    "landmarks",
+    "keypoints",
     [
         FACE,
         [FACE],
@@ -227,9 +236,9 @@ def test_a_photo_without_faces_gives_empty_tensors(processor, array, faces):
         [[torch.from_numpy(FACE)]],
     ],
 )
-def test_landmarks_of_one_photo_in_every_form(processor, array, landmarks):
+def test_keypoints_of_one_photo_in_every_form(processor, array, keypoints):
     expected = processor.crop_matrix(torch.from_numpy(FACE))
-    torch.testing.assert_close(processor(array, landmarks=landmarks)["crop_from_photo"], expected)
+    torch.testing.assert_close(processor(array, keypoints=keypoints)["crop_from_photo"], expected)
 
 
 @pytest.mark.parametrize(
@@ -249,11 +258,13 @@ def test_numpy_on_request(processor, array):
 @pytest.mark.parametrize(
     ("faces", "message"),
     [
-        ({"landmarks": [[FACE], [FACE]]}, "1 images but 2 sets"),
-        ({"landmarks": [FACE], "boxes": [[1, 2, 3, 4]]}, "Both landmarks and boxes"),
-        ({"landmarks": [[FACE[:4]]]}, r"landmarks of image 0 have shape \(1, 4, 2\)"),
-        ({"landmarks": [[FACE * np.nan]]}, "landmarks of image 0 contain NaN"),
-        ({"landmarks": [[FACE * 0 + 7]]}, "degenerate"),
+        ({"keypoints": [[FACE], [FACE]]}, "1 images but 2 sets"),
+        ({"keypoints": [FACE], "boxes": [[1, 2, 3, 4]]}, "Both keypoints and boxes"),
+        ({"landmarks": [FACE], "boxes": [[1, 2, 3, 4]]}, "Both keypoints and boxes"),
+        ({"landmarks": [FACE], "keypoints": [FACE]}, "Both keypoints and landmarks"),
+        ({"keypoints": [[FACE[:4]]]}, r"keypoints of image 0 have shape \(1, 4, 2\)"),
+        ({"keypoints": [[FACE * np.nan]]}, "keypoints of image 0 contain NaN"),
+        ({"keypoints": [[FACE * 0 + 7]]}, "degenerate"),
         ({"boxes": [[[5, 5, 5, 9]]]}, "a box of image 0 has no area"),
         ({"boxes": [[[500, 5, 600, 90]]]}, "a box of image 0 lies outside it; the photo is 130 pixels wide and 110"),
     ],
@@ -281,11 +292,11 @@ def test_a_photo_of_one_pixel(processor):
 
 @pytest.mark.parametrize("warp_factor", [0.0, 0.8])
 @pytest.mark.parametrize("pixel_grid", ["half_pixel", "integer"])
-def test_landmarks_return_to_the_photo(array, warp_factor, pixel_grid):
+def test_points_return_to_the_photo(array, warp_factor, pixel_grid):
     processor = FaRLImageProcessor(
         size={"height": 64, "width": 48}, warp_factor=warp_factor, pixel_grid=pixel_grid, face_scale=0.7
     )
-    inputs = processor(array, landmarks=[[FACE, OTHER]])
+    inputs = processor(array, keypoints=[[FACE, OTHER]])
     points = torch.from_numpy(np.stack([FACE, OTHER]))
     in_crop = processor.warp_points(points, inputs["crop_from_photo"]) / torch.tensor([48.0, 64.0])
     assert in_crop.min() > 0

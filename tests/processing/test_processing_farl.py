@@ -26,7 +26,7 @@ def photo():
     return np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("faces", [{"landmarks": [FACES]}, {"boxes": [BOXES]}, {}], ids=["landmarks", "boxes", "none"])
+@pytest.mark.parametrize("faces", [{"keypoints": [FACES]}, {"boxes": [BOXES]}, {}], ids=["keypoints", "boxes", "none"])
 @pytest.mark.parametrize("nested", [False, True])
 def test_both_halves_give_what_they_give_alone(processor, photo, faces, nested):
     arguments = {"images_kwargs": faces} if nested else faces
@@ -45,7 +45,7 @@ def test_the_defaults_can_be_changed_per_call(processor):
 
 def test_the_model_takes_everything_that_comes_out(processor, photo, toy_model):
     model = toy_model(FaRLModel, text={"vocab_size": 49_408, "max_position_embeddings": 77, "eos_token_id": 49_407})
-    inputs = processor(images=photo, text=TEXTS, landmarks=[FACES], return_tensors="pt")
+    inputs = processor(images=photo, text=TEXTS, keypoints=[FACES], return_tensors="pt")
     outputs = model(**inputs)
     assert outputs.logits_per_image.shape == (len(FACES), len(TEXTS))
     needed = ("input_ids", "attention_mask", "pixel_values")
@@ -68,7 +68,7 @@ def test_a_saved_processor_loads_to_the_same_settings(processor, photo, tmp_path
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert type(loaded) is FaRLProcessor
-    arguments = {"images": photo, "text": TEXTS, "landmarks": [FACES], "return_tensors": "pt"}
+    arguments = {"images": photo, "text": TEXTS, "keypoints": [FACES], "return_tensors": "pt"}
     expected, actual = processor(**arguments), loaded(**arguments)
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
 

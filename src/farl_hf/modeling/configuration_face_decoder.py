@@ -1,5 +1,8 @@
 """Configuration of the face decoder: a small generator of face pictures, trained as a variational autoencoder."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from transformers import PreTrainedConfig
 
 __all__ = ["FaceDecoderConfig"]
@@ -25,12 +28,12 @@ class FaceDecoderConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        latent_size=64,
-        grid_size=7,
-        stage_channels=(160, 128, 64, 32),
-        face_template=None,
-        initializer_range=1.0,
-        **kwargs,
+        latent_size: int = 64,
+        grid_size: int = 7,
+        stage_channels: Sequence[int] = (160, 128, 64, 32),
+        face_template: Sequence[Sequence[float]] | None = None,
+        initializer_range: float = 1.0,
+        **kwargs: Any,
     ):
         if min(latent_size, grid_size, *stage_channels, len(stage_channels)) < 1:
             raise ValueError(
@@ -47,6 +50,6 @@ class FaceDecoderConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     @property
-    def image_size(self):
+    def image_size(self) -> int:
         """Side of a picture in pixels."""
         return self.grid_size * 2 ** len(self.stage_channels)

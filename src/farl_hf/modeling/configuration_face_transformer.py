@@ -1,5 +1,7 @@
 """Configuration of Face Transformer, a ViT for face recognition (Zhong and Deng, arXiv 2103.14803)."""
 
+from typing import Any
+
 from transformers import PreTrainedConfig
 
 __all__ = ["FaceTransformerConfig"]
@@ -28,20 +30,20 @@ class FaceTransformerConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        hidden_size=512,
-        intermediate_size=2048,
-        num_hidden_layers=20,
-        num_attention_heads=8,
-        head_dim=64,
-        num_channels=3,
-        image_size=112,
-        patch_size=8,
-        hidden_dropout=0.1,
-        embedding_dropout=0.1,
-        layer_norm_eps=1e-5,
-        initializer_range=0.02,
-        initializer_factor=1.0,
-        **kwargs,
+        hidden_size: int = 512,
+        intermediate_size: int = 2048,
+        num_hidden_layers: int = 20,
+        num_attention_heads: int = 8,
+        head_dim: int = 64,
+        num_channels: int = 3,
+        image_size: int = 112,
+        patch_size: int = 8,
+        hidden_dropout: float = 0.1,
+        embedding_dropout: float = 0.1,
+        layer_norm_eps: float = 1e-5,
+        initializer_range: float = 0.02,
+        initializer_factor: float = 1.0,
+        **kwargs: Any,
     ):
         if image_size % patch_size:
             raise ValueError(f"image_size={image_size} is not a multiple of patch_size={patch_size}.")

@@ -1,10 +1,13 @@
-"""Configuration of FaRL: two CLIP-shaped towers and the settings of the three task heads.
+"""Configuration of FaRL: image and text encoder of CLIP's shape, and the settings of the three task heads.
 
-Sizes follow FacePerceiver/FaRL `farl/network/farl/model.py` (vision) and openai/CLIP ViT-B/16 (text). Explicit
-constructors instead of annotated class fields: those break silently on older Transformers when shipped as remote code.
+Sizes follow FacePerceiver/FaRL `farl/network/farl/model.py` (vision) and openai/CLIP ViT-B/16 (text). The
+constructors are written out: annotated class fields break silently on older Transformers when the code is loaded from
+a repository.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
@@ -19,8 +22,7 @@ logger = logging.get_logger(__name__)
 # Block outputs used downstream, by depth (FaRL farl/network/transformers.py, get_default_output_indices).
 _OFFICIAL_LEVELS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23), 32: (8, 14, 20, 31)}
 
-# Fields of version 0.1, which saved configurations still have: those that are constants of the code now, and those of
-# pre-training's words.
+# Fields of version 0.1, which saved configurations still have. Their values are constants of the code.
 _CONSTANT_FIELDS = {
     "logit_scale_max": math.log(100),
     "itc_weight": 1.0,
@@ -28,6 +30,7 @@ _CONSTANT_FIELDS = {
     "heatmap_loss_weight": 1.0,
     "attribute_dropout": 0.0,
 }
+# Likewise: weights of losses that pre-training no longer has.
 _WORD_FIELDS = ("word_weight", "patch_word_weight", "patchwork_weight")
 
 
@@ -47,11 +50,11 @@ def _check_heads(hidden_size, num_attention_heads):
 
 
 class FaRLTextConfig(PreTrainedConfig):
-    """Configuration of the text tower (openai/CLIP ViT-B/16's by default).
+    """Configuration of the text encoder (openai/CLIP ViT-B/16's by default).
 
     Args:
         vocab_size (`int`, *optional*, defaults to 49408): Entries of CLIP's byte-pair vocabulary.
-        hidden_size (`int`, *optional*, defaults to 512): Width of the tower.
+        hidden_size (`int`, *optional*, defaults to 512): Width of the encoder.
         intermediate_size (`int`, *optional*, defaults to 2048): Width of the MLPs.
         num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
         num_attention_heads (`int`, *optional*, defaults to 8): Heads per block.
@@ -70,20 +73,20 @@ class FaRLTextConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        vocab_size=49408,
-        hidden_size=512,
-        intermediate_size=2048,
-        num_hidden_layers=12,
-        num_attention_heads=8,
-        max_position_embeddings=77,
-        hidden_act="quick_gelu",
-        layer_norm_eps=1e-5,
-        attention_dropout=0.0,
-        initializer_factor=1.0,
-        pad_token_id=49407,
-        bos_token_id=49406,
-        eos_token_id=49407,
-        **kwargs,
+        vocab_size: int = 49408,
+        hidden_size: int = 512,
+        intermediate_size: int = 2048,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 8,
+        max_position_embeddings: int = 77,
+        hidden_act: str = "quick_gelu",
+        layer_norm_eps: float = 1e-5,
+        attention_dropout: float = 0.0,
+        initializer_factor: float = 1.0,
+        pad_token_id: int = 49407,
+        bos_token_id: int = 49406,
+        eos_token_id: int = 49407,
+        **kwargs: Any,
     ):
         _check_heads(hidden_size, num_attention_heads)
         self.vocab_size = vocab_size
@@ -103,10 +106,10 @@ class FaRLTextConfig(PreTrainedConfig):
 
 
 class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
-    """Configuration of the vision tower, and of [`FaRLBackbone`].
+    """Configuration of the vision encoder, and of [`FaRLBackbone`].
 
     Args:
-        hidden_size (`int`, *optional*, defaults to 768): Width of the tower.
+        hidden_size (`int`, *optional*, defaults to 768): Width of the encoder.
         intermediate_size (`int`, *optional*, defaults to 3072): Width of the MLPs.
         num_hidden_layers (`int`, *optional*, defaults to 12): Number of blocks.
         num_attention_heads (`int`, *optional*, defaults to 12): Heads per block.
@@ -131,22 +134,22 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def __init__(
         self,
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        num_channels=3,
-        image_size=224,
-        patch_size=16,
-        hidden_act="quick_gelu",
-        layer_norm_eps=1e-5,
-        attention_dropout=0.0,
-        drop_path_rate=0.0,
-        initializer_range=0.02,
-        initializer_factor=1.0,
-        out_indices=None,
-        out_features=None,
-        **kwargs,
+        hidden_size: int = 768,
+        intermediate_size: int = 3072,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        num_channels: int = 3,
+        image_size: int = 224,
+        patch_size: int = 16,
+        hidden_act: str = "quick_gelu",
+        layer_norm_eps: float = 1e-5,
+        attention_dropout: float = 0.0,
+        drop_path_rate: float = 0.0,
+        initializer_range: float = 0.02,
+        initializer_factor: float = 1.0,
+        out_indices: list[int] | None = None,
+        out_features: list[str] | None = None,
+        **kwargs: Any,
     ):
         _check_heads(hidden_size, num_attention_heads)
         if image_size % patch_size:
@@ -174,18 +177,18 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
 
 class FaRLConfig(PreTrainedConfig):
     """Configuration of [`FaRLModel`], of [`FaRLForPreTraining`] and [`FaRLForMaskedImageModeling`], and of the heads
-    [`FaRLForFaceParsing`], [`FaRLForLandmarks`] and [`FaRLForAttributes`], which use the vision tower only.
+    [`FaRLForFaceParsing`], [`FaRLForLandmarks`] and [`FaRLForAttributes`], which use the vision encoder only.
 
     Args:
-        text_config (`dict` or [`FaRLTextConfig`], *optional*): Text tower.
-        vision_config (`dict` or [`FaRLVisionConfig`], *optional*): Vision tower.
+        text_config (`dict` or [`FaRLTextConfig`], *optional*): Text encoder.
+        vision_config (`dict` or [`FaRLVisionConfig`], *optional*): Vision encoder.
         projection_dim (`int`, *optional*, defaults to 512): Size of the shared image-text space.
-        logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial log of the inverse temperature,
+        logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial logarithm of the logit scale,
             ln(1 / 0.07) as in openai/CLIP.
         mim_weight (`float`, *optional*, defaults to 1.0): Weight of the loss of masked image modelling; with 0 its
             branch is not built.
-        mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared tower, 1 in
-            the released checkpoints; with 0 its classifier reads the tower's last block.
+        mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared encoder, 1
+            in the released checkpoints; with 0 its classifier reads the encoder's last block.
         mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
             released checkpoints.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
@@ -195,20 +198,20 @@ class FaRLConfig(PreTrainedConfig):
         head_channels (`int`, *optional*, defaults to 768): Width of the UperNet head.
         head_dropout (`float`, *optional*, defaults to 0.1): Channel dropout before its classifier.
         output_stride (`int`, *optional*, defaults to 4): Pixels between two cells of the dense heads' scores, 4 in the
-            paper; 2 suits patches of 8 pixels whose thin regions should not be thinner than a cell.
+            paper; 2 suits patches of 8 pixels and shows thinner regions.
         label_weights (`list[float]`, *optional*): Weight of each class in the parsing loss; equal by default, as in
             the paper.
         heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
         heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4.
         point_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the point distance loss.
         backbone_config (`dict` or `PreTrainedConfig`, *optional*): Encoder under the heads instead of FaRL's vision
-            tower: `{"model_type": "timm_wrapper", "architecture": …, "model_args": {…}}` for a ViT, DeiT or BEiT of
+            encoder: `{"model_type": "timm_wrapper", "architecture": …, "model_args": {…}}` for a ViT, DeiT or BEiT of
             timm, `{"model_type": "face_transformer"}`, or the configuration of a plain ViT of Transformers.
     """
 
     model_type = "farl"
     attribute_map = {"score_stride": "output_stride"}  # noqa: RUF012 (the first is the name in version 0.1)
-    sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # noqa: RUF012
+    sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # type: ignore[dict-item]  # noqa: RUF012 (Transformers wraps the classes)
     # Besides nested outputs: masked patches differ in number from batch to batch and cannot be gathered.
     keys_to_ignore_at_inference = (
         *("text_model_output", "vision_model_output", "hidden_states", "attentions"),
@@ -217,24 +220,24 @@ class FaRLConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        text_config=None,
-        vision_config=None,
-        projection_dim=512,
-        logit_scale_init_value=2.6592,
-        mim_weight=1.0,
-        mim_num_hidden_layers=1,
-        mim_vocab_size=8192,
-        initializer_factor=1.0,
-        feature_levels=None,
-        head_channels=768,
-        head_dropout=0.1,
-        output_stride=4,
-        label_weights=None,
-        heatmap_size=128,
-        heatmap_radius=5.0,
-        point_loss_weight=1.0,
-        backbone_config=None,
-        **kwargs,
+        text_config: dict[str, Any] | FaRLTextConfig | None = None,
+        vision_config: dict[str, Any] | FaRLVisionConfig | None = None,
+        projection_dim: int = 512,
+        logit_scale_init_value: float = 2.6592,
+        mim_weight: float = 1.0,
+        mim_num_hidden_layers: int = 1,
+        mim_vocab_size: int = 8192,
+        initializer_factor: float = 1.0,
+        feature_levels: Sequence[int] | None = None,
+        head_channels: int = 768,
+        head_dropout: float = 0.1,
+        output_stride: int = 4,
+        label_weights: Sequence[float] | None = None,
+        heatmap_size: int = 128,
+        heatmap_radius: float = 5.0,
+        point_loss_weight: float = 1.0,
+        backbone_config: dict[str, Any] | PreTrainedConfig | None = None,
+        **kwargs: Any,
     ):
         self.text_config = _as_config(text_config, FaRLTextConfig)
         self.vision_config = _as_config(vision_config, FaRLVisionConfig)
@@ -273,7 +276,7 @@ class FaRLConfig(PreTrainedConfig):
             )
 
     @property
-    def input_side(self):
+    def input_side(self) -> int:
         """Side in pixels of the pictures that the encoder was trained on."""
         if self.backbone_config is None:
             return self.vision_config.image_size
@@ -287,13 +290,13 @@ class FaRLConfig(PreTrainedConfig):
         depth = getattr(self.backbone_config, "num_hidden_layers", None)  # unknown for timm until its model is built
         return levels if depth is None else _fitting_levels(levels, depth)
 
-    def settle_levels(self, depth):
+    def settle_levels(self, depth: int) -> None:
         """Choose levels for a backbone of so many blocks, if none are given; a ValueError if it lacks one of them."""
         self.feature_levels = _fitting_levels(self.feature_levels, depth)
 
 
 def _without_former_fields(settings):
-    """Return the settings without fields of version 0.1; a ValueError if one of them asks for what is gone."""
+    """Return the settings without fields of version 0.1; a ValueError if a constant had another value."""
     settings = dict(settings)
     for name, only_value in _CONSTANT_FIELDS.items():
         value = settings.pop(name, only_value)
@@ -308,12 +311,12 @@ def _without_former_fields(settings):
 def _fitting_levels(levels, depth):
     levels = _four(_default_levels(depth)) if levels is None else list(levels)
     if any(not 0 <= level < depth for level in levels):
-        raise ValueError(f"feature_levels={levels} must lie in 0..{depth - 1}, the blocks of the vision tower.")
+        raise ValueError(f"feature_levels={levels} must lie in 0..{depth - 1}, the blocks of the vision encoder.")
     return levels
 
 
 def _four(levels):
-    """The pyramid wants four maps; a tower of fewer than four blocks repeats its last one."""
+    """The pyramid takes four maps; an encoder of fewer than four blocks repeats its last one."""
     return [*levels, *[levels[-1]] * (4 - len(levels))]
 
 

@@ -1,6 +1,11 @@
 """Configuration of the RetinaFace face detector (Deng et al., CVPR 2020), as built by biubug6/Pytorch_Retinaface."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from transformers import PretrainedConfig
+
+__all__ = ["RetinaFaceConfig"]
 
 # Per body: default width multiplier and default channels of the feature pyramid, as in the published weights.
 BODY_DEFAULTS = {"mobilenet_v1": (0.25, 64), "resnet": (1.0, 256)}
@@ -50,21 +55,21 @@ class RetinaFaceConfig(PretrainedConfig):
 
     def __init__(
         self,
-        body="mobilenet_v1",
-        width_multiplier=None,
-        resnet_depths=(3, 4, 6, 3),
-        pyramid_channels=None,
-        steps=(8, 16, 32),
-        min_sizes=((16, 32), (64, 128), (256, 512)),
-        variances=(0.1, 0.2),
-        match_threshold=0.35,
-        claim_threshold=0.2,
-        negative_ratio=7,
-        box_loss_weight=2.0,
-        class_loss_weight=1.0,
-        keypoint_loss_weight=1.0,
-        batch_norm_eps=1e-5,
-        **kwargs,
+        body: str = "mobilenet_v1",
+        width_multiplier: float | None = None,
+        resnet_depths: Sequence[int] = (3, 4, 6, 3),
+        pyramid_channels: int | None = None,
+        steps: Sequence[int] = (8, 16, 32),
+        min_sizes: Sequence[Sequence[int]] = ((16, 32), (64, 128), (256, 512)),
+        variances: Sequence[float] = (0.1, 0.2),
+        match_threshold: float = 0.35,
+        claim_threshold: float = 0.2,
+        negative_ratio: int = 7,
+        box_loss_weight: float = 2.0,
+        class_loss_weight: float = 1.0,
+        keypoint_loss_weight: float = 1.0,
+        batch_norm_eps: float = 1e-5,
+        **kwargs: Any,
     ):
         if body not in BODY_DEFAULTS:
             raise ValueError(f"body is {body!r}; expected one of {', '.join(map(repr, BODY_DEFAULTS))}.")
@@ -99,6 +104,3 @@ class RetinaFaceConfig(PretrainedConfig):
             raise ValueError(f"min_sizes is {self.min_sizes}; expected three non-empty groups of anchor sides.")
         if len(self.resnet_depths) != 4:
             raise ValueError(f"resnet_depths is {self.resnet_depths}; expected four numbers of blocks.")
-
-
-__all__ = ["RetinaFaceConfig"]

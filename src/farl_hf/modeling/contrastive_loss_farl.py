@@ -1,7 +1,7 @@
 """Symmetric image-text contrast between the pairs of all processes, with exact gradients.
 
 Paper section 3.1; supplement section 6: logits are gathered from all GPUs and all considered. In float32, whatever the
-precision around it: products with an inverse temperature of up to 100 lose whole digits in bfloat16.
+precision around it: products with a logit scale of up to 100 lose whole digits in bfloat16.
 
 Shapes: B pairs of this process, N pairs of all processes, P projection size, W processes.
 """
@@ -12,13 +12,15 @@ import torch
 from torch import distributed
 from torch.nn import functional
 
-__all__ = ["contrastive_loss", "inverse_temperature", "scaled_similarities"]
+__all__ = ["bounded_logit_scale", "contrastive_loss", "scaled_similarities"]
 
 # The CLIP paper scales logits by 100 at most, and so does open_clip; FaRL's own bound was not published.
 LARGEST_LOG_SCALE = math.log(100)
 
 
-def contrastive_loss(image_embeds, text_embeds, logit_scale, gather=True):
+def contrastive_loss(
+    image_embeds: torch.Tensor, text_embeds: torch.Tensor, logit_scale: torch.Tensor, gather: bool = True
+) -> torch.Tensor:
     """Mean of the cross-entropies image to text and text to image.
 
     Each process compares its own B pairs with all N, so no process holds an N x N matrix. Its value is that of its
@@ -27,7 +29,7 @@ def contrastive_loss(image_embeds, text_embeds, logit_scale, gather=True):
     Args:
         image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length image features; row i belongs to text i.
         text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features.
-        logit_scale (`torch.FloatTensor` of shape `(1,)` or `()`): Inverse temperature, not its logarithm.
+        logit_scale (`torch.FloatTensor` of shape `(1,)` or `()`): Factor of the similarities, not its logarithm.
         gather (`bool`, *optional*, defaults to `True`): Take the pairs of all processes of the default process group;
             every process must call, in the forward and in the backward pass.
 
@@ -54,22 +56,23 @@ def contrastive_loss(image_embeds, text_embeds, logit_scale, gather=True):
     return (image_loss + text_loss) / 2
 
 
-def scaled_similarities(rows_BP, columns_NP, logit_scale):
-    """Return the cosine similarities (B, N) of unit-length features times the inverse temperature, in float32."""
+def scaled_similarities(rows_BP: torch.Tensor, columns_NP: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
+    """Return the cosine similarities (B, N) of unit-length features times the logit scale, in float32."""
     # Autocast would turn the product of float32 features into one of bfloat16.
     with torch.autocast(rows_BP.device.type, enabled=False):
         return rows_BP.float() @ columns_NP.float().t() * logit_scale.float()
 
 
-def inverse_temperature(log_scale, largest_log=LARGEST_LOG_SCALE):
-    """Return exp(log_scale), no larger than exp(largest_log), in float32.
+def bounded_logit_scale(log_scale: torch.Tensor, largest_log: float = LARGEST_LOG_SCALE) -> torch.Tensor:
+    """Return the logit scale: exp(log_scale), no larger than exp(largest_log), in float32.
 
-    At the bound the gradient passes only if it leads back. So the parameter stays at the bound and returns from it, as
-    if it were clamped after each optimizer step (open_clip), but under every optimizer: ZeRO keeps the parameter's
-    master copy where a step's end cannot easily reach it. A plain clamp would never let the parameter return.
+    At the bound, only gradients that lower the parameter pass. So it stays at the bound or returns from it, as if it
+    were clamped after each optimizer step (open_clip). This works under every optimizer; clamping after the step does
+    not, because ZeRO keeps a master copy of the parameter. A plain clamp in the forward pass would have no gradient
+    at the bound, and the parameter would never return.
 
     Args:
-        log_scale (`torch.FloatTensor` of shape `(1,)`): Logarithm of the inverse temperature.
+        log_scale (`torch.FloatTensor` of shape `(1,)`): Natural logarithm of the logit scale.
         largest_log (`float`, *optional*, defaults to ln 100): Its upper bound.
     """
     return _BoundedAbove.apply(log_scale.float(), largest_log).exp()
@@ -81,7 +84,7 @@ def _process_count():
 
 
 def _check_equal_batches(pairs, device):
-    """Otherwise the gathering would hang or mix up rows, depending on the backend."""
+    """With unequal batches the gathering hangs or mixes up rows, depending on the backend."""
     counts_W = torch.empty(_process_count(), dtype=torch.int64, device=device)
     distributed.all_gather_into_tensor(counts_W, torch.tensor([pairs], device=device))
     counts = counts_W.tolist()
@@ -112,7 +115,7 @@ class _GatheredRows(torch.autograd.Function):
 
 
 class _BoundedAbove(torch.autograd.Function):
-    """The smaller of a value and its bound; at the bound, descent may only lower the value."""
+    """The smaller of a value and its bound. At the bound, gradient descent may only lower the value."""
 
     @staticmethod
     def forward(ctx, value, bound):
@@ -124,7 +127,8 @@ class _BoundedAbove(torch.autograd.Function):
     def backward(ctx, gradient):
         (at_bound,) = ctx.saved_tensors
         if (processes := _process_count()) > 1:
-            # The mean decides, not each process for itself: the averaged gradient would depend on their number.
+            # The mean of all processes decides. If each decided for itself, the averaged gradient would depend on how
+            # the batch is divided.
             gradient = gradient.clone()
             distributed.all_reduce(gradient)
             gradient = gradient / processes

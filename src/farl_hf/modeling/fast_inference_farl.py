@@ -10,19 +10,22 @@ not: see [`FastInferenceMixin`].
   map by map, each mixed over its channels at its own resolution and upsampled after that, because bilinear upsampling
   acts on every channel alike and so commutes with mixing them; what remains of wide 3 x 3 convolutions is computed by
   Winograd's F(4 x 4, 3 x 3) (Lavin and Gray, CVPR 2016).
-- Linear layers of the towers on AMD's processors with AVX-512 ([`FastLinears`]): products of matrices as convolutions
-  of 1 x 1. PyTorch gives products of float32 matrices to Intel's MKL, which uses half the width of the registers on
-  AMD's processors, and convolutions to oneDNN, which uses all of it: 2.1 times the rate on a Zen 5.
+- Linear layers of the encoders on AMD's processors with AVX-512 ([`FastLinears`]): products of matrices as
+  convolutions of 1 x 1. PyTorch gives products of float32 matrices to Intel's MKL, which uses half the width of the
+  registers on AMD's processors, and convolutions to oneDNN, which uses all of it: 2.1 times the rate on a Zen 5.
 - QuickGELU in one new tensor instead of three, whose pages take time ([`FastQuickGELU`]).
 - Convolution and batch norm of the detector in one pass ([`FastConvolutionAndNorm`]).
 
 Weights are read from the modules; nothing is added to the state dict, and copies of a model are plain.
 
-Shapes: B batch, C channels of the backbone, K channels of the head, h and w a map, H and W the map it is added to.
+Letters in shapes: B batch, C channels of the backbone, K channels of the head, h and w a map, H and W the map it is
+added to.
 """
 
 import functools
 import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -43,13 +46,13 @@ __all__ = [
 
 logger = logging.get_logger(__name__)
 
-# Up to so many numbers PyTorch does not ask oneDNN.
+# PyTorch does not give inputs of up to so many numbers to oneDNN.
 _SMALLEST_INPUT = 20480
 # Below this width, or on smaller maps, a direct convolution is as fast as Winograd and spares its fourfold weights.
 _WINOGRAD_CHANNELS = 256
 _WINOGRAD_SIDE = 48
 _TILE = 4
-# Of a map of the backbone, over the faces that go through the head together.
+# Numbers in one level of the backbone's maps, summed over the faces that go through the head together.
 _NUMBERS_AT_ONCE = 2**19
 # Columns are taps -1, 0, 1 of the filter; F(4, 3), interpolation points 0, 1, -1, 2, -2 and infinity.
 _FILTER_TRANSFORM = (
@@ -64,15 +67,15 @@ _OUTPUT_TRANSFORM = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0
 _PRECISIONS = (torch.float32, torch.bfloat16)
 _PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
 _GRADIENTS = "gradients are on"
-# Of each tensor, so many numbers are compared at every call: writing through `tensor.data` leaves no other trace.
+# So many numbers of each tensor are compared at every call: writing through `tensor.data` leaves no other trace.
 _NUMBERS_COMPARED = 16
-_PLAN = "_fast_inference"  # the attribute of a module that has been optimised
+_PLAN = "_fast_inference"  # the attribute that marks an optimised module
 
 
-class FastInferenceMixin:
+class FastInferenceMixin(nn.Module):
     """Gives a model `optimize_for_inference`."""
 
-    def optimize_for_inference(self):
+    def optimize_for_inference(self) -> Self:
         """Compute inference faster from now on, by the same weights, with results that differ by rounding.
 
         Every call runs the modules themselves, and says so once in a debug line of the log, while gradients, autocast
@@ -86,14 +89,14 @@ class FastInferenceMixin:
         Returns:
             The model.
         """
-        told = set()
+        told: set[str] = set()
         for name, module in self.named_modules():
-            way = _way_of(type(module))
+            way = _way_of(type(module))  # type: ignore[arg-type]  # classes are hashable
             if way is not None and module.__dict__.get(_PLAN) is None:
                 module.__dict__[_PLAN] = way(name or type(module).__name__, told)
         return self
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set the mode; training undoes `optimize_for_inference`."""
         if mode:
             for module in self.modules():
@@ -101,7 +104,7 @@ class FastInferenceMixin:
         return super().train(mode)
 
 
-def fast_as(way):
+def fast_as(way: "type[FastWay]") -> Callable[[Callable], Callable]:
     """Mark a method of a module as one that `way` computes instead, once the model was optimised for inference.
 
     Args:
@@ -117,7 +120,7 @@ def fast_as(way):
                 return method(self, *args, **kwargs)
             return plan.compute(method, self, *args, **kwargs)
 
-        plain_or_fast.fast_way = way
+        vars(plain_or_fast)["fast_way"] = way
         return plain_or_fast
 
     return mark
@@ -137,13 +140,13 @@ class FastWay:
         told (`set[str]`): What the log was told of this model.
     """
 
-    def __init__(self, name, told):
+    def __init__(self, name: str, told: set[str]):
         self.name, self.told = name, told
 
     def __reduce__(self):
         return type(None), ()  # a copied or unpickled model is plain
 
-    def suits(self, module, *inputs):
+    def suits(self, module: Any, *inputs: Any) -> bool:
         """Whether this call may be computed instead; if not, the log says why, once."""
         obstacle = self.obstacle(module, *inputs)
         if obstacle is not None and obstacle not in self.told:
@@ -151,11 +154,11 @@ class FastWay:
             logger.debug(f"{self.name} is computed by its modules: {obstacle}.")
         return obstacle is None
 
-    def obstacle(self, module, *inputs):
+    def obstacle(self, module: Any, *inputs: Any) -> str | None:
         """Return why the modules must compute this call, or None."""
         return _obstacle_of_the_moment(inputs)
 
-    def compute(self, method, module, *inputs, **options):
+    def compute(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Return what `method(module, *inputs, **options)` returns."""
         raise NotImplementedError
 
@@ -178,7 +181,7 @@ def _obstacle_of_the_moment(inputs):
 # --- modules that are skipped ---------------------------------------------------------------------------------------
 
 
-def layout_of(*modules):
+def layout_of(*modules: nn.Module) -> tuple:
     """Return classes and settings of modules and of all that they contain."""
     return tuple((type(part), part.extra_repr()) for module in modules for part in module.modules())
 
@@ -269,7 +272,7 @@ def _traces_of(tensors):
 class FastConvolutionAndNorm(FastWay):
     """`normalization(convolution(x))` in one pass, with the weights of the moment: a quarter of the time on photos."""
 
-    def obstacle(self, module, *inputs):
+    def obstacle(self, module: Any, *inputs: Any) -> str | None:
         """Return why the modules must compute this call, or None."""
         convolution, norm = module.convolution, module.normalization
         obstacle = (
@@ -290,23 +293,24 @@ class FastConvolutionAndNorm(FastWay):
             return "its convolution or norm is of another kind"
         return obstacle
 
-    def compute(self, method, module, *inputs, **options):
+    def compute(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Return the normalised map (B, C, H, W)."""
         convolution, norm = module.convolution, module.normalization
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         weight = convolution.weight * scale[:, None, None, None]
         bias = norm.bias - norm.running_mean * scale
+        (map_BCHW,) = inputs
         strides = convolution.stride, convolution.padding, convolution.dilation
-        return conv2d(*inputs, weight, bias, *strides, convolution.groups)
+        return conv2d(map_BCHW, weight, bias, *strides, convolution.groups)
 
 
-# --- the towers -----------------------------------------------------------------------------------------------------
+# --- the encoders --------------------------------------------------------------------------------------------------
 
 
 class FastQuickGELU(FastWay):
     """`x * sigmoid(1.702 x)` in one new tensor."""
 
-    def compute(self, method, module, *inputs, **options):
+    def compute(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Map a tensor of any shape."""
         (values,) = inputs
         return (1.702 * values).sigmoid_().mul_(values)
@@ -315,10 +319,10 @@ class FastQuickGELU(FastWay):
 class FastLinears(FastWay):
     """Every product of a linear layer in a part as a convolution, on processors where that is faster.
 
-    No module is skipped: PyTorch's function is answered for, whoever calls it.
+    No module is skipped: what is replaced is PyTorch's function `linear`, whoever calls it.
     """
 
-    def compute(self, method, module, *inputs, **options):
+    def compute(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Return what the method returns."""
         if not _products_waste_registers():
             return method(module, *inputs, **options)
@@ -380,7 +384,7 @@ def _matrix_product(left_MK, right_KN):
 
 def _convolved(rows_MK, weight_NK, bias_N):
     map_1K1M = rows_MK[None, None].permute(0, 3, 1, 2)  # in channels-last layout, as the result will be
-    # With dilation, which does nothing to one tap, PyTorch asks oneDNN also when there is a single thread.
+    # Dilation changes nothing in a 1 x 1 filter, but with it PyTorch uses oneDNN with a single thread, too.
     return conv2d(map_1K1M, weight_NK[:, :, None, None], bias_N, dilation=2).permute(0, 2, 3, 1)[0, 0]
 
 
@@ -390,14 +394,15 @@ def _convolved(rows_MK, weight_NK, bias_N):
 class FastDenseHead(FastWay):
     """The pyramid and the head of a dense model on a CPU, in float32 or bfloat16.
 
-    On a GPU one large convolution is as fast as the rearranged ones.
+    On a GPU one large convolution is as fast as these smaller ones.
     """
 
-    def __init__(self, name, told):
+    def __init__(self, name: str, told: set[str]):
         super().__init__(name, told)
-        self.head = self.snapshot = None
+        self.head: InferenceHead | None = None
+        self.snapshot: _Snapshot | None = None
 
-    def obstacle(self, module, *inputs):
+    def obstacle(self, module: Any, *inputs: Any) -> str | None:
         """Return why the modules must compute this call, or None."""
         obstacle = super().obstacle(module, *inputs) or _hooks_of_all_modules()
         if obstacle == _GRADIENTS:
@@ -408,7 +413,7 @@ class FastDenseHead(FastWay):
         obstacle = next(filter(None, map(_obstacle_in, modules)), None)
         if obstacle is None and self.head is None:
             obstacle = self._prepare(module, modules)
-        elif obstacle is None and not self.snapshot.is_current(modules):
+        elif obstacle is None and not (self.snapshot and self.snapshot.is_current(modules)):
             self.head = None
             obstacle = "it has changed"
         return obstacle or self._obstacle_in_maps(*inputs)
@@ -426,12 +431,14 @@ class FastDenseHead(FastWay):
         return None
 
     def _obstacle_in_maps(self, maps):
+        assert self.head is not None  # `_prepare` has made it
         weight = self.head.classifier.weight
         same = all(level.dtype == weight.dtype and level.device == weight.device for level in maps)
         return None if same else "its input is of another device or precision"
 
-    def compute(self, method, module, *inputs, **options):
+    def compute(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Return logits (B, N, ., .) of the finest level's size for four maps (B, C, ., .) of the backbone."""
+        assert self.head is not None  # `suits` has been asked
         return self.head(*inputs)
 
 
@@ -467,7 +474,8 @@ class _Lateral:
         if not self.upsamples:
             return conv2d(self.level(map_BCHW), self.weight, self.bias).relu_()
         if self.first is not None:
-            map_BCHW = nn.functional.gelu(conv_transpose2d(map_BCHW, *self.first, stride=2))
+            weight, bias = self.first
+            map_BCHW = nn.functional.gelu(conv_transpose2d(map_BCHW, weight, bias, stride=2))
         return conv_transpose2d(map_BCHW, self.weight, self.bias, stride=2).relu_()
 
 
@@ -546,7 +554,9 @@ class _UpsampledConvolution3x3:
         along_y = self._shifted(h, height).permute(1, 0, 2).reshape(height, 3 * h)
         for sum_KHW, map_Chw in zip(sum_BKHW, map_BChw, strict=True):
             mixed = _matrix_product(self.taps, map_Chw.flatten(1)).view(3, 3, self.channels * h, w)
-            wide = sum(torch.matmul(mixed[:, tap], along_x[tap]) for tap in range(3))
+            wide = torch.matmul(mixed[:, 0], along_x[0])
+            for tap in (1, 2):
+                wide = wide + torch.matmul(mixed[:, tap], along_x[tap])
             wide = wide.view(3, self.channels, h, width).transpose(0, 1).reshape(self.channels, 3 * h, width)
             sum_KHW.add_(torch.matmul(along_y, wide))
         return sum_BKHW
@@ -590,7 +600,7 @@ class InferenceHead:
         head ([`FaRLUperHead`]): Likewise.
     """
 
-    def __init__(self, pyramid, head):
+    def __init__(self, pyramid: Any, head: Any):
         *fine, self.coarsest = pyramid.levels
         self.laterals = [_Lateral(level, lateral) for level, lateral in zip(fine, head.laterals, strict=True)]
         pooling = head.pyramid_pooling
@@ -602,7 +612,7 @@ class InferenceHead:
         self.fusion = _Fusion(head.fusion, [channels] * 4)
         self.classifier = head.classifier
 
-    def __call__(self, maps):
+    def __call__(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return logits (B, N, ., .) of the finest level's size for the four maps (B, C, ., .) of the backbone."""
         at_once = max(1, _NUMBERS_AT_ONCE // maps[0][0].numel())  # more only take more memory
         parts = zip(*(level.split(at_once) for level in maps), strict=True)

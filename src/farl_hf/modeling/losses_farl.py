@@ -1,8 +1,16 @@
-"""Losses of the three heads and of masked image modelling, in float32, with entries that are not labelled left out.
+"""Losses of the three heads and of masked image modelling, in float32; and the heat maps of landmarks.
 
-Source: FacePerceiver/FaRL `farl/experiments` (parsing, alignment); paper supplement section 6 (attributes). The loss
+Entries that are not labelled take no part in a loss. Sources: FacePerceiver/FaRL `farl/experiments` (parsing,
+alignment) and `farl/network/ext/p2i_ops` (heat maps), MIT; section 6 of the paper's supplement (attributes). The loss
 of masked image modelling was not published.
+
+Convention: points are (x, y) in [0, 1] of the crop, continuous pixels divided by the size; the centre of the first
+cell of a heat map of side M lies at 0.5 / M.
+
+Letters in shapes: B batch, N points, M side of a heat map, H and W labels, h and w scores, K classes, L attributes.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -17,56 +25,9 @@ __all__ = [
 ]
 
 
-# Landmark heat-maps: decoding points from them and drawing the targets.
-#
-# Source: FacePerceiver/FaRL `farl/experiments/face_alignment` and `farl/network/ext/p2i_ops` (MIT).
-#
-# Convention: points are (x, y) in [0, 1] of the crop, continuous pixels divided by the size; the centre of the first
-# cell of a map of side M lies at 0.5 / M.
-#
-# Shapes: B batch, N points, M side of the map.
-
-
-def _cell_centres(size, like):
-    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
-
-
-def decode_heatmaps(maps_BNHW):
-    """Return each map's centre of mass.
-
-    Args:
-        maps_BNHW (`torch.Tensor` of shape `(B, N, H, W)`): Non-negative maps, sigmoid already applied.
-
-    Returns:
-        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, as in the original.
-    """
-    height, width = maps_BNHW.shape[-2:]
-    mass_BN = maps_BNHW.sum(dim=(-2, -1)).clamp(min=1e-6)
-    x_BN = maps_BNHW.sum(dim=-2) @ _cell_centres(width, maps_BNHW)
-    y_BN = maps_BNHW.sum(dim=-1) @ _cell_centres(height, maps_BNHW)
-    return torch.stack([x_BN, y_BN], dim=-1) / mass_BN[..., None]
-
-
-def draw_heatmaps(points_BN2, size, radius):
-    """Draw one truncated Gaussian per point.
-
-    Args:
-        points_BN2 (`torch.Tensor` of shape `(B, N, 2)`): (x, y) in [0, 1]; points outside draw what still reaches in.
-        size (`int`): Side M of the maps.
-        radius (`float`): Radius R in cells; the value is exp(-16 r^2 / (2 R^2)), zero beyond R.
-
-    Returns:
-        `torch.Tensor` of shape `(B, N, M, M)`: Values in [0, 1]; zero for points that are NaN.
-    """
-    centres_M = _cell_centres(size, points_BN2)
-    dx2_BN1M = ((centres_M - points_BN2[..., :1]) * size).square().unsqueeze(-2)
-    dy2_BNM1 = ((centres_M - points_BN2[..., 1:]) * size).square().unsqueeze(-1)
-    squared_BNMM = dx2_BN1M + dy2_BNM1
-    values_BNMM = torch.exp(squared_BNMM * (-8.0 / radius**2))
-    return torch.where(squared_BNMM <= radius**2, values_BNMM, torch.zeros_like(values_BNMM))
-
-
-def parsing_loss(logits, labels, label_weights=None):
+def parsing_loss(
+    logits: torch.Tensor, labels: torch.Tensor, label_weights: Sequence[float] | None = None
+) -> torch.Tensor:
     """Mean cross-entropy per pixel, logits bilinearly upsampled to the labels.
 
     Args:
@@ -85,8 +46,10 @@ def parsing_loss(logits, labels, label_weights=None):
     return total / (weights_K[targets.clamp(min=0)] * ~ignored).sum().clamp(min=1e-6)
 
 
-def landmark_losses(logits, points, labels, heatmap_size, heatmap_radius):
-    """The official pair of losses.
+def landmark_losses(
+    logits: torch.Tensor, points: torch.Tensor, labels: torch.Tensor, heatmap_size: int, heatmap_radius: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two losses of the official code: of the points, and of the heat maps.
 
     Args:
         logits (`torch.Tensor` of shape `(B, N, h, w)`): Heat-map scores before the sigmoid.
@@ -111,7 +74,42 @@ def landmark_losses(logits, points, labels, heatmap_size, heatmap_radius):
     return (distances * labelled).sum() / count, (entropies * labelled).sum() / count
 
 
-def attribute_loss(logits, labels):
+def decode_heatmaps(maps_BNHW: torch.Tensor) -> torch.Tensor:
+    """Return each map's centre of mass.
+
+    Args:
+        maps_BNHW (`torch.Tensor` of shape `(B, N, H, W)`): Non-negative maps, sigmoid already applied.
+
+    Returns:
+        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, as in the original.
+    """
+    height, width = maps_BNHW.shape[-2:]
+    mass_BN = maps_BNHW.sum(dim=(-2, -1)).clamp(min=1e-6)
+    x_BN = maps_BNHW.sum(dim=-2) @ _cell_centres(width, maps_BNHW)
+    y_BN = maps_BNHW.sum(dim=-1) @ _cell_centres(height, maps_BNHW)
+    return torch.stack([x_BN, y_BN], dim=-1) / mass_BN[..., None]
+
+
+def draw_heatmaps(points_BN2: torch.Tensor, size: int, radius: float) -> torch.Tensor:
+    """Draw one truncated Gaussian per point.
+
+    Args:
+        points_BN2 (`torch.Tensor` of shape `(B, N, 2)`): (x, y) in [0, 1]; points outside draw what still reaches in.
+        size (`int`): Side M of the maps.
+        radius (`float`): Radius R in cells; the value is exp(-16 r^2 / (2 R^2)), zero beyond R.
+
+    Returns:
+        `torch.Tensor` of shape `(B, N, M, M)`: Values in [0, 1]; zero for points that are NaN.
+    """
+    centres_M = _cell_centres(size, points_BN2)
+    dx2_BN1M = ((centres_M - points_BN2[..., :1]) * size).square().unsqueeze(-2)
+    dy2_BNM1 = ((centres_M - points_BN2[..., 1:]) * size).square().unsqueeze(-1)
+    squared_BNMM = dx2_BN1M + dy2_BNM1
+    values_BNMM = torch.exp(squared_BNMM * (-8.0 / radius**2))
+    return torch.where(squared_BNMM <= radius**2, values_BNMM, torch.zeros_like(values_BNMM))
+
+
+def attribute_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy over the entries that are labelled.
 
     Args:
@@ -124,7 +122,7 @@ def attribute_loss(logits, labels):
     return (entropies * labelled).sum() / labelled.sum().clamp(min=1)
 
 
-def masked_token_loss(logits, labels, bool_masked_pos):
+def masked_token_loss(logits: torch.Tensor, labels: torch.Tensor, bool_masked_pos: torch.Tensor) -> torch.Tensor:
     """Cross-entropy over visual tokens, averaged over the masked patches of each image and then over the images.
 
     Images differ a little in how many patches are masked. Averaging per image keeps the loss of a batch the same
@@ -140,3 +138,7 @@ def masked_token_loss(logits, labels, bool_masked_pos):
     counted = bool_masked_pos & (labels != -100)
     share_B = 1.0 / counted.sum(dim=1).clamp(min=1).float()
     return (entropies_M * share_B[bool_masked_pos.nonzero()[:, 0]]).sum() / labels.shape[0]
+
+
+def _cell_centres(size, like):
+    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size

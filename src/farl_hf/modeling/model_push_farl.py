@@ -7,6 +7,9 @@ pushed: if it were always set, every checkpoint of a training run would carry th
 import contextlib
 import copy
 import threading
+from typing import Any
+
+from transformers import PreTrainedModel
 
 __all__ = ["ModelPushedWithCode"]
 
@@ -30,10 +33,10 @@ _AUTO_CLASSES = {
 }
 
 
-class ModelPushedWithCode:
-    """A base of models, to be named before `PreTrainedModel`."""
+class ModelPushedWithCode(PreTrainedModel):
+    """A base of models."""
 
-    def push_to_hub(self, *args, **kwargs):
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # takes the same
         """Upload weights, configuration and code; takes and returns what Transformers' own method does.
 
         A model of a class that no auto class loads is uploaded without code.

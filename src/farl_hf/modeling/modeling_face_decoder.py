@@ -1,14 +1,15 @@
 """Face decoder: latents from a standard normal distribution to face pictures.
 
 The decoder of a variational autoencoder (Kingma and Welling, ICLR 2014) of convolutions; every stage is scaled and
-shifted by the latent (Perez et al., FiLM, AAAI 2018), which lets one number turn all hair black. The pixels are made
-at half resolution and rearranged (Shi et al., CVPR 2016). No normalisation layers: pictures do not meet, and a colour
-is kept as it is.
+shifted by the latent (Perez et al., FiLM, AAAI 2018), so that one number can change a property of the whole picture,
+such as the colour of the hair. The last stage works at half resolution; its channels are rearranged into pixels (Shi
+et al., CVPR 2016). There are no normalisation layers: a picture does not depend on its batch, and colours are kept.
 
 Letters in shapes: N pictures, D numbers of a latent, C channels, H W height and width.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,21 +37,32 @@ class FaceDecoderOutput(ModelOutput):
     images: torch.Tensor | None = None
 
 
-class ResidualStage(nn.Module):
-    """Two convolutions beside a shortcut; with a latent, what comes between them is scaled and shifted by it."""
+class _ZeroConv2d(nn.Conv2d):
+    """A convolution whose weights start at zero."""
 
-    def __init__(self, in_channels, out_channels, latent_size=0):
+    starts_at_zero = True
+
+
+class _ZeroLinear(nn.Linear):
+    """A linear layer whose weights start at zero."""
+
+    starts_at_zero = True
+
+
+class ResidualStage(nn.Module):
+    """Two convolutions beside a shortcut; with a latent, it scales and shifts the map between them.
+
+    A stage starts as its shortcut, so that many of them learn without normalisation.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, latent_size: int = 0):
         super().__init__()
         self.first = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.second = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.second = _ZeroConv2d(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        self.style = nn.Linear(latent_size, 2 * out_channels) if latent_size else None
-        # A stage begins as its shortcut, which is what lets many of them learn without normalisation.
-        self.second.starts_at_zero = True
-        if latent_size:
-            self.style.starts_at_zero = True
+        self.style = _ZeroLinear(latent_size, 2 * out_channels) if latent_size else None
 
-    def forward(self, hidden_NCHW, latents_ND=None):
+    def forward(self, hidden_NCHW: torch.Tensor, latents_ND: torch.Tensor | None = None) -> torch.Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H, W)."""
         changed = self.first(F.silu(hidden_NCHW))
         if self.style is not None:
@@ -65,15 +77,15 @@ class FaceDecoderPreTrainedModel(ModelPushedWithCode, PreTrainedModel):
     config_class = FaceDecoderConfig
     base_model_prefix = "decoder"
     main_input_name = "latents"
-    input_modalities = ()
+    input_modalities: list[str] = []  # noqa: RUF012
     accepts_loss_kwargs = False
-    _keys_to_ignore_on_load_unexpected = (r"^encoder\.", r"^attributes\.")
+    _keys_to_ignore_on_load_unexpected = [r"^encoder\.", r"^attributes\."]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module):
         if not isinstance(module, (nn.Conv2d, nn.Linear)):
             return
-        init.zeros_(module.bias)
+        init.zeros_(module.get_parameter("bias"))
         if getattr(module, "starts_at_zero", False):
             init.zeros_(module.weight)
         else:
@@ -99,7 +111,7 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
     ```
     """
 
-    def __init__(self, config):
+    def __init__(self, config: FaceDecoderConfig):
         super().__init__(config)
         channels = config.stage_channels
         self.grid = nn.Linear(config.latent_size, channels[0] * config.grid_size**2)
@@ -110,12 +122,12 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
         self.to_pixels = nn.Conv2d(channels[-1], 3 * _PIXELS_PER_CELL**2, 3, padding=1)
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the layer that reads latents."""
         return self.grid
 
     @can_return_tuple
-    def forward(self, latents, **kwargs):
+    def forward(self, latents: torch.Tensor, **kwargs: Any) -> FaceDecoderOutput:
         """Draw faces.
 
         Args:
@@ -136,18 +148,18 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
     # ---------------------------------------------------------------- as a face generator
 
     @property
-    def latent_shape(self):
+    def latent_shape(self) -> tuple[int]:
         """Shape of one latent."""
         return (self.config.latent_size,)
 
     @property
-    def points5_xy(self):
+    def points5_xy(self) -> torch.Tensor | None:
         """The five points (5, 2) of the face in every picture, continuous pixels; `None` where that is not known."""
         if self.config.face_template is None:
             return None
         return (torch.tensor(self.config.face_template) + 1) * self.config.image_size / 2
 
-    def sample_latents(self, count, seed=0, truncation=0.7):
+    def sample_latents(self, count: int, seed: int = 0, truncation: float = 0.7) -> torch.Tensor:
         """Draw latents (count, D), the same for the same seed everywhere.
 
         `truncation` is their deviation: with 1 faces are as different as those of the training, and some fail.
@@ -155,6 +167,6 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
         drawn = torch.randn(count, self.config.latent_size, generator=torch.Generator().manual_seed(seed))
         return (truncation * drawn).to(self.device, self.dtype)
 
-    def images_from_latents(self, latents):
+    def images_from_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Draw faces (N, 3, H, W), RGB in [0, 1], of latents (N, D); differentiable."""
         return self(latents).images

@@ -1,10 +1,13 @@
 """Face Transformer: a ViT trained for face recognition, one of the paper's baselines.
 
-Architecture: zhongyy/Face-Transformer `copy-to-vit_pytorch-path/vit_face.py`, ViT-P8S8. Written anew; the patch
+Architecture: zhongyy/Face-Transformer `copy-to-vit_pytorch-path/vit_face.py`, ViT-P8S8. Rewritten; the patch
 projection is a convolution here. Attention divides scores by the square root of the full width, not of a head's.
 
-Shapes: B batch, T tokens, C width, A heads, D channels per head.
+Letters in shapes: B batch, T tokens, C width, A heads, D channels per head.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +27,7 @@ __all__ = ["FaceTransformerModel"]
 class FaceTransformerAttention(nn.Module):
     """Multi-head self-attention without biases on query, key and value."""
 
-    def __init__(self, config):
+    def __init__(self, config: FaceTransformerConfig):
         super().__init__()
         self.config = config
         self.head_dim = config.head_dim
@@ -36,7 +39,7 @@ class FaceTransformerAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.out_proj = nn.Linear(inner, config.hidden_size)
 
-    def forward(self, hidden_BTC):
+    def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
         """Map (B, T, C) to (B, T, C)."""
         split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
         query, key, value = (
@@ -51,7 +54,7 @@ class FaceTransformerAttention(nn.Module):
 class FaceTransformerLayer(GradientCheckpointingLayer):
     """`x += attention(norm(x)); x += mlp(norm(x))`."""
 
-    def __init__(self, config):
+    def __init__(self, config: FaceTransformerConfig):
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.self_attn = FaceTransformerAttention(config)
@@ -60,7 +63,7 @@ class FaceTransformerLayer(GradientCheckpointingLayer):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
-    def forward(self, hidden_BTC):
+    def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
         """Map (B, T, C) to (B, T, C)."""
         hidden_BTC = hidden_BTC + self.dropout(self.self_attn(self.layer_norm1(hidden_BTC)))
         mixed_BTC = self.dropout(nn.functional.gelu(self.fc1(self.layer_norm2(hidden_BTC))))
@@ -80,11 +83,11 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
 
     config_class = FaceTransformerConfig
     base_model_prefix = "face_transformer"
-    input_modalities = ("image",)
-    _no_split_modules = ("FaceTransformerLayer",)
+    input_modalities = ["image"]  # noqa: RUF012
+    _no_split_modules = ["FaceTransformerLayer"]  # noqa: RUF012
     _can_record_outputs = {"hidden_states": FaceTransformerLayer}  # noqa: RUF012
 
-    def __init__(self, config, add_post_layernorm=True):
+    def __init__(self, config: FaceTransformerConfig, add_post_layernorm: bool = True):
         super().__init__(config)
         self.width, self.patch_size, self.depth = config.hidden_size, config.patch_size, config.num_hidden_layers
         self.grid_size = config.image_size // config.patch_size
@@ -98,16 +101,16 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         )
         self.post_init()
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Class token and positions are standard normal, as officially."""
         init.normal_(self.class_embedding, std=factor)
         init.normal_(self.position_embedding, std=factor)
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.patch_embedding
 
-    def embed(self, pixel_values):
+    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return the tokens (B, T, C) that enter the first block."""
         grid_hw = token_grid(pixel_values, self.patch_size)
         patches_BTC = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype)).flatten(2).mT
@@ -116,7 +119,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         return self.dropout(torch.cat([class_B1C, patches_BTC], dim=1) + positions_TC)
 
     @fast_as(FastLinears)
-    def block_outputs(self, pixel_values, block_indices):
+    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs (B, 1 + patches, C) of the given 0-based blocks; blocks may repeat."""
         hidden_BTC, outputs = self.embed(pixel_values), {}
         for index, layer in enumerate(self.layers[: max(block_indices) + 1]):
@@ -125,7 +128,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         return [outputs[index] for index in block_indices]
 
     @can_return_tuple
-    def forward(self, pixel_values, **kwargs):
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode faces.
 
         Args:

@@ -1,18 +1,27 @@
-"""FaRL: General Facial Representation Learning in a Visual-Linguistic Manner (CVPR 2022), the two towers.
+"""FaRL: General Facial Representation Learning in a Visual-Linguistic Manner (CVPR 2022): image and text encoder.
 
-Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT) and openai/CLIP `clip/model.py` (MIT). Changed: module
-names and separate q, k, v as in Transformers' CLIP; positions are interpolated for any input size that the patch
-divides; the temperature has shape (1,), because DeepSpeed cannot broadcast 0-dimensional parameters.
+Paper: Zheng et al., arXiv 2112.03109. Sources: FacePerceiver/FaRL `farl/network/farl/model.py` and
+`farl/network/transformers.py` (MIT), openai/CLIP `clip/model.py` (MIT); for relative positions microsoft/unilm
+`beit/modeling_finetune.py`. Changed:
 
-Shapes: B batch, T tokens, C width, H and W pixels, P projection size, N classes or points.
+- Module names and separate q, k, v projections are those of Transformers' CLIP, so its checkpoints load unchanged.
+- Attention goes through Transformers' attention interface.
+- Positions are interpolated for any input size that the patch divides: bicubic, corners not aligned, prefix rows
+  untouched, as in FaRL's backbone.
+- The logit scale has shape (1,), because DeepSpeed cannot broadcast 0-dimensional parameters.
+
+Letters in shapes: B batch, T tokens, C width, A attention heads, D channels of a head, H and W pixels, h and w a grid
+of tokens, P size of the shared image-text space, N rows of a table.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin
@@ -47,19 +56,46 @@ __all__ = [
     "token_grid",
 ]
 
-
-# Token grids, and tables of positions for grids other than the stored one.
-#
-# Sources: FacePerceiver/FaRL `farl/network/transformers.py` (bicubic, corners not aligned, prefix rows untouched);
-# microsoft/unilm `beit/modeling_finetune.py` for the order of rows in a table of relative positions.
-#
-# Shapes: B batch, T tokens, C width, h and w a token grid, A attention heads.
-
-
-_CLASS_ROWS = 3  # class to patch, patch to class, class to class
+# Parts of a checkpoint that a model does not have on purpose: loading one encoder does not report the other.
+TEXT_PARTS = (r"text_model\.", r"text_projection\.")
+FORMER_PARTS = (r"word_head\.",)  # of checkpoints of version 0.1 that learned to name words
+JOINT_PARTS = (r"visual_projection\.", r"logit_scale", *FORMER_PARTS)
+PRETRAINING_PARTS = (r"mim_", r"mask_token", r"self_supervision\.")
+HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
+_CLASS_ROWS = 3  # of a table of relative positions: class to patch, patch to class, class to class
 
 
-def token_grid(pixel_values_BCHW, patch_size):
+@dataclass
+class FaRLOutput(ModelOutput):
+    """Output of [`FaRLModel`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss, with `return_loss=True`.
+        logits_per_image (`torch.FloatTensor` of shape `(num_images, num_texts)`): Scaled cosine similarities.
+        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_images)`): Their transpose.
+        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-length text features.
+        image_embeds (`torch.FloatTensor` of shape `(num_images, projection_dim)`): Unit-length image features.
+        text_model_output (`BaseModelOutputWithPooling`): Output of the text encoder.
+        vision_model_output (`BaseModelOutputWithPooling`): Output of the vision encoder.
+    """
+
+    loss: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    vision_model_output: BaseModelOutputWithPooling | None = None
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields that are set, nested outputs as tuples."""
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
+
+
+# --- embeddings
+
+
+def token_grid(pixel_values_BCHW: torch.Tensor, patch_size: int) -> tuple[int, int]:
     """Return rows and columns of patches.
 
     Raises:
@@ -75,30 +111,91 @@ def token_grid(pixel_values_BCHW, patch_size):
     return height // patch_size, width // patch_size
 
 
-class PatchMaps:
-    """What every backbone of a head can do, given `patch_size`, `num_prefix_tokens` and `block_outputs`."""
-
-    num_prefix_tokens = 1
-
-    def feature_maps(self, pixel_values, block_indices):
-        """Return the patch tokens of chosen blocks as maps (B, C, H / patch, W / patch); see `block_outputs`."""
-        grid_hw = token_grid(pixel_values, self.patch_size)
-        outputs = self.block_outputs(pixel_values, block_indices)
-        return [output[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid_hw) for output in outputs]
-
-
 def _resized(rows_NC, stored_hw, wanted_hw):
     grid_1ChW = rows_NC.reshape(1, *stored_hw, -1).permute(0, 3, 1, 2)
     resized = nn.functional.interpolate(grid_1ChW.float(), size=wanted_hw, mode="bicubic", align_corners=False)
     return resized.flatten(2)[0].t().to(rows_NC.dtype)
 
 
-def resize_position_table(table_TC, num_prefix_rows, stored_hw, wanted_hw):
+def resize_position_table(
+    table_TC: torch.Tensor, num_prefix_rows: int, stored_hw: tuple[int, int], wanted_hw: tuple[int, int]
+) -> torch.Tensor:
     """Return positions (num_prefix_rows + h * w, C) for a token grid; the rows of prefix tokens are untouched."""
     if tuple(stored_hw) == tuple(wanted_hw):
         return table_TC
     resized_NC = _resized(table_TC[num_prefix_rows:], stored_hw, wanted_hw)
     return torch.cat([table_TC[:num_prefix_rows], resized_NC])
+
+
+class FaRLVisionEmbeddings(nn.Module):
+    """Patches, class token and positions."""
+
+    def __init__(self, config: FaRLVisionConfig):
+        super().__init__()
+        self.config = config
+        self.patch_size = config.patch_size
+        self.grid_size = config.image_size // config.patch_size
+        self.class_embedding = nn.Parameter(torch.zeros(config.hidden_size))
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels,
+            config.hidden_size,
+            kernel_size=config.patch_size,
+            stride=config.patch_size,
+            bias=False,
+        )
+        self.position_embedding = nn.Embedding(self.grid_size**2 + 1, config.hidden_size)
+
+    def init_farl_weights(self, factor: float) -> None:
+        """Class token and positions are normal, scaled by width^-0.5 (FaRL `farl/network/farl/model.py`)."""
+        std = self.config.hidden_size**-0.5 * factor
+        init.normal_(self.class_embedding, std=std)
+        init.normal_(self.position_embedding.weight, std=std)
+
+    def positions(self, grid_hw: tuple[int, int]) -> torch.Tensor:
+        """Return positions (1, 1 + h * w, C) for a token grid, bicubically resized; the class row is untouched."""
+        stored_hw = (self.grid_size, self.grid_size)
+        return resize_position_table(self.position_embedding.weight, 1, stored_hw, grid_hw)[None]
+
+    def forward(
+        self,
+        pixel_values_BCHW: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return tokens (B, 1 + patches, C), class token first.
+
+        With a mask (B, patches), B masked copies follow the B images. In them `mask_token` (C,) replaces the masked
+        patches, before class token and positions are added: a masked patch keeps its position.
+        """
+        grid_hw = token_grid(pixel_values_BCHW, self.patch_size)
+        patches_BCHW = self.patch_embedding(pixel_values_BCHW.to(self.patch_embedding.weight.dtype))
+        patches_BTC = patches_BCHW.flatten(2).transpose(1, 2)
+        if bool_masked_pos is not None and mask_token is not None:
+            masked_BTC = torch.where(bool_masked_pos[..., None], mask_token.to(patches_BTC.dtype), patches_BTC)
+            patches_BTC = torch.cat([patches_BTC, masked_BTC])
+        class_B1C = self.class_embedding.expand(patches_BTC.shape[0], 1, -1)
+        return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw)
+
+
+class FaRLTextEmbeddings(nn.Module):
+    """Token and position embeddings."""
+
+    def __init__(self, config: FaRLTextConfig):
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+
+    def init_farl_weights(self, factor: float) -> None:
+        """openai/CLIP: 0.02 for tokens, 0.01 for positions."""
+        init.normal_(self.token_embedding.weight, std=0.02 * factor)
+        init.normal_(self.position_embedding.weight, std=0.01 * factor)
+
+    def forward(self, input_ids_BT: torch.Tensor) -> torch.Tensor:
+        """Return (B, T, C)."""
+        length, longest = input_ids_BT.shape[-1], self.position_embedding.num_embeddings
+        if length > longest:
+            raise ValueError(f"The text has {length} tokens, the model takes {longest}; truncate it.")
+        return self.token_embedding(input_ids_BT) + self.position_embedding.weight[:length]
 
 
 def _relative_rows(grid_hw, device):
@@ -120,46 +217,51 @@ class RelativePositionBias(nn.Module):
     The table has a row per offset, (2h - 1)(2w - 1) of them, and three for the class token, which are untouched.
     """
 
-    def __init__(self, grid_hw, num_heads):
+    def __init__(self, grid_hw: tuple[int, int], num_heads: int):
         super().__init__()
         self.stored_hw = tuple(2 * side - 1 for side in grid_hw)
         self.table = nn.Parameter(torch.zeros(self.stored_hw[0] * self.stored_hw[1] + _CLASS_ROWS, num_heads))
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Zero, as officially."""
         init.zeros_(self.table)
 
-    def forward(self, grid_hw):
+    def forward(self, grid_hw: tuple[int, int]) -> torch.Tensor:
         """Return (1, A, 1 + h * w, 1 + h * w), to be added to attention scores."""
-        table_NA, wanted_hw = self.table, tuple(2 * side - 1 for side in grid_hw)
+        table_NA: torch.Tensor = self.table
+        wanted_hw = tuple(2 * side - 1 for side in grid_hw)
         if wanted_hw != self.stored_hw:
             offsets_NA = _resized(table_NA[:-_CLASS_ROWS], self.stored_hw, wanted_hw)
             table_NA = torch.cat([offsets_NA, table_NA[-_CLASS_ROWS:]])
         return table_NA[_relative_rows(grid_hw, table_NA.device)].permute(2, 0, 1)[None]
 
 
-# The transformer block that both towers of FaRL share: CLIP's pre-norm residual attention block.
-#
-# Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT). Changed: separate q, k, v projections as in
-# Transformers' CLIP, so that its checkpoints load unchanged; attention through the attention interface.
-#
-# Shapes: B batch, T tokens, C width, H heads, D channels per head.
+# --- blocks
 
 
-def eager_attention(module, query_BHTD, key_BHTD, value_BHTD, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Return attended values (B, T, H, D) and weights (B, H, T, T): the attention interface, written out."""
-    weights_BHTT = torch.matmul(query_BHTD, key_BHTD.transpose(-1, -2)) * scaling
+def eager_attention(
+    module: nn.Module,
+    query_BATD: torch.Tensor,
+    key_BATD: torch.Tensor,
+    value_BATD: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return attended values (B, T, A, D) and weights (B, A, T, T): the attention interface, written out."""
+    weights_BATT = torch.matmul(query_BATD, key_BATD.transpose(-1, -2)) * scaling
     if attention_mask is not None:
-        weights_BHTT = weights_BHTT + attention_mask
-    weights_BHTT = nn.functional.softmax(weights_BHTT, dim=-1, dtype=torch.float32).to(query_BHTD.dtype)
-    weights_BHTT = nn.functional.dropout(weights_BHTT, p=dropout, training=module.training)
-    return torch.matmul(weights_BHTT, value_BHTD).transpose(1, 2).contiguous(), weights_BHTT
+        weights_BATT = weights_BATT + attention_mask
+    weights_BATT = nn.functional.softmax(weights_BATT, dim=-1, dtype=torch.float32).to(query_BATD.dtype)
+    weights_BATT = nn.functional.dropout(weights_BATT, p=dropout, training=module.training)
+    return torch.matmul(weights_BATT, value_BATD).transpose(1, 2).contiguous(), weights_BATT
 
 
 class FaRLAttention(nn.Module):
     """Multi-head self-attention with biases on every projection."""
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLVisionConfig | FaRLTextConfig):
         super().__init__()
         self.config = config
         self.head_dim = config.hidden_size // config.num_attention_heads
@@ -171,8 +273,10 @@ class FaRLAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_BTC, attention_mask=None, **kwargs):
-        """Return the attended tokens (B, T, C) and, in eager mode, the weights (B, H, T, T)."""
+    def forward(
+        self, hidden_BTC: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the attended tokens (B, T, C) and, in eager mode, the weights (B, A, T, T)."""
         split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
         query, key, value = (
             projection(hidden_BTC).view(split).transpose(1, 2)
@@ -185,7 +289,7 @@ class FaRLAttention(nn.Module):
         )
         return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Text: openai/CLIP `initialize_parameters`. Vision: PyTorch's xavier-uniform for the fused (3C, C) weight."""
         width, depth = self.config.hidden_size, self.config.num_hidden_layers
         inputs = (self.q_proj, self.k_proj, self.v_proj)
@@ -203,7 +307,7 @@ class QuickGELU(nn.Module):
     """`x * sigmoid(1.702 x)`."""
 
     @fast_as(FastQuickGELU)
-    def forward(self, inputs):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map a tensor of any shape."""
         return inputs * torch.sigmoid(1.702 * inputs)
 
@@ -211,18 +315,18 @@ class QuickGELU(nn.Module):
 class FaRLMLP(nn.Module):
     """Two linear layers around QuickGELU, or another activation that the configuration names."""
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLVisionConfig | FaRLTextConfig):
         super().__init__()
         self.config = config
         self.activation = QuickGELU() if config.hidden_act == "quick_gelu" else ACT2FN[config.hidden_act]
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
-    def forward(self, hidden_BTC):
+    def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
         """Map (B, T, C) to (B, T, C)."""
         return self.fc2(self.activation(self.fc1(hidden_BTC)))
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Text: openai/CLIP `initialize_parameters`. Vision: the default of every linear layer."""
         width, depth = self.config.hidden_size, self.config.num_hidden_layers
         if self.config.model_type == "farl_text_model":
@@ -231,7 +335,7 @@ class FaRLMLP(nn.Module):
 
 
 def _drop_path(branch_BTC, rate, training):
-    """Drop the residual branch of random samples and scale the others, so that its expectation stays."""
+    """Drop the residual branch of random samples; scale the others so that the expectation stays the same."""
     if rate == 0.0 or not training:
         return branch_BTC
     keep = 1.0 - rate
@@ -242,7 +346,7 @@ def _drop_path(branch_BTC, rate, training):
 class FaRLEncoderLayer(GradientCheckpointingLayer):
     """`x += attention(norm(x)); x += mlp(norm(x))`, each branch optionally dropped per sample."""
 
-    def __init__(self, config, drop_path_rate=0.0):
+    def __init__(self, config: FaRLVisionConfig | FaRLTextConfig, drop_path_rate: float = 0.0):
         super().__init__()
         self.drop_path_rate = drop_path_rate
         self.self_attn = FaRLAttention(config)
@@ -250,7 +354,9 @@ class FaRLEncoderLayer(GradientCheckpointingLayer):
         self.mlp = FaRLMLP(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden_BTC, attention_mask=None, **kwargs):
+    def forward(
+        self, hidden_BTC: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> torch.Tensor:
         """Map (B, T, C) to (B, T, C)."""
         attended_BTC, _ = self.self_attn(self.layer_norm1(hidden_BTC), attention_mask, **kwargs)
         hidden_BTC = hidden_BTC + _drop_path(attended_BTC, self.drop_path_rate, self.training)
@@ -259,14 +365,14 @@ class FaRLEncoderLayer(GradientCheckpointingLayer):
 
 
 class FaRLEncoder(nn.Module):
-    """A stack of blocks. Stops after the last block that the caller asks for.
+    """CLIP's pre-norm residual attention blocks, one after the other; both encoders of FaRL are built of them.
 
     Args:
         config ([`FaRLVisionConfig`] or [`FaRLTextConfig`]): Sizes of a block, and the depth.
         drop_path_rates (`list[float]`, *optional*): One per block, where the depth is not that of the configuration.
     """
 
-    def __init__(self, config, drop_path_rates=None):
+    def __init__(self, config: FaRLVisionConfig | FaRLTextConfig, drop_path_rates: list[float] | None = None):
         super().__init__()
         if drop_path_rates is None:
             depth = config.num_hidden_layers
@@ -275,15 +381,22 @@ class FaRLEncoder(nn.Module):
         self.layers = nn.ModuleList([FaRLEncoderLayer(config, rate) for rate in drop_path_rates])
 
     @fast_as(FastLinears)
-    def forward(self, hidden_BTC, attention_mask=None, **kwargs):
+    def forward(
+        self, hidden_BTC: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> torch.Tensor:
         """Run every block; (B, T, C) in and out."""
         for layer in self.layers:
             hidden_BTC = layer(hidden_BTC, attention_mask, **kwargs)
         return hidden_BTC
 
     @fast_as(FastLinears)
-    def block_outputs(self, hidden_BTC, block_indices, **kwargs):
-        """Return the raw outputs (B, T, C) of the given 0-based blocks, in the order given; blocks may repeat."""
+    def block_outputs(
+        self, hidden_BTC: torch.Tensor, block_indices: Sequence[int], **kwargs: Any
+    ) -> list[torch.Tensor]:
+        """Return the raw outputs (B, T, C) of the given 0-based blocks, in that order; blocks may repeat.
+
+        Blocks after the last one given are not computed.
+        """
         wanted, outputs = set(block_indices), {}
         for index, layer in enumerate(self.layers[: max(wanted) + 1]):
             hidden_BTC = layer(hidden_BTC, None, **kwargs)
@@ -292,118 +405,20 @@ class FaRLEncoder(nn.Module):
         return [outputs[index] for index in block_indices]
 
 
-# Parts of a checkpoint that a model may leave out on purpose; without this, loading one tower would report the other.
-TEXT_PARTS = (r"text_model\.", r"text_projection\.")
-FORMER_PARTS = (r"word_head\.",)  # of checkpoints of version 0.1 that learned to name words
-JOINT_PARTS = (r"visual_projection\.", r"logit_scale", *FORMER_PARTS)
-PRETRAINING_PARTS = (r"mim_", r"mask_token", r"self_supervision\.")
-HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
-
-
-@dataclass
-class FaRLOutput(ModelOutput):
-    """Output of [`FaRLModel`].
-
-    Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss, with `return_loss=True`.
-        logits_per_image (`torch.FloatTensor` of shape `(num_images, num_texts)`): Scaled cosine similarities.
-        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_images)`): Their transpose.
-        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-length text features.
-        image_embeds (`torch.FloatTensor` of shape `(num_images, projection_dim)`): Unit-length image features.
-        text_model_output (`BaseModelOutputWithPooling`): Output of the text tower.
-        vision_model_output (`BaseModelOutputWithPooling`): Output of the vision tower.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits_per_image: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    image_embeds: torch.FloatTensor | None = None
-    text_model_output: BaseModelOutputWithPooling | None = None
-    vision_model_output: BaseModelOutputWithPooling | None = None
-
-    def to_tuple(self):
-        """Return the fields that are set, nested outputs as tuples."""
-        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
-
-
-class FaRLVisionEmbeddings(nn.Module):
-    """Patches, class token and positions."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
-        self.patch_size = config.patch_size
-        self.grid_size = config.image_size // config.patch_size
-        self.class_embedding = nn.Parameter(torch.zeros(config.hidden_size))
-        self.patch_embedding = nn.Conv2d(
-            config.num_channels,
-            config.hidden_size,
-            kernel_size=config.patch_size,
-            stride=config.patch_size,
-            bias=False,
-        )
-        self.position_embedding = nn.Embedding(self.grid_size**2 + 1, config.hidden_size)
-
-    def init_farl_weights(self, factor):
-        """Class token and positions are normal, scaled by width^-0.5 (FaRL `farl/network/farl/model.py`)."""
-        std = self.config.hidden_size**-0.5 * factor
-        init.normal_(self.class_embedding, std=std)
-        init.normal_(self.position_embedding.weight, std=std)
-
-    def positions(self, grid_hw):
-        """Return positions (1, 1 + h * w, C) for a token grid, bicubically resized; the class row is untouched."""
-        stored_hw = (self.grid_size, self.grid_size)
-        return resize_position_table(self.position_embedding.weight, 1, stored_hw, grid_hw)[None]
-
-    def forward(self, pixel_values_BCHW, bool_masked_pos=None, mask_token=None):
-        """Return tokens (B, 1 + patches, C), class token first.
-
-        With a mask (B, patches) the B rows are followed by B masked copies, in which `mask_token` (C,) stands for
-        masked patches. It enters before class token and positions, so a masked patch keeps its place.
-        """
-        grid_hw = token_grid(pixel_values_BCHW, self.patch_size)
-        patches_BCHW = self.patch_embedding(pixel_values_BCHW.to(self.patch_embedding.weight.dtype))
-        patches_BTC = patches_BCHW.flatten(2).transpose(1, 2)
-        if bool_masked_pos is not None:
-            masked_BTC = torch.where(bool_masked_pos[..., None], mask_token.to(patches_BTC.dtype), patches_BTC)
-            patches_BTC = torch.cat([patches_BTC, masked_BTC])
-        class_B1C = self.class_embedding.expand(patches_BTC.shape[0], 1, -1)
-        return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw)
-
-
-class FaRLTextEmbeddings(nn.Module):
-    """Token and position embeddings."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-
-    def init_farl_weights(self, factor):
-        """openai/CLIP: 0.02 for tokens, 0.01 for positions."""
-        init.normal_(self.token_embedding.weight, std=0.02 * factor)
-        init.normal_(self.position_embedding.weight, std=0.01 * factor)
-
-    def forward(self, input_ids_BT):
-        """Return (B, T, C)."""
-        length, longest = input_ids_BT.shape[-1], self.position_embedding.num_embeddings
-        if length > longest:
-            raise ValueError(f"The text has {length} tokens, the model takes {longest}; truncate it.")
-        return self.token_embedding(input_ids_BT) + self.position_embedding.weight[:length]
+# --- models
 
 
 class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedModel):
     """Initialisation, loading and saving shared by every FaRL model."""
 
-    config_class = FaRLConfig
+    config_class: type[PreTrainedConfig] = FaRLConfig
     base_model_prefix = "farl"
     main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     # Trainer takes a forward with **kwargs for one that divides by num_items_in_batch, and scales gradients wrongly.
     accepts_loss_kwargs = False
-    _no_split_modules = ("FaRLEncoderLayer", "FaRLVisionEmbeddings", "FaRLTextEmbeddings")
+    _no_split_modules = ["FaRLEncoderLayer", "FaRLVisionEmbeddings", "FaRLTextEmbeddings"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -420,29 +435,48 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.ConvTranspose2d):
-            # PyTorch's own initialisation, which the official pyramid keeps; ZeRO-3 leaves the weight no shape.
+            # PyTorch's own initialisation, as in the official pyramid. Computed from the module's settings, because
+            # under ZeRO-3 the weight has no shape.
             bound = (module.out_channels // module.groups * math.prod(module.kernel_size)) ** -0.5
             init.uniform_(module.weight, -bound, bound)
-            init.uniform_(module.bias, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
 
     def _initialize_weights(self, module, *_):
-        # Transformers tells classes of other packages apart (second argument) and never initialises their modules that
-        # have no parameters of their own, which would skip most `init_farl_weights`.
+        # The second argument says whether the class belongs to another package. Transformers skips modules of such
+        # classes that have no parameters of their own, and with them most `init_farl_weights`.
         super()._initialize_weights(module)
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save in this library's own layout, whatever layout the weights were loaded from."""
         kwargs.setdefault("save_original_format", False)
         if self._auto_class is not None:  # code is saved too: let plain `AutoModel` find this class in it
             module_name = type(self).__module__.rsplit(".", 1)[-1]
             self.config.auto_map = {"AutoModel": f"{module_name}.{type(self).__name__}"}
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+class PatchMaps:
+    """Feature maps of a backbone; a subclass has `patch_size`, `num_prefix_tokens` and `block_outputs`."""
+
+    patch_size: int
+    num_prefix_tokens: int = 1
+
+    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
+        """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
+        raise NotImplementedError
+
+    def feature_maps(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
+        """Return the patch tokens of chosen blocks as maps (B, C, H / patch, W / patch); see `block_outputs`."""
+        grid_hw = token_grid(pixel_values, self.patch_size)
+        outputs = self.block_outputs(pixel_values, block_indices)
+        return [output[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid_hw) for output in outputs]
 
 
 class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
-    """The vision tower: CLIP's ViT.
+    """The vision encoder: CLIP's ViT.
 
     Args:
         config ([`FaRLVisionConfig`]): Its sizes.
@@ -451,10 +485,10 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
     """
 
     config_class = FaRLVisionConfig
-    input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS)
+    input_modalities = ["image"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS]  # noqa: RUF012
 
-    def __init__(self, config, add_post_layernorm=True):
+    def __init__(self, config: FaRLVisionConfig, add_post_layernorm: bool = True):
         super().__init__(config)
         self.width, self.patch_size, self.depth = config.hidden_size, config.patch_size, config.num_hidden_layers
         self.embeddings = FaRLVisionEmbeddings(config)
@@ -465,15 +499,20 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
         )
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.embeddings.patch_embedding
 
-    def embed(self, pixel_values, bool_masked_pos=None, mask_token=None):
+    def embed(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return the tokens (B, T, C) that enter the first block; with a mask (2B, T, C), masked copies last."""
         return self.pre_layrnorm(self.embeddings(pixel_values, bool_masked_pos, mask_token))
 
-    def block_outputs(self, pixel_values, block_indices):
+    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs of chosen blocks.
 
         Args:
@@ -487,7 +526,9 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, pixel_values, interpolate_pos_encoding=True, **kwargs):
+    def forward(
+        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = True, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Encode images.
 
         Args:
@@ -512,37 +553,39 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
 
 
 class FaRLTextModel(FaRLPreTrainedModel):
-    """The text tower: CLIP's causal transformer; the end token's feature stands for the text."""
+    """The text encoder: CLIP's causal transformer. The feature of the end token represents the text."""
 
     config_class = FaRLTextConfig
     main_input_name = "input_ids"
-    input_modalities = ("text",)
-    _keys_to_ignore_on_load_unexpected = (r"vision_model\.", r"text_projection\.", *JOINT_PARTS, *PRETRAINING_PARTS)
+    input_modalities = ["text"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"vision_model\.", r"text_projection\.", *JOINT_PARTS, *PRETRAINING_PARTS]  # noqa: RUF012
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLTextConfig):
         super().__init__(config)
         self.embeddings = FaRLTextEmbeddings(config)
         self.encoder = FaRLEncoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the token table."""
         return self.embeddings.token_embedding
 
-    def set_input_embeddings(self, value):
+    def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token table."""
-        self.embeddings.token_embedding = value
+        self.embeddings.token_embedding = value  # type: ignore[assignment]  # an embedding
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, input_ids, attention_mask=None, **kwargs):
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Encode texts.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids with start and end tokens, T <= 77.
-            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 1 for tokens, 0 for padding. Without
-                effect on the pooled feature, which no padding token can reach.
+            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 1 for tokens, 0 for padding. It does
+                not change the pooled feature: attention is causal, and padding comes after the end token.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` (B, T, C) and `pooler_output` (B, C), at the first end
@@ -558,26 +601,22 @@ class FaRLTextModel(FaRLPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden_BTC, pooler_output=hidden_BTC[rows_B, end_B])
 
 
-def _unit(features_BP):
-    return features_BP / features_BP.norm(dim=-1, keepdim=True)
-
-
 class FaRLModel(FaRLPreTrainedModel):
-    """Both towers and their projections into the shared image-text space (paper section 3.1)."""
+    """Both encoders and their projections into the shared image-text space (paper section 3.1)."""
 
-    _keys_to_ignore_on_load_unexpected = (*PRETRAINING_PARTS, *FORMER_PARTS)
+    _keys_to_ignore_on_load_unexpected = [*PRETRAINING_PARTS, *FORMER_PARTS]  # noqa: RUF012
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLConfig):
         super().__init__(config)
         if config.backbone_config is not None:
             raise ValueError(
-                f"{type(self).__name__} has FaRL's own towers, but the configuration names another backbone "
+                f"{type(self).__name__} has FaRL's own encoders, but the configuration names another backbone "
                 f"({config.backbone_config.model_type}); load it under a head, or with FaRLFeatureMaps."
             )
         self.build_parts(config)
         self.post_init()
 
-    def build_parts(self, config):
+    def build_parts(self, config: FaRLConfig) -> None:
         """Create the parts; a model with more of them adds its own."""
         self.text_model = FaRLTextModel._from_config(config.text_config)
         self.vision_model = FaRLVisionModel._from_config(config.vision_config)
@@ -585,25 +624,27 @@ class FaRLModel(FaRLPreTrainedModel):
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.full((1,), float(config.logit_scale_init_value)))
 
-    def init_farl_weights(self, factor):
-        """Projections are normal with width^-0.5; the temperature starts at its configured value."""
+    def init_farl_weights(self, factor: float) -> None:
+        """Projections are normal with width^-0.5; the logit scale starts at its configured value."""
         init.normal_(self.visual_projection.weight, std=self.config.vision_config.hidden_size**-0.5 * factor)
         init.normal_(self.text_projection.weight, std=self.config.text_config.hidden_size**-0.5 * factor)
         init.constant_(self.logit_scale, float(self.config.logit_scale_init_value))
 
-    def get_input_embeddings(self):
-        """Return the token table of the text tower."""
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the token table of the text encoder."""
         return self.text_model.get_input_embeddings()
 
     @can_return_tuple
-    def get_image_features(self, pixel_values, **kwargs):
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode and project images; `pooler_output` is (B, P), not normalised. See [`FaRLVisionModel`]."""
         outputs = self.vision_model(pixel_values=pixel_values, return_dict=True, **kwargs)
         outputs.pooler_output = self.visual_projection(outputs.pooler_output)
         return outputs
 
     @can_return_tuple
-    def get_text_features(self, input_ids, attention_mask=None, **kwargs):
+    def get_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Encode and project texts; `pooler_output` is (B, P), not normalised. See [`FaRLTextModel`]."""
         outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         outputs.pooler_output = self.text_projection(outputs.pooler_output)
@@ -612,14 +653,14 @@ class FaRLModel(FaRLPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids=None,
-        pixel_values=None,
-        attention_mask=None,
-        return_loss=None,
-        interpolate_pos_encoding=True,
-        **kwargs,
-    ):
-        """Compare every image with every text; or, given one kind only, encode it.
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        return_loss: bool | None = None,
+        interpolate_pos_encoding: bool = True,
+        **kwargs: Any,
+    ) -> FaRLOutput | BaseModelOutputWithPooling:
+        """Compare every image with every text. Given only images or only texts, encode them.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(num_texts, T)`, *optional*): Token ids.
@@ -629,8 +670,8 @@ class FaRLModel(FaRLPreTrainedModel):
             interpolate_pos_encoding (`bool`, *optional*, defaults to `True`): Allow any size the patch divides.
 
         Returns:
-            [`FaRLOutput`]: Similarities, features and tower outputs. Without texts or without images, the output of
-            `get_image_features` or `get_text_features`: feature extraction needs one tower only.
+            [`FaRLOutput`]: Similarities, features and the outputs of both encoders. Without texts or without images,
+            the output of `get_image_features` or `get_text_features`: feature extraction needs one encoder only.
         """
         if input_ids is None and pixel_values is None:
             raise ValueError("Neither input_ids nor pixel_values were given; pass texts, images or both.")
@@ -656,34 +697,38 @@ class FaRLModel(FaRLPreTrainedModel):
         )
 
 
+def _unit(features_BP):
+    return features_BP / features_BP.norm(dim=-1, keepdim=True)
+
+
 class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):
-    """The vision tower as a backbone: patch tokens of chosen blocks as feature maps of stride `patch_size`.
+    """The vision encoder as a backbone: patch tokens of chosen blocks as feature maps of stride `patch_size`.
 
     `out_indices` counts blocks from 0; {3, 5, 7, 11} by default for 12 blocks (FaRL farl/network/transformers.py).
     """
 
     config_class = FaRLVisionConfig
-    input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = (
+    input_modalities = ["image"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         *TEXT_PARTS,
         *JOINT_PARTS,
         *PRETRAINING_PARTS,
         *HEAD_PARTS,
         r"post_layernorm\.",
-    )
+    ]
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLVisionConfig):
         super().__init__(config)
         self.vision_model = FaRLVisionModel(config, add_post_layernorm=False)
         self.num_features = [config.hidden_size] * config.num_hidden_layers
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
 
     @can_return_tuple
-    def forward(self, pixel_values, **kwargs):
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BackboneOutput:
         """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per out index."""
         maps = self.vision_model.feature_maps(pixel_values, list(self.out_indices))
-        return BackboneOutput(feature_maps=tuple(maps))
+        return BackboneOutput(feature_maps=tuple(maps))  # type: ignore[arg-type]  # annotated as a single map

@@ -1,6 +1,22 @@
-"""Face parsing: vision tower, feature pyramid, UperNet head (FaRL `farl/experiments/face_parsing`)."""
+"""FaRL's task heads: face parsing, face landmarks and face attributes (paper section 3.3, supplement section 6).
 
+Parsing and landmarks read four blocks of the vision encoder, turn them into a feature pyramid and score its finest
+level by a UperNet head; a landmark is the centre of mass of its heat map. Attributes are classified from pooled
+features of several blocks.
+
+Sources: FacePerceiver/FaRL `farl/network/transformers.py` (pyramid) and `farl/experiments` (MIT); open-mmlab/
+mmsegmentation 0.18 `decode_heads/uper_head.py` and `psp_head.py` (Apache-2.0), the head of FaRL's
+`farl/network/mmseg.py`; FacePerceiver/facer `facer/farl/classification.py` (MIT) for attributes. Rewritten; the
+arithmetic is the same. Changed: batch norm instead of its synchronised kind, which
+`torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores for multi-GPU training.
+
+Letters in shapes: B batch, T tokens, C channels of the encoder, S side of the token grid, K channels of the head, N
+classes or points, V pooled vectors, s `config.output_stride`.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,16 +44,28 @@ __all__ = [
 ]
 
 
-# Turns four maps of one resolution into a pyramid, of strides 4, 8, 16, 32 in the paper.
-#
-# Source: FacePerceiver/FaRL `farl/network/transformers.py` (MIT). Changed: batch norm instead of its synchronised
-# kind,
-# which `torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores for multi-GPU training.
-#
-# Shapes: B batch, C width, S side of the token grid.
-
-
+# Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`.
+POOL_SCALES = (1, 2, 3, 6)
 _PATCH_SIZES = (8, 14, 16)
+
+
+@dataclass
+class FaRLLandmarksOutput(ModelOutput):
+    """Output of [`FaRLForLandmarks`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Weighted sum of the point and heat-map losses.
+        logits (`torch.FloatTensor` of shape `(B, N, H / s, W / s)`): Heat-map scores before the sigmoid, s being
+            `config.output_stride`.
+        landmarks (`torch.FloatTensor` of shape `(B, N, 2)`): (x, y) in [0, 1] of the crop, continuous pixels / size.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    landmarks: torch.Tensor | None = None
+
+
+# --- feature pyramid
 
 
 def _upsample_2x(channels):
@@ -48,12 +76,15 @@ def _upsample_4x(channels):
     return nn.Sequential(_upsample_2x(channels), nn.BatchNorm2d(channels), nn.GELU(), _upsample_2x(channels))
 
 
-def cells_per_patch(patch_size, output_stride):
-    """Return how many cells of the finest level lie along a patch, 4 or 2, or say why the pyramid has no such level.
+def cells_per_patch(patch_size: int, output_stride: int) -> int:
+    """Return how many cells of the finest level lie along a patch: 4 or 2.
 
     Args:
         patch_size (`int`): Side of a patch in pixels.
         output_stride (`int`): Stride of the finest level in pixels.
+
+    Raises:
+        ValueError: The pyramid has no such level.
     """
     if patch_size not in _PATCH_SIZES:
         *smaller, largest = map(str, _PATCH_SIZES)
@@ -62,8 +93,8 @@ def cells_per_patch(patch_size, output_stride):
     nominal_size = 16 if patch_size == 14 else patch_size  # ViT-L/14 has the pyramid of 16, of strides 3.5, 7, 14, 28
     if nominal_size not in (2 * output_stride, 4 * output_stride):
         raise ValueError(
-            f"output_stride={output_stride} does not suit patches of {patch_size}; the scores are four or two times "
-            f"as fine as the patches: pass {nominal_size // 4} or {nominal_size // 2}."
+            f"output_stride={output_stride} does not suit patches of {patch_size} pixels, which hold four or two "
+            f"cells along a side: pass {nominal_size // 4} or {nominal_size // 2}."
         )
     return nominal_size // output_stride
 
@@ -76,7 +107,7 @@ def _adapters(channels, patch_size, output_stride):
 
 
 class FaRLFeaturePyramid(nn.Module):
-    """Adapters from four (B, C, S, S) maps to the pyramid; channels are preserved.
+    """From four (B, C, S, S) maps to a pyramid, of strides 4, 8, 16, 32 in the paper; channels are preserved.
 
     Args:
         channels (`int`): C.
@@ -84,25 +115,16 @@ class FaRLFeaturePyramid(nn.Module):
         output_stride (`int`, *optional*, defaults to 4): Stride of the finest level in pixels, 4 in the paper.
     """
 
-    def __init__(self, channels, patch_size, output_stride=4):
+    def __init__(self, channels: int, patch_size: int, output_stride: int = 4):
         super().__init__()
         self.levels = nn.ModuleList(_adapters(channels, patch_size, output_stride))
 
-    def forward(self, maps):
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return one map per level; for patch 16 and stride 4 their sides are 4S, 2S, S and S // 2."""
         return [adapter(level_BCSS) for adapter, level_BCSS in zip(self.levels, maps, strict=True)]
 
 
-# UperNet head: pyramid pooling, top-down additions, fusion at the finest level.
-#
-# Source: open-mmlab/mmsegmentation 0.18 `decode_heads/uper_head.py` and `psp_head.py` (Apache-2.0), the head of
-# FacePerceiver/FaRL `farl/network/mmseg.py`. Rewritten; the arithmetic is the same.
-#
-# Shapes: B batch, C channels of the backbone, K channels of the head, N classes or points.
-
-
-# Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`.
-POOL_SCALES = (1, 2, 3, 6)
+# --- UperNet head
 
 
 def _resize_to(source_BKHW, target_BKHW):
@@ -112,28 +134,29 @@ def _resize_to(source_BKHW, target_BKHW):
 class FaRLConvNormAct(nn.Sequential):
     """Convolution without bias, batch norm, ReLU."""
 
-    def __init__(self, in_channels, out_channels, kernel_size):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(),
         )
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Kaiming-normal over the outgoing connections, as mmcv's ConvModule."""
-        init.kaiming_normal_(self[0].weight, mode="fan_out", nonlinearity="relu")
+        weight = self[0].get_parameter("weight")
+        init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
 
 
 class FaRLPyramidPooling(nn.Module):
     """Context of several grid sizes, concatenated with the map itself and mixed by a 3 x 3 convolution."""
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels: int, channels: int):
         super().__init__()
         self.pool_scales = POOL_SCALES
         self.branches = nn.ModuleList([FaRLConvNormAct(in_channels, channels, 1) for _ in POOL_SCALES])
         self.bottleneck = FaRLConvNormAct(in_channels + len(POOL_SCALES) * channels, channels, 3)
 
-    def forward(self, coarsest_BCHW):
+    def forward(self, coarsest_BCHW: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, K, H, W)."""
         pooled = [
             branch(nn.functional.adaptive_avg_pool2d(coarsest_BCHW, scale))
@@ -152,7 +175,7 @@ class FaRLUperHead(nn.Module):
         dropout (`float`): Channel dropout before the classifier.
     """
 
-    def __init__(self, in_channels, channels, num_outputs, dropout=0.1):
+    def __init__(self, in_channels: int, channels: int, num_outputs: int, dropout: float = 0.1):
         super().__init__()
         self.pyramid_pooling = FaRLPyramidPooling(in_channels, channels)
         self.laterals = nn.ModuleList([FaRLConvNormAct(in_channels, channels, 1) for _ in range(3)])
@@ -161,10 +184,10 @@ class FaRLUperHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_outputs, kernel_size=1)
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Mmseg initialises the classifier with a normal of deviation 0.01."""
         init.normal_(self.classifier.weight, std=0.01)
-        init.zeros_(self.classifier.bias)
+        init.zeros_(self.classifier.get_parameter("bias"))
 
     def _top_down(self, pyramid):
         """Return head-width maps, fine to coarse, each with the coarser ones added."""
@@ -174,7 +197,7 @@ class FaRLUperHead(nn.Module):
             maps[index] = maps[index] + _resize_to(maps[index + 1], maps[index])
         return maps
 
-    def forward(self, pyramid):
+    def forward(self, pyramid: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return logits (B, N, ., .) of the size of the finest of four levels (B, C, ., .), fine to coarse."""
         *fine, coarsest = self._top_down(pyramid)
         levels = [smoother(level) for smoother, level in zip(self.smoothers, fine, strict=True)] + [coarsest]
@@ -182,46 +205,51 @@ class FaRLUperHead(nn.Module):
         return self.classifier(self.dropout(fused))
 
 
+# --- parsing and landmarks
+
+
 class FaRLDenseModel(FaRLPreTrainedModel):
-    """What parsing and landmarks share: tower, pyramid and head, from pixels to maps of a quarter of the input's side.
+    """What parsing and landmarks share: encoder, pyramid and head, from pixels to maps of a quarter of the side.
 
     A quarter is the paper's; with `config.output_stride` 2 it is a half.
 
-    Loads a two-tower checkpoint as well: the text tower and everything else that is not needed is left out.
+    Loads a checkpoint of [`FaRLModel`], too: the text encoder and everything else that is not needed is skipped.
     """
 
     config_class = FaRLConfig
-    input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, r"post_layernorm\.")
+    input_modalities = ["image"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, r"post_layernorm\."]  # noqa: RUF012
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLConfig):
         super().__init__(config)
         self.vision_model = make_vision_backbone(config)
         width = self.vision_model.width
         self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size, config.output_stride)
-        self.head = FaRLUperHead(width, config.head_channels, config.num_labels, config.head_dropout)
+        self.head = FaRLUperHead(width, config.head_channels, config.num_labels, config.head_dropout)  # type: ignore[arg-type]  # a number
         self.dense_layout = layout_of(self.pyramid, self.head)  # as built, for `optimize_for_inference`
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
 
-    def dense_logits(self, pixel_values):
-        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s), s being `config.output_stride`."""
+    def dense_logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s)."""
         return self.decode(self.vision_model.feature_maps(pixel_values, self.config.feature_levels))
 
     @fast_as(FastDenseHead)
-    def decode(self, maps):
-        """Map four maps (B, C, h, w) of the tower to logits (B, num_labels, H / s, W / s)."""
+    def decode(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Map four maps (B, C, S, S) of the encoder to logits (B, num_labels, H / s, W / s)."""
         return self.head(self.pyramid(maps))
 
 
 class FaRLForFaceParsing(FaRLDenseModel):
-    """Labels every pixel of a face crop; the classes stand in `config.id2label`."""
+    """Labels every pixel of a face crop; `config.id2label` names the classes."""
 
     @can_return_tuple
-    def forward(self, pixel_values, labels=None, **kwargs):
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> SemanticSegmenterOutput:
         """Score every class at every pixel.
 
         Args:
@@ -238,30 +266,13 @@ class FaRLForFaceParsing(FaRLDenseModel):
         return SemanticSegmenterOutput(loss=loss, logits=logits)
 
 
-# Face landmarks: the dense model of parsing with one heat-map per point (FaRL `farl/experiments/face_alignment`).
-
-
-@dataclass
-class FaRLLandmarksOutput(ModelOutput):
-    """Output of [`FaRLForLandmarks`].
-
-    Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*): Weighted sum of the point and heat-map losses.
-        logits (`torch.FloatTensor` of shape `(B, N, H / s, W / s)`): Heat-map scores before the sigmoid, s being
-            `config.output_stride`.
-        landmarks (`torch.FloatTensor` of shape `(B, N, 2)`): (x, y) in [0, 1] of the crop, continuous pixels / size.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    landmarks: torch.FloatTensor | None = None
-
-
 class FaRLForLandmarks(FaRLDenseModel):
     """Finds `config.num_labels` points in a face crop."""
 
     @can_return_tuple
-    def forward(self, pixel_values, labels=None, **kwargs):
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> FaRLLandmarksOutput:
         """Find the points.
 
         Args:
@@ -283,21 +294,18 @@ class FaRLForLandmarks(FaRLDenseModel):
         return config.point_loss_weight * point + heatmap
 
 
-# Face attributes: pooled features of several levels, normalised, mixed by learned weights, classified.
-#
-# Source: FacePerceiver/facer `facer/farl/classification.py` (MIT); supplement section 6. The original keeps its
-# learned
-# mixture as `weight` over 3 x levels vectors in the order mean, max, class token per level.
+# --- attributes
 
 
 class FaRLAttributeHead(nn.Module):
     """Mean, max and class token of each level, LayerNorm each, softmax-weighted sum, linear classifier.
 
+    The original keeps its mixture as `weight` over 3 x levels vectors, in the order mean, max, class token per level.
     A backbone without class token gives mean and max only. Of several prefix tokens the first is the class token; the
     others (DeiT's distillation token, registers) are not read.
     """
 
-    def __init__(self, num_levels, channels, num_labels, num_prefix_tokens=1):
+    def __init__(self, num_levels: int, channels: int, num_labels: int, num_prefix_tokens: int = 1):
         super().__init__()
         self.num_prefix_tokens = num_prefix_tokens
         num_vectors = (3 if num_prefix_tokens else 2) * num_levels
@@ -305,12 +313,12 @@ class FaRLAttributeHead(nn.Module):
         self.mixture = nn.Parameter(torch.ones(num_vectors))
         self.classifier = nn.Linear(channels, num_labels)
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Every pooled vector starts with the same weight."""
         init.ones_(self.mixture)
 
-    def forward(self, levels):
-        """Return logits (B, L) for block outputs (B, prefix + patches, C), class token first."""
+    def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return logits (B, N) for block outputs (B, prefix + patches, C), class token first."""
         pooled = []
         for tokens_BTC in levels:
             patches_BTC = tokens_BTC[:, self.num_prefix_tokens :]
@@ -323,35 +331,36 @@ class FaRLAttributeHead(nn.Module):
 
 
 class FaRLForAttributes(FaRLPreTrainedModel):
-    """Scores the attributes of a face crop, each on its own; their names stand in `config.id2label`.
+    """Scores the attributes of a face crop, each on its own; `config.id2label` names them.
 
-    Loads a two-tower checkpoint as well: everything but the vision tower is left out.
+    Loads a checkpoint of [`FaRLModel`], too: everything but the vision encoder is skipped.
     """
 
     config_class = FaRLConfig
-    input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = (
+    input_modalities = ["image"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         *TEXT_PARTS,
         *JOINT_PARTS,
         *PRETRAINING_PARTS,
         r"post_layernorm\.",
         r"^pyramid\.",
-    )
+    ]
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLConfig):
         super().__init__(config)
         self.vision_model = backbone = make_vision_backbone(config)
-        self.head = FaRLAttributeHead(
-            len(config.feature_levels), backbone.width, config.num_labels, backbone.num_prefix_tokens
-        )
+        num_levels, num_labels = len(config.feature_levels), config.num_labels
+        self.head = FaRLAttributeHead(num_levels, backbone.width, num_labels, backbone.num_prefix_tokens)  # type: ignore[arg-type]  # a number
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
 
     @can_return_tuple
-    def forward(self, pixel_values, labels=None, **kwargs):
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> ImageClassifierOutput:
         """Score the attributes.
 
         Args:

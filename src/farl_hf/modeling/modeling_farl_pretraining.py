@@ -1,13 +1,14 @@
 """Pre-training of FaRL: image-text contrast on clean images, masked image modelling on masked copies of them.
 
 Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT), `VisualTransformer.forward_mim`: clean and masked images
-go through the shared tower in one batch; the masked ones then through a few blocks of their own and a classifier of
-visual tokens. The objective around it was not published; the paper's section 3 describes it.
+go through the shared vision encoder in one batch; the masked ones then through a few blocks of their own and a
+classifier of visual tokens. The code of the objective was not published; it follows section 3 of the paper.
 
-Shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens.
+Letters in shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
-from .contrastive_loss_farl import contrastive_loss, inverse_temperature, scaled_similarities
+from .contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities
 from .losses_farl import masked_token_loss
 from .modeling_farl import (
     FORMER_PARTS,
@@ -44,7 +45,7 @@ class FaRLForPreTrainingOutput(ModelOutput):
         itc_loss (`torch.FloatTensor` of shape `()`, *optional*): Symmetric contrastive loss of this process's pairs
             among those of all processes, with `return_loss=True`.
         mim_loss (`torch.FloatTensor` of shape `()`, *optional*): Loss of masked image modelling, with `mim_labels`.
-        logit_scale (`torch.FloatTensor` of shape `(1,)`): Inverse temperature that multiplies similarities.
+        logit_scale (`torch.FloatTensor` of shape `(1,)`): Bounded factor of the similarities.
         image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length features of the clean images, float32.
         text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features, float32.
         logits_per_image (`torch.FloatTensor` of shape `(B, B)`): Scaled similarities of this process's pairs.
@@ -53,24 +54,25 @@ class FaRLForPreTrainingOutput(ModelOutput):
             order of `bool_masked_pos`.
     """
 
-    loss: torch.FloatTensor | None = None
-    itc_loss: torch.FloatTensor | None = None
-    mim_loss: torch.FloatTensor | None = None
-    logit_scale: torch.FloatTensor | None = None
-    image_embeds: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    logits_per_image: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    mim_logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    itc_loss: torch.Tensor | None = None
+    mim_loss: torch.Tensor | None = None
+    logit_scale: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    mim_logits: torch.Tensor | None = None
 
 
-class MaskedImageBranch:
-    """The parts that follow the shared tower on masked copies; mixed into a model with a `vision_model`.
+class MaskedImageBranch(FaRLPreTrainedModel):
+    """The branch of masked image modelling: what follows the vision encoder on masked copies.
 
-    Their names are those of converted checkpoints: `mask_token`, `mim_encoder`, `mim_layer_norm`, `mim_head`.
+    Mixed into a model with a `vision_model`. Its parts have the names of converted checkpoints: `mask_token`,
+    `mim_encoder`, `mim_layer_norm`, `mim_head`.
     """
 
-    def build_masked_branch(self, config):
+    def build_masked_branch(self, config: FaRLConfig) -> None:
         """Create the parts."""
         vision = config.vision_config
         self.mask_token = nn.Parameter(torch.zeros(vision.hidden_size))
@@ -78,22 +80,23 @@ class MaskedImageBranch:
         self.mim_layer_norm = nn.LayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
         self.mim_head = nn.Linear(vision.hidden_size, config.mim_vocab_size)
 
-    def post_init(self):
-        """Finish the construction; weights of the branch that do not fit are reported on loading."""
+    def post_init(self) -> None:
+        """Finish the construction; loading reports weights of the branch that the model lacks."""
         super().post_init()
         if hasattr(self, "mim_head"):
-            # The tower, which ignores them where it is loaded alone, has passed its patterns on.
-            self._keys_to_ignore_on_load_unexpected -= set(PRETRAINING_PARTS)
+            # The vision encoder ignores these weights, and Transformers collects the patterns of all parts.
+            ignored = set(self._keys_to_ignore_on_load_unexpected or ())
+            self._keys_to_ignore_on_load_unexpected = ignored - set(PRETRAINING_PARTS)
 
-    def init_masked_branch(self, factor):
-        """The mask token starts like the class token, normal with width^-0.5; the other parts as in the tower."""
+    def init_masked_branch(self, factor: float) -> None:
+        """The mask token starts like the class token, normal with width^-0.5; the other parts as in the encoder."""
         init.normal_(self.mask_token, std=self.config.vision_config.hidden_size**-0.5 * factor)
 
-    def checked_mask(self, bool_masked_pos, pixel_values):
-        """Return the mask as (B, patches) of bool, or say what is wrong with it."""
+    def checked_mask(self, bool_masked_pos: torch.Tensor | None, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return the mask as (B, patches) of bool; a ValueError says what is wrong with it."""
         patch = self.config.vision_config.patch_size
-        batch, height, width = pixel_values.shape[0], *pixel_values.shape[-2:]
-        expected = (batch, (height // patch) * (width // patch))
+        height, width = pixel_values.shape[-2:]
+        expected = (pixel_values.shape[0], (height // patch) * (width // patch))
         if bool_masked_pos is None or tuple(bool_masked_pos.shape) != expected:
             came = "missing" if bool_masked_pos is None else f"of shape {tuple(bool_masked_pos.shape)}"
             raise ValueError(
@@ -102,12 +105,14 @@ class MaskedImageBranch:
             )
         return bool_masked_pos.to(pixel_values.device, torch.bool)
 
-    def masked_logits(self, hidden_BTC, bool_masked_pos, **kwargs):
-        """Return the scores (M, V) of masked patches from the tower's last block on masked images, (B, T, C)."""
+    def masked_logits(self, hidden_BTC: torch.Tensor, bool_masked_pos: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """Return scores (M, V) of masked patches, given the vision encoder's output on masked images, (B, T, C)."""
         hidden_BTC = self.mim_encoder(hidden_BTC, **kwargs)
         return self.mim_head(self.mim_layer_norm(hidden_BTC[:, 1:][bool_masked_pos]))
 
-    def masked_loss(self, mim_logits, mim_labels, bool_masked_pos):
+    def masked_loss(
+        self, mim_logits: torch.Tensor, mim_labels: torch.Tensor, bool_masked_pos: torch.Tensor
+    ) -> torch.Tensor:
         """Return the loss of masked image modelling; see `masked_token_loss`."""
         if mim_labels.shape != bool_masked_pos.shape:
             raise ValueError(
@@ -118,20 +123,20 @@ class MaskedImageBranch:
 
 
 class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
-    """Both towers, and the branch of masked image modelling unless `config.mim_weight` is 0.
+    """Both encoders, and the branch of masked image modelling unless `config.mim_weight` is 0.
 
-    What it saves is at once a checkpoint of [`FaRLModel`] and the start of every head.
+    [`FaRLModel`] and the models of all tasks load its checkpoints.
     """
 
-    _keys_to_ignore_on_load_unexpected = (*HEAD_PARTS, *FORMER_PARTS)
+    _keys_to_ignore_on_load_unexpected = [*HEAD_PARTS, *FORMER_PARTS]  # noqa: RUF012
 
-    def build_parts(self, config):
-        """Create towers, projections and branch."""
+    def build_parts(self, config: FaRLConfig) -> None:
+        """Create encoders, projections and branch."""
         super().build_parts(config)
         if config.mim_weight:
             self.build_masked_branch(config)
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Both parts have their own rules."""
         super().init_farl_weights(factor)
         if self.config.mim_weight:
@@ -140,15 +145,15 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids,
-        pixel_values,
-        attention_mask=None,
-        bool_masked_pos=None,
-        mim_labels=None,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        mim_labels: torch.Tensor | None = None,
         return_loss: bool = True,
-        **kwargs,
-    ):
-        """Encode pairs, and compare them with the pairs of all processes.
+        **kwargs: Any,
+    ) -> FaRLForPreTrainingOutput:
+        """Encode clean and masked images and texts, contrast the pairs of all processes, name the masked patches.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids; text i belongs to image i.
@@ -168,18 +173,19 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
             ValueError: Masks or visual tokens are missing or of another shape.
         """
         mask_BT = self._mask_of_branch(pixel_values, bool_masked_pos, mim_labels, return_loss)
-        image_embeds, mim_logits = self._encode_images(pixel_values, mask_BT, **kwargs)
+        image_embeds, mim_logits = self._encode_clean_and_masked(pixel_values, mask_BT, **kwargs)
         text_embeds = self._encode_texts(input_ids, attention_mask, **kwargs)
 
-        scale = inverse_temperature(self.logit_scale)
+        scale = bounded_logit_scale(self.logit_scale)
         itc_loss = contrastive_loss(image_embeds, text_embeds, scale) if return_loss else None
         logits_per_image = scaled_similarities(image_embeds.detach(), text_embeds.detach(), scale.detach())
 
-        has_targets = mask_BT is not None and mim_labels is not None
-        mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT) if has_targets else None
+        mim_loss = None
+        if mask_BT is not None and mim_labels is not None:
+            mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT)
 
         return FaRLForPreTrainingOutput(
-            loss=self.joint_loss(itc_loss, mim_loss) if return_loss else None,
+            loss=None if itc_loss is None else self.joint_loss(itc_loss, mim_loss),
             itc_loss=itc_loss,
             mim_loss=mim_loss,
             logit_scale=scale,
@@ -190,8 +196,8 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
             mim_logits=mim_logits,
         )
 
-    def joint_loss(self, itc_loss, mim_loss=None):
-        """Return `itc_loss + mim_weight * mim_loss`; how the paper weighs the two was not published.
+    def joint_loss(self, itc_loss: torch.Tensor, mim_loss: torch.Tensor | None = None) -> torch.Tensor:
+        """Return `itc_loss + mim_weight * mim_loss`; the weights of the paper were not published.
 
         Args:
             itc_loss (`torch.FloatTensor` of shape `()`): Contrastive loss.
@@ -208,8 +214,8 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
             raise ValueError("mim_labels are missing: pass the visual token of every patch, or set mim_weight=0.")
         return mask_BT
 
-    def _encode_images(self, pixel_values, mask_BT, **kwargs):
-        """Return unit-length features (B, P) of clean images, and scores (M, V) of masked ones; one joint pass."""
+    def _encode_clean_and_masked(self, pixel_values, mask_BT, **kwargs):
+        """Return unit-length features (B, P) of clean images, and scores (M, V) of masked patches, in one pass."""
         batch = pixel_values.shape[0]
         mask_token = None if mask_BT is None else self.mask_token
         hidden_BTC = self.vision_model.encoder(self.vision_model.embed(pixel_values, mask_BT, mask_token), **kwargs)
@@ -222,29 +228,35 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         return _unit(self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs).pooler_output)
 
 
-class FaRLForMaskedImageModeling(MaskedImageBranch, FaRLPreTrainedModel):
-    """The vision tower and the branch of masked image modelling, alone: names the visual tokens of masked patches."""
+class FaRLForMaskedImageModeling(MaskedImageBranch):
+    """The vision encoder and the branch of masked image modelling: names the visual tokens of masked patches."""
 
     config_class = FaRLConfig
-    input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = (*TEXT_PARTS, *JOINT_PARTS, *HEAD_PARTS, r"post_layernorm\.")
+    input_modalities = ["image"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [*TEXT_PARTS, *JOINT_PARTS, *HEAD_PARTS, r"post_layernorm\."]  # noqa: RUF012
 
-    def __init__(self, config):
+    def __init__(self, config: FaRLConfig):
         super().__init__(config)
         self.vision_model = FaRLVisionModel._from_config(config.vision_config, add_post_layernorm=False)
         self.build_masked_branch(config)
         self.post_init()
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Initialise the mask token."""
         self.init_masked_branch(factor)
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
 
     @can_return_tuple
-    def forward(self, pixel_values, bool_masked_pos=None, labels=None, **kwargs):
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
         """Score the visual tokens of masked patches.
 
         Args:

@@ -1,16 +1,20 @@
-"""The encoder under a head: FaRL's tower or any plain ViT, of this library, timm or Transformers.
+"""The encoder under a head: FaRL's own or any plain ViT, of this library, timm or Transformers.
 
 A backbone is a module with `width`, `patch_size`, `depth` and `num_prefix_tokens`, and with
 `block_outputs(pixel_values, block_indices)`, which returns the raw outputs (B, prefix + patches, C) of 0-based blocks,
-class token first. What comes after the last block has no part in that and is not built.
+class token first. Layers after the last block are not built. [`FaRLFeatureMaps`] is a backbone without a head: what a
+converted encoder is stored as, and what features are read from.
 
 timm's ViTs and BEiTs are run block by block here, because they would resize positions with anti-aliasing, and tables
-of relative positions not at all. BEiT's blocks are timm's because their weights are named as in the official files.
+of relative positions not at all. BEiT is timm's and not Transformers', because timm's names are those of the official
+files.
 
-Shapes: B batch, T tokens, C width.
+Letters in shapes: B batch, T tokens, C width.
 """
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +48,40 @@ _PREFIX_PARAMETERS = ("cls_token", "class_embedding", "distillation_token", "reg
 _AFTER_THE_BLOCKS = ("layernorm", "post_layernorm", "norm", "pooler", "head")
 
 
-def make_vision_backbone(config):
+class FaRLFeatureMaps(FaRLPreTrainedModel):
+    """Any encoder that the heads accept (`config.backbone_config`), without a head.
+
+    The heads load its checkpoints, and it loads theirs, as well as those of [`FaRLModel`].
+    """
+
+    config_class = FaRLConfig
+    input_modalities = ["image"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        *(*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS),
+        r"post_layernorm\.",
+    ]
+
+    def __init__(self, config: FaRLConfig):
+        super().__init__(config)
+        self.vision_model = make_vision_backbone(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the patch convolution."""
+        return self.vision_model.get_input_embeddings()
+
+    @can_return_tuple
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BackboneOutput:
+        """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per feature level.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
+        """
+        maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
+        return BackboneOutput(feature_maps=tuple(maps))
+
+
+def make_vision_backbone(config: FaRLConfig) -> Any:
     """Build the backbone that a [`FaRLConfig`] names, with random weights, and settle its levels.
 
     Raises:
@@ -78,7 +115,7 @@ def _make_timm_backbone(config, attention):
         raise ImportError("The backbone is a model of timm, which is not installed: pip install timm") from error
     name = config.architecture if config.model_type == "timm_wrapper" else config.backbone
     settings = {"num_classes": 0, **(getattr(config, "model_args", None) or {})}
-    # The tables are ours; which kind the architecture has, its signature does not tell.
+    # This library has its own tables. The signature of an architecture does not tell which kind it has.
     shared, own = (settings.pop(key, False) for key in ("use_shared_rel_pos_bias", "use_rel_pos_bias"))
     if name.startswith("beit"):
         own = own or not shared
@@ -99,9 +136,10 @@ class TimmBackbone(PatchMaps, nn.Module):
         fused (`bool`): Whether attention is PyTorch's fused one.
     """
 
-    gradient_checkpointing = False  # set by Transformers, with `_gradient_checkpointing_func`
+    gradient_checkpointing = False  # Transformers sets it and the function
+    _gradient_checkpointing_func: Callable[..., torch.Tensor]
 
-    def __init__(self, model, num_bias_tables, fused):
+    def __init__(self, model: Any, num_bias_tables: int, fused: bool):
         super().__init__()
         model.prune_intermediate_layers(len(model.blocks) - 1, prune_norm=True, prune_head=True)
         model.patch_embed.strict_img_size = False
@@ -114,7 +152,7 @@ class TimmBackbone(PatchMaps, nn.Module):
         for block in model.blocks:
             block.attn.fused_attn = fused
 
-    def init_farl_weights(self, factor):
+    def init_farl_weights(self, factor: float) -> None:
         """Tokens and positions have deviation 0.02, as timm's; attention's key has no bias in BEiT."""
         for parameter in self.model.parameters(recurse=False):
             init.trunc_normal_(parameter, std=0.02 * factor)
@@ -122,11 +160,11 @@ class TimmBackbone(PatchMaps, nn.Module):
             if getattr(block.attn, "k_bias", None) is not None:
                 init.zeros_(block.attn.k_bias)
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.model.patch_embed.proj
 
-    def embed(self, pixel_values, grid_hw):
+    def embed(self, pixel_values: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
         """Return the tokens (B, T, C) that enter the first block."""
         model = self.model
         patches_BTC = model.patch_embed(pixel_values.to(model.patch_embed.proj.weight.dtype)).flatten(1, -2)
@@ -148,7 +186,7 @@ class TimmBackbone(PatchMaps, nn.Module):
         tokens_BTC = self.model.pos_drop(tokens_BTC)
         return self.model.norm_pre(tokens_BTC) if hasattr(self.model, "norm_pre") else tokens_BTC
 
-    def block_outputs(self, pixel_values, block_indices):
+    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
         grid_hw = token_grid(pixel_values, self.patch_size)
         hidden_BTC, outputs = self.embed(pixel_values, grid_hw), {}
@@ -168,13 +206,14 @@ class TimmBackbone(PatchMaps, nn.Module):
 class TransformersBackbone(PatchMaps, nn.Module):
     """Any plain ViT of Transformers; its own code resizes positions (bicubic in CLIP, ViT, DeiT, DINOv2)."""
 
-    def __init__(self, config, attention):
+    def __init__(self, config: Any, attention: dict[str, Any]):
         super().__init__()
-        sizes = [getattr(config, name, None) for name in ("hidden_size", "patch_size", "num_hidden_layers")]
+        sizes: list[Any] = [getattr(config, name, None) for name in ("hidden_size", "patch_size", "num_hidden_layers")]
         if hasattr(config, "depths") or not all(isinstance(size, int) for size in sizes):  # Swin's kind has depths
             raise ValueError(
                 f"backbone_config of type {config.model_type!r} is no plain ViT: expected whole numbers hidden_size, "
-                f"patch_size and num_hidden_layers, got {sizes}. Of a model with several towers give the vision one's."
+                f"patch_size and num_hidden_layers, got {sizes}. If the model has a text encoder, too, give the "
+                "configuration of its vision encoder."
             )
         self.width, self.patch_size, self.depth = sizes
         self.model = AutoModel.from_config(config, **attention)
@@ -187,12 +226,12 @@ class TransformersBackbone(PatchMaps, nn.Module):
             if name.endswith(_PREFIX_PARAMETERS)
         )
         for name, parameter in self.model.named_parameters():
-            if name.endswith("mask_token"):  # never used here; data-parallel training would wait for its gradient
+            if name.endswith("mask_token"):  # not used here; data-parallel training would wait for its gradient
                 parameter.requires_grad_(False)
         accepted = inspect.signature(self.model.forward).parameters
         self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted else {}
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         """Return what the model calls its input embeddings."""
         return self.model.get_input_embeddings()
 
@@ -200,10 +239,11 @@ class TransformersBackbone(PatchMaps, nn.Module):
         stacks = (module for module in self.model.modules() if isinstance(module, nn.ModuleList))
         return next(stack for stack in stacks if len(stack) == self.depth)
 
-    def block_outputs(self, pixel_values, block_indices):
+    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
         token_grid(pixel_values, self.patch_size)
-        outputs, hooks = {}, []
+        outputs: dict[int, torch.Tensor] = {}
+        hooks = []
         blocks = self._blocks()
         for index in set(block_indices):
             hooks.append(blocks[index].register_forward_hook(_keep(outputs, index)))
@@ -220,39 +260,3 @@ def _keep(outputs, index):
         outputs[index] = output[0] if isinstance(output, tuple) else output
 
     return hook
-
-
-# The backbone of the heads by itself: what a converted encoder is stored as, and what features are read from.
-
-
-class FaRLFeatureMaps(FaRLPreTrainedModel):
-    """Any encoder that the heads accept (`config.backbone_config`), without a head.
-
-    The heads load its checkpoints, and it loads theirs, as well as those of both towers.
-    """
-
-    config_class = FaRLConfig
-    input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = (
-        *(*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS),
-        r"post_layernorm\.",
-    )
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.vision_model = make_vision_backbone(config)
-        self.post_init()
-
-    def get_input_embeddings(self):
-        """Return the patch convolution."""
-        return self.vision_model.get_input_embeddings()
-
-    @can_return_tuple
-    def forward(self, pixel_values, **kwargs):
-        """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per feature level.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
-        """
-        maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
-        return BackboneOutput(feature_maps=tuple(maps))

@@ -158,7 +158,7 @@ def face_arguments(faces: Faces, aligned: bool) -> dict[str, Any]:
     if aligned:
         return {}
     if faces.keypoints_xy is not None:
-        return {"landmarks": [faces.keypoints_xy]}
+        return {"keypoints": [faces.keypoints_xy]}
     return {"boxes": [faces.boxes_xyxy]}
 
 

@@ -2,8 +2,11 @@
 
 Every setting is serialised with the weights, because it is part of them: template, face scale, tanh_alpha, size, mean
 and deviation, and the pixel grid on which the weights were trained. Zero padding happens before normalisation.
+
+Letters in shapes: F faces, N points, C channels, K classes or maps, H and W the photo, h and w the crop or its scores.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,27 +32,355 @@ from .processor_push_farl import ProcessorPushedWithCode
 
 __all__ = ["FaRLImageProcessor", "unwarp_heat_maps", "unwarp_label_map"]
 
-
-# Label maps and heat maps from the crop frame back to the photo, only where the crop can reach.
-#
-# For labels, the full way (FacePerceiver/facer) un-warps every class of every face to the size of the photo: faces x
-# classes x pixels. Three facts give the same labels without it:
-#
-# - Far from the face, a bilinear read mixes border cells of the class maps with zero padding. If one class wins on
-#   the
-#   whole border, it wins there too, and only the window around all other cells is computed. If not, the whole photo
-# is.
-# - Where the four cells around a read have the same winner, that class wins the mixture. Only other pixels need
-#   scores.
-# - Rows are independent, so memory is bounded by working in stripes.
-
-
+_GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
+_TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
+_ALIGNMENTS = ("template", "ffhq_square")
+# Settings that one call may change; everything else is the processor's own.
+_CALL_SETTINGS = (
+    *("alignment", "face_template", "face_scale", "box_scale", "warp_factor", "pixel_grid", "template_span", "size"),
+    *("image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize"),
+)
 _MIXED = 255  # marks a cell whose four corners disagree; class ids stay below
 _STRIPE_PIXELS = 1 << 18
 
 
-def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry, score_size_hw=None):
+class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
+    """Settings of [`FaRLImageProcessor`]; see there. `keypoints` and `boxes` are data of each image.
+
+    `landmarks` is another name of `keypoints`. It has to stay: pipelines in repositories of version 0.1 pass it, and
+    Transformers drops a keyword that is not listed here without a word.
+    """
+
+    alignment: str
+    face_template: list | tuple
+    face_scale: float | int
+    box_scale: float | int
+    warp_factor: float | int
+    pixel_grid: str
+    template_span: str
+    score_size: int
+    keypoints: Any
+    landmarks: Any
+    boxes: Any
+
+
+class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
+    r"""Cuts one aligned, warped and normalised crop per face, and brings results back to the photo.
+
+    A call takes photos and the place of every face: `keypoints`, the five points (x, y) of each face in photo pixels,
+    or `boxes`, x_min, y_min, x_max, y_max. Both hold one list per photo, with one entry per face. Without them each
+    photo is taken for a face crop. The call returns `pixel_values` (F, 3, h, w), `crop_from_photo` (F, 3, 3),
+    `image_index` (F,) and `original_sizes` (photos, 2), height and width.
+
+    Args:
+        size (`dict[str, int]`, *optional*, defaults to `{"height": 448, "width": 448}`): Crop size.
+        alignment (`str`, *optional*, defaults to `"template"`): How five points become a crop: `"template"` brings
+            them to `face_template`, `"ffhq_square"` cuts as CelebA-HQ was cut (facer's CelebAMask-HQ weights).
+        face_template (`list`, *optional*): Five (x, y) in fractions of the half crop; LaPa's by default.
+        face_scale (`float`, *optional*, defaults to 1.0): Scales the template; below 1 the crop is looser.
+        box_scale (`float`, *optional*, defaults to 0.55): Share of the crop that the longer side of a box fills, when
+            faces are given by boxes. 0.55 frames a tight face box about as LaPa's template does.
+        warp_factor (`float`, *optional*, defaults to 0.0): alpha of the tanh warp; 0.8 for LaPa, 0 elsewhere.
+        pixel_grid (`str`, *optional*, defaults to `"half_pixel"`): `"half_pixel"` (facer's weights) or `"integer"`
+            (the official training code).
+        template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
+            `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid.
+        score_size (`int`, *optional*): Side to which class scores are upsampled before labels are read from them; the
+            crop's by default, 512 in the official parsing models.
+        image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].
+        image_std (`list[float]`, *optional*): CLIP's by default.
+
+    Raises:
+        ValueError: For points or boxes that cannot be used, and for unknown settings; the message says why.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from farl_hf import FaRLImageProcessor
+
+    >>> photo = np.zeros((300, 200, 3), dtype=np.uint8)
+    >>> points = [[[80, 100], [120, 100], [100, 125], [85, 145], [115, 145]]]
+    >>> inputs = FaRLImageProcessor()(photo, keypoints=[points], return_tensors="pt")
+    >>> inputs["pixel_values"].shape
+    torch.Size([1, 3, 448, 448])
+
+    ```
+    """
+
+    valid_kwargs = FaRLImageProcessorKwargs
+    model_input_names = ["pixel_values"]  # noqa: RUF012
+    size = {"height": 448, "width": 448}  # noqa: RUF012
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    do_convert_rgb = True
+    alignment = "template"
+    face_template: Sequence[Sequence[float]] = LAPA_TEMPLATE
+    face_scale = 1.0
+    box_scale = 0.55
+    warp_factor = 0.0
+    pixel_grid = "half_pixel"
+    template_span = "size_minus_one"
+    score_size: int | None = None
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.face_template = [[float(x), float(y)] for x, y in self.face_template]
+        self._check_settings()
+
+    def _check_settings(self):
+        if self.alignment not in _ALIGNMENTS:
+            raise ValueError(f"alignment={self.alignment!r}; expected one of {list(_ALIGNMENTS)}.")
+        if self.pixel_grid not in _GRID_OFFSETS:
+            raise ValueError(f"pixel_grid={self.pixel_grid!r}; expected one of {sorted(_GRID_OFFSETS)}.")
+        if self.template_span not in _TEMPLATE_MARGINS:
+            raise ValueError(f"template_span={self.template_span!r}; expected one of {sorted(_TEMPLATE_MARGINS)}.")
+        if not 0 <= self.warp_factor <= 1:
+            raise ValueError(f"warp_factor={self.warp_factor}; alpha of the tanh warp lies in [0, 1].")
+        if None in self.size_hw:
+            raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
+        if len(self.face_template) != 5:
+            raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Crop size in pixels, (height, width)."""
+        size = self.size if isinstance(self.size, dict) else vars(self.size)
+        return size["height"], size["width"]
+
+    @property
+    def geometry(self) -> WarpGeometry:
+        """The [`WarpGeometry`] of the crops."""
+        return WarpGeometry(self.size_hw, float(self.warp_factor), _GRID_OFFSETS[self.pixel_grid])
+
+    # ---------------------------------------------------------------- photo to crop
+
+    def crop_matrix(self, points_photo_xy: Any, photo_name: str = "the photo") -> torch.Tensor:
+        """Similarities that bring faces, given by five points, into the crop; see `alignment`.
+
+        Args:
+            points_photo_xy (`torch.Tensor` of shape `(F, 5, 2)`): (x, y) in photo pixels, continuous.
+            photo_name (`str`, *optional*): How errors call the photo.
+
+        Returns:
+            `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
+        """
+        points = checked_points(points_photo_xy, photo_name)
+        if self.alignment == "ffhq_square":
+            return ffhq_square_matrix(points, self.size_hw)
+        height, width = self.size_hw
+        margin = _TEMPLATE_MARGINS[self.template_span]
+        half_xy = torch.tensor([width - margin, height - margin]) / 2
+        template = torch.tensor(self.face_template, dtype=torch.float32)
+        target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid]
+        return similarity_matrix(points, target.to(points.device))
+
+    def crop_matrix_from_boxes(
+        self,
+        boxes_xyxy: Any,
+        photo_size_hw: tuple[float, float] = (float("inf"), float("inf")),
+        photo_name: str = "the photo",
+    ) -> torch.Tensor:
+        """Matrices (F, 3, 3) of square crops around boxes (F, 4), see `box_scale`."""
+        return box_matrix(checked_boxes(boxes_xyxy, photo_size_hw, photo_name), self.size_hw, self.box_scale)
+
+    def crop_matrix_whole(self, photo_size_hw: tuple[int, int]) -> torch.Tensor:
+        """Matrix (1, 3, 3) for a photo that is a face crop already: stretched to the crop size."""
+        return whole_matrix(photo_size_hw, self.size_hw)
+
+    def warp(
+        self, image: torch.Tensor, crop_from_photo: torch.Tensor, interpolation: str = "bilinear"
+    ) -> torch.Tensor:
+        """Cut crops out of one image (C, H, W); (F, C, h, w) in the same value range, zero outside the image."""
+        return sample_crops(image, crop_from_photo, self.geometry, mode=interpolation)
+
+    def warp_with_labels(
+        self, image: torch.Tensor, label_map: torch.Tensor, crop_from_photo: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cut crops (F, C, h, w) out of one image (C, H, W), and label maps (F, h, w) out of its label map (H, W)."""
+        pictures = [(image, "bilinear"), (label_map[None], "nearest")]
+        crops, label_maps = sample_aligned_crops(pictures, crop_from_photo, self.geometry)
+        return crops, label_maps[:, 0].long()
+
+    def warp_points(self, points_photo_xy: torch.Tensor, crop_from_photo: torch.Tensor) -> torch.Tensor:
+        """Map points (F, N, 2) from photo pixels to warped-crop pixels."""
+        return self.geometry.warped_from_photo(points_photo_xy, crop_from_photo)
+
+    def normalize(self, image: torch.Tensor, mean: Any = None, std: Any = None, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]  # tensors only
+        """Subtract the mean and divide by the deviation; images (..., 3, H, W) in [0, 1]."""
+        mean = torch.as_tensor(self.image_mean if mean is None else mean, dtype=image.dtype, device=image.device)
+        std = torch.as_tensor(self.image_std if std is None else std, dtype=image.dtype, device=image.device)
+        return (image - mean[:, None, None]).div_(std[:, None, None])
+
+    def _preprocess_image_like_inputs(  # type: ignore[override]  # the base class declares it without self
+        self,
+        images,
+        keypoints=None,
+        boxes=None,
+        *,
+        landmarks=None,
+        do_convert_rgb=None,
+        input_data_format=None,
+        return_tensors=None,
+        device=None,
+        **settings,
+    ):
+        configured = self._with(settings)
+        photos = self._prepare_image_like_inputs(
+            images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
+        )
+        _check_photos(photos)
+        matrices = configured._matrices(photos, _one_of(keypoints, landmarks), boxes)
+        crops = [configured._crops(photo, matrix) for photo, matrix in zip(photos, matrices, strict=True)]
+        counts = torch.tensor([len(matrix) for matrix in matrices])
+        data = {
+            "pixel_values": torch.cat(crops),
+            "crop_from_photo": torch.cat(matrices),
+            "image_index": torch.repeat_interleave(torch.arange(len(photos)), counts),
+            "original_sizes": torch.tensor([tuple(photo.shape[-2:]) for photo in photos]),
+        }
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _with(self, settings):
+        """Return a processor with the call's settings, or this one if they are its own."""
+        changed = {name: settings[name] for name in _CALL_SETTINGS if settings.get(name) is not None}
+        if all(changed[name] == getattr(self, name) for name in changed):
+            return self
+        return type(self)(**{name: getattr(self, name) for name in _CALL_SETTINGS} | changed)
+
+    def _matrices(self, photos, keypoints, boxes):
+        if keypoints is not None and boxes is not None:
+            raise ValueError("Both keypoints and boxes were given; pass one of them.")
+        given = keypoints if keypoints is not None else boxes
+        if given is None:
+            return [self.crop_matrix_whole(photo.shape[-2:]) for photo in photos]
+        if len(photos) == 1 and _depth(given) < (3 if boxes is not None else 4):
+            given = [given]  # one photo: its faces may come without the outer list
+        if len(given) != len(photos):
+            raise ValueError(f"{len(photos)} images but {len(given)} sets of keypoints or boxes; give one per image.")
+        names = [f"image {index}" for index in range(len(photos))]
+        if keypoints is not None:
+            return [self.crop_matrix(points, name) for points, name in zip(given, names, strict=True)]
+        sizes = [photo.shape[-2:] for photo in photos]
+        return [self.crop_matrix_from_boxes(*faces) for faces in zip(given, sizes, names, strict=True)]
+
+    def _crops(self, photo, crop_from_photo):
+        crops = self.warp(photo, crop_from_photo)
+        # Floating-point images are in [0, 1] already: that is what generators and float decoders return.
+        if self.do_rescale and not photo.is_floating_point():
+            crops = crops * self.rescale_factor
+        return self.normalize(crops) if self.do_normalize else crops
+
+    # ---------------------------------------------------------------- crop to photo
+
+    def post_process_face_parsing(
+        self, outputs: Any, crop_from_photo: torch.Tensor, target_sizes: Any
+    ) -> list[torch.Tensor]:
+        """Label maps in the photo frame.
+
+        Args:
+            outputs: The model's output, or its logits (F, K, h, w).
+            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
+
+        Returns:
+            `list[torch.Tensor]`: One (H, W) uint8 map of class ids per face.
+        """
+        logits = getattr(outputs, "logits", outputs)
+        geometry = self.geometry
+        score_size_hw = (self.score_size, self.score_size) if self.score_size else None
+        return [
+            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry, score_size_hw)
+            for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
+        ]
+
+    def post_process_landmarks(self, outputs: Any, crop_from_photo: torch.Tensor) -> torch.Tensor:
+        """Landmarks in photo pixels.
+
+        Args:
+            outputs: The model's output, or its landmarks (F, N, 2) in [0, 1] of the crop.
+            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+
+        Returns:
+            `torch.Tensor` of shape `(F, N, 2)`: (x, y) in continuous photo pixels.
+        """
+        landmarks = getattr(outputs, "landmarks", outputs).float()
+        size_xy = landmarks.new_tensor([self.size_hw[1], self.size_hw[0]])
+        return self.geometry.photo_from_warped(landmarks * size_xy, crop_from_photo.to(landmarks))
+
+    def post_process_attributes(self, outputs: Any) -> torch.Tensor:
+        """Probabilities (F, L) in [0, 1] from the model's output or its logits."""
+        return getattr(outputs, "logits", outputs).float().sigmoid()
+
+    def post_process_heat_maps(
+        self, heat_maps: torch.Tensor, crop_from_photo: torch.Tensor, target_sizes: Any
+    ) -> list[torch.Tensor]:
+        """Heat maps in the photo frame.
+
+        Args:
+            heat_maps (`torch.Tensor` of shape `(F, K, h, w)`): K maps per face over the warped crop, any resolution.
+            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
+
+        Returns:
+            `list[torch.Tensor]`: One (K, H, W) float32 tensor per face, 0 where the crop does not reach.
+        """
+        return [
+            unwarp_heat_maps(maps, matrix, (int(size[0]), int(size[1])), self.geometry)
+            for maps, matrix, size in zip(heat_maps, crop_from_photo, target_sizes, strict=True)
+        ]
+
+
+def _one_of(keypoints, landmarks):
+    """Return the five points, whichever of their two names they came by."""
+    if keypoints is not None and landmarks is not None:
+        raise ValueError(
+            "Both keypoints and landmarks were given, which are two names of one argument; pass keypoints."
+        )
+    return landmarks if keypoints is None else keypoints
+
+
+def _check_photos(photos):
+    if not photos:
+        raise ValueError("No images were given; pass at least one.")
+    for index, photo in enumerate(photos):
+        if 0 in photo.shape:
+            raise ValueError(f"image {index} is empty: {photo.shape[-1]} pixels wide and {photo.shape[-2]} high.")
+
+
+def _depth(nested):
+    """Return how many levels of lists or axes lead to a number; an empty list counts as its last level."""
+    if hasattr(nested, "ndim"):
+        return nested.ndim
+    if not isinstance(nested, (list, tuple)):
+        return 0
+    return 1 + max((_depth(item) for item in nested), default=0)
+
+
+# --- label maps and heat maps from the crop back to the photo, only where the crop can reach
+
+
+def unwarp_label_map(
+    logits_KHW: torch.Tensor,
+    crop_from_photo: torch.Tensor,
+    photo_size_hw: tuple[int, int],
+    geometry: WarpGeometry,
+    score_size_hw: tuple[int, int] | None = None,
+) -> torch.Tensor:
     """Label every pixel of the photo from one face's class scores.
+
+    FacePerceiver/facer un-warps every class of every face to the size of the photo: faces x classes x pixels. Three
+    facts give the same labels in less time and memory:
+
+    - Far from the face, a bilinear read mixes border cells of the class maps with zero padding. If one class wins on
+      the whole border, it wins there too, and only the window around all other cells is computed. If not, the whole
+      photo is.
+    - Where the four cells around a read have the same winner, that class wins the mixture. Only other pixels need
+      scores.
+    - Rows are independent, so working in stripes bounds the memory.
 
     Args:
         logits_KHW (`torch.Tensor` of shape `(K, h, w)`): Class scores in the warped crop, K < 255.
@@ -65,8 +396,9 @@ def unwarp_label_map(logits_KHW, crop_from_photo, photo_size_hw, geometry, score
     """
     if logits_KHW.shape[0] >= _MIXED:
         raise ValueError(f"{logits_KHW.shape[0]} classes; label maps are uint8 and hold fewer than {_MIXED}.")
-    score_size_hw = tuple(score_size_hw or geometry.size_hw)
-    scores_KHW = interpolate(logits_KHW[None].float(), size=score_size_hw, mode="bilinear", align_corners=False)[0]
+    scores_KHW = interpolate(
+        logits_KHW[None].float(), size=score_size_hw or geometry.size_hw, mode="bilinear", align_corners=False
+    )[0]
     winners_HW = scores_KHW.max(dim=0).indices
     outside = 0 if geometry.warp_factor == 0 else _border_class(winners_HW)
     height, width = photo_size_hw
@@ -88,7 +420,7 @@ def _border_class(winners_HW):
 
 
 def _busy_window(cells, outside, crop_from_photo, whole, geometry):
-    """Return the photo window x0, y0, x1, y1 around all that is not simply of the outside's class."""
+    """Return the photo window x0, y0, x1, y1 around all cells that are not of the outside's class."""
     busy = (cells != outside).nonzero()
     if not len(busy):
         return 0, 0, 0, 0
@@ -134,7 +466,7 @@ def _window_points(window, like):
 
 
 def _label_window(scores_KHW, cells, crop_from_photo, window, geometry):
-    """Label one window of the photo; see the module's text for why this equals scoring every pixel."""
+    """Label one window of the photo; `unwarp_label_map` says why this equals scoring every pixel."""
     x0, y0, x1, y1 = window
     points_photo_xy = _window_points(window, scores_KHW)
     matrix = crop_from_photo.to(points_photo_xy)
@@ -153,7 +485,9 @@ def _label_window(scores_KHW, cells, crop_from_photo, window, geometry):
     return labels.reshape(y1 - y0, x1 - x0)
 
 
-def unwarp_heat_maps(maps_KHW, crop_from_photo, photo_size_hw, geometry):
+def unwarp_heat_maps(
+    maps_KHW: torch.Tensor, crop_from_photo: torch.Tensor, photo_size_hw: tuple[int, int], geometry: WarpGeometry
+) -> torch.Tensor:
     """Read heat maps of one face at every pixel of the photo, bilinearly.
 
     Args:
@@ -174,7 +508,7 @@ def unwarp_heat_maps(maps_KHW, crop_from_photo, photo_size_hw, geometry):
         bottom = min(top + rows, y1)
         points_photo_xy = _window_points((x0, top, x1, bottom), photo_maps_KHW)
         warped_xy = geometry.warped_from_photo(points_photo_xy[None], crop_from_photo.to(points_photo_xy)[None])
-        # The border is repeated, not faded out: a map is as warm at the rim of its crop as just inside.
+        # The border is repeated: with zero padding, a map would fade out at the rim of its crop.
         grid = (warped_xy * 2 / size_xy - 1)[None]
         read = grid_sample(maps_KHW[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
         inside = ((warped_xy >= 0) & (warped_xy <= size_xy)).all(dim=-1)
@@ -194,293 +528,3 @@ def _crop_window(crop_from_photo, photo_size_hw, geometry):
     x0, y0 = corners_xy.amin(dim=0).floor().int().tolist()
     x1, y1 = corners_xy.amax(dim=0).ceil().int().tolist()
     return (*(max(low, 0) for low in (x0, y0)), min(x1, width), min(y1, height))
-
-
-_GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
-_TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
-_ALIGNMENTS = ("template", "ffhq_square")
-
-
-def _check_photos(photos):
-    if not photos:
-        raise ValueError("No images were given; pass at least one.")
-    for index, photo in enumerate(photos):
-        if 0 in photo.shape:
-            raise ValueError(f"image {index} is empty: {photo.shape[-1]} pixels wide and {photo.shape[-2]} high.")
-
-
-def _depth(nested):
-    """Return how many levels of lists or axes lead to a number; an empty list counts as its last level."""
-    if hasattr(nested, "ndim"):
-        return nested.ndim
-    if not isinstance(nested, (list, tuple)):
-        return 0
-    return 1 + max((_depth(item) for item in nested), default=0)
-
-
-class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
-    """Settings of [`FaRLImageProcessor`]; see there. `landmarks` and `boxes` are per-image data."""
-
-    alignment: str
-    face_template: list | tuple
-    face_scale: float | int
-    box_scale: float | int
-    warp_factor: float | int
-    pixel_grid: str
-    template_span: str
-    score_size: int
-    landmarks: Any
-    boxes: Any
-
-
-class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
-    r"""Cuts one aligned, warped and normalised crop per face, and brings results back to the photo.
-
-    Args:
-        size (`dict[str, int]`, *optional*, defaults to `{"height": 448, "width": 448}`): Crop size.
-        alignment (`str`, *optional*, defaults to `"template"`): How five points become a crop: `"template"` brings
-            them to `face_template`, `"ffhq_square"` cuts as CelebA-HQ was cut (facer's CelebAMask-HQ weights).
-        face_template (`list`, *optional*): Five (x, y) in fractions of the half crop; LaPa's by default.
-        face_scale (`float`, *optional*, defaults to 1.0): Scales the template; below 1 the crop is looser.
-        box_scale (`float`, *optional*, defaults to 0.55): Share of the crop that the longer side of a box fills, when
-            faces are given by boxes. 0.55 frames a tight face box about as LaPa's template does.
-        warp_factor (`float`, *optional*, defaults to 0.0): alpha of the tanh warp; 0.8 for LaPa, 0 elsewhere.
-        pixel_grid (`str`, *optional*, defaults to `"half_pixel"`): `"half_pixel"` (facer's weights) or `"integer"`
-            (the official training code).
-        template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
-            `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid.
-        score_size (`int`, *optional*): Side to which class scores are upsampled before labels are read from them; the
-            crop's by default, 512 in the official parsers.
-        image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].
-        image_std (`list[float]`, *optional*): CLIP's by default.
-
-    Raises:
-        ValueError: For points or boxes that cannot be used, and for unknown settings; the message says why.
-
-    Example:
-
-    ```python
-    >>> import numpy as np
-    >>> from farl_hf import FaRLImageProcessor
-
-    >>> photo = np.zeros((300, 200, 3), dtype=np.uint8)
-    >>> points = [[[80, 100], [120, 100], [100, 125], [85, 145], [115, 145]]]
-    >>> inputs = FaRLImageProcessor()(photo, landmarks=[points], return_tensors="pt")
-    >>> inputs["pixel_values"].shape
-    torch.Size([1, 3, 448, 448])
-
-    ```
-    """
-
-    valid_kwargs = FaRLImageProcessorKwargs
-    model_input_names = ["pixel_values"]  # noqa: RUF012
-    size = {"height": 448, "width": 448}  # noqa: RUF012
-    image_mean = OPENAI_CLIP_MEAN
-    image_std = OPENAI_CLIP_STD
-    do_rescale = True
-    rescale_factor = 1 / 255
-    do_normalize = True
-    do_convert_rgb = True
-    alignment = "template"
-    face_template = LAPA_TEMPLATE
-    face_scale = 1.0
-    box_scale = 0.55
-    warp_factor = 0.0
-    pixel_grid = "half_pixel"
-    template_span = "size_minus_one"
-    score_size = None
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.face_template = [[float(x), float(y)] for x, y in self.face_template]
-        self._check_settings()
-
-    def _check_settings(self):
-        if self.alignment not in _ALIGNMENTS:
-            raise ValueError(f"alignment={self.alignment!r}; expected one of {list(_ALIGNMENTS)}.")
-        if self.pixel_grid not in _GRID_OFFSETS:
-            raise ValueError(f"pixel_grid={self.pixel_grid!r}; expected one of {sorted(_GRID_OFFSETS)}.")
-        if self.template_span not in _TEMPLATE_MARGINS:
-            raise ValueError(f"template_span={self.template_span!r}; expected one of {sorted(_TEMPLATE_MARGINS)}.")
-        if not 0 <= self.warp_factor <= 1:
-            raise ValueError(f"warp_factor={self.warp_factor}; alpha of the tanh warp lies in [0, 1].")
-        if None in self.size_hw:
-            raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
-        if len(self.face_template) != 5:
-            raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
-
-    @property
-    def size_hw(self):
-        """Crop size in pixels, (height, width)."""
-        size = self.size if isinstance(self.size, dict) else vars(self.size)
-        return size["height"], size["width"]
-
-    @property
-    def geometry(self):
-        """The [`WarpGeometry`] of the crops."""
-        return WarpGeometry(self.size_hw, float(self.warp_factor), _GRID_OFFSETS[self.pixel_grid])
-
-    # ---------------------------------------------------------------- photo to crop
-
-    def crop_matrix(self, points_photo_xy, photo_name="the photo"):
-        """Similarities that bring faces, given by five points, into the crop; see `alignment`.
-
-        Args:
-            points_photo_xy (`torch.Tensor` of shape `(F, 5, 2)`): (x, y) in photo pixels, continuous.
-            photo_name (`str`, *optional*): How errors call the photo.
-
-        Returns:
-            `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
-        """
-        points = checked_points(points_photo_xy, photo_name)
-        if self.alignment == "ffhq_square":
-            return ffhq_square_matrix(points, self.size_hw)
-        height, width = self.size_hw
-        margin = _TEMPLATE_MARGINS[self.template_span]
-        half_xy = torch.tensor([width - margin, height - margin]) / 2
-        template = torch.tensor(self.face_template, dtype=torch.float32)
-        target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid]
-        return similarity_matrix(points, target.to(points.device))
-
-    def crop_matrix_from_boxes(self, boxes_xyxy, photo_size_hw=(float("inf"), float("inf")), photo_name="the photo"):
-        """Matrices (F, 3, 3) of square crops around boxes (F, 4), see `box_scale`."""
-        return box_matrix(checked_boxes(boxes_xyxy, photo_size_hw, photo_name), self.size_hw, self.box_scale)
-
-    def crop_matrix_whole(self, photo_size_hw):
-        """Matrix (1, 3, 3) for a photo that is a face crop already: stretched to the crop size."""
-        return whole_matrix(photo_size_hw, self.size_hw)
-
-    def warp(self, image, crop_from_photo, interpolation="bilinear"):
-        """Cut crops out of one image (C, H, W); (F, C, h, w) in the same value range, zero outside the image."""
-        return sample_crops(image, crop_from_photo, self.geometry, mode=interpolation)
-
-    def warp_with_labels(self, image, label_map, crop_from_photo):
-        """Cut crops (F, C, h, w) out of one image (C, H, W), and label maps (F, h, w) out of its label map (H, W)."""
-        pictures = [(image, "bilinear"), (label_map[None], "nearest")]
-        crops, label_maps = sample_aligned_crops(pictures, crop_from_photo, self.geometry)
-        return crops, label_maps[:, 0].long()
-
-    def warp_points(self, points_photo_xy, crop_from_photo):
-        """Map points (F, N, 2) from photo pixels to warped-crop pixels."""
-        return self.geometry.warped_from_photo(points_photo_xy, crop_from_photo)
-
-    def normalize(self, images, mean=None, std=None, **kwargs):
-        """Subtract the mean and divide by the deviation; (..., 3, H, W) in [0, 1]."""
-        mean = torch.as_tensor(self.image_mean if mean is None else mean, dtype=images.dtype, device=images.device)
-        std = torch.as_tensor(self.image_std if std is None else std, dtype=images.dtype, device=images.device)
-        return (images - mean[:, None, None]).div_(std[:, None, None])
-
-    def _preprocess_image_like_inputs(
-        self, images, landmarks=None, boxes=None, *, do_convert_rgb=None, input_data_format=None, return_tensors=None,
-        device=None, **settings,
-    ):  # fmt: skip
-        configured = self._with(settings)
-        photos = self._prepare_image_like_inputs(
-            images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
-        )
-        _check_photos(photos)
-        matrices = configured._matrices(photos, landmarks, boxes)
-        crops = [configured._crops(photo, matrix) for photo, matrix in zip(photos, matrices, strict=True)]
-        counts = torch.tensor([len(matrix) for matrix in matrices])
-        data = {
-            "pixel_values": torch.cat(crops),
-            "crop_from_photo": torch.cat(matrices),
-            "image_index": torch.repeat_interleave(torch.arange(len(photos)), counts),
-            "original_sizes": torch.tensor([tuple(photo.shape[-2:]) for photo in photos]),
-        }
-        return BatchFeature(data, tensor_type=return_tensors)
-
-    def _with(self, settings):
-        """Return a processor with the call's settings, or this one if they are its own."""
-        names = (
-            "alignment",
-            "face_template",
-            "face_scale",
-            "box_scale",
-            "warp_factor",
-            "pixel_grid",
-            "template_span",
-            "size",
-        )
-        names += ("image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize")
-        changed = {name: settings[name] for name in names if settings.get(name) is not None}
-        if all(changed[name] == getattr(self, name) for name in changed):
-            return self
-        return type(self)(**{name: getattr(self, name) for name in names} | changed)
-
-    def _matrices(self, photos, landmarks, boxes):
-        if landmarks is not None and boxes is not None:
-            raise ValueError("Both landmarks and boxes were given; pass one of them.")
-        given = landmarks if landmarks is not None else boxes
-        if given is None:
-            return [self.crop_matrix_whole(photo.shape[-2:]) for photo in photos]
-        if len(photos) == 1 and _depth(given) < (3 if boxes is not None else 4):
-            given = [given]  # one photo: its faces may come without the outer list
-        if len(given) != len(photos):
-            raise ValueError(f"{len(photos)} images but {len(given)} sets of landmarks or boxes; give one per image.")
-        names = [f"image {index}" for index in range(len(photos))]
-        if landmarks is not None:
-            return [self.crop_matrix(points, name) for points, name in zip(given, names, strict=True)]
-        sizes = [photo.shape[-2:] for photo in photos]
-        return [self.crop_matrix_from_boxes(*faces) for faces in zip(given, sizes, names, strict=True)]
-
-    def _crops(self, photo, crop_from_photo):
-        crops = self.warp(photo, crop_from_photo)
-        # A floating-point image is in [0, 1] already: generators and decoders that work on floats deliver that.
-        if self.do_rescale and not photo.is_floating_point():
-            crops = crops * self.rescale_factor
-        return self.normalize(crops) if self.do_normalize else crops
-
-    # ---------------------------------------------------------------- crop to photo
-
-    def post_process_face_parsing(self, outputs, crop_from_photo, target_sizes):
-        """Label maps in the photo frame.
-
-        Args:
-            outputs: The model's output, or its logits (F, K, h, w).
-            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
-            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
-
-        Returns:
-            `list[torch.Tensor]`: One (H, W) uint8 map of class ids per face.
-        """
-        logits = getattr(outputs, "logits", outputs)
-        geometry, score_size_hw = self.geometry, self.score_size and (self.score_size, self.score_size)
-        return [
-            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry, score_size_hw)
-            for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
-        ]
-
-    def post_process_landmarks(self, outputs, crop_from_photo):
-        """Landmarks in photo pixels.
-
-        Args:
-            outputs: The model's output, or its landmarks (F, N, 2) in [0, 1] of the crop.
-            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
-
-        Returns:
-            `torch.Tensor` of shape `(F, N, 2)`: (x, y) in continuous photo pixels.
-        """
-        landmarks = getattr(outputs, "landmarks", outputs).float()
-        size_xy = landmarks.new_tensor([self.size_hw[1], self.size_hw[0]])
-        return self.geometry.photo_from_warped(landmarks * size_xy, crop_from_photo.to(landmarks))
-
-    def post_process_attributes(self, outputs):
-        """Probabilities (F, L) in [0, 1] from the model's output or its logits."""
-        return getattr(outputs, "logits", outputs).float().sigmoid()
-
-    def post_process_heat_maps(self, heat_maps, crop_from_photo, target_sizes):
-        """Heat maps in the photo frame.
-
-        Args:
-            heat_maps (`torch.Tensor` of shape `(F, K, h, w)`): K maps per face over the warped crop, any resolution.
-            crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
-            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
-
-        Returns:
-            `list[torch.Tensor]`: One (K, H, W) float32 tensor per face, 0 where the crop does not reach.
-        """
-        return [
-            unwarp_heat_maps(maps, matrix, (int(size[0]), int(size[1])), self.geometry)
-            for maps, matrix, size in zip(heat_maps, crop_from_photo, target_sizes, strict=True)
-        ]

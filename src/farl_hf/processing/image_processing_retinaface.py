@@ -5,7 +5,8 @@ first pixel is (0.5, 0.5); points are x, y; boxes x_min, y_min, x_max, y_max; si
 """
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from transformers.processing_utils import ImagesKwargs
 from transformers.utils import logging
 
 from .processor_push_farl import ProcessorPushedWithCode
+
+__all__ = ["RetinaFaceImageProcessor", "RetinaFaceImageProcessorKwargs"]
 
 logger = logging.get_logger(__name__)
 
@@ -75,7 +78,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     """
 
     valid_kwargs = RetinaFaceImageProcessorKwargs
-    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+    model_input_names = ["pixel_values"]  # noqa: RUF012
     do_convert_rgb = True
     do_rescale = False
     rescale_factor = 255.0
@@ -95,7 +98,9 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
 
     # --- photos to inputs -----------------------------------------------------------------------------------------
 
-    def resized_size(self, size_hw, max_long_side: int | None = None, min_long_side: int | None = None):
+    def resized_size(
+        self, size_hw: tuple[int, int], max_long_side: int | None = None, min_long_side: int | None = None
+    ) -> tuple[int, int]:
         """
         Height and width of a photo after shrinking or enlarging, before padding.
 
@@ -113,14 +118,16 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             scale = longest / long_side
         elif shortest and long_side < shortest:
             scale = shortest / long_side
-        return tuple(max(1, round(side * scale)) for side in size_hw)
+        height, width = (max(1, round(side * scale)) for side in size_hw)
+        return height, width
 
-    def input_size(self, size_hw) -> tuple[int, int]:
+    def input_size(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the network input made of a photo of that height and width, padding included."""
         divisor = max(1, self.pad_size_divisor)
-        return tuple(math.ceil(side / divisor) * divisor for side in self.resized_size(size_hw))
+        height, width = (math.ceil(side / divisor) * divisor for side in self.resized_size(size_hw))
+        return height, width
 
-    def group_by_input_size(self, sizes_hw) -> dict[tuple[int, int], list[int]]:
+    def group_by_input_size(self, sizes_hw: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
         """
         Sort photos into batches in which they cannot influence one another.
 
@@ -143,7 +150,14 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             images = add_channel_axis(images)
         return super()._prepare_images_structure(images, expected_ndims=expected_ndims)
 
-    def process_image(self, image, do_convert_rgb=None, input_data_format=None, device=None, **kwargs):
+    def process_image(
+        self,
+        image: Any,
+        do_convert_rgb: bool | None = None,
+        input_data_format: Any = None,
+        device: Any = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
         """One photo of any accepted type as a tensor (3, H, W)."""
         if input_data_format is None and isinstance(image, np.ndarray) and image.shape[-1] in (1, 3, 4):
             # NumPy pictures are height, width, channels: the base class reads tiny ones the other way round.
@@ -159,7 +173,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             raise ValueError(f"A photo has values of type {image.dtype}; expected 0 to 255, convert to uint8 first.")
         return image
 
-    def _preprocess(
+    def _preprocess(  # type: ignore[override]  # called with keywords, with the settings of this class
         self,
         images,
         do_rescale,
@@ -201,21 +215,21 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         }
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def _validate_preprocess_kwargs(self, max_long_side=0, min_long_side=0, pad_size_divisor=1, **kwargs):
+    def _validate_preprocess_kwargs(self, *args, max_long_side=0, min_long_side=0, pad_size_divisor=1, **kwargs):
         for name, value in (("max_long_side", max_long_side), ("min_long_side", min_long_side)):
             if value < 0:
                 raise ValueError(f"{name} is {value}; expected a number of pixels, or 0 for no limit.")
         if pad_size_divisor < 1:
             raise ValueError(f"pad_size_divisor is {pad_size_divisor}; expected 1 (no padding) or more.")
-        super()._validate_preprocess_kwargs(**kwargs)
+        super()._validate_preprocess_kwargs(*args, **kwargs)
 
     # --- outputs to faces -----------------------------------------------------------------------------------------
 
     def post_process_face_detection(
         self,
-        outputs,
-        original_sizes,
-        input_scales,
+        outputs: Mapping[str, torch.Tensor],
+        original_sizes: Any,
+        input_scales: Any,
         threshold: float | None = None,
         nms_threshold: float | None = None,
         top_k: int | None = None,
@@ -276,7 +290,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         return faces
 
 
-def add_channel_axis(image):
+def add_channel_axis(image: Any) -> Any:
     """A grey NumPy array or tensor (H, W) as (H, W, 1) or (1, H, W); anything else unchanged."""
     if isinstance(image, np.ndarray) and image.ndim == 2:
         return image[:, :, None]
@@ -285,7 +299,9 @@ def add_channel_axis(image):
     return image
 
 
-def pad_and_stack(inputs: list[torch.Tensor], divisor: int, factor=None, mean_and_std=None) -> torch.Tensor:
+def pad_and_stack(
+    inputs: list[torch.Tensor], divisor: int, factor: float | None = None, mean_and_std: Any = None
+) -> torch.Tensor:
     """
     One float batch of pictures (3, H, W), each converted where it lies in the batch: a pass over memory, no copies.
 
@@ -321,7 +337,9 @@ def pad_and_stack(inputs: list[torch.Tensor], divisor: int, factor=None, mean_an
     return batch
 
 
-def best_anchors(scores, anchors, limit_xy, threshold: float, top_k: int) -> torch.Tensor:
+def best_anchors(
+    scores: torch.Tensor, anchors: torch.Tensor, limit_xy: torch.Tensor | None, threshold: float, top_k: int
+) -> torch.Tensor:
     """Indices of the anchors (A,) above the threshold with their centre inside `limit_xy`, best first."""
     wanted = scores > threshold
     if limit_xy is not None:
@@ -331,7 +349,9 @@ def best_anchors(scores, anchors, limit_xy, threshold: float, top_k: int) -> tor
     return candidates[order]
 
 
-def decode_faces(box_offsets, keypoint_offsets, anchors_cxcywh, variances) -> tuple[torch.Tensor, torch.Tensor]:
+def decode_faces(
+    box_offsets: torch.Tensor, keypoint_offsets: torch.Tensor, anchors_cxcywh: torch.Tensor, variances: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Boxes (n, 4) and five points (n, 5, 2) in input pixels from coded offsets (n, 4), (n, 10) and anchors (n, 4)."""
     centers, sizes = anchors_cxcywh[:, :2], anchors_cxcywh[:, 2:]
     box_centers = centers + box_offsets[:, :2] * variances[0] * sizes
@@ -341,9 +361,6 @@ def decode_faces(box_offsets, keypoint_offsets, anchors_cxcywh, variances) -> tu
     return boxes_xyxy, keypoints_xy
 
 
-def nms_inclusive(boxes_xyxy, scores, threshold: float) -> torch.Tensor:
+def nms_inclusive(boxes_xyxy: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
     """Non-maximum suppression with the original's pixel count, in which a box from 3 to 5 is three pixels wide."""
     return nms(boxes_xyxy + boxes_xyxy.new_tensor([0.0, 0.0, 1.0, 1.0]), scores, threshold)
-
-
-__all__ = ["RetinaFaceImageProcessor", "RetinaFaceImageProcessorKwargs"]

@@ -7,10 +7,12 @@ pushed: if it were always set, every checkpoint of a training run would carry th
 import contextlib
 import copy
 import threading
+from typing import Any
 
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import PushToHubMixin
 
 __all__ = ["ProcessorPushedWithCode"]
 
@@ -23,10 +25,12 @@ _AUTO_CLASSES = (
 )
 
 
-class ProcessorPushedWithCode:
+class ProcessorPushedWithCode(PushToHubMixin):
     """A base of image processors, tokenizers and processors, to be named before that of Transformers."""
 
-    def push_to_hub(self, *args, **kwargs):
+    _auto_class: str | None
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Upload settings and code; takes and returns what Transformers' own method does."""
         with _marked_for_auto_classes(self):
             return super().push_to_hub(*args, **kwargs)

@@ -1,20 +1,21 @@
-"""Tokenizer of FaRL's text tower: CLIP's byte-pair encoding, with the clean-up of text that CLIP was trained on.
+"""Tokenizer of FaRL's text encoder: CLIP's byte-pair encoding, with the clean-up of text that CLIP was trained on.
 
 Source: openai/CLIP `clip/simple_tokenizer.py` (MIT), whose vocabulary and clean-up every FaRL weight shares.
 """
 
 import html
 import unicodedata
+from typing import Any
 
 from tokenizers import Regex, normalizers, pre_tokenizers
-from transformers import CLIPTokenizer
+from transformers import BatchEncoding, CLIPTokenizer
 
 from .processor_push_farl import ProcessorPushedWithCode
 
 try:
     import ftfy
 except ImportError:
-    ftfy = None
+    ftfy = None  # type: ignore[assignment]  # an optional package
 
 __all__ = ["FaRLTokenizer"]
 
@@ -31,9 +32,10 @@ _NEW_NUMBERS = "11de0-11de9 1246f 12475-1247f 12550-12686 16ff4-16ff6"
 
 
 def _word_pattern():
-    """Contractions (in any case: 'ſ folds to 's), runs of letters, single digits, runs of anything else but blanks.
+    """Return a pattern: contractions, runs of letters, single digits, runs of anything else but blanks and U+0345.
 
-    And but U+0345: matching without regard to case, regex takes that mark for a letter where letters are excluded.
+    Contractions match in any case ('ſ folds to 's). U+0345 is no part of any word: where case is ignored and letters
+    are excluded, the package regex takes that mark for a letter.
     """
     letters, numbers = (
         kind + "".join("-".join(rf"\x{{{code}}}" for code in codes.split("-")) for codes in new.split())
@@ -43,7 +45,7 @@ def _word_pattern():
     return rf"{special}|(?i:'s|'t|'re|'ve|'m|'ll|'d)|[{letters}]+|[{numbers}]|[^\s{letters}{numbers}\x{{345}}]+"
 
 
-def word_splitter():
+def word_splitter() -> pre_tokenizers.PreTokenizer:
     """Return the pre-tokenizer that splits a cleaned text into words as openai/CLIP does."""
     return pre_tokenizers.Split(Regex(_word_pattern()), behavior="removed", invert=True)
 
@@ -61,7 +63,7 @@ def _without_ftfy():
 _WITHOUT_FTFY = _without_ftfy()
 
 
-def clean_text(text):
+def clean_text(text: str) -> str:
     """Mend encoding and quotes, resolve HTML entities, one blank between words, lower case."""
     if ftfy is not None:
         text = ftfy.fix_text(text)
@@ -83,10 +85,10 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
     """CLIP's byte-pair encoding: 49,408 entries, 77 tokens, lower-cased, between a start and an end token.
 
     Token ids are those of openai/CLIP and open_clip. Padding is the end token, as in Transformers' CLIP, and masked;
-    the text tower reads the first end token. Differences to [`CLIPTokenizer`]: texts longer than 77 tokens are
+    the text encoder reads the first end token. Differences to [`CLIPTokenizer`]: texts longer than 77 tokens are
     truncated unless `truncation=False`, with the end token kept; and texts are cleaned as CLIP's own tokenizer cleans
     them. That uses the package ftfy where it is installed. Without it quotes, ligatures, character widths and control
-    characters are mended all the same, but not text that was decoded with the wrong encoding, such as `"cafÃ©"`.
+    characters are mended too, but not text that was decoded with the wrong encoding, such as `"cafÃ©"`.
 
     Offsets refer to the cleaned text. The special tokens, written out in a text, are taken for special tokens.
 
@@ -105,24 +107,30 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
         [49406, 320, 9200, 1710, 49407]
     """
 
-    def __init__(self, vocab=None, merges=None, model_max_length=77, **kwargs):
+    def __init__(
+        self,
+        vocab: dict[str, int] | None = None,
+        merges: Any = None,
+        model_max_length: int = 77,
+        **kwargs: Any,
+    ):
         if vocab is None and not any(kwargs.get(source) for source in ("tokenizer_file", "tokenizer_object")):
             # As from_pretrained of a folder without tokenizer.json; Transformers' CLIP would go on with three tokens.
             raise ValueError(
-                "FaRLTokenizer got no vocabulary; load a checkpoint of both towers, which has a tokenizer.json."
+                "FaRLTokenizer got no vocabulary; load a checkpoint with both encoders, which has a tokenizer.json."
             )
         super().__init__(vocab=vocab, merges=merges, model_max_length=model_max_length, **kwargs)
-        self._tokenizer.normalizer = None  # `_encode_plus` does it; engine and Python disagree on some capitals
-        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        self.backend_tokenizer.normalizer = None  # `_encode_plus` does it; engine and Python disagree on some capitals
+        self.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [word_splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> BatchEncoding:
         """Tokenize texts; as in [`PreTrainedTokenizerBase`], but truncating unless told otherwise."""
         kwargs.setdefault("truncation", True)
         return super().__call__(*args, **kwargs)
 
-    def _encode_plus(self, text, text_pair=None, **kwargs):
+    def _encode_plus(self, text, text_pair=None, **kwargs):  # type: ignore[override]  # passes all others on
         return super()._encode_plus(_clean_nested(text), text_pair=_clean_nested(text_pair), **kwargs)
 
     def _decode(self, *args, **kwargs):
@@ -130,11 +138,11 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
         return super()._decode(*args, **kwargs).replace("</w>", " ").strip()
 
     def _save_pretrained(self, *args, **kwargs):
-        # tokenizer.json has readers that do not go through this class; they clean the text as Transformers' CLIP does.
-        self._tokenizer.normalizer = normalizers.Sequence(
+        # Other programs read tokenizer.json without this class; for them it names the cleaning of Transformers' CLIP.
+        self.backend_tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
         )
         try:
             return super()._save_pretrained(*args, **kwargs)
         finally:
-            self._tokenizer.normalizer = None
+            self.backend_tokenizer.normalizer = None

@@ -55,7 +55,7 @@ def test_the_crop_is_the_image_processors(tokenizer, warp_factor, pixel_grid):
     transform = make_transform(tokenizer, processor=settings)
     photo, points = smooth_photo(), face_at((90, 70), 14)
     sample = transform.sample({"image": photo, "points5_xy": points[None], "caption": "a face"})
-    expected = transform.image_processor(photo, landmarks=points[None], return_tensors="pt")["pixel_values"][0]
+    expected = transform.image_processor(photo, keypoints=points[None], return_tensors="pt")["pixel_values"][0]
     # A shift of half a pixel would change these waves by up to 0.05 and the black rim by far more.
     difference = (sample["pixel_values"] - expected).abs()
     assert float(difference.mean()) < 0.004
@@ -69,7 +69,7 @@ def test_a_face_in_a_large_photo_is_decoded_smaller_and_keeps_its_place(tokenize
     decoded, reduction = open_photo(jpeg(photo)).decode(SIDE / 550)
     assert reduction == 8
     assert decoded.shape == (95, 126, 3)
-    expected = transform.image_processor(photo, landmarks=row["points5_xy"], return_tensors="pt")["pixel_values"][0]
+    expected = transform.image_processor(photo, keypoints=row["points5_xy"], return_tensors="pt")["pixel_values"][0]
     png = {"bytes": cv2.imencode(".png", photo[..., ::-1])[1].tobytes()}
     for image in (jpeg(photo), png, photo, PIL.Image.fromarray(photo)):
         sample = transform.sample(row | {"image": image})

@@ -48,7 +48,7 @@ def test_pixels_without_augmentation_are_those_of_the_processor(photos, warp_fac
     processor = make_processor(warp_factor=warp_factor)
     sample = FaceSamples(photos, processor, "parsing", alignment=alignment, min_face_px=1)[3]
     row = photos[1]
-    faces = {"points": {"landmarks": [row["points5_xy"]]}, "box": {"boxes": [row["boxes_xyxy"]]}, "whole": {}}
+    faces = {"points": {"keypoints": [row["points5_xy"]]}, "box": {"boxes": [row["boxes_xyxy"]]}, "whole": {}}
     expected = processor(row["image"], return_tensors="pt", **faces[alignment])["pixel_values"]
     face = 0 if alignment == "whole" else 1
     torch.testing.assert_close(sample["pixel_values"], expected[face], atol=2e-5, rtol=0)
