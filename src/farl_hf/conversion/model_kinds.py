@@ -100,7 +100,7 @@ def _text_sizes(tensors: Tensors) -> dict[str, int]:
     }
 
 
-def _mim_sizes(tensors: Tensors) -> dict[str, int]:
+def _mim_sizes(tensors: Tensors) -> dict[str, Any]:
     """Of the branch of masked image modelling; without one, the defaults of a new branch stay."""
     if "mim_head.weight" not in tensors:
         return {}

@@ -140,7 +140,7 @@ LANDMARK_MIRROR_PAIRS = {
 # What a landmark error is divided by: name -> (indices of one end, indices of the other). The length is the distance
 # between the means of the two index groups.
 # Sources: FaRL:farl/experiments/face_alignment (scorers) for 68, 98 and 19 points; LaPa (106) by the same meaning.
-NORMALISERS = {
+NORMALISERS: dict[int, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     19: {"inter_ocular": ((6,), (11,)), "inter_pupil": ((7,), (10,))},
     68: {"inter_ocular": ((36,), (45,)), "inter_pupil": (tuple(range(36, 42)), tuple(range(42, 48)))},
     98: {"inter_ocular": ((60,), (72,)), "inter_pupil": ((96,), (97,))},
