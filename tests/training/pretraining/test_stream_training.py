@@ -12,7 +12,7 @@ from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 from farl_hf.data.laion_face.shards import find_shards
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
-from farl_hf.errors import InvalidFaceInputError, NotACheckpointError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.training.pretraining.trainer import StreamTrainer
 
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_without_the_place_in_the_stream_is_refused(tmp_path, make_
     checkpoint = tmp_path / "run" / "checkpoint-3"
     state = json.loads(Path(checkpoint, "stream_state_0.json").read_text())
     assert state["readers"]["0"][2] == 12
-    with pytest.raises(InvalidFaceInputError, match="1 loader workers, there are 2"):
+    with pytest.raises(InvalidArgumentError, match="1 loader workers, there are 2"):
         make_trainer(dataloader_num_workers=2).train(resume_from_checkpoint=str(checkpoint))
     Path(checkpoint, "stream_state_0.json").unlink()
     with pytest.raises(NotACheckpointError, match="stream_state_0"):
