@@ -134,7 +134,7 @@ def test_no_face_is_a_result(annotate, tmp_path):
     ("options", "said"),
     [
         (["--tasks", "recognition"], "face-attributes"),
-        (["--tasks", "detection", "--aligned"], "No task is left"),
+        (["--tasks", "detection", "--aligned"], "No task remains"),
         (["--parsing-model", "farl-huge"], "farl-tiny-parsing"),
         (["--parsing-model", "."], "config.json"),
         (["--output", "photo.png"], "photo.png"),

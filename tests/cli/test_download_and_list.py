@@ -61,13 +61,13 @@ def test_download_ends_with_the_folder(source, tmp_path):
 
 def test_what_was_here_is_not_made_anew_unasked(source):
     assert "was here" not in farl_hf("download", "farl", "--from", source).stderr
-    assert "was here already (--force makes it anew)" in farl_hf("download", "farl", "--from", source).stderr
+    assert "was here already (--force makes it again)" in farl_hf("download", "farl", "--from", source).stderr
     assert "was here" not in farl_hf("download", "farl", "--from", source, "--force").stderr
 
 
 def test_something_else_of_that_name_is_pointed_out(source, tmp_path):
     (tmp_path / "work/farl").mkdir()
-    assert "Transformers takes ./farl" in farl_hf("download", "farl", "--from", source).stderr
+    assert "Transformers loads ./farl" in farl_hf("download", "farl", "--from", source).stderr
     assert "./farl" in row_of("farl")
 
 

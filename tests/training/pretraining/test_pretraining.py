@@ -10,10 +10,11 @@ import torch
 from face_rows import make_face_row
 from laion_shards import write_detections, write_shard
 from pretraining_runs import log_of, pretrain, weights_of, write_pairs
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
 from farl_hf import FaRLForFaceParsing, FaRLModel
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
+from farl_hf.training.pretraining.arguments import PretrainingArguments
 from farl_hf.training.pretraining.trainer import decays_in_pretraining
 
 
@@ -152,3 +153,10 @@ def test_weight_decay_spares_norms_biases_positions_tokens_and_temperature(toy_m
     assert {"logit_scale", "mask_token", "vision_model.embeddings.class_embedding"} <= spared
     assert "vision_model.embeddings.patch_embedding.weight" in decayed
     assert "text_model.embeddings.token_embedding.weight" in decayed
+
+
+@pytest.mark.parametrize("flag", ["--grad_cache", "--grad-cache", "--cached_contrast", "--cached-contrast"])
+def test_grad_cache_is_known_by_its_names(flag, tmp_path):
+    words = [flag, "--gradient-accumulation-steps", "2", "--output-dir", str(tmp_path)]
+    (args,) = HfArgumentParser(PretrainingArguments).parse_args_into_dataclasses(words)
+    assert args.grad_cache is True
