@@ -22,7 +22,7 @@ def processor(checkpoints):
 def owners(processor, toy_config):
     """Everything that can be pushed, by repository, with a file of code that a push must bring."""
     return {
-        "me/model": (farl_hf.FaRLForFaceParsing(toy_config()), "modeling_farl_parsing.py"),
+        "me/model": (farl_hf.FaRLForFaceParsing(toy_config()), "modeling_farl_heads.py"),
         "me/detector": (farl_hf.RetinaFaceForFaceDetection(farl_hf.RetinaFaceConfig()), "modeling_retinaface.py"),
         "me/image-processor": (processor.image_processor, "image_processing_farl.py"),
         "me/detector-processor": (farl_hf.RetinaFaceImageProcessor(), "image_processing_retinaface.py"),
