@@ -123,8 +123,8 @@ def test_task_checkpoints_are_found_by_auto_model_too(shipping, toy_config, tmp_
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
     assert auto_map == {
         "AutoConfig": "configuration_farl.FaRLConfig",
-        "AutoModel": "modeling_farl_parsing.FaRLForFaceParsing",
-        "AutoModelForSemanticSegmentation": "modeling_farl_parsing.FaRLForFaceParsing",
+        "AutoModel": "modeling_farl_heads.FaRLForFaceParsing",
+        "AutoModelForSemanticSegmentation": "modeling_farl_heads.FaRLForFaceParsing",
     }
     processor = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert processor["auto_map"] == {"AutoImageProcessor": "image_processing_farl.FaRLImageProcessor"}
