@@ -151,6 +151,7 @@ def cluster():
     cluster.shutdown()
 
 
+@pytest.mark.nightly
 def test_on_a_cluster_of_two_the_files_are_the_same(cluster, metadata, toy_checkpoint_folder, tmp_path):
     for shard in (0, 1, 2):
         write_shard(tmp_path / "lf", shard, count=2, changes={1: {"jpg": b"damaged"}})

@@ -178,6 +178,7 @@ metadata_filtering.filter_metadata(*sys.argv[1:])
 """
 
 
+@pytest.mark.nightly
 def test_a_killed_run_leaves_nothing_that_looks_finished_and_can_be_started_again(tmp_path, ids):
     source, output = write_part(tmp_path, 0), tmp_path / "out.parquet"
     words = [sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(source), str(ids), str(output)]

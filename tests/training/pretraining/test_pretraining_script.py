@@ -82,6 +82,7 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("_one_thread")
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path):
     """Even if the kill came in the middle of a checkpoint."""
