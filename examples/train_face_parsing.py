@@ -1,4 +1,4 @@
-"""Trains a face parser ([`FaRLForFaceParsing`]).
+"""Trains a face-parsing model ([`FaRLForFaceParsing`]).
 
 From scratch on rendered faces, small enough for a processor:
 

@@ -1,6 +1,6 @@
 """Trains a landmark model ([`FaRLForLandmarks`]).
 
-On rendered faces, from the vision encoder of the tiny parser; `--config-name tiny` starts from scratch:
+On rendered faces, from the vision encoder of the tiny parsing model; `--config-name tiny` starts from scratch:
 
     python examples/train_landmarks.py --model-name-or-path runs/tiny-parsing --dataset-name synthetic_faces \
         --max-train-samples 20000 --max-eval-samples 500 --do-train --do-eval --output-dir runs/tiny-landmarks --bf16 \

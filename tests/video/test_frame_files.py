@@ -67,7 +67,7 @@ def test_sound_is_copied_as_it_is(tmp_path):
 
 def test_sound_that_mp4_cannot_hold_is_told(tmp_path):
     writer = copy(write_video(tmp_path / "a.avi", FRAMES * 3, sound="pcm_mulaw"), tmp_path / "b.mp4")
-    assert writer.left_out_sound == "pcm_mulaw"
+    assert writer.skipped_sound == "pcm_mulaw"
     assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == 18
 
 

@@ -162,7 +162,7 @@ class _Outputs:
         os.replace(self._draft, self._lines)
 
     def complaints(self) -> list[Exception]:
-        skipped = {writer.left_out_sound for writer in self._writers.values()} - {None}
+        skipped = {writer.skipped_sound for writer in self._writers.values()} - {None}
         return [
             UnreadableVideoError(
                 f"The sound of {self._video.source} ({codec}) was skipped: MP4 cannot hold it as it is."

@@ -174,7 +174,7 @@ class VideoWriter:
         self.path = path
         self.source = source
         self.draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self.left_out_sound: str | None = None  # name of a codec that MP4 cannot hold
+        self.skipped_sound: str | None = None  # name of a codec that MP4 cannot hold
         self._container: Any = None
         self._stream: Any = None
         self._size_wh: tuple[int, int] | None = None
@@ -252,7 +252,7 @@ class VideoWriter:
         try:
             self._sound_stream = self._container.add_stream_from_template(streams[0])
         except ValueError:
-            self.left_out_sound = streams[0].codec_context.name
+            self.skipped_sound = streams[0].codec_context.name
             return
         self._sound = self._sound_source.demux(streams[0])
 
