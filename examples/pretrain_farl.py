@@ -18,7 +18,8 @@ A laptop, on rendered faces:
         --output-dir my-tiny-farl --do-train --do-eval --per-device-train-batch-size 128
 
 The rivals of supplement Table 2, on the same vision encoder, data and schedule: `--objective swav` and
-`--objective simclr`, with `pip install "farl-hf[self-supervision]"`. `--objective itc` is the contrast alone (supplement Table 1).
+`--objective simclr`, with `pip install "farl-hf[self-supervision]"`. `--objective itc` is the contrast
+alone (supplement Table 1).
 
 A run that was stopped goes on where it was when the same command is given again.
 """
