@@ -135,7 +135,7 @@ def test_a_torchscript_file_needs_the_shape_of_its_latents(two_tower_folders, tm
     words = ["--generator", tmp_path / "synthesis.pt", "--texts", "a hat", "--starts", 2, "--steps", 2, "--aligned"]
     words += ["--model_name_or_path", two_tower_folders[1], "--output_dir", tmp_path / "edited"]
     assert run_script("edit_faces_with_text.py", words, monkeypatch) == 1
-    assert "pass --latent_shape" in capsys.readouterr().err
+    assert "pass --latent-shape" in capsys.readouterr().err
     assert not (tmp_path / "edited").exists()
     assert run_script("edit_faces_with_text.py", [*words, "--latent_shape", 6], monkeypatch) == 0
     assert (tmp_path / "edited" / "contact_sheet.png").is_file()

@@ -13,7 +13,7 @@ from pretraining_runs import log_of, make_flags, pretrain, weights_of, write_pai
 
 from farl_hf import FaRLModel
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "examples" / "pretrain_farl.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 DISTRIBUTIONS = {"ddp": None, "zero-2": "zero2.json", "zero-3": "zero3.json"}

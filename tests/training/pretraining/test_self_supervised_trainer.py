@@ -97,7 +97,7 @@ def test_the_script_trains_by_the_objective(objective, data_folder, tmp_path):
     ("words", "error", "message"),
     [
         (["--objective", "moco"], UnknownNameError, "Known: itc_mim, itc, simclr, swav"),
-        (["--objective", "simclr", "--do_train", "--do_eval"], InvalidArgumentError, "without --do_eval"),
+        (["--objective", "simclr", "--do_train", "--do_eval"], InvalidArgumentError, "without --do-eval"),
         (
             ["--objective", "swav", "--do_train", "--model_name_or_path", "farl"],
             InvalidArgumentError,
