@@ -30,7 +30,7 @@ from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.arguments import FaceDetectionTrainingArguments
 from farl_hf.training.evaluation.detection import evaluate_face_detection
-from farl_hf.training.runs import folder_of_name, last_finished_checkpoint
+from farl_hf.training.runs import check_launcher, folder_of_name, last_finished_checkpoint
 from farl_hf.training.trainer import leave_group_at_exit
 
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
@@ -147,6 +147,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser = HfArgumentParser((ModelArguments, DataArguments, FaceDetectionTrainingArguments))
     model_args, data_args, args = parser.parse_args_into_dataclasses(args=arguments)
     check_choices(data_args, args)
+    check_launcher(args)
     leave_group_at_exit()
     set_seed(args.seed)
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from accelerate.utils import DistributedType, parse_flag_from_env
 from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer import TRAINER_STATE_NAME
@@ -19,12 +20,14 @@ from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
 
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import output_folder
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
 
 __all__ = [
     "attention_of",
+    "check_launcher",
     "evaluate_and_save",
     "folder_of_name",
     "is_finished",
@@ -125,7 +128,37 @@ def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
 
 
-# Models under DeepSpeed
+# Several processes
+
+# How to start a script so that DeepSpeed or FSDP has processes to work with.
+LAUNCHERS = (
+    "start the script with `torchrun --nproc_per_node N SCRIPT …`, `deepspeed --num_gpus N SCRIPT …`, or `accelerate"
+    " launch --config_file examples/accelerate/{config}.yaml SCRIPT …` without --cpu, or leave the option out"
+)
+
+
+def check_launcher(args: TrainingArguments) -> None:
+    """Refuses `--deepspeed` and `--fsdp` where the process was not started for them.
+
+    The Trainer would train with neither, and say nothing: Accelerate leaves DeepSpeed out under `accelerate launch
+    --cpu`, and FSDP on CPUs.
+
+    Raises:
+        InvalidArgumentError: DeepSpeed or FSDP is asked for, but will not be active.
+    """
+    launched, on_cpu = "LOCAL_RANK" in os.environ, parse_flag_from_env("ACCELERATE_USE_CPU")
+    if args.deepspeed and (on_cpu or not launched):
+        how = "by `accelerate launch --cpu`, which leaves DeepSpeed out" if on_cpu else "without a launcher"
+        raise InvalidArgumentError(
+            f"--deepspeed {args.deepspeed} is given, but this process was started {how};"
+            f" {LAUNCHERS.format(config='zero2')}."
+        )
+    kind = args.distributed_state.distributed_type if args.distributed_state else DistributedType.NO
+    if args.fsdp and kind in (DistributedType.NO, DistributedType.MULTI_CPU):
+        raise InvalidArgumentError(
+            f"--fsdp is given, but it needs several processes with an accelerator each, and this is one of"
+            f" {args.world_size} on {args.device}; {LAUNCHERS.format(config='fsdp')}."
+        )
 
 
 def start_deepspeed(args: TrainingArguments) -> None:
@@ -133,7 +166,11 @@ def start_deepspeed(args: TrainingArguments) -> None:
 
     The Trainer joins them only when it wraps the model. ZeRO-3 divides weights earlier, while the model is built. On
     CPUs only PyTorch knows the other processes at that time, so DeepSpeed would not find them.
+
+    Raises:
+        InvalidArgumentError: See [`check_launcher`].
     """
+    check_launcher(args)
     if args.deepspeed is None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
     import deepspeed

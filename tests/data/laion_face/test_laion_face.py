@@ -196,7 +196,7 @@ def test_an_unfinished_table_is_no_table(tmp_path, cache, monkeypatch):
         patch.setattr(np, "save", failing)
         with pytest.raises(KeyboardInterrupt):
             face_table_folder(path, cache)
-    assert list((cache / "laion_face").iterdir()) == []
+    assert list((cache / "laion_face" / "detections").iterdir()) == []
     assert len(open_face_table(face_table_folder(path, cache))) == 2
 
 

@@ -2,6 +2,8 @@ import itertools
 import json
 import tarfile
 from collections import Counter
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -50,24 +52,114 @@ def load(stream, num_workers=0, batch_size=2, drop_last=False):
     )
 
 
+def batches_of_worker(stream, worker, num_workers, batch_size):
+    """What a loader worker gives, without a process for it."""
+    samples = iter(stream)
+    with patch("farl_hf.data.laion_face.stream.get_worker_info") as info:
+        info.return_value = SimpleNamespace(id=worker, num_workers=num_workers)
+        samples = itertools.chain([next(samples)], samples)
+    while batch := list(itertools.islice(samples, batch_size)):
+        yield pretraining_collate(batch)
+
+
+def load_here(stream, num_workers, batch_size):
+    """As a `DataLoader`, which asks its workers in turn, but without processes."""
+    workers = [
+        batches_of_worker(stream, worker, max(1, num_workers), batch_size) for worker in range(max(1, num_workers))
+    ]
+    return itertools.chain.from_iterable(zip(*workers, strict=False))
+
+
 def seen(batches):
     return [(int(e), int(i)) for batch in batches for e, i in zip(batch["epoch"], batch["sample_id"], strict=True)]
 
 
-# With three shards or one, four readers share them.
-@pytest.mark.parametrize(("used", "window_size"), [(NUM_SHARDS, 8), (NUM_SHARDS, 0), (3, 8), (1, 0)])
-def test_two_nodes_with_two_workers_see_every_sample_once_per_epoch(shards, transform, used, window_size):
+LAYOUTS = [
+    (1, 1, 2),
+    (1, 3, 2),
+    (2, 2, 2),
+    (3, 2, 1),
+    (2, 4, 3),
+    (4, 1, 2),
+    (8, 1, 1),
+]  # processes, workers, batch size
+
+
+def streams_of(shards, transform, layout, window_size=8, **settings):
+    processes, _, batch_size = layout
+    settings |= {"window_size": window_size, "batch_size": batch_size, "world_size": processes}
+    return [PretrainingStream(shards, transform, rank=rank, **settings) for rank in range(processes)]
+
+
+def test_a_loader_asks_its_workers_as_the_simulated_one_does(shards, transform):
+    stream = PretrainingStream(shards, transform, window_size=8, batch_size=2, rank=1, world_size=2)
+    assert seen(itertools.islice(load(stream, 2, 2), 9)) == seen(itertools.islice(load_here(stream, 2, 2), 9))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("used", "window_size"), [(NUM_SHARDS, 8), (NUM_SHARDS, 0), (1, 0)])
+def test_an_epoch_has_every_sample_once(shards, transform, used, window_size, layout):
     expected = {sample_id(number, shard) for shard in range(used) for number in range(PER_SHARD)}
-    per_rank = []
-    for rank in range(2):
-        stream = PretrainingStream(
-            shards[:used], transform, window_size=window_size, num_epochs=2, rank=rank, world_size=2
-        )
-        per_rank.append(seen(load(stream, num_workers=2)))
-    counts = Counter(per_rank[0] + per_rank[1])
-    assert counts == {(epoch, number): 1 for epoch in range(2) for number in expected}
-    assert per_rank[0]
-    assert per_rank[1]
+    streams = streams_of(shards[:used], transform, layout, window_size)
+    loaders = [load_here(stream, layout[1], layout[2]) for stream in streams]
+    per_step = layout[0] * layout[2]
+    taken = []
+    for batches in itertools.islice(zip(*loaders, strict=True), 3 * len(expected) // per_step):
+        taken += seen(batches)
+        # Whatever the number of steps, all samples of the epochs before have come, and none of the next.
+        epoch, count = divmod(len(taken), len(expected))
+        assert Counter(e for e, _ in taken) == +Counter(dict.fromkeys(range(epoch), len(expected)) | {epoch: count})
+    assert set(Counter(taken).values()) == {1}
+    assert len(taken) == 3 * len(expected) // per_step * per_step
+
+
+def test_the_batches_of_a_step_are_the_same_for_all_numbers_of_readers(shards, transform):
+    def batches(layout):
+        loaders = [load_here(each, layout[1], layout[2]) for each in streams_of(shards, transform, layout)]
+        return [sorted(seen(step)) for step in itertools.islice(zip(*loaders, strict=True), 12)]
+
+    alone = batches((1, 0, 4))
+    assert batches((2, 2, 2)) == alone
+    assert batches((4, 1, 1)) == alone
+    assert batches((1, 3, 4)) == alone
+
+
+def train_for(streams, num_workers, batch_size, num_steps):
+    """Samples of some steps of all processes, and the states after them."""
+    progress, taken = [StreamProgress(stream) for stream in streams], []
+    loaders = [load_here(stream, num_workers, batch_size) for stream in streams]
+    for batches in itertools.islice(zip(*loaders, strict=True), num_steps):
+        taken += seen(batches)
+        for each, batch in zip(progress, batches, strict=True):
+            each.take(batch)
+    return taken, json.loads(json.dumps([each.state_dict() for each in progress])), progress
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_other_readers_go_on_without_loss_or_repetition(tmp_path, shards, transform, damage):
+    if damage:
+        plant_damage(tmp_path)
+        shards = find_shards(tmp_path, cache_dir=tmp_path / "cache")
+    whole, _, [progress] = train_for(streams_of(shards, transform, (1, 1, 1), 20), 0, 1, 200)
+    taken, states = [], None
+    # Stopped four times, each time in the middle of an epoch or of a window, and resumed with other readers.
+    for (processes, workers, batch_size), num_steps in [
+        ((2, 2, 3), 5), ((3, 0, 2), 4), ((1, 3, 4), 7), ((2, 0, 1), 5), ((4, 2, 2), 6)
+    ]:  # fmt: skip
+        streams = streams_of(shards, transform, (processes, workers, batch_size), 20)
+        for stream in streams:
+            if states is not None:
+                stream.load_state_dict(states, workers)
+        samples, states, progress = train_for(streams, workers, batch_size, num_steps)
+        assert len(samples) == processes * batch_size * num_steps
+        taken += samples
+        assert sum(each.num_samples for each in progress) == len(taken)
+    assert set(Counter(taken).values()) == {1}
+    if damage:  # readers that skip more are ahead of the others, by a few samples
+        assert len(set(taken) - set(whole[: len(taken) + 10])) == 0
+        assert len(set(whole[: len(taken) - 10]) - set(taken)) == 0
+    else:
+        assert sorted(taken) == sorted(whole[: len(taken)])
 
 
 def test_the_order_is_the_seeds_and_the_epochs(shards, transform):
@@ -98,7 +190,7 @@ def test_a_resumed_stream_goes_on_as_if_nothing_had_happened(shards, transform, 
         assert "stream_state" not in batch
     state = json.loads(json.dumps(progress.state_dict()))
     resumed = start()
-    resumed.load_state_dict(state)
+    resumed.load_state_dict(state, num_workers)
     rest = list(itertools.islice(load(resumed, num_workers), 40 - taken))
     for expected, found in zip(whole[taken:], rest, strict=True):
         assert expected.keys() == found.keys()
@@ -107,20 +199,32 @@ def test_a_resumed_stream_goes_on_as_if_nothing_had_happened(shards, transform, 
     for batch in rest:
         again.take(batch)
     assert again.num_samples == 80
+    assert again.epoch > StreamProgress(start()).epoch == 0
 
 
-def test_a_state_is_of_its_processes_and_workers(shards, transform):
-    stream = PretrainingStream(shards, transform)
-    progress = StreamProgress(stream)
-    progress.take(next(iter(load(stream))))
-    state = progress.state_dict()
-    with pytest.raises(InvalidArgumentError, match="process 0 of 1, this is process 1 of 2"):
-        PretrainingStream(shards, transform, rank=1, world_size=2).load_state_dict(state)
-    with pytest.raises(InvalidArgumentError, match="6 shards of faces and 0 of other photos, this one has 5 and 0"):
-        PretrainingStream(shards[1:], transform).load_state_dict(state)
-    stream.load_state_dict(state)
-    with pytest.raises(InvalidArgumentError, match="1 loader workers, there are 2"):
-        next(iter(load(stream, num_workers=2)))
+def test_the_epoch_counts_passes(shards, transform):
+    *_, [progress] = train_for([PretrainingStream(shards, transform, window_size=8)], 0, 3, 15)
+    assert progress.epoch == pytest.approx(1.5)
+
+
+def test_a_state_is_of_an_order_and_of_all_processes(shards, transform):
+    _, states, _ = train_for(streams_of(shards, transform, (2, 1, 2)), 0, 2, 3)
+    settings = {"window_size": 8, "batch_size": 2}
+    same = PretrainingStream(shards, transform, rank=1, world_size=2, **settings)
+    with pytest.raises(InvalidArgumentError, match="process 0 of 2, this is process 1"):
+        same.load_state_dict(states[0])
+    alone = PretrainingStream(shards, transform, **settings)
+    with pytest.raises(InvalidArgumentError, match=r"2 processes with 1 loader workers.*those of 1 are missing"):
+        alone.load_state_dict(states[:1])
+    for name, other in [("num_shards", [5, 0]), ("seed", 7), ("window_size", 9)]:
+        with pytest.raises(InvalidArgumentError, match=f"{name}.*this one has"):
+            alone.load_state_dict([state | {name: other} for state in states])
+    older = {"rank": 0, "world_size": 1, "num_shards": [6, 0], "num_workers": 1, "next_worker": 0, "readers": {}}
+    with pytest.raises(InvalidArgumentError, match="older version"):
+        alone.load_state_dict(older)
+    alone.load_state_dict(states, num_workers=0)
+    with pytest.raises(InvalidArgumentError, match="1 loader workers, but the loader has 2"):
+        next(iter(load(alone, num_workers=2)))
 
 
 # Number in its shard, what is wrong there, and how it is counted. Of 10 samples one is damaged, in every shard.
@@ -155,35 +259,35 @@ def plant_damage(root):
     return expected + Counter({"incomplete_sample": 1, "damaged_shard": 1})
 
 
-def first_states(stream, num_workers, passes):
-    """Per reader the states with the first samples of these passes."""
-    found, progress = {}, StreamProgress(stream)
-    for batch in load(stream, num_workers, batch_size=1):
-        epoch = int(batch["epoch"][0])
-        progress.take(batch)
-        worker = (progress.next_worker - 1) % progress.num_workers
-        found.setdefault(worker, {}).setdefault(epoch, progress.readers[str(worker)])
-        if len(found) == progress.num_workers and all(max(states) >= max(passes) for states in found.values()):
-            return [{str(worker): states[epoch] for worker, states in found.items()} for epoch in passes]
-    return None
-
-
-def counts_of(stream, states):
-    progress = StreamProgress(stream)
-    progress.readers = states
-    return Counter(progress.skipped)
-
-
 @pytest.mark.parametrize(("num_workers", "world_size"), [(2, 1), (0, 2), (0, 12)])
 def test_counts_of_what_is_skipped_are_those_planted(tmp_path, transform, num_workers, world_size):
     expected = plant_damage(tmp_path)
+    # A sound end, so that every reader's last sample comes after all damage.
+    write_shard(tmp_path, 10, 30, part=1)
+    write_detections(tmp_path, [10], 30, part=1)
     shards = find_shards(tmp_path, cache_dir=tmp_path / "cache")
     found = Counter()
     for rank in range(world_size):
-        stream = PretrainingStream(shards, transform, window_size=0, rank=rank, world_size=world_size)
-        first, second = first_states(stream, num_workers, (1, 2))
-        found += counts_of(stream, second) - counts_of(stream, first)
+        stream = PretrainingStream(shards, transform, window_size=0, rank=rank, world_size=world_size, num_epochs=1)
+        progress = StreamProgress(stream)
+        for batch in load(stream, num_workers, batch_size=1):
+            progress.take(batch)
+        found += Counter(progress.skipped)
     assert found == expected
+
+
+def test_a_shard_is_searched_once(tmp_path, monkeypatch, transform):
+    expected = plant_damage(tmp_path)
+    shards = find_shards(tmp_path, cache_dir=tmp_path / "cache")
+
+    def counts():
+        _, _, [progress] = train_for([PretrainingStream(shards, transform, num_epochs=1)], 0, 1, 100)
+        return Counter(progress.skipped)
+
+    first = counts()
+    monkeypatch.setattr("farl_hf.data.laion_face.shards.find_members", None)
+    assert counts() == first
+    assert first <= expected
 
 
 def test_training_goes_on_with_what_is_sound(tmp_path, transform):
@@ -226,10 +330,7 @@ def test_faces_and_other_photos_are_mixed_at_the_ratio(tmp_path, shards, transfo
 
 
 def test_more_readers_than_samples_take_turns(shards, transform):
-    per_rank = []
-    for rank in range(8):
-        stream = PretrainingStream(shards[:1], transform, num_epochs=8, rank=rank, world_size=8)
-        per_rank.append(seen(load(stream)))
+    per_rank = [seen(load(each)) for each in streams_of(shards[:1], transform, (8, 1, 1), num_epochs=8)]
     assert {len(shown) for shown in per_rank} == {PER_SHARD}
     assert set(Counter(itertools.chain(*per_rank)).values()) == {1}
     endless = PretrainingStream(shards[:1], transform, rank=7, world_size=8)

@@ -80,11 +80,22 @@ class FaceTable:
 
 
 @lru_cache(maxsize=64)  # all parts of LAION-Face, or the shards of a window
-def open_face_table(path: str) -> FaceTable:
-    """The table in a folder of arrays, or in the Parquet file of one shard's detections."""
-    if path.endswith(".parquet"):
-        return FaceTable.of_samples(detected_samples(path))
-    return FaceTable(*(np.load(Path(path, f"{name}.npy"), mmap_mode="r") for name in ARRAYS))
+def open_face_table(path: str, cache_dir: str | None = None) -> FaceTable:
+    """The table in a folder of arrays, or in the Parquet file of one shard's detections.
+
+    The arrays of a Parquet file are kept in `cache_dir`, so that only its first reader turns it into arrays.
+    """
+    if not path.endswith(".parquet"):
+        return FaceTable(*(np.load(Path(path, f"{name}.npy"), mmap_mode="r") for name in ARRAYS))
+    folder = cached_folder(path, "detections", cache_dir)
+    if folder.is_dir():
+        return FaceTable(*(np.load(folder / f"{name}.npy") for name in ARRAYS))
+    table = FaceTable.of_samples(detected_samples(path))
+    try:
+        write_arrays(folder, **{name: getattr(table, name) for name in ARRAYS})
+    except DatasetWriteError as error:
+        logger.info("The faces in %s are read anew by every reader: %s", path, error)
+    return table
 
 
 def detected_samples(path: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -118,15 +129,21 @@ def face_table_folder(path: str | os.PathLike, cache_dir: str | os.PathLike | No
         InvalidDatasetError: The file is missing, damaged, of another kind, or would run code.
         DatasetWriteError: The arrays cannot be written.
     """
+    folder = cached_folder(path, "detections", cache_dir)
+    if not folder.is_dir():
+        logger.warning("Reading the faces in %s; this is done once and takes minutes for a whole part.", path)
+        table = FaceTable.of_samples(official_samples(path))
+        write_arrays(folder, **{name: getattr(table, name) for name in ARRAYS})
+    return str(folder)
+
+
+def cached_folder(path: str | os.PathLike, kind: str, cache_dir: str | os.PathLike | None) -> Path:
+    """Where arrays that were made from a file are kept: in `cache_dir`, by default the cache of `datasets`."""
     if cache_dir is None:
         import datasets
 
         cache_dir = datasets.config.HF_DATASETS_CACHE
-    folder = Path(cache_dir, "laion_face", f"{Path(path).stem}-{file_mark(path)}")
-    if not folder.is_dir():
-        logger.warning("Reading the faces in %s; this is done once and takes minutes for a whole part.", path)
-        write_table(FaceTable.of_samples(official_samples(path)), folder)
-    return str(folder)
+    return Path(cache_dir, "laion_face", kind, f"{Path(path).stem}-{file_mark(path)}")
 
 
 def file_mark(path: str | os.PathLike) -> str:
@@ -134,19 +151,19 @@ def file_mark(path: str | os.PathLike) -> str:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise InvalidDatasetError(f"The detections {path} cannot be read: {error.strerror}.") from error
+        raise InvalidDatasetError(f"{path} cannot be read: {error.strerror}.") from error
     mark = f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
     return hashlib.sha256(mark.encode()).hexdigest()[:16]
 
 
-def write_table(table: FaceTable, folder: Path) -> None:
-    """Writes the arrays of a table beside their place, then moves them there."""
+def write_arrays(folder: Path, **arrays: np.ndarray) -> None:
+    """Writes arrays beside their folder, each as `{name}.npy`, then moves them there."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".unfinished", dir=folder.parent)
         try:
-            for name in ARRAYS:
-                np.save(Path(unfinished, f"{name}.npy"), getattr(table, name))
+            for name, values in arrays.items():
+                np.save(Path(unfinished, f"{name}.npy"), values)
             if not folder.is_dir():  # another process may have been faster
                 os.replace(unfinished, folder)
         finally:
@@ -154,7 +171,7 @@ def write_table(table: FaceTable, folder: Path) -> None:
     except OSError as error:
         if folder.is_dir():
             return
-        raise DatasetWriteError(f"The table of faces {folder} could not be written: {error}.") from error
+        raise DatasetWriteError(f"The arrays {folder} could not be written: {error}.") from error
 
 
 def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]]:

@@ -25,9 +25,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, face_table_folder, open_face_table
+from farl_hf.data.laion_face.detections import (
+    BOX,
+    POINTS,
+    SCORE,
+    cached_folder,
+    face_table_folder,
+    open_face_table,
+    write_arrays,
+)
 from farl_hf.data.samples.pretraining_samples import usable_points
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 
 __all__ = [
     "DAMAGED_SHARD",
@@ -121,6 +129,28 @@ def find_members(path: str | os.PathLike) -> ShardMembers:
         skipped[INCOMPLETE_SAMPLE] = len(samples) - len(complete)
     places = [(*sample[PICTURE], *sample[METADATA], *sample.get(CAPTION, (0, -1))) for sample in complete]
     return ShardMembers(np.array(places, dtype=np.int64).reshape(-1, 6), skipped)
+
+
+def listed_members(path: str, cache_dir: str | None = None) -> ShardMembers:
+    """[`find_members`], but each file is searched once; the list is kept for other readers and later passes."""
+    try:
+        folder = cached_folder(path, "members", cache_dir)
+        if folder.is_dir():
+            return ShardMembers(np.load(folder / "places.npy"), counter_of(np.load(folder / "skipped.npy")))
+    except (InvalidDatasetError, OSError, ValueError):
+        return find_members(path)
+    members = find_members(path)
+    counts = np.array([members.skipped[reason] for reason in SKIP_REASONS], np.int64)
+    try:
+        write_arrays(folder, places=members.places, skipped=counts)
+    except DatasetWriteError as error:
+        logger.info("The samples of %s are listed anew by every reader: %s", path, error)
+    return members
+
+
+def counter_of(counts: np.ndarray) -> Counter:
+    """Skipped samples by reason, of counts in the order of `SKIP_REASONS`; reasons that did not occur are left out."""
+    return +Counter(dict(zip(SKIP_REASONS, counts.tolist(), strict=True)))
 
 
 def member_places(data: mmap.mmap, skipped: Counter) -> Iterator[tuple[str, int, int]]:
@@ -221,11 +251,13 @@ class Shard:
         path (`str`): The tar.
         official_tables (`tuple[str, ...]`): Folders of arrays made from `sample2detect_*.pth`.
         detections (`str`, *optional*): Detections of this shard alone.
+        cache_dir (`str`, *optional*): Where the list of its samples is kept; the cache of `datasets` by default.
     """
 
     path: str
     official_tables: tuple[str, ...] = ()
     detections: str | None = None
+    cache_dir: str | None = None
 
 
 def find_shards(
@@ -240,12 +272,13 @@ def find_shards(
     Args:
         data_dir (`str`): The folder.
         with_faces (`bool`, *optional*, defaults to `True`): Look for detections, and turn them into arrays.
-        cache_dir (`str`, *optional*): Where these arrays are kept.
+        cache_dir (`str`, *optional*): Where these arrays are kept; the cache of `datasets` by default.
 
     Raises:
         InvalidDatasetError: There are no shards, or a shard without detections.
     """
     root = Path(data_dir).expanduser()
+    cache_dir = None if cache_dir is None else str(cache_dir)
     tars = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
     if not tars:
         raise InvalidDatasetError(
@@ -253,7 +286,7 @@ def find_shards(
             " --output_format webdataset. docs/pretraining.md says how to get them."
         )
     if not with_faces:
-        return [Shard(str(tar)) for tar in tars]
+        return [Shard(str(tar), cache_dir=cache_dir) for tar in tars]
     official = {
         path.stem.rpartition("_")[2]: path
         for path in sorted([*root.glob(OFFICIAL_TABLES), *root.glob(f"*/{OFFICIAL_TABLES}")])
@@ -267,7 +300,7 @@ def shard_with_faces(tar: Path, root: Path, unique: bool, official: dict[str, Pa
     """A shard and its detections: its own file, else that of its part, else those of all parts."""
     own = detections_of(tar, root, unique)
     if own is not None:
-        return Shard(str(tar), detections=str(own))
+        return Shard(str(tar), detections=str(own), cache_dir=cache_dir)
     part = re.fullmatch(r"split_(\d+)", tar.parent.name)
     number = str(int(part[1])) if part else None
     tables = [official[number]] if number in official else [] if part else list(official.values())
@@ -277,7 +310,7 @@ def shard_with_faces(tar: Path, root: Path, unique: bool, official: dict[str, Pa
             f"There are no detections for the shard {tar}: neither {wanted} nor detections-{tar.stem}.parquet is in"
             f" {root}. Download LAION-Face's detections, or run `farl-hf laion-face detect`."
         )
-    return Shard(str(tar), tuple(face_table_folder(path, cache_dir) for path in tables))
+    return Shard(str(tar), tuple(face_table_folder(path, cache_dir) for path in tables), cache_dir=cache_dir)
 
 
 def detections_of(tar: Path, root: Path, unique: bool) -> Path | None:
@@ -303,7 +336,7 @@ class OpenShard:
 
     def __init__(self, shard: Shard, face_filter: FaceFilter | None):
         self.shard, self.face_filter = shard, face_filter
-        self.places, self.skipped = find_members(shard.path)
+        self.places, self.skipped = listed_members(shard.path, shard.cache_dir)
         self.file = open(shard.path, "rb") if len(self.places) else None  # noqa: SIM115 - it stays open for rows
 
     def __len__(self) -> int:
@@ -375,7 +408,7 @@ class OpenShard:
     def detected_faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray | None:
         """All faces that are known of a sample, in pixels of the shard's picture."""
         if self.shard.detections is not None:
-            return open_face_table(self.shard.detections).find(sample_id)
+            return open_face_table(self.shard.detections, self.shard.cache_dir).find(sample_id)
         found = (open_face_table(table).find(sample_id) for table in self.shard.official_tables)
         faces = next((faces for faces in found if faces is not None), None)
         return faces if faces is None else scaled_faces(faces, metadata)

@@ -111,7 +111,7 @@ class PretrainingDataArguments:
         default=32, metadata={"help": "LAION-Face: smallest side of a detected face, in pixels."}
     )
     shuffle_window_size: int = field(
-        default=10_000, metadata={"help": "Samples of a stream that are shuffled together, per reader."}
+        default=100_000, metadata={"help": "Samples of a stream that are shuffled together."}
     )
     augmentation: str = field(default="pretraining", metadata={"help": "Changes to the crop: pretraining, or none."})
 
@@ -154,6 +154,9 @@ class PretrainingArguments(TrainingArguments):
     )
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
+    save_total_limit: int | None = field(
+        default=3, metadata={"help": "Checkpoints that are kept, the newest; one of ViT-B/16 takes 2 GB."}
+    )
 
     grad_cache: bool = field(
         default=False,

@@ -201,7 +201,7 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
     eval_rows = None
     if data_args.eval_dataset_name is not None and training_args.do_eval:
         eval_rows = load_rows(data_args.eval_dataset_name, data_args, training_args)[data_args.eval_split]
-    others = find_shards(data_args.other_data_dir, with_faces=False) if data_args.other_data_dir else []
+    others = find_shards(data_args.other_data_dir, False, data_args.cache_dir) if data_args.other_data_dir else []
     shards = find_shards(data_args.data_dir, cache_dir=data_args.cache_dir) if training_args.do_train else []
     return PairSources(eval_rows=eval_rows, shards=shards, other_shards=others)
 
@@ -270,6 +270,7 @@ def training_pairs(
         face_ratio=data_args.face_ratio,
         face_filter=FaceFilter(data_args.min_face_score, data_args.min_face_px),
         window_size=data_args.shuffle_window_size,
+        batch_size=training_args.train_batch_size,
         rank=training_args.process_index,
         world_size=training_args.world_size,
     )

@@ -23,7 +23,14 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, Trainer
+from transformers import (
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import TrainOutput
 
 from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER
@@ -44,11 +51,17 @@ class StreamTrainer(Trainer):
     """A [`~transformers.Trainer`] whose `train_dataset` may be a [`PretrainingStream`].
 
     Every process has its own stream, so the loader is not divided between processes again. Each checkpoint holds
-    `stream_state_{process}.json`; a resumed run reads on at the next sample without reading the earlier ones. Skipped
-    samples are counted in the log. With any other data set it is a plain Trainer.
+    `stream_state_{process}.json`; a resumed run reads on at the next sample without reading the earlier ones, also
+    with another number of processes or loader workers. Skipped samples are counted in the log, whose `epoch` is that
+    of the stream. With any other data set it is a plain Trainer.
     """
 
     progress: StreamProgress | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if isinstance(self.train_dataset, PretrainingStream):
+            self.add_callback(StreamEpoch(self))
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the stream, moved to the device."""
@@ -83,14 +96,14 @@ class StreamTrainer(Trainer):
 
         Raises:
             NotACheckpointError: The checkpoint has no state of the stream.
-            InvalidArgumentError: Its state is of other shards, or of another number of processes or loader workers.
+            InvalidArgumentError: Its state is of other shards, another seed or window, or of an older version.
         """
         stream = self.train_dataset
         if not isinstance(stream, PretrainingStream):
             return super().train(resume_from_checkpoint, *args, **kwargs)
         folder = resume_folder(resume_from_checkpoint, self.args)
         if folder:
-            stream.load_state_dict(read_stream_state(self.state_path(folder)), self.args.dataloader_num_workers)
+            stream.load_state_dict(self.stream_states(folder), self.args.dataloader_num_workers)
         skipping, self.args.ignore_data_skip = self.args.ignore_data_skip, True  # the stream skips
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -100,6 +113,13 @@ class StreamTrainer(Trainer):
     def state_path(self, folder: str) -> Path:
         """The file of a checkpoint that holds the place of this process in the stream."""
         return Path(folder, f"stream_state_{self.args.process_index}.json")
+
+    def stream_states(self, folder: str) -> list[dict[str, Any]]:
+        """The states in a checkpoint: that of this process, and of all where there were more or fewer processes."""
+        paths = sorted(Path(folder).glob("stream_state_*.json"))
+        if len(paths) == self.args.world_size and self.state_path(folder) not in paths:
+            paths.append(self.state_path(folder))
+        return [read_stream_state(path) for path in paths or [self.state_path(folder)]]
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Saves the state of this process: its random numbers and its place in the stream."""
@@ -124,6 +144,20 @@ class StreamTrainer(Trainer):
             samples = sum(count for reason, count in counts.items() if reason not in (DAMAGED_SHARD, UNSAFE_MEMBER))
             logs |= {"skipped": samples} | {f"skipped/{reason}": count for reason, count in counts.items() if count}
         super().log(logs, *args, **kwargs)
+
+
+class StreamEpoch(TrainerCallback):
+    """Sets the log's `epoch` to the passes that the stream has made; the Trainer would count its steps."""
+
+    def __init__(self, trainer: StreamTrainer):
+        self.trainer = trainer
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called after each optimizer step."""
+        if self.trainer.progress is not None:
+            state.epoch = self.trainer.progress.epoch
 
 
 def read_stream_state(path: Path) -> dict[str, Any]:

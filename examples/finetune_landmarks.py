@@ -1,0 +1,100 @@
+"""Facial landmarks with the Trainer of Transformers: one file to read and to change.
+
+    python examples/finetune_landmarks.py --output-dir runs/my-landmarks
+    python examples/finetune_landmarks.py --model farl --dataset wflw --data-dir data/WFLW \
+        --output-dir runs/wflw --bf16
+    torchrun --nproc_per_node 8 examples/finetune_landmarks.py --output-dir runs/my-landmarks
+    torchrun --nproc_per_node 8 examples/finetune_landmarks.py --output-dir runs/my-landmarks \
+        --deepspeed examples/deepspeed/zero3.json
+
+All options of `transformers.TrainingArguments` work. The paper's whole recipes are behind `farl-hf train`.
+"""
+
+from dataclasses import dataclass, field
+
+import evaluate
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForKeypointDetection,
+    HfArgumentParser,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+import farl_hf
+from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
+from farl_hf.training.runs import check_launcher
+
+
+@dataclass
+class Settings:
+    """What is trained, and on what."""
+
+    model: str = field(
+        default="farl-tiny-landmarks", metadata={"help": "Checkpoint to start from; where it has no head, a new one."}
+    )
+    dataset: str = field(default="synthetic_faces", metadata={"help": "A data set with landmarks."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of a published data set."})
+    num_train_photos: int = field(default=2000, metadata={"help": "Photos to train with."})
+    num_test_photos: int = field(default=200, metadata={"help": "Photos to evaluate with."})
+    augmentation: str = field(default="wflw_landmarks", metadata={"help": "Random changes to the faces, or `none`."})
+
+
+@dataclass
+class Arguments(TrainingArguments):
+    """Other defaults of some of the Trainer's options."""
+
+    learning_rate: float = field(default=3e-4, metadata={"help": "Highest learning rate of AdamW."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per device and step."})
+    eval_accumulation_steps: int | None = field(default=8, metadata={"help": "Batches before predictions leave it."})
+
+
+def points_only(outputs, labels):
+    """The points of the answer, without its heat maps."""
+    return outputs[-1]
+
+
+def main():
+    settings, args = HfArgumentParser((Settings, Arguments)).parse_args_into_dataclasses()
+    check_launcher(args)
+    set_seed(args.seed)
+
+    counts = {"train": settings.num_train_photos, "test": settings.num_test_photos}
+    with args.main_process_first(desc="preparing the data set"):
+        rows = {
+            split: farl_hf.load_face_dataset(
+                settings.dataset, data_dir=settings.data_dir, split=split, num_photos={split: count}
+            )
+            for split, count in counts.items()
+        }
+    num_points = len(rows["train"][0]["landmarks_xy"][0])
+    processor = AutoImageProcessor.from_pretrained(settings.model)
+    model = AutoModelForKeypointDetection.from_pretrained(settings.model, num_labels=num_points, dtype="float32")
+
+    nme = evaluate.load(farl_hf.metric("face_landmarks_nme"))
+
+    def scores(prediction):
+        # In shares of the crop; the error is divided by the distance of the eyes, so the unit does not matter.
+        return nme.compute(predictions=prediction.predictions, references=prediction.label_ids)
+
+    trainer = Trainer(
+        model,
+        args,
+        train_dataset=FaceSamples(rows["train"], processor, "landmarks", settings.augmentation, seed=args.seed),
+        eval_dataset=FaceSamples(rows["test"], processor, "landmarks"),
+        data_collator=collate_face_samples,
+        processing_class=processor,
+        compute_metrics=scores,
+        preprocess_logits_for_metrics=points_only,
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.save_model()  # the folder loads as pipeline("face-landmarks", model=...)
+    trainer.log_metrics("eval", trainer.evaluate())
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Face parsing with the Trainer of Transformers: one file to read and to change.
+
+    python examples/finetune_parsing.py --output-dir runs/my-parsing
+    python examples/finetune_parsing.py --model farl --dataset lapa --data-dir data/LaPa \
+        --output-dir runs/lapa --bf16
+    torchrun --nproc_per_node 8 examples/finetune_parsing.py --output-dir runs/my-parsing
+    torchrun --nproc_per_node 8 examples/finetune_parsing.py --output-dir runs/my-parsing \
+        --deepspeed examples/deepspeed/zero3.json
+
+All options of `transformers.TrainingArguments` work. The paper's whole recipes are behind `farl-hf train`.
+"""
+
+from dataclasses import dataclass, field
+
+import evaluate
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    HfArgumentParser,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+import farl_hf
+from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
+from farl_hf.labels import LAPA_LABELS
+from farl_hf.training.runs import check_launcher
+
+
+@dataclass
+class Settings:
+    """What is trained, and on what."""
+
+    model: str = field(
+        default="farl-tiny-parsing", metadata={"help": "Checkpoint to start from; where it has no head, a new one."}
+    )
+    dataset: str = field(default="synthetic_faces", metadata={"help": "A data set with the 11 classes of LaPa."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of a published data set."})
+    num_train_photos: int = field(default=2000, metadata={"help": "Photos to train with."})
+    num_test_photos: int = field(default=200, metadata={"help": "Photos to evaluate with."})
+    augmentation: str = field(default="lapa_parsing", metadata={"help": "Random changes to the faces, or `none`."})
+
+
+@dataclass
+class Arguments(TrainingArguments):
+    """Other defaults of some of the Trainer's options."""
+
+    learning_rate: float = field(default=3e-4, metadata={"help": "Highest learning rate of AdamW."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per device and step."})
+    eval_accumulation_steps: int | None = field(default=8, metadata={"help": "Batches before predictions leave it."})
+
+
+def class_ids(logits, labels):
+    """The winning classes at the labels' resolution: one byte per pixel waits for the scores, not 11 floats."""
+    upsampled = torch.nn.functional.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear")
+    return upsampled.argmax(dim=1).byte()
+
+
+def main():
+    settings, args = HfArgumentParser((Settings, Arguments)).parse_args_into_dataclasses()
+    check_launcher(args)
+    set_seed(args.seed)
+
+    counts = {"train": settings.num_train_photos, "test": settings.num_test_photos}
+    with args.main_process_first(desc="preparing the data set"):
+        rows = {
+            split: farl_hf.load_face_dataset(
+                settings.dataset, data_dir=settings.data_dir, split=split, num_photos={split: count}
+            )
+            for split, count in counts.items()
+        }
+    names = dict(enumerate(LAPA_LABELS))
+    processor = AutoImageProcessor.from_pretrained(settings.model)
+    model = AutoModelForSemanticSegmentation.from_pretrained(
+        settings.model, id2label=names, label2id={name: i for i, name in names.items()}, dtype="float32"
+    )
+
+    f1 = evaluate.load(farl_hf.metric("face_parsing_f1"))
+
+    def scores(prediction):
+        return f1.compute(
+            predictions=prediction.predictions, references=prediction.label_ids, label_names=list(LAPA_LABELS)
+        )
+
+    trainer = Trainer(
+        model,
+        args,
+        train_dataset=FaceSamples(rows["train"], processor, "parsing", settings.augmentation, seed=args.seed),
+        eval_dataset=FaceSamples(rows["test"], processor, "parsing"),
+        data_collator=collate_face_samples,
+        processing_class=processor,
+        compute_metrics=scores,
+        preprocess_logits_for_metrics=class_ids,
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.save_model()  # the folder loads as pipeline("face-parsing", model=...)
+    trainer.log_metrics("eval", trainer.evaluate())
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+if __name__ == "__main__":
+    main()
