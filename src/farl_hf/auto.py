@@ -179,7 +179,7 @@ class _Registrar(importlib.abc.MetaPathFinder):
         self.imports = threading.local()
 
     def find_spec(self, name, path=None, target=None):
-        if not self.waiting or not name.startswith(_WATCHED_PACKAGES):
+        if not name.startswith(_WATCHED_PACKAGES):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -199,7 +199,7 @@ class _Registrar(importlib.abc.MetaPathFinder):
             self.register_loaded()
 
     def register_loaded(self):
-        """Run each waiting registration whose module is loaded, in the order of the table."""
+        """Run each waiting registration whose module is loaded, in the order of the table; leave after the last."""
         for name in list(self.waiting):
             if name in sys.modules and name in self.waiting:
                 register = self.waiting.pop(name)
@@ -208,6 +208,8 @@ class _Registrar(importlib.abc.MetaPathFinder):
                     register()
                 finally:
                     self.imports.depth = 0
+        if not self.waiting:  # a new list, because another thread may be iterating over the old one
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 
 _registrar = _Registrar()
@@ -215,7 +217,7 @@ _registrar = _Registrar()
 
 def register_with_transformers():
     """Register everything, now where Transformers is loaded and on its import where it is not. Idempotent."""
-    if _registrar not in sys.meta_path:
+    if _registrar.waiting and _registrar not in sys.meta_path:
         sys.meta_path.insert(0, _registrar)
     _registrar.register_loaded()
 

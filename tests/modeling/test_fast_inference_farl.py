@@ -1,7 +1,9 @@
 """`optimize_for_inference` computes what the modules compute, follows their weights and keeps out of the way."""
 
 import copy
+import gc
 import pickle
+import weakref
 from pathlib import Path
 
 import pytest
@@ -218,6 +220,34 @@ def test_copies_and_state_dicts_are_the_plain_model_s(toy_model, copied, tmp_pat
     plain.save_pretrained(tmp_path / "plain")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "fast" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
+def test_replicas_of_data_parallel_training_are_plain(toy_model):
+    """The faster methods are those of one module; a replica has weights of its own."""
+    model = toy_model(FaRLForFaceParsing).optimize_for_inference()
+    replica = model._replicate_for_data_parallel()
+    assert plan_of(replica) is None
+    assert replica.decode.__self__ is replica
+    assert plan_of(model) is not None
+
+
+def test_an_optimised_model_is_freed_when_its_last_user_is_gone(toy_model):
+    encoder = toy_model(FaRLForFaceParsing).optimize_for_inference().vision_model.encoder
+    block, gone = weakref.ref(encoder.layers[0]), weakref.ref(encoder)
+    gc.disable()
+    try:
+        del encoder
+        assert gone() is None
+        assert block() is None
+    finally:
+        gc.enable()
+
+
+def test_training_a_part_undoes_it_there(toy_model):
+    model = toy_model(FaRLModel).optimize_for_inference()
+    model.text_model.train()
+    assert plan_of(model.text_model.encoder) is None
+    assert plan_of(model.vision_model.encoder) is not None
 
 
 def make_detector():

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 from torch.nn import functional
 
-__all__ = ["bounded_logit_scale", "contrastive_loss", "scaled_similarities"]
+__all__ = ["bounded_logit_scale", "contrastive_loss", "scaled_similarities", "unit_length"]
 
 # The CLIP paper scales logits by 100 at most, and so does open_clip; FaRL's own bound was not published.
 LARGEST_LOG_SCALE = math.log(100)
@@ -54,6 +54,11 @@ def contrastive_loss(
     image_loss = functional.cross_entropy(scaled_similarities(image_embeds, texts_NP, logit_scale), own_B)
     text_loss = functional.cross_entropy(scaled_similarities(text_embeds, images_NP, logit_scale), own_B)
     return (image_loss + text_loss) / 2
+
+
+def unit_length(features_BP: torch.Tensor) -> torch.Tensor:
+    """Return features (B, P) of the same directions and of length 1."""
+    return functional.normalize(features_BP, dim=-1)
 
 
 def scaled_similarities(rows_BP: torch.Tensor, columns_NP: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:

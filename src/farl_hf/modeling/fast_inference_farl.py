@@ -23,7 +23,9 @@ added to.
 """
 
 import functools
+import inspect
 import operator
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -41,7 +43,6 @@ __all__ = [
     "FastLinears",
     "FastQuickGELU",
     "fast_as",
-    "layout_of",
 ]
 
 logger = logging.get_logger(__name__)
@@ -91,45 +92,73 @@ class FastInferenceMixin(nn.Module):
         """
         told: set[str] = set()
         for name, module in self.named_modules():
-            way = _way_of(type(module))  # type: ignore[arg-type]  # classes are hashable
-            if way is not None and module.__dict__.get(_PLAN) is None:
-                module.__dict__[_PLAN] = way(name or type(module).__name__, told)
+            methods = _marked_methods(type(module))  # type: ignore[arg-type]  # classes are hashable
+            for method in methods.values():
+                own = module.__dict__  # what stands there is found ahead of the class
+                way = own.setdefault(_PLAN, method.fast_way(name or type(module).__name__, told))
+                own.setdefault(method.__name__, _MethodOfOne(functools.partial(way.run, method), module))
+            for function in _OF_OPTIMISED_MODULES if methods else ():
+                module.__dict__.setdefault(function.__name__, _MethodOfOne(function, module))
         return self
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; training undoes `optimize_for_inference`."""
-        if mode:
-            for module in self.modules():
-                module.__dict__.pop(_PLAN, None)
-        return super().train(mode)
 
 
 def fast_as(way: "type[FastWay]") -> Callable[[Callable], Callable]:
     """Mark a method of a module as one that `way` computes instead, once the model was optimised for inference.
+
+    The method stays what it is: only `optimize_for_inference` looks for the mark.
 
     Args:
         way (`type`): A subclass of [`FastWay`].
     """
 
     def mark(method):
-        @functools.wraps(method)
-        def plain_or_fast(self, *args, **kwargs):
-            # While a graph is compiled or exported, the modules alone are read.
-            plan = None if torch.compiler.is_compiling() else self.__dict__.get(_PLAN)
-            if plan is None or not plan.suits(self, *args):
-                return method(self, *args, **kwargs)
-            return plan.compute(method, self, *args, **kwargs)
-
-        vars(plain_or_fast)["fast_way"] = way
-        return plain_or_fast
+        method.fast_way = way
+        return method
 
     return mark
 
 
 @functools.cache
-def _way_of(module_class):
-    members = (member for base in module_class.__mro__ for member in vars(base).values())
-    return next((member.fast_way for member in members if hasattr(member, "fast_way")), None)
+def _marked_methods(module_class):
+    members: dict[str, Any] = {}
+    for base in reversed(module_class.__mro__):
+        members |= vars(base)
+    return {name: member for name, member in members.items() if hasattr(member, "fast_way")}
+
+
+class _MethodOfOne:
+    """A method of one module instead of a class; it holds the module weakly, so that the memory is freed at once."""
+
+    def __init__(self, function, module):
+        self.function, self.module = function, weakref.ref(module)
+
+    def __call__(self, *args, **kwargs):
+        return self.function(self.module(), *args, **kwargs)
+
+
+def _attributes_of_plain(module):
+    optimised = (_MethodOfOne, FastWay)
+    return {name: value for name, value in module.__dict__.items() if not isinstance(value, optimised)}
+
+
+class _OptimisedModule:
+    """What an optimised module has in place of its class's methods of these names; `self` is the module."""
+
+    def train(self, mode=True):
+        if mode:  # undoes `optimize_for_inference`
+            self.__dict__ = _attributes_of_plain(self)
+        return type(self).train(self, mode)
+
+    def __getstate__(self):
+        return _attributes_of_plain(self)  # copies and pickles are plain
+
+    def _replicate_for_data_parallel(self):
+        replica = type(self)._replicate_for_data_parallel(self)
+        replica.__dict__ = _attributes_of_plain(replica)  # else it would compute with the weights of this one
+        return replica
+
+
+_OF_OPTIMISED_MODULES = tuple(each for each in vars(_OptimisedModule).values() if inspect.isfunction(each))
 
 
 class FastWay:
@@ -143,8 +172,12 @@ class FastWay:
     def __init__(self, name: str, told: set[str]):
         self.name, self.told = name, told
 
-    def __reduce__(self):
-        return type(None), ()  # a copied or unpickled model is plain
+    def run(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
+        """Return what `method(module, *inputs, **options)` returns, computed in the faster way where that suits."""
+        # While a graph is compiled or exported, the modules alone are read.
+        if torch.compiler.is_compiling() or not self.suits(module, *inputs):
+            return method(module, *inputs, **options)
+        return self.compute(method, module, *inputs, **options)
 
     def suits(self, module: Any, *inputs: Any) -> bool:
         """Whether this call may be computed instead; if not, the log says why, once."""
@@ -179,11 +212,6 @@ def _obstacle_of_the_moment(inputs):
 
 
 # --- modules that are skipped ---------------------------------------------------------------------------------------
-
-
-def layout_of(*modules: nn.Module) -> tuple:
-    """Return classes and settings of modules and of all that they contain."""
-    return tuple((type(part), part.extra_repr()) for module in modules for part in module.modules())
 
 
 def _obstacle_in(module):
@@ -419,7 +447,7 @@ class FastDenseHead(FastWay):
         return obstacle or self._obstacle_in_maps(*inputs)
 
     def _prepare(self, model, modules):
-        if layout_of(model.pyramid, model.head) != model.dense_layout:
+        if model.layout() != model.layout_as_built:
             return "a part of it is not as it was built"
         tensors = [tensor for tensor in _tensors_of(modules) if tensor.is_floating_point()]
         if not (_are_plain(tensors) and tensors[0].device.type == "cpu" and tensors[0].dtype in _PRECISIONS):

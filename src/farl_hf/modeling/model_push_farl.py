@@ -1,19 +1,15 @@
 """`push_to_hub` of models: it uploads the code beside the weights, so that they load where farl_hf is not installed.
 
-Transformers copies the code of an object whose class has `_auto_class` set. Here it is set only while an object is
-pushed: if it were always set, every checkpoint of a training run would carry the code.
+Transformers copies the code of a model whose class has `_auto_class` set. Here a shallow copy is pushed, of a class of
+its own that has it: if the class itself had it, every checkpoint of a training run would carry the code.
 """
 
-import contextlib
 import copy
-import threading
 from typing import Any
 
 from transformers import PreTrainedModel
 
 __all__ = ["ModelPushedWithCode"]
-
-_one_push_at_a_time = threading.RLock()  # two would take each other's mark for one that was there before
 
 # Name of a model -> the auto class that loads it.
 _AUTO_CLASSES = {
@@ -41,34 +37,20 @@ class ModelPushedWithCode(PreTrainedModel):
 
         A model of a class that no auto class loads is uploaded without code.
         """
-        with _marked_for_auto_classes(self):
-            return super().push_to_hub(*args, **kwargs)
+        names = (each.__name__ for each in type(self).__mro__)
+        auto_class = next((_AUTO_CLASSES[name] for name in names if name in _AUTO_CLASSES), None)
+        pushed: Any = self if auto_class is None else _marked_copy(self, auto_class)
+        return super(ModelPushedWithCode, pushed).push_to_hub(*args, **kwargs)
 
 
-@contextlib.contextmanager
-def _marked_for_auto_classes(model):
-    """Set `_auto_class` of the classes of a model and its configuration; afterwards all is as it was before."""
-    names = (each.__name__ for each in type(model).__mro__)
-    auto_class = next((_AUTO_CLASSES[name] for name in names if name in _AUTO_CLASSES), None)
-    if auto_class is None:
-        yield
-        return
-    config = model.config
-    with _one_push_at_a_time:
-        auto_map = copy.deepcopy(getattr(config, "auto_map", None))
-        # A class that was registered by its user stays as it is.
-        marked = {
-            one: name
-            for one, name in ((type(model), auto_class), (type(config), "AutoConfig"))
-            if one._auto_class is None
-        }
-        try:
-            for one, name in marked.items():
-                one._auto_class = name
-            yield
-        finally:
-            for one in marked:
-                del one._auto_class
-            vars(config).pop("auto_map", None)  # names the code, which later checkpoints do not carry
-            if auto_map is not None:
-                config.auto_map = auto_map
+def _marked_copy(model, auto_class):
+    """Return a copy, with the same weights, that Transformers saves with its code and that of its configuration."""
+    marked, own = copy.copy(model), type(model)
+    marked.config = copy.deepcopy(model.config)
+    # A class that was registered by its user stays as it is.
+    if own._auto_class is None:
+        members = {"__module__": own.__module__, "__qualname__": own.__qualname__, "_auto_class": auto_class}
+        marked.__class__ = type(own.__name__, (own,), members)
+    if model.config._auto_class is None:
+        marked.config._auto_class = "AutoConfig"
+    return marked

@@ -34,7 +34,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
-from .contrastive_loss_farl import contrastive_loss, scaled_similarities
+from .contrastive_loss_farl import contrastive_loss, scaled_similarities, unit_length
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
 from .model_push_farl import ModelPushedWithCode
 
@@ -683,7 +683,7 @@ class FaRLModel(FaRLPreTrainedModel):
         if input_ids is None:
             return vision
         text = self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs)
-        image_embeds, text_embeds = _unit(vision.pooler_output), _unit(text.pooler_output)
+        image_embeds, text_embeds = unit_length(vision.pooler_output), unit_length(text.pooler_output)
         scale = self.logit_scale.float().exp()
         logits_per_image = scaled_similarities(image_embeds, text_embeds, scale)
         return FaRLOutput(
@@ -695,10 +695,6 @@ class FaRLModel(FaRLPreTrainedModel):
             text_model_output=text,
             vision_model_output=vision,
         )
-
-
-def _unit(features_BP):
-    return features_BP / features_BP.norm(dim=-1, keepdim=True)
 
 
 class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):

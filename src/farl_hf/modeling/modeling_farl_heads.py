@@ -27,7 +27,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
-from .fast_inference_farl import FastDenseHead, fast_as, layout_of
+from .fast_inference_farl import FastDenseHead, fast_as
 from .losses_farl import attribute_loss, decode_heatmaps, landmark_losses, parsing_loss
 from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel
 from .vision_backbones_farl import make_vision_backbone
@@ -226,12 +226,17 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         width = self.vision_model.width
         self.pyramid = FaRLFeaturePyramid(width, self.vision_model.patch_size, config.output_stride)
         self.head = FaRLUperHead(width, config.head_channels, config.num_labels, config.head_dropout)  # type: ignore[arg-type]  # a number
-        self.dense_layout = layout_of(self.pyramid, self.head)  # as built, for `optimize_for_inference`
+        self.layout_as_built = self.layout()
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.vision_model.get_input_embeddings()
+
+    def layout(self) -> tuple:
+        """Return classes and settings of pyramid, head and all that they contain, for `optimize_for_inference`."""
+        parts = (*self.pyramid.modules(), *self.head.modules())
+        return tuple((type(part), part.extra_repr()) for part in parts)
 
     def dense_logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Map (B, 3, H, W) to (B, num_labels, H / s, W / s)."""

@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
-from .contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities
+from .contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities, unit_length
 from .losses_farl import masked_token_loss
 from .modeling_farl import (
     FORMER_PARTS,
@@ -221,11 +221,12 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         hidden_BTC = self.vision_model.encoder(self.vision_model.embed(pixel_values, mask_BT, mask_token), **kwargs)
         pooled_BC = self.vision_model.post_layernorm(hidden_BTC[:batch, 0])
         mim_logits = None if mask_BT is None else self.masked_logits(hidden_BTC[batch:], mask_BT, **kwargs)
-        return _unit(self.visual_projection(pooled_BC)), mim_logits
+        return unit_length(self.visual_projection(pooled_BC).float()), mim_logits
 
     def _encode_texts(self, input_ids, attention_mask, **kwargs):
         """Return unit-length features (B, P) of texts."""
-        return _unit(self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs).pooler_output)
+        outputs = self.get_text_features(input_ids, attention_mask, return_dict=True, **kwargs)
+        return unit_length(outputs.pooler_output.float())
 
 
 class FaRLForMaskedImageModeling(MaskedImageBranch):
@@ -273,7 +274,3 @@ class FaRLForMaskedImageModeling(MaskedImageBranch):
         logits = self.masked_logits(self.vision_model.encoder(tokens_BTC, **kwargs), mask_BT, **kwargs)
         loss = None if labels is None else self.masked_loss(logits, labels, mask_BT)
         return MaskedLMOutput(loss=loss, logits=logits)
-
-
-def _unit(features_BP):
-    return nn.functional.normalize(features_BP.float(), dim=-1)

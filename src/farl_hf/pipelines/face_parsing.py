@@ -1,5 +1,6 @@
 """`pipeline("face-parsing")`: which pixel belongs to which part of which face."""
 
+import functools
 from typing import Any
 
 import torch
@@ -45,11 +46,16 @@ class FaceParsingPipeline(FaceTaskPipeline):
             target_sizes=faces["size_hw"],
         )
         names = self.label_names()
-        palette = [channel for colour in palette_for(names) for channel in colour]
+        palette = _flat_palette(names)
         return [
             {"segmentation": _palette_image(label_map, palette), "labels": dict(enumerate(names))}
             for label_map in label_maps
         ]
+
+
+@functools.cache
+def _flat_palette(names: tuple[str, ...]) -> list[int]:
+    return [channel for colour in palette_for(names) for channel in colour]
 
 
 def _palette_image(label_map: torch.Tensor, palette: list[int]) -> Image.Image:

@@ -3,7 +3,7 @@ import torch
 from face_rows import make_face_row
 
 from farl_hf import FaRLImageProcessor
-from farl_hf.data.samples.two_view_samples import TwoViewTransform
+from farl_hf.data.samples.pretraining_samples import TwoViewTransform
 
 
 def make_transform(**settings):

@@ -4,7 +4,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.pretraining.caption_vocabulary import train_caption_tokenizer
+from farl_hf.training.pretraining.run import train_caption_tokenizer
 
 CAPTIONS = ["a photo of a smiling man with long brown hair", "a portrait of an old woman wearing a hat"] * 20
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from transformers import HfArgumentParser
 
 from farl_hf import FaRLForAttributes, FaRLImageProcessor
-from farl_hf.data.samples.two_view_samples import TwoViewTransform
+from farl_hf.data.samples.pretraining_samples import TwoViewTransform
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.pretraining import self_supervised
 from farl_hf.training.pretraining.arguments import (

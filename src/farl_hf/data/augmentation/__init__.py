@@ -2,11 +2,17 @@
 
 from farl_hf.data.augmentation.color import augment_colors, fill_padding
 from farl_hf.data.augmentation.geometry import random_alignment_noise, random_crop_motion, similarity_about_center
-from farl_hf.data.augmentation.recipes import AUGMENTATION_RECIPES, AugmentationRecipe, get_augmentation_recipe
+from farl_hf.data.augmentation.recipes import (
+    AUGMENTATION_RECIPES,
+    AugmentationRecipe,
+    SampleChance,
+    get_augmentation_recipe,
+)
 
 __all__ = [
     "AUGMENTATION_RECIPES",
     "AugmentationRecipe",
+    "SampleChance",
     "augment_colors",
     "fill_padding",
     "get_augmentation_recipe",

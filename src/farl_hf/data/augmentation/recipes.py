@@ -1,4 +1,4 @@
-"""Augmentation recipes as a table: how much each experiment may change a sample.
+"""How much each experiment may change a sample, as a table of recipes; and what the changes are drawn from.
 
 The official recipes follow FaRL's released configurations and the supplement of the paper (FacePerceiver/FaRL,
 `farl/experiments/*/augmenters`; CVPR 2022 supplement, section 6). None of the official parsing and landmark recipes
@@ -9,9 +9,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import get_worker_info
+
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["AUGMENTATION_RECIPES", "AugmentationRecipe", "get_augmentation_recipe"]
+__all__ = ["AUGMENTATION_RECIPES", "AugmentationRecipe", "SampleChance", "get_augmentation_recipe"]
 
 
 @dataclass(frozen=True)
@@ -233,3 +238,31 @@ def get_augmentation_recipe(name: str) -> AugmentationRecipe:
         known = ", ".join(sorted(AUGMENTATION_RECIPES))
         raise UnknownNameError(f"There is no augmentation recipe {name!r}. Known recipes: {known}.")
     return AUGMENTATION_RECIPES[name]
+
+
+class SampleChance:
+    """A base of what makes samples: their random numbers depend on seed, epoch and sample alone, not on the workers.
+
+    Args:
+        seed (`int`): Source of chance.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        # Shared memory, so that loader workers that outlive an epoch see the new number.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
+        self._epoch[0] = epoch
+
+    def begin_sample(self, sample: int, epoch: int | None = None) -> np.random.Generator:
+        """The random numbers of one sample; in a loader worker, OpenCV gets a single thread.
+
+        Args:
+            sample (`int`): Its number or key.
+            epoch (`int`, *optional*): Another epoch than that of `set_epoch`.
+        """
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
+        return np.random.default_rng((self.seed, int(self._epoch[0]) if epoch is None else epoch, sample))

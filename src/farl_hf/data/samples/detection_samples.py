@@ -12,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
+from farl_hf.data.augmentation import SampleChance
 from farl_hf.data.images import column_names, decode_photo, without_decoding
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
@@ -61,7 +62,7 @@ class PhotoFaces:
     keypoints_xy: np.ndarray
 
 
-class FaceDetectionSamples(Dataset):
+class FaceDetectionSamples(SampleChance, Dataset):
     """One square training sample per photo.
 
     The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.
@@ -95,33 +96,26 @@ class FaceDetectionSamples(Dataset):
         min_face_px: float = 7.2,
         seed: int = 0,
     ):
+        super().__init__(seed)
         if len(rows) == 0:
             raise InvalidDatasetError("The dataset has no photos; expected at least one.")
         columns = column_names(rows)
         if "boxes_xyxy" not in columns:
             raise InvalidDatasetError(f"The dataset has the columns {columns}; detection needs 'boxes_xyxy'.")
         self.rows = without_decoding(rows, [name for name in ("image", "boxes_xyxy", "points5_xy") if name in columns])
-        self.image_size, self.augment, self.seed = image_size, augment, seed
+        self.image_size, self.augment = image_size, augment
         self.crop_scales, self.min_face_px = tuple(crop_scales), min_face_px
         self.flip_channels = bool(processor.do_flip_channel_order)
         # Mean and deviation follow the channel order of the network input; the picture here is RGB.
         self.mean = np.asarray(processor.image_mean, dtype=np.float32)
         self.std = np.asarray(processor.image_std, dtype=np.float32)
         self.fill_rgb = tuple(float(value) for value in (self.mean[::-1] if self.flip_channels else self.mean))
-        # Shared memory, so that loader workers that outlive an epoch see the new number.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
-        self._epoch[0] = epoch
-
     def __getitem__(self, item: int) -> dict[str, Any]:
-        if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
-        rng = np.random.default_rng((self.seed, int(self._epoch[0]), item))
+        rng = self.begin_sample(item)
         faces = read_photo_faces(self.rows[item])
         faces = self.augmented(faces, rng) if self.augment else self.whole(faces)
         return {

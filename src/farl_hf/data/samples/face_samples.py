@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import (
     AugmentationRecipe,
+    SampleChance,
     augment_colors,
     fill_padding,
     get_augmentation_recipe,
@@ -65,7 +66,7 @@ class FaceRecord:
     attributes: np.ndarray | None
 
 
-class FaceSamples(Dataset):
+class FaceSamples(SampleChance, Dataset):
     """One training or evaluation sample per face of a dataset of photos.
 
     The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.
@@ -119,6 +120,7 @@ class FaceSamples(Dataset):
         seed: int = 0,
         with_photo_labels: bool = False,
     ):
+        super().__init__(seed)
         check_name("task", task, FACE_TASKS)
         check_name("alignment", alignment, ALIGNMENTS)
         self.processor, self.task, self.alignment = processor, task, alignment
@@ -130,7 +132,7 @@ class FaceSamples(Dataset):
                 " label_mirror_pairs (empty if none), or a mirror_probability of 0."
             )
         self.label_mirror_pairs = pairs or ()
-        self.num_labels, self.seed, self.with_photo_labels = num_labels, seed, with_photo_labels
+        self.num_labels, self.with_photo_labels = num_labels, with_photo_labels
         self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
         self.size_hw = processor.size_hw
         self.records = [record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)]
@@ -142,20 +144,12 @@ class FaceSamples(Dataset):
         if data_ratio is not None:
             self.records = few_shot_subset(self.records, data_ratio)
         self.photos = without_decoding(rows, PICTURE_COLUMNS[task])
-        # Shared memory, so that loader workers that outlive an epoch see the new number.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""
-        self._epoch[0] = epoch
-
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
-        if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
-        rng = np.random.default_rng((self.seed, int(self._epoch[0]), item))
+        rng = self.begin_sample(item)
         record = self.records[item]
         photo = self.photos[record.row]
         image_rgb = decode_photo(photo["image"])

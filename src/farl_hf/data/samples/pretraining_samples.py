@@ -1,6 +1,7 @@
 """From a photo, its faces and its caption to a sample of pre-training: one crop, its tokens, its masked patches.
 
-[`PretrainingTransform`] makes the samples, of a stream or of [`PretrainingPairs`]; [`block_mask`] chooses the patches
+[`PretrainingTransform`] makes the samples, of a stream or of [`PretrainingPairs`]; [`TwoViewTransform`] makes those of
+self-supervised objectives, two crops of one face without text. [`block_mask`] chooses the patches
 that masked image modelling hides.
 """
 
@@ -12,10 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import (
     AugmentationRecipe,
+    SampleChance,
     augment_colors,
     fill_padding,
     get_augmentation_recipe,
@@ -30,6 +32,7 @@ __all__ = [
     "MASKED_SHARE",
     "PretrainingPairs",
     "PretrainingTransform",
+    "TwoViewTransform",
     "block_mask",
     "pretraining_collate",
     "require_captions",
@@ -55,7 +58,7 @@ WIDEST_LOG_ASPECT = -math.log(0.3)
 TRIES_PER_BLOCK = 10
 
 
-class PretrainingTransform:
+class PretrainingTransform(SampleChance):
     """Makes samples of pre-training from rows in the common row shape.
 
     Called with a batch of rows (a dict of lists), it serves `Dataset.set_transform` and
@@ -95,22 +98,12 @@ class PretrainingTransform:
         seed: int = 0,
         max_pixels: int = MAX_PHOTO_PIXELS,
     ):
+        super().__init__(seed)
         self.image_processor, self.tokenizer = image_processor, tokenizer
         self.codebook_size, self.mask_grid_hw = codebook_size, mask_grid_hw
         self.recipe = get_augmentation_recipe(augmentation) if isinstance(augmentation, str) else augmentation
         self.changes_colors = self.recipe != get_augmentation_recipe("none")
-        self.seed, self.max_pixels = seed, max_pixels
-        # Shared memory, so that loader workers that outlive an epoch see the new number.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of rows that do not name theirs."""
-        self._epoch[0] = epoch
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of rows that do not name theirs."""
-        return int(self._epoch[0])
+        self.max_pixels = max_pixels
 
     def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
         """The samples of a batch of rows, whose captions are tokenized together."""
@@ -122,8 +115,6 @@ class PretrainingTransform:
 
     def sample(self, row: dict[str, Any], with_text: bool = True) -> dict[str, torch.Tensor]:
         """The sample of one row."""
-        if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # OpenCV's own threads would fight with the loader's processes
         rng = self.row_rng(row)
         crop_rgb = self.crop(row, rng)
         sample = {"pixel_values": self.image_processor.normalize(channels_first(crop_rgb))}
@@ -136,8 +127,9 @@ class PretrainingTransform:
         return sample
 
     def row_rng(self, row: dict[str, Any]) -> np.random.Generator:
-        """All chance of one row in one epoch."""
-        return np.random.default_rng((self.seed, int(row.get(EPOCH_COLUMN, self.epoch)), row_key(row)))
+        """All chance of one row in one epoch, its own where it names one."""
+        epoch = row.get(EPOCH_COLUMN)
+        return self.begin_sample(row_key(row), None if epoch is None else int(epoch))
 
     def tokens(self, captions: list[str]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` (texts, T) int64."""
@@ -267,6 +259,37 @@ class PretrainingPairs(Dataset):
         if self.with_attributes:
             sample["attributes"] = torch.as_tensor(row["attributes"][0], dtype=torch.int64)
         return sample
+
+
+class TwoViewTransform(PretrainingTransform):
+    """As [`PretrainingTransform`], but a sample is two changed crops of one face, and no text.
+
+    Returns:
+        A dict of lists of tensors: `pixel_values` and `second_pixel_values` (3, S, S) float32, normalised.
+    """
+
+    def __init__(self, image_processor: Any, augmentation: str = "self_supervision", **settings: Any):
+        super().__init__(image_processor, None, augmentation=augmentation, **settings)
+
+    def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
+        """The samples of a batch of rows."""
+        samples = [self.sample(row) for row in single_rows(rows)]
+        return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+    def sample(self, row: dict[str, Any], with_text: bool = False) -> dict[str, torch.Tensor]:
+        """The sample of one row; there is never a text."""
+        rng = self.row_rng(row)
+        row = with_one_face(row, rng)
+        return {
+            name: self.image_processor.normalize(channels_first(self.crop(row, rng)))
+            for name in ("pixel_values", "second_pixel_values")
+        }
+
+
+def with_one_face(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """The row with one of its usable faces, if it has any: both views must show the same."""
+    faces = usable_points(row.get("points5_xy"))
+    return row | {"points5_xy": faces[[rng.integers(len(faces))]] if len(faces) else None}
 
 
 def column_of(rows: Any, name: str) -> Sequence[Any]:

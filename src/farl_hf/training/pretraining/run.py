@@ -4,14 +4,17 @@
 `examples/pretrain_farl.py` calls it. All task models can be fine-tuned from the result.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import set_seed
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
@@ -20,17 +23,17 @@ from farl_hf.data.loading import SPLITS, load_face_dataset
 from farl_hf.data.samples.pretraining_samples import (
     PretrainingPairs,
     PretrainingTransform,
+    TwoViewTransform,
     pretraining_collate,
     require_captions,
 )
-from farl_hf.data.samples.two_view_samples import TwoViewTransform
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.processing.processing_farl import FaRLProcessor
-from farl_hf.processing.tokenization_farl import FaRLTokenizer
+from farl_hf.processing.tokenization_farl import FaRLTokenizer, clean_text, word_splitter
 from farl_hf.training.arguments import output_folder
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.arguments import (
@@ -38,7 +41,6 @@ from farl_hf.training.pretraining.arguments import (
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.pretraining.caption_vocabulary import train_caption_tokenizer
 from farl_hf.training.pretraining.self_supervised import (
     SELF_SUPERVISED_OBJECTIVES,
     SelfSupervisedTrainer,
@@ -62,7 +64,7 @@ from farl_hf.training.runs import (
     with_folders_of_names,
 )
 
-__all__ = ["run_pretraining"]
+__all__ = ["run_pretraining", "train_caption_tokenizer"]
 
 logger = logging.get_logger(__name__)
 
@@ -71,6 +73,8 @@ FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
 SCRATCH_IMAGE_SIZE = 224
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
 KMEANS_STRIDE = 8  # as DALL-E's encoder
+SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")
+END_OF_WORD = "</w>"
 OFFICIAL_TOKENIZER = "openai/clip-vit-base-patch16"  # every FaRL weight shares its vocabulary
 
 
@@ -436,3 +440,51 @@ def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
+
+
+# A small vocabulary, for text encoders too small for CLIP's 49,408 entries
+
+
+def train_caption_tokenizer(captions: Iterable[str], vocab_size: int, model_max_length: int = 77) -> FaRLTokenizer:
+    """A tokenizer like CLIP's whose merges were learned from these captions.
+
+    Entries are in CLIP's order: 256 byte symbols, the same as ends of words, the merges, then the start and the end
+    token. Any text can be encoded; words that no caption contained take more tokens.
+
+    Args:
+        captions (`Iterable[str]`): Texts to learn from.
+        vocab_size (`int`): Entries at most; fewer when the captions hold fewer pairs worth merging.
+        model_max_length (`int`, *optional*, defaults to 77): Longest text in tokens.
+
+    Raises:
+        InvalidArgumentError: `vocab_size` leaves no room for a merge.
+    """
+    symbols = list(bytes_to_unicode().values())
+    symbols += [symbol + END_OF_WORD for symbol in symbols]
+    num_merges = vocab_size - len(symbols) - len(SPECIAL_TOKENS)
+    if num_merges < 1:
+        raise InvalidArgumentError(
+            f"A vocabulary of {vocab_size} entries leaves no room for merges; "
+            f"choose more than {vocab_size - num_merges}."
+        )
+    merges = learned_merges(captions, len(symbols) + num_merges)[:num_merges]
+    tokens = [*symbols, *("".join(pair) for pair in merges), *SPECIAL_TOKENS]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    return FaRLTokenizer(vocab=vocab, merges=merges, model_max_length=model_max_length)
+
+
+def learned_merges(captions: Iterable[str], vocab_size: int) -> list[tuple[str, str]]:
+    """Pairs of symbols in the order in which they were merged."""
+    engine = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    engine.pre_tokenizer = pre_tokenizers.Sequence(
+        [word_splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        end_of_word_suffix=END_OF_WORD,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    engine.train_from_iterator((clean_text(caption) for caption in captions), trainer)
+    merges = json.loads(engine.to_str())["model"]["merges"]
+    return [(left, right) for left, right in merges]
