@@ -14,6 +14,7 @@ import transformers
 from transformers import set_seed
 from transformers.utils import logging
 
+from farl_hf.checkpoints.checked_loading import load_with_new_parts
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.loading import SPLITS, load_face_dataset
@@ -69,6 +70,8 @@ logger = logging.get_logger(__name__)
 OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)
 FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
 SCRATCH_IMAGE_SIZE = 224
+# Parts that a checkpoint may lack (of other vocabulary or depth), or have (of a self-supervised run).
+NEW_PARTS = ("mask_token", "mim_encoder.", "mim_layer_norm.", "mim_head.", "self_supervision.")
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
 KMEANS_STRIDE = 8  # as DALL-E's encoder
 OFFICIAL_TOKENIZER = "openai/clip-vit-base-patch16"  # every FaRL weight shares its vocabulary
@@ -398,9 +401,13 @@ def make_model(
     if model_args.visual_vocab_size:
         branch["mim_vocab_size"] = model_args.visual_vocab_size
     if model_args.model_name_or_path:
-        return FaRLForPreTraining.from_pretrained(
-            model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
+        name = model_args.model_name_or_path
+        model, new = load_with_new_parts(
+            FaRLForPreTraining, name, NEW_PARTS, dtype="float32", attn_implementation=attention, **branch
         )
+        if new:
+            logger.warning(f"{name} has no weights for {', '.join(new)}; they start at random.")
+        return model
     config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
     return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
 
