@@ -109,7 +109,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     """
 
     valid_kwargs = FaRLImageProcessorKwargs
-    model_input_names = ["pixel_values"]  # noqa: RUF012
+    model_input_names = ["pixel_values", "crop_from_photo", "image_index", "original_sizes"]  # noqa: RUF012
     size = {"height": 448, "width": 448}  # noqa: RUF012
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD

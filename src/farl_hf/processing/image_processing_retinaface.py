@@ -80,7 +80,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     """
 
     valid_kwargs = RetinaFaceImageProcessorKwargs
-    model_input_names = ["pixel_values"]  # noqa: RUF012
+    model_input_names = ["pixel_values", "original_sizes", "input_scales"]  # noqa: RUF012
     do_convert_rgb = True
     do_rescale = False
     rescale_factor = 255.0
@@ -92,11 +92,15 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     max_long_side = 1080
     min_long_side = 0
     pad_size_divisor = 32
-    variances = (0.1, 0.2)
+    variances: Sequence[float] = (0.1, 0.2)
     score_threshold = 0.5
     nms_threshold = 0.4
     top_k = 5000
     max_faces = 750
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.variances = [float(value) for value in self.variances]  # as they are read from a file
 
     # --- photos to inputs -----------------------------------------------------------------------------------------
 
