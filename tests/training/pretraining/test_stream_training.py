@@ -63,6 +63,8 @@ def test_a_stopped_training_goes_on_with_the_next_sample(tmp_path, make_trainer,
     assert resumed.model.seen == whole.model.seen[6:]
     assert torch.equal(resumed.model.mean, whole.model.mean)
     assert resumed.progress.state_dict() == whole.progress.state_dict()
+    epochs = [entry["epoch"] for entry in resumed.state.log_history if "loss" in entry]
+    assert epochs == pytest.approx([step * 4 / 20 for step in range(1, 9)])  # 4 samples a step, 20 in the shards
     assert [entry["loss"] for entry in resumed.state.log_history if "loss" in entry] == [
         entry["loss"] for entry in whole.state.log_history if "loss" in entry
     ]

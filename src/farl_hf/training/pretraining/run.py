@@ -46,7 +46,7 @@ from farl_hf.training.pretraining.self_supervised import (
     SelfSupervisionSettings,
     make_self_supervised_trainer,
 )
-from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.pretraining.trainer import PretrainingTrainer, samples_per_step
 from farl_hf.training.pretraining.visual_tokens import (
     KMEANS_CONFIG,
     PatchKMeansTokenizer,
@@ -280,8 +280,8 @@ def training_pairs(
 
 def steps_of_stream(sources: PairSources, training_args: PretrainingArguments) -> int:
     """Optimizer steps in which all processes together see the samples of all epochs."""
-    per_step = training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
-    return max(1, round(training_args.num_train_epochs * num_listed_samples(sources.shards) / per_step))
+    num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
+    return max(1, round(num_samples / samples_per_step(training_args)))
 
 
 def patch_grid(model: FaRLForPreTraining, processor: FaRLProcessor) -> tuple[int, int]:

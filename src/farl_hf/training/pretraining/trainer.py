@@ -23,10 +23,10 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
-from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER
+from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream, StreamProgress
 from farl_hf.errors import NotACheckpointError
 from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
@@ -38,6 +38,30 @@ __all__ = ["CachedFeatures", "PretrainingTrainer", "RandomState", "StreamTrainer
 
 # Parameters without weight decay, besides those with one axis (norms, biases).
 _WITHOUT_DECAY = re.compile(r"class_embedding|position_embedding|mask_token|logit_scale")
+
+
+class StreamEpochCallback(TrainerCallback):
+    """Counts epochs of a stream: samples of all steps, divided by those of the shards.
+
+    A stream has no length, so the Trainer would take the whole training for one epoch, counted from where it resumed.
+
+    Args:
+        num_samples (`int`): Samples of the shards.
+    """
+
+    def __init__(self, num_samples: int):
+        self.num_samples = num_samples
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Corrects the epoch, before it is logged and saved."""
+        state.epoch = state.global_step * samples_per_step(args) / self.num_samples
+
+
+def samples_per_step(args: TrainingArguments) -> int:
+    """Samples of an optimizer step, over all processes."""
+    return args.train_batch_size * args.world_size * args.gradient_accumulation_steps
 
 
 class StreamTrainer(Trainer):
@@ -92,9 +116,12 @@ class StreamTrainer(Trainer):
         if folder:
             stream.load_state_dict(read_stream_state(self.state_path(folder)), self.args.dataloader_num_workers)
         skipping, self.args.ignore_data_skip = self.args.ignore_data_skip, True  # the stream skips
+        epochs = StreamEpochCallback(max(1, num_listed_samples(stream.sources[0][0])))
+        self.add_callback(epochs)
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
+            self.remove_callback(epochs)
             self.args.ignore_data_skip = skipping
 
     def state_path(self, folder: str) -> Path:
