@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import evaluate
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     HfArgumentParser,
@@ -67,10 +68,16 @@ def main():
             )
             for split, count in counts.items()
         }
-    names = dict(enumerate(CELEBA_ATTRIBUTES))
+    # The attributes that the checkpoint knows, or all for a new head.
+    known = AutoConfig.from_pretrained(settings.model).id2label.values()
+    names = [name for name in known if name in CELEBA_ATTRIBUTES] or list(CELEBA_ATTRIBUTES)
+    columns = [CELEBA_ATTRIBUTES.index(name) for name in names]
     processor = AutoImageProcessor.from_pretrained(settings.model)
     model = AutoModelForImageClassification.from_pretrained(
-        settings.model, id2label=names, label2id={name: i for i, name in names.items()}, dtype="float32"
+        settings.model,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+        dtype="float32",
     )
 
     accuracy = evaluate.load(farl_hf.metric("face_attribute_accuracy"))
@@ -79,14 +86,16 @@ def main():
         return accuracy.compute(
             predictions=prediction.predictions > 0,
             references=prediction.label_ids,
-            label_names=list(CELEBA_ATTRIBUTES),
+            label_names=names,
         )
 
     trainer = Trainer(
         model,
         args,
-        train_dataset=FaceSamples(rows["train"], processor, "attributes", settings.augmentation, seed=args.seed),
-        eval_dataset=FaceSamples(rows["test"], processor, "attributes"),
+        train_dataset=FaceSamples(
+            rows["train"], processor, "attributes", settings.augmentation, attribute_columns=columns
+        ),
+        eval_dataset=FaceSamples(rows["test"], processor, "attributes", attribute_columns=columns),
         data_collator=collate_face_samples,
         processing_class=processor,
         compute_metrics=scores,

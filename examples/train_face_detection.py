@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser, Trainer, set_seed
 
+from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.data.loading import load_face_dataset
 from farl_hf.data.samples.detection_samples import (
     ORIGINAL_CROP_SCALES,
@@ -89,7 +90,7 @@ def make_model(args: ModelArguments, data_args: DataArguments):
     """The network and its image processor, from a checkpoint or from a configuration."""
     if args.model_name_or_path:
         folder = folder_of_name(args.model_name_or_path)
-        return RetinaFaceForFaceDetection.from_pretrained(folder), RetinaFaceImageProcessor.from_pretrained(folder)
+        return load_whole(RetinaFaceForFaceDetection, folder), RetinaFaceImageProcessor.from_pretrained(folder)
     config = RetinaFaceConfig(body=args.body, width_multiplier=args.width, pyramid_channels=args.pyramid_channels)
     processor = RetinaFaceImageProcessor(max_long_side=data_args.max_long_side, variances=tuple(config.variances))
     return RetinaFaceForFaceDetection(config), processor

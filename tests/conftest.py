@@ -73,6 +73,7 @@ SLOW_FILES = {
     *("test_push_command", "test_push_to_hub", "test_pushed_repositories", "test_hub_roundtrip", "test_registration"),
     *("test_deepspeed_training", "test_distributed", "test_named_checkpoints", "test_process_groups", "test_trainer"),
     *("test_pretraining", "test_pretraining_processes", "test_pretraining_script", "test_self_supervised_trainer"),
+    *("test_stock_trainer", "test_stock_pipelines"),
     *("test_examples", "test_studies", "test_train_face_detection", "test_face_editing", "test_script_options"),
     *("test_demo_and_env", "test_laion_face_commands", "test_train", "test_evaluate", "test_version_0_1"),
     *("test_compiled_and_bfloat16", "test_graph_export", "test_optimized_inference", "test_converted_models"),

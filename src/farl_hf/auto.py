@@ -86,13 +86,14 @@ def _register_pipelines():
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from .checkpoints import checkpoint
+    from .checkpoints.checked_loading import auto_class_for_pipelines
     from .pipelines import PIPELINES
 
     for task, (pipeline_class, auto_name, default_checkpoint) in PIPELINES.items():
         PIPELINE_REGISTRY.register_pipeline(
             task,
             pipeline_class=pipeline_class,
-            pt_model=getattr(transformers, auto_name),
+            pt_model=auto_class_for_pipelines(getattr(transformers, auto_name)),
             default={"model": (str(checkpoint(default_checkpoint)), "main")},
             type="image",
         )

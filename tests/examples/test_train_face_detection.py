@@ -90,7 +90,11 @@ def best_face_errors_px(model, processor, row):
 
 def test_learns_toy_squares_and_writes_a_whole_checkpoint(data_folder, tmp_path):
     flags = ["--do_train", "--do_eval"]
-    scores = load_script().main(arguments(data_folder, tmp_path, num_train_epochs=40, save_strategy="no") + flags)
+    evaluated = {"eval_strategy": "steps", "eval_steps": 120}
+    options = arguments(data_folder, tmp_path, num_train_epochs=40, save_strategy="no", **evaluated)
+    scores = load_script().main(options + flags)
+    history = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if "eval_loss" in entry] == [120, 240]
     assert scores["num_photos"] == scores["num_faces"] == 8
     assert scores["average_precision"] > 0.8
     assert json.loads((tmp_path / "eval_results.json").read_text()) == scores

@@ -1,12 +1,26 @@
-"""Transformers' own pipelines on a checkpoint folder of the two towers: they work as they are."""
+"""Transformers' own pipelines: on a checkpoint folder of the two towers, and on the built-in models.
+
+Without a detector a whole photo is one face crop, which is `aligned=True` in this library's pipelines.
+"""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from farl_hf import FaRLImageProcessor, FaRLModel, FaRLProcessor
+from farl_hf import (
+    FaRLConfig,
+    FaRLForAttributes,
+    FaRLImageProcessor,
+    FaRLModel,
+    FaRLProcessor,
+    RetinaFaceImageProcessor,
+    embed_texts,
+    index_faces,
+)
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 
 LABELS = ["a smiling woman", "a man in a hat " * 30, "nobody"]  # the second is longer than the model can read
@@ -60,3 +74,94 @@ def test_feature_extraction_gives_tokens_or_the_embedding(folder, photos):
     torch.testing.assert_close(torch.tensor(extract(photos[0])), features.last_hidden_state)
     torch.testing.assert_close(torch.tensor(extract(photos[0], pool=True)), features.pooler_output)
     assert np.shape(extract(photos, pool=True, batch_size=2)) == (3, 1, model.config.projection_dim)
+
+
+# --- built-in models
+
+ASTRONAUT = Image.fromarray(data.astronaut())
+FACE = ASTRONAUT.crop((150, 30, 310, 220))
+
+
+def both(stock_task, our_task):
+    name = DEFAULT_CHECKPOINTS[our_task]
+    return (pipeline(task, model=name, device="cpu") for task in (stock_task, our_task))
+
+
+def test_image_segmentation_is_face_parsing_of_an_aligned_face():
+    stock, ours = both("image-segmentation", "face-parsing")
+    (face,) = ours(FACE, aligned=True)
+    label_map = np.asarray(face["segmentation"])
+    masks = {segment["label"]: np.asarray(segment["mask"]) > 0 for segment in stock(FACE)}
+    assert set(masks) == {face["labels"][label] for label in np.unique(label_map)}
+    assert len(masks) > 5
+    for label, name in face["labels"].items():
+        if name in masks:
+            assert ((label_map == label) != masks[name]).mean() < 1e-3  # our pipelines' optimised sums are rounded
+
+
+def test_image_classification_gives_independent_probabilities():
+    stock, ours = both("image-classification", "face-attributes")
+    expected = {entry["label"]: entry["score"] for entry in ours(FACE, aligned=True)[0]["attributes"]}
+    scores = {entry["label"]: entry["score"] for entry in stock(FACE, top_k=40)}
+    assert scores == pytest.approx(expected, abs=1e-4)
+    assert sum(scores.values()) > 2  # a softmax would give 1
+
+
+def test_object_detection_finds_the_same_faces():
+    stock, ours = both("object-detection", "face-detection")
+    for photo in (ASTRONAUT, ASTRONAUT.resize((1500, 1300))):  # the second one is shrunk for the network
+        faces, boxes = ours(photo, threshold=0.5), stock(photo)
+        assert len(faces) == len(boxes) > 0
+        for face, box in zip(faces, boxes, strict=True):
+            assert box["label"] == "face"
+            assert box["score"] == pytest.approx(face["score"], abs=1e-4)
+            assert box["box"] == pytest.approx(face["box"], abs=1.0)  # whole pixels there
+    assert len(stock(ASTRONAUT, threshold=0.01)) > len(stock(ASTRONAUT, threshold=0.9))
+
+
+def test_zero_shot_classification_and_features_are_those_of_the_embeddings():
+    model, processor = AutoModel.from_pretrained("farl-tiny"), AutoProcessor.from_pretrained("farl-tiny")
+    image = index_faces(model, processor, [("face", FACE)], aligned=True).embeddings
+    features = np.asarray(pipeline("image-feature-extraction", model="farl-tiny", device="cpu")(FACE, pool=True))
+    np.testing.assert_allclose(features / np.linalg.norm(features), image, atol=1e-4)
+
+    sentences = ["a woman", "a man"]
+    texts = embed_texts(model, processor, sentences).detach().numpy()
+    scores = np.exp(model.logit_scale.detach().exp().item() * (texts @ image[0]))
+    classify = pipeline("zero-shot-image-classification", model="farl-tiny", device="cpu")
+    answer = classify(FACE, candidate_labels=sentences, hypothesis_template="{}")
+    assert {entry["label"]: entry["score"] for entry in answer} == pytest.approx(
+        dict(zip(sentences, scores / scores.sum(), strict=True)), abs=1e-3
+    )
+
+
+# --- what the stock pipelines call
+
+
+def test_a_checkpoint_of_attributes_says_that_they_are_independent(toy_config):
+    old = toy_config()  # as saved by earlier versions
+    assert old.problem_type is None
+    assert FaRLForAttributes(old).config.problem_type == "multi_label_classification"
+    chosen = FaRLConfig.from_dict(toy_config().to_dict() | {"problem_type": "regression"})
+    assert FaRLForAttributes(chosen).config.problem_type == "regression"
+
+
+def test_semantic_segmentation_of_whole_photos_and_of_crops():
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32})
+    logits = torch.zeros(2, 3, 8, 8)
+    logits[0, 1], logits[1, 2] = -1.0, -1.0
+    logits[0, 1, :, :4], logits[1, 2, 4:] = 1.0, 1.0  # left half; lower half
+    first, second = processor.post_process_semantic_segmentation(logits, target_sizes=[(20, 40), (60, 10)])
+    assert (first.shape, second.shape, first.dtype) == ((20, 40), (60, 10), torch.int64)
+    assert first[:, :19].eq(1).all()
+    assert first[:, 21:].eq(0).all()
+    assert second[:29].eq(0).all()
+    assert second[31:].eq(2).all()
+    assert processor.post_process_semantic_segmentation(logits)[0].shape == (32, 32)
+    with pytest.raises(ValueError, match="1 entries for the scores of 2"):
+        processor.post_process_semantic_segmentation(logits, target_sizes=[(20, 40)])
+
+
+def test_object_detection_needs_the_sizes_of_the_photos():
+    with pytest.raises(ValueError, match="target_sizes is missing"):
+        RetinaFaceImageProcessor().post_process_object_detection({})

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from farl_hf import FaRLConfig, FaRLImageProcessor, FaRLModel, FaRLProcessor
+from farl_hf import FaRLConfig, FaRLImageProcessor, FaRLModel, FaRLProcessor, RetinaFaceImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 
 FACES = [
@@ -71,6 +71,16 @@ def test_a_saved_processor_loads_to_the_same_settings(processor, photo, tmp_path
     arguments = {"images": photo, "text": TEXTS, "keypoints": [FACES], "return_tensors": "pt"}
     expected, actual = processor(**arguments), loaded(**arguments)
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
+    assert loaded.to_dict() == processor.to_dict()
+    assert set(expected) == set(processor.model_input_names)
+
+
+@pytest.mark.parametrize("processor_class", [FaRLImageProcessor, RetinaFaceImageProcessor])
+def test_settings_of_image_processors_are_the_same_after_loading(processor_class, photo, tmp_path):
+    processor = processor_class()
+    processor.save_pretrained(tmp_path)
+    assert processor_class.from_pretrained(tmp_path).to_dict() == processor.to_dict()
+    assert set(processor(photo, return_tensors="pt")) == set(processor.model_input_names)
 
 
 def test_checkpoints_without_texts_have_their_image_processor_for_a_processor(processor, tmp_path):

@@ -9,7 +9,7 @@ import open_clip
 import pytest
 import torch
 from text_samples import random_texts, well_decoded_texts
-from transformers import AutoTokenizer, CLIPTokenizer
+from transformers import AddedToken, AutoTokenizer, CLIPTokenizer
 
 from farl_hf import FaRLConfig, FaRLTextConfig, FaRLTokenizer
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
@@ -112,3 +112,19 @@ def test_other_readers_of_the_file_get_lower_case_words(tokenizer, tmp_path):
         json.loads((tmp_path / "tokenizer.json").read_text())["normalizer"]["normalizers"][-1]["type"] == "Lowercase"
     )
     assert tokenizer(random_texts(50), padding="max_length", return_tensors="pt")["input_ids"].dtype == torch.long
+
+
+def test_added_tokens_may_have_capitals(tmp_path):
+    tokenizer = make_clip_tokenizer()
+    sentence = "A FACE with<Smile> and <|IMG|>, an  INTERFACE &amp; FACES"
+    before = tokenizer("A cat's  Face &amp; more")["input_ids"]
+    tokenizer.add_tokens(["FACE", "<Smile>"])
+    tokenizer.add_tokens([AddedToken("<|IMG|>", special=True)], special_tokens=True)
+    expected = ["a</w>", "FACE", "with</w>", "<Smile>", "and</w>", "<|IMG|>", ",</w>", "an</w>", "inter</w>"]
+    assert tokenizer.tokenize("A FACE with<Smile> and <|IMG|>, an  INTER")[: len(expected)] == expected
+    ids = tokenizer(sentence)["input_ids"]
+    assert tokenizer("A cat's  Face &amp; more")["input_ids"] == before  # only the word as it is written
+    tokenizer.save_pretrained(tmp_path)
+    for other in (tokenizer, FaRLTokenizer.from_pretrained(tmp_path), copy.deepcopy(tokenizer)):
+        assert other(sentence)["input_ids"] == ids
+        assert other([sentence, "FACE"])["input_ids"][1][1] == tokenizer.convert_tokens_to_ids("FACE")

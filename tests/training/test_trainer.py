@@ -23,7 +23,7 @@ def photos():
     return make_face_dataset(8)
 
 
-def make_trainer(photos, toy_config, output_dir, **arguments):
+def make_trainer(photos, toy_config, output_dir, evaluation="parsing", **arguments):
     processor = FaRLImageProcessor(size={"height": 32, "width": 32})
     torch.manual_seed(0)
     model = FaRLForFaceParsing(toy_config(num_labels=11))
@@ -39,7 +39,7 @@ def make_trainer(photos, toy_config, output_dir, **arguments):
     return FaRLTrainer(
         model=model,
         args=FaRLTrainingArguments(output_dir=str(output_dir), **(settings | arguments)),
-        evaluation=make_evaluation("parsing", processor, LAPA_LABELS),
+        evaluation=evaluation and make_evaluation(evaluation, processor, LAPA_LABELS),
         train_dataset=FaceSamples(photos, processor, "parsing", "synthetic_parsing", min_face_px=1),
         eval_dataset=FaceSamples(photos, processor, "parsing", min_face_px=1, with_photo_labels=True),
         processing_class=processor,
@@ -174,6 +174,14 @@ def test_scores_are_those_of_all_rows_although_they_are_merged_as_they_come(phot
         expected = trainer.evaluation.scores(rows)
         assert {name: scores[f"eval_{name}"] for name in expected} == expected
         np.testing.assert_array_equal(trainer.running_statistics.face_scores(), trainer.evaluation.face_scores(rows))
+
+
+def test_without_evaluation_it_reports_the_loss(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, evaluation=None)
+    assert set(trainer.evaluate()) >= {"eval_loss", "eval_runtime"}
+    answer = trainer.predict(trainer.eval_dataset)
+    assert answer.predictions.shape == (len(photos), 11, 8, 8)
+    assert answer.label_ids.shape == (len(photos), 32, 32)
 
 
 def test_training_without_averaging(photos, toy_config, tmp_path):

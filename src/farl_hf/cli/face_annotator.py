@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
@@ -142,8 +143,10 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
     folder = checkpoint(name_or_folder or IMAGE_TEXT_MODEL)
     disable_progress_bar()
     try:
-        model = _model_class(folder).from_pretrained(folder)
+        model = load_whole(_model_class(folder), folder)
         processor = transformers.AutoProcessor.from_pretrained(folder)
+    except NotACheckpointError:
+        raise
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
@@ -174,10 +177,17 @@ def require_device(device: str) -> None:
 
 
 def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
+    from farl_hf.pipelines import PIPELINES
+
     folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS[task])
+    entry: Any = PIPELINES[task]
     try:
+        auto_class = getattr(transformers, entry.auto_model_name)
+        model = load_whole(auto_class, folder, entry.pipeline_class.model_name)
         load: Any = pipeline  # its overloads know the tasks of Transformers only
-        return load(task, model=str(folder), device=device)
+        return load(task, model=model, image_processor=str(folder), device=device)
+    except NotACheckpointError:
+        raise
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded as a {task} checkpoint: {first_line}") from error

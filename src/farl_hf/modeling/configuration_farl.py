@@ -212,11 +212,11 @@ class FaRLConfig(PreTrainedConfig):
     model_type = "farl"
     attribute_map = {"score_stride": "output_stride"}  # noqa: RUF012 (the first is the name in version 0.1)
     sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # type: ignore[dict-item]  # noqa: RUF012 (Transformers wraps the classes)
-    # Besides nested outputs: masked patches differ in number from batch to batch and cannot be gathered.
-    keys_to_ignore_at_inference = (
+    # A list, because Trainer adds one to it. Besides nested outputs: what has no row per image cannot be gathered.
+    keys_to_ignore_at_inference = [  # noqa: RUF012
         *("text_model_output", "vision_model_output", "hidden_states", "attentions"),
-        *("mim_logits", "logit_scale"),
-    )
+        *("itc_loss", "mim_loss", "mim_logits", "logit_scale"),
+    ]
 
     def __init__(
         self,

@@ -50,8 +50,8 @@ class RetinaFaceConfig(PretrainedConfig):
     """
 
     model_type = "retinaface"
-    # Anchors are constants: gathering them over an evaluation would only cost memory.
-    keys_to_ignore_at_inference = ("anchors", "loss_dict")
+    # A list, because Trainer adds one to it. Anchors are constants: gathering them would only cost memory.
+    keys_to_ignore_at_inference = ["anchors", "loss_dict"]  # noqa: RUF012
 
     def __init__(
         self,

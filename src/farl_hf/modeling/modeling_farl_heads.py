@@ -352,6 +352,8 @@ class FaRLForAttributes(FaRLPreTrainedModel):
     ]
 
     def __init__(self, config: FaRLConfig):
+        if config.problem_type is None:  # else Transformers' image-classification takes labels for exclusive
+            config.problem_type = "multi_label_classification"
         super().__init__(config)
         self.vision_model = backbone = make_vision_backbone(config)
         num_levels, num_labels = len(config.feature_levels), config.num_labels

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, PreTrainedConfig
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
 
 __all__ = ["load_detector"]
@@ -23,13 +24,14 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
         served (`PreTrainedConfig`): Configuration of the model whose faces it finds.
 
     Raises:
-        UnknownNameError, NotDownloadedError, NotACheckpointError: If there is no such checkpoint.
+        UnknownNameError, NotDownloadedError: If there is no such checkpoint.
+        NotACheckpointError: If it is not a whole one of a detector.
     """
     folder = _beside(served) if name is None else None
     if folder is None:
         folder = checkpoint(name or DEFAULT_CHECKPOINTS["face-detection"])
     return FaceDetectionPipeline(
-        model=AutoModelForObjectDetection.from_pretrained(folder).eval(),
+        model=load_whole(AutoModelForObjectDetection, folder, FaceDetectionPipeline.model_name).eval(),
         image_processor=AutoImageProcessor.from_pretrained(folder),
         task="face-detection",
         device=device,

@@ -24,6 +24,7 @@ class FaceAttributesPipeline(FaceTaskPipeline):
         >>> describe_faces("photo.jpg")[0]["attributes"][:3]  # doctest: +SKIP
     """
 
+    model_name = "FaRLForAttributes"
     kept_outputs: tuple[str, ...] = ("logits",)
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:

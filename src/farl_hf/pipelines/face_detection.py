@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import Pipeline
 
+from farl_hf.checkpoints.checked_loading import require_model
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
 from farl_hf.results import Faces, plain_faces
@@ -66,6 +67,9 @@ class FaceDetectionPipeline(ImageProcessorOnly, Pipeline):
         threshold (`float`, *optional*): Lowest score of a face, in [0, 1]; the image processor's default if not given.
         nms_threshold (`float`, *optional*): Overlap (IoU) above which the weaker of two boxes is dropped.
 
+    Raises:
+        NotACheckpointError: The model, or its checkpoint, is of another task or not whole.
+
     Example:
         >>> from transformers import pipeline
         >>> import farl_hf
@@ -73,8 +77,11 @@ class FaceDetectionPipeline(ImageProcessorOnly, Pipeline):
         >>> faces = find_faces("photo.jpg", threshold=0.6)  # doctest: +SKIP
     """
 
+    model_name = "RetinaFaceForFaceDetection"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        require_model(self.model, self.model_name)
         optimized_for_inference(self.model)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines

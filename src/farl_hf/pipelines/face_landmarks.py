@@ -25,6 +25,7 @@ class FaceLandmarksPipeline(FaceTaskPipeline):
         >>> points = find_landmarks("crop_of_a_face.png", aligned=True)[0]["landmarks"]  # doctest: +SKIP
     """
 
+    model_name = "FaRLForLandmarks"
     kept_outputs: tuple[str, ...] = ("landmarks",)
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:

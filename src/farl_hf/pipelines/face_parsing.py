@@ -36,6 +36,7 @@ class FaceParsingPipeline(FaceTaskPipeline):
         >>> faces = parse_faces(["a.jpg", "b.jpg"], batch_size=8)  # doctest: +SKIP
     """
 
+    model_name = "FaRLForFaceParsing"
     kept_outputs: tuple[str, ...] = ("logits",)
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch.nn.functional import pad
 from transformers.pipelines.base import ChunkPipeline
 
+from farl_hf.checkpoints.checked_loading import require_model
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import ImageProcessorOnly, optimized_for_inference, save_without_code
 from farl_hf.pipelines.faces import Detector, FaceFinder
@@ -29,13 +30,19 @@ class FaceTaskPipeline(ImageProcessorOnly, ChunkPipeline):
     one empty chunk: a photo that yields nothing would swallow the answers of those after it. Of many photos, the next
     ones are decoded, searched and warped while the network runs.
 
-    Subclasses name the network outputs they keep (`kept_outputs`) and implement `describe_faces`.
+    Subclasses name the model that they run (`model_name`) and the network outputs they keep (`kept_outputs`), and
+    implement `describe_faces`.
+
+    Raises:
+        NotACheckpointError: The model, or its checkpoint, is of another task or not whole.
     """
 
+    model_name: str
     kept_outputs: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        require_model(self.model, self.model_name)
         optimized_for_inference(self.model)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 

@@ -109,7 +109,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     """
 
     valid_kwargs = FaRLImageProcessorKwargs
-    model_input_names = ["pixel_values"]  # noqa: RUF012
+    model_input_names = ["pixel_values", "crop_from_photo", "image_index", "original_sizes"]  # noqa: RUF012
     size = {"height": 448, "width": 448}  # noqa: RUF012
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD
@@ -296,6 +296,29 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry, score_size_hw)
             for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
         ]
+
+    def post_process_semantic_segmentation(self, outputs: Any, target_sizes: Any = None) -> list[torch.Tensor]:
+        """Label maps of photos of which each is one face crop; what Transformers' image-segmentation calls.
+
+        Faces that were placed by points or boxes need `post_process_face_parsing`, which knows their matrices.
+
+        Args:
+            outputs: The model's output, or its logits (F, K, h, w).
+            target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs, *optional*): (height, width) of each
+                photo; the crop's by default.
+
+        Returns:
+            `list[torch.Tensor]`: One (H, W) int64 map of class ids per photo.
+
+        Raises:
+            ValueError: The number of sizes is not that of the photos.
+        """
+        logits = getattr(outputs, "logits", outputs)
+        sizes = [self.size_hw] * len(logits) if target_sizes is None else [tuple(map(int, hw)) for hw in target_sizes]
+        if len(sizes) != len(logits):
+            raise ValueError(f"target_sizes has {len(sizes)} entries for the scores of {len(logits)} photos.")
+        matrices = [self.crop_matrix_whole(size_hw)[0] for size_hw in sizes]
+        return [label_map.long() for label_map in self.post_process_face_parsing(logits, matrices, sizes)]  # type: ignore[arg-type]  # a list serves, too
 
     def post_process_landmarks(self, outputs: Any, crop_from_photo: torch.Tensor) -> torch.Tensor:
         """Landmarks in photo pixels.

@@ -23,6 +23,8 @@ __all__ = ["RetinaFaceImageProcessor", "RetinaFaceImageProcessorKwargs"]
 
 logger = logging.get_logger(__name__)
 
+FACE_LABEL = 1  # of the two classes, background and face
+
 
 class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
     r"""
@@ -78,7 +80,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     """
 
     valid_kwargs = RetinaFaceImageProcessorKwargs
-    model_input_names = ["pixel_values"]  # noqa: RUF012
+    model_input_names = ["pixel_values", "original_sizes", "input_scales"]  # noqa: RUF012
     do_convert_rgb = True
     do_rescale = False
     rescale_factor = 255.0
@@ -90,11 +92,15 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     max_long_side = 1080
     min_long_side = 0
     pad_size_divisor = 32
-    variances = (0.1, 0.2)
+    variances: Sequence[float] = (0.1, 0.2)
     score_threshold = 0.5
     nms_threshold = 0.4
     top_k = 5000
     max_faces = 750
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.variances = [float(value) for value in self.variances]  # as they are read from a file
 
     # --- photos to inputs -----------------------------------------------------------------------------------------
 
@@ -288,6 +294,42 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
                 }
             )
         return faces
+
+    def post_process_object_detection(
+        self, outputs: Mapping[str, torch.Tensor], threshold: float = 0.5, target_sizes: Any = None
+    ) -> list[dict[str, torch.Tensor]]:
+        """
+        Faces as boxes of class 1; what Transformers' object-detection calls.
+
+        `post_process_face_detection` gives the five points, too. This method has to derive how the photos were resized
+        from the attributes, so a call with other settings of size needs the former.
+
+        Args:
+            outputs (`RetinaFaceFaceDetectionOutput`): Raw predictions.
+            threshold (`float`): Faces with a lower score are dropped.
+            target_sizes (`torch.Tensor` of shape (B, 2) or list of pairs): Height and width of the photos.
+
+        Returns:
+            `list[dict]`: `scores` (n,), `labels` (n,) int64, `boxes` (n, 4) x_min, y_min, x_max, y_max in continuous
+            pixels of the photo, best first.
+
+        Raises:
+            ValueError: The sizes are missing, or do not fit the number of pictures.
+        """
+        if target_sizes is None:
+            raise ValueError("target_sizes is missing; expected the height and width of each photo.")
+        sizes_hw = [(int(height), int(width)) for height, width in target_sizes]
+        resized_hw = [self.resized_size(size_hw) for size_hw in sizes_hw]
+        scales = [(new[0] / old[0], new[1] / old[1]) for new, old in zip(resized_hw, sizes_hw, strict=True)]
+        faces = self.post_process_face_detection(outputs, sizes_hw, scales, threshold=threshold)
+        return [
+            {
+                "scores": found["scores"],
+                "labels": torch.full_like(found["scores"], FACE_LABEL, dtype=torch.int64),
+                "boxes": found["boxes_xyxy"],
+            }
+            for found in faces
+        ]
 
 
 def add_channel_axis(image: Any) -> Any:

@@ -4,6 +4,7 @@ Source: openai/CLIP `clip/simple_tokenizer.py` (MIT), whose vocabulary and clean
 """
 
 import html
+import re
 import unicodedata
 from typing import Any
 
@@ -75,10 +76,22 @@ def clean_text(text: str) -> str:
     return " ".join(html.unescape(html.unescape(text)).split()).lower()
 
 
-def _clean_nested(text):
+def _clean_around(text: str, kept: re.Pattern[str] | None) -> str:
+    """Clean a text, but not the words of a pattern; blanks around these stay."""
+    if kept is None:
+        return clean_text(text)
+    parts = kept.split(text)  # between words, and at odd places the words
+    for index in range(0, len(parts), 2):
+        part = parts[index]
+        blanks = [" " if edge.isspace() else "" for edge in (part[:1], part[-1:])]
+        parts[index] = clean_text(part).join(blanks) if part.strip() else blanks[0]
+    return "".join(parts).strip()
+
+
+def _clean_nested(text, kept):
     if isinstance(text, (list, tuple)):
-        return type(text)(_clean_nested(item) for item in text)
-    return clean_text(text) if isinstance(text, str) else text
+        return type(text)(_clean_nested(item, kept) for item in text)
+    return _clean_around(text, kept) if isinstance(text, str) else text
 
 
 class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
@@ -90,7 +103,8 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
     them. That uses the package ftfy where it is installed. Without it quotes, ligatures, character widths and control
     characters are mended too, but not text that was decoded with the wrong encoding, such as `"cafÃ©"`.
 
-    Offsets refer to the cleaned text. The special tokens, written out in a text, are taken for special tokens.
+    Offsets refer to the cleaned text. Added tokens (`add_tokens`) are found as they are written, also with capitals.
+    The special tokens, written out in a text, are taken for special tokens.
 
     Args:
         vocab (`dict[str, int]`, *optional*): Token to id.
@@ -131,7 +145,14 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
         return super().__call__(*args, **kwargs)
 
     def _encode_plus(self, text, text_pair=None, **kwargs):  # type: ignore[override]  # passes all others on
-        return super()._encode_plus(_clean_nested(text), text_pair=_clean_nested(text_pair), **kwargs)
+        kept = self._words_that_cleaning_would_change()
+        return super()._encode_plus(_clean_nested(text, kept), text_pair=_clean_nested(text_pair, kept), **kwargs)
+
+    def _words_that_cleaning_would_change(self):
+        """Return a pattern of the added tokens that could not be found in a cleaned text, or None."""
+        words = {token.content for token in self.added_tokens_decoder.values()}
+        words = sorted((word for word in words if clean_text(word) != word), key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, words))})") if words else None
 
     def _decode(self, *args, **kwargs):
         # In Transformers' CLIP a wrapper around the engine does this, which copying and pickling lose.

@@ -317,6 +317,10 @@ class FaceDetectionTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Label inputs."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
 
+    def __post_init__(self):
+        use_processors_if_alone(self)
+        super().__post_init__()
+
 
 # From words to arguments
 
@@ -401,7 +405,15 @@ def given_settings(arguments: ModelArguments, names: tuple[str, ...]) -> dict[st
 
 
 def use_processors_if_alone(args: TrainingArguments) -> None:
-    """Chooses the CPU where there is no accelerator; to call before `TrainingArguments.__post_init__`."""
+    """Chooses the CPU where there is no accelerator; to call before `TrainingArguments.__post_init__`.
+
+    Raises:
+        InvalidArgumentError: `fp16` on a CPU.
+    """
     if not torch.accelerator.is_available():
         args.use_cpu = True  # otherwise `bf16` is refused, although CPUs have it
         args.dataloader_pin_memory = False  # PyTorch warns at every loader where memory cannot be pinned
+    if args.use_cpu and args.fp16:
+        raise InvalidArgumentError(
+            "--fp16 needs an accelerator, but the training runs on CPUs; use --bf16, or leave it out for float32."
+        )

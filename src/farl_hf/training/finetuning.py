@@ -14,6 +14,7 @@ import transformers
 from transformers import ImageProcessingMixin, PreTrainedConfig, PreTrainedModel, set_seed
 from transformers.utils import logging
 
+from farl_hf.checkpoints.checked_loading import load_with_new_parts
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
@@ -44,7 +45,7 @@ from farl_hf.training.runs import (
     train_to_end,
     with_folders_of_names,
 )
-from farl_hf.training.trainer import FaRLTrainer
+from farl_hf.training.trainer import PART_PREFIXES, FaRLTrainer
 
 __all__ = [
     "FACE_TASK_SETTINGS",
@@ -59,6 +60,7 @@ __all__ = [
 logger = logging.get_logger(__name__)
 
 SCRATCH_IMAGE_SIZE = 224
+NEW_PARTS = (PART_PREFIXES["pyramid"], PART_PREFIXES["head"])  # a checkpoint of another task lacks them
 
 
 @dataclass(frozen=True)
@@ -340,18 +342,23 @@ def make_model(
 def model_from_checkpoint(
     task: FaceTask, folder: str, model_args: ModelArguments, attention: str, label_names: list[str]
 ) -> PreTrainedModel:
-    """A pretrained model with a head for these labels."""
+    """A pretrained model with a head for these labels; weights of another head are replaced by random ones.
+
+    Raises:
+        NotACheckpointError: The encoder is not whole.
+        InvalidArgumentError: Settings that do not fit the checkpoint.
+    """
     start = FaRLConfig.from_pretrained(folder)
     check_encoder_stays(start, model_args)
     settings = relabelled(start, label_names) | model_args.head_overrides()
     check_head_settings(task, start, settings)
-    return task.model_class.from_pretrained(
-        folder,
-        ignore_mismatched_sizes=True,
-        dtype="float32",
-        attn_implementation=attention,
-        **settings,
+    model, new = load_with_new_parts(
+        task.model_class, folder, NEW_PARTS, dtype="float32", attn_implementation=attention, **settings
     )
+    if new:
+        counted = ", ".join(f"{part} ({count} tensors)" for part, count in new.items())
+        logger.warning(f"{folder} has no weights for {counted} of {task.model_class.__name__}; they start at random.")
+    return model
 
 
 def scratch_settings(model_args: ModelArguments) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -131,7 +132,7 @@ def load_for_evaluation(
         num_workers (`int`, *optional*, defaults to 2): Processes that prepare faces.
 
     Raises:
-        NotACheckpointError: The folder holds no model of these tasks.
+        NotACheckpointError: The folder holds no whole model of these tasks.
         InvalidArgumentError: The data set is for another task, or its classes are not the model's.
     """
     task = task_of(folder)
@@ -141,7 +142,7 @@ def load_for_evaluation(
             f"{dataset_name} is a data set for {protocol.task}, but {folder} holds a model for {task.name}; choose "
             f"one of {', '.join(name for name, one in BENCHMARK_PROTOCOLS.items() if one.task == task.name)}."
         )
-    model = task.model_class.from_pretrained(folder, dtype="float32")
+    model = load_whole(task.model_class, folder, dtype="float32")
     label_names = output_names(model.config)
     check_classes(task, label_names, label_set_of([dataset_name], config_name))
     box_scale: dict[str, Any] = {} if protocol.box_scale is None else {"box_scale": protocol.box_scale}

@@ -17,6 +17,7 @@ from transformers import set_seed
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
+from farl_hf.checkpoints.checked_loading import load_with_new_parts
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.loading import SPLITS, load_face_dataset
@@ -47,7 +48,7 @@ from farl_hf.training.pretraining.self_supervised import (
     SelfSupervisionSettings,
     make_self_supervised_trainer,
 )
-from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.pretraining.trainer import PretrainingTrainer, samples_per_step
 from farl_hf.training.pretraining.visual_tokens import (
     KMEANS_CONFIG,
     PatchKMeansTokenizer,
@@ -71,6 +72,8 @@ logger = logging.get_logger(__name__)
 OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)
 FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
 SCRATCH_IMAGE_SIZE = 224
+# Parts that a checkpoint may lack (of other vocabulary or depth), or have (of a self-supervised run).
+NEW_PARTS = ("mask_token", "mim_encoder.", "mim_layer_norm.", "mim_head.", "self_supervision.")
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
 KMEANS_STRIDE = 8  # as DALL-E's encoder
 SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")
@@ -282,8 +285,8 @@ def training_pairs(
 
 def steps_of_stream(sources: PairSources, training_args: PretrainingArguments) -> int:
     """Optimizer steps in which all processes together see the samples of all epochs."""
-    per_step = training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
-    return max(1, round(training_args.num_train_epochs * num_listed_samples(sources.shards) / per_step))
+    num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
+    return max(1, round(num_samples / samples_per_step(training_args)))
 
 
 def patch_grid(model: FaRLForPreTraining, processor: FaRLProcessor) -> tuple[int, int]:
@@ -403,9 +406,13 @@ def make_model(
     if model_args.visual_vocab_size:
         branch["mim_vocab_size"] = model_args.visual_vocab_size
     if model_args.model_name_or_path:
-        return FaRLForPreTraining.from_pretrained(
-            model_args.model_name_or_path, dtype="float32", attn_implementation=attention, **branch
+        name = model_args.model_name_or_path
+        model, new = load_with_new_parts(
+            FaRLForPreTraining, name, NEW_PARTS, dtype="float32", attn_implementation=attention, **branch
         )
+        if new:
+            logger.warning(f"{name} has no weights for {', '.join(new)}; they start at random.")
+        return model
     config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
     return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
 

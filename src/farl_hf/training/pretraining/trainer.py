@@ -23,14 +23,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import (
-    EvalPrediction,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER
@@ -45,6 +38,11 @@ __all__ = ["CachedFeatures", "PretrainingTrainer", "RandomState", "StreamTrainer
 
 # Parameters without weight decay, besides those with one axis (norms, biases).
 _WITHOUT_DECAY = re.compile(r"class_embedding|position_embedding|mask_token|logit_scale")
+
+
+def samples_per_step(args: TrainingArguments) -> int:
+    """Samples of an optimizer step, over all processes."""
+    return args.train_batch_size * args.world_size * args.gradient_accumulation_steps
 
 
 class StreamTrainer(Trainer):

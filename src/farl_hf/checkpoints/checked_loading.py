@@ -1,0 +1,195 @@
+"""Checkpoints that hold what they are taken for: the model of a task, with all of its tensors.
+
+Transformers loads the weights of another task, draws missing ones at random, and only logs a table. These functions
+raise a [`NotACheckpointError`] that names the checkpoint, what was expected and what was found.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from farl_hf.errors import FaRLError, NotACheckpointError
+
+__all__ = ["auto_class_for_pipelines", "load_whole", "load_with_new_parts", "require_model"]
+
+# Model -> what it does, in the words of errors.
+_PURPOSES = {
+    "FaRLForFaceParsing": "face-parsing",
+    "FaRLForLandmarks": "face-landmarks",
+    "FaRLForAttributes": "face-attributes",
+    "RetinaFaceForFaceDetection": "face-detection",
+    "FaRLModel": "images and texts",
+    "FaRLForPreTraining": "pre-training",
+    "FaRLForMaskedImageModeling": "masked image modelling",
+    "FaRLVisionModel": "a vision encoder",
+    "FaRLTextModel": "a text encoder",
+    "FaRLBackbone": "a vision encoder",
+    "FaRLFeatureMaps": "a vision encoder",
+    "FaceTransformerModel": "a vision encoder",
+    "FaceDecoderModel": "a generator of faces",
+}
+_NAMED_TENSORS = 3  # an error names so many, and counts the others
+_KINDS = ("missing_keys", "unexpected_keys", "mismatched_keys")
+
+
+def load_whole(model_class: Any, source: Any, wanted: str | None = None, **settings: Any) -> Any:
+    """`model_class.from_pretrained(source)`, refused unless it is a whole checkpoint of the wanted class.
+
+    Args:
+        model_class (`type`): A model, or an auto class.
+        source (`str` or `Path`): Folder or name of the checkpoint.
+        wanted (`str`, *optional*): Name of the model of this library that is needed; `model_class` by default.
+        **settings: As `from_pretrained`.
+
+    Raises:
+        NotACheckpointError: It is of another model, or cannot be read; or tensors are missing, unknown, of another
+            shape or not finite.
+    """
+    wanted = wanted or model_class.__name__
+    if wanted in _PURPOSES:
+        _require_written_by(_config_of(source, settings), source, wanted)
+    model, parts = _load(model_class, source, settings)
+    _require_tensors(model, parts, source)
+    return model
+
+
+def load_with_new_parts(
+    model_class: Any, source: Any, new_parts: Sequence[str], **settings: Any
+) -> tuple[Any, dict[str, int]]:
+    """A model whose named parts may be new, and the rest of which must come from the checkpoint.
+
+    Args:
+        model_class (`type`): A model of this library.
+        source (`str` or `Path`): Folder or name of a checkpoint of any of this library's models.
+        new_parts (`Sequence[str]`): Beginnings of the names of tensors that may be missing, unknown, or of another
+            shape, such as `"head."`.
+        **settings: As `from_pretrained`.
+
+    Returns:
+        `tuple`: The model, and the number of tensors with random weights of each part that has any.
+
+    Raises:
+        NotACheckpointError: Another part is incomplete, or a tensor is not finite.
+    """
+    model, parts = _load(model_class, source, settings)
+    beginnings = tuple(new_parts)
+    kept = {kind: [one for one in parts[kind] if not _name(one).startswith(beginnings)] for kind in _KINDS}
+    _require_tensors(model, kept, source)
+    drawn = {*parts["missing_keys"], *(_name(one) for one in parts["mismatched_keys"])}
+    counts = {part.rstrip("."): sum(name.startswith(part) for name in drawn) for part in beginnings}
+    return model, {part: count for part, count in counts.items() if count}
+
+
+def auto_class_for_pipelines(auto_class: Any) -> Any:
+    """A subclass of an auto class that tells the pipeline which tensors did not fit; see [`require_model`].
+
+    It loads in spite of them, because `pipeline` turns every error of loading into a list of stack traces.
+    """
+
+    def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("ignore_mismatched_sizes", True)
+        model, parts = auto_class.from_pretrained.__func__(cls, *args, **kwargs, output_loading_info=True)
+        model.loading_parts = parts
+        return model
+
+    return type(auto_class.__name__, (auto_class,), {"from_pretrained": classmethod(from_pretrained)})
+
+
+def require_model(model: Any, wanted: str) -> None:
+    """Refuse a model that a pipeline cannot use.
+
+    Args:
+        model: A model; only those of this library are checked. If `pipeline` loaded it by name, its checkpoint must be
+            of the wanted class and whole. A model that its user has built or loaded may have any weights.
+        wanted (`str`): Name of the class.
+
+    Raises:
+        NotACheckpointError: It is a model of another task, or its checkpoint is.
+    """
+    parts = getattr(model, "loading_parts", None)
+    source = getattr(model, "name_or_path", "") or "The model"
+    if parts is not None:
+        _require_written_by(model.config, source, wanted)
+        _require_tensors(model, parts, source)
+    elif type(model).__name__ in _PURPOSES and wanted not in _class_names(model):
+        raise _wrong_model(source, [type(model).__name__], wanted)
+
+
+def _config_of(source, settings):
+    from transformers import AutoConfig
+
+    where = {name: settings[name] for name in ("subfolder", "revision") if name in settings}
+    try:
+        return AutoConfig.from_pretrained(source, **where)
+    except (OSError, ValueError) as error:
+        raise NotACheckpointError(f"{source} has no configuration that can be read: {_first_line(error)}") from error
+
+
+def _load(model_class, source, settings):
+    from safetensors import SafetensorError
+
+    settings = {"ignore_mismatched_sizes": True} | settings
+    try:
+        return model_class.from_pretrained(source, **settings, output_loading_info=True)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, FaRLError):
+            raise
+        raise NotACheckpointError(f"{source} has no weights that can be read: {_first_line(error)}") from error
+
+
+def _first_line(error):
+    return str(error).strip().partition("\n")[0]
+
+
+def _name(key):
+    return key if isinstance(key, str) else key[0]
+
+
+def _class_names(model):
+    return {each.__name__ for each in type(model).__mro__}
+
+
+def _require_written_by(config, source, wanted):
+    """The class that a configuration names must be the wanted one; a class of a user is taken for a subclass of it."""
+    written = [name for name in config.architectures or () if name in _PURPOSES]
+    if written and wanted not in written:
+        raise _wrong_model(source, written, wanted)
+
+
+def _wrong_model(source, found, wanted):
+    found_purposes = ", ".join(f"{name} ({_PURPOSES[name]})" for name in found)
+    return NotACheckpointError(
+        f"{source} is a checkpoint of {found_purposes}; expected {wanted} ({_PURPOSES.get(wanted, 'another model')})."
+    )
+
+
+def _require_tensors(model, parts, source):
+    mismatched = {
+        _name(one): one if isinstance(one, str) else f"{one[0]} {tuple(one[1])} instead of {tuple(one[2])}"
+        for one in parts["mismatched_keys"]
+    }
+    missing = set(parts["missing_keys"]) - set(mismatched)
+    faults = {
+        "missing": sorted(missing),
+        # Published checkpoints of other libraries carry buffers that no longer exist.
+        "unknown": sorted(set(parts["unexpected_keys"])) if _class_names(model) & set(_PURPOSES) else [],
+        "of another shape": [mismatched[name] for name in sorted(mismatched)],
+        "not finite": [] if missing or mismatched else list(_not_finite(model)),
+    }
+    said = [f"{_counted(names)} {kind}: {_listed(names)}" for kind, names in faults.items() if names]
+    if said:
+        raise NotACheckpointError(f"{source} is no whole checkpoint of {type(model).__name__}. {'; '.join(said)}.")
+
+
+def _not_finite(model) -> Iterable[str]:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
+            yield name
+
+
+def _counted(names):
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}"
+
+
+def _listed(names):
+    more = f" and {len(names) - _NAMED_TENSORS} more" if len(names) > _NAMED_TENSORS else ""
+    return ", ".join(names[:_NAMED_TENSORS]) + more
