@@ -22,8 +22,6 @@ from farl_hf.cli.options import (
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
 from farl_hf.errors import InvalidArgumentError, UnreadableVideoError
 
-__all__ = ["annotate", "annotate_photos"]
-
 if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
     from farl_hf.cli.face_annotator import FaceAnnotator
     from farl_hf.cli.video_annotator import VideoAnnotator

@@ -13,8 +13,6 @@ import typer
 
 from farl_hf.cli.options import PublicOption, error_console, plain_errors
 
-__all__ = ["convert", "download", "export", "list_checkpoints", "push"]
-
 NOT_EQUAL = 1  # exit status when the comparison with the original code fails
 _PIPE_WIDTH = 200  # columns of the list in a pipe: a line per model, for grep
 

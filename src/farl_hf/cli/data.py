@@ -10,8 +10,6 @@ import typer
 from farl_hf.cli.options import PublicOption, plain_errors
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 
-__all__ = ["data_app"]
-
 NOT_AS_PUBLISHED = 1  # exit status when a folder can be read but is not what was published
 SHOWN_PROBLEMS = 20
 

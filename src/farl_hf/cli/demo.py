@@ -8,8 +8,6 @@ import typer
 
 from farl_hf.cli.options import TASKS, DeviceOption, plain_errors
 
-__all__ = ["demo"]
-
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and faces.json.")] = Path(

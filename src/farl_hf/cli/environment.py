@@ -16,8 +16,6 @@ import typer
 
 from farl_hf.cli.options import USAGE_ERROR, error_console
 
-__all__ = ["autoload_app", "environment"]
-
 _PACKAGES = (
     "farl-hf",
     "torch",

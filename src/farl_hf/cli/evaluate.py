@@ -8,9 +8,6 @@ import typer
 from farl_hf.cli.annotate import make_folder
 from farl_hf.cli.options import plain_errors
 
-__all__ = ["evaluate"]
-
-
 _NUM_FAILURES = 16  # drawn for each split
 
 

@@ -15,8 +15,6 @@ from farl_hf.cli.options import (
     plain_errors,
 )
 
-__all__ = ["NO_FACE", "explain"]
-
 NO_FACE = 1  # exit status when no face was found
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}

@@ -21,15 +21,6 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 
-__all__ = [
-    "FaceAnnotator",
-    "load_model_and_processor",
-    "load_pipelines",
-    "require_device",
-    "write_json",
-    "write_whole",
-]
-
 
 class FaceAnnotator:
     """Finds the faces of a photo once, runs every task on them, and writes pictures.

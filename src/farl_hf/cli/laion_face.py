@@ -10,8 +10,6 @@ import typer
 
 from farl_hf.cli.options import error_console, plain_errors
 
-__all__ = ["laion_face_app"]
-
 NOT_ALL_DONE = 1  # exit status when a part or shard failed; the others are finished
 
 laion_face_app = typer.Typer(

@@ -19,8 +19,6 @@ from farl_hf.cli.options import (
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.errors import InvalidArgumentError
 
-__all__ = ["index", "match"]
-
 
 def index(
     photos: Annotated[

@@ -11,23 +11,6 @@ from rich.text import Text
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import FaRLError, UnknownNameError
 
-__all__ = [
-    "DETECTION",
-    "IMAGE_TEXT_MODEL",
-    "LANDMARKS",
-    "TASKS",
-    "USAGE_ERROR",
-    "DetectorOption",
-    "DeviceOption",
-    "PublicOption",
-    "ThresholdOption",
-    "error_console",
-    "parse_tasks",
-    "plain_errors",
-    "report_failures",
-]
-
-
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
 LANDMARKS = "face-landmarks"

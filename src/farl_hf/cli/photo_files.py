@@ -7,8 +7,6 @@ from pathlib import Path
 
 from farl_hf.errors import UnreadablePhotoError
 
-__all__ = ["find_photos", "is_video", "output_stems"]
-
 _SUFFIXES = (
     ".jpg",
     ".jpeg",

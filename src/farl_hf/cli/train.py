@@ -7,8 +7,6 @@ import typer
 
 from farl_hf.cli.options import plain_errors
 
-__all__ = ["train"]
-
 
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a recipe (see --list), or a YAML file.")] = None,

@@ -20,8 +20,6 @@ from farl_hf.video.face_state import ConfidentLandmarksPipeline
 from farl_hf.video.face_tracker import FaceTracker
 from farl_hf.video.video_files import VideoWriter
 
-__all__ = ["VideoAnnotator"]
-
 
 class VideoAnnotator:
     """Follows the faces of a video, runs every task on them, and writes one video per task and a line per frame.

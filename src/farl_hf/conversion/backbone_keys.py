@@ -19,31 +19,6 @@ import torch
 from farl_hf.conversion.key_rules import DropRule, KeyRule, transposed
 from farl_hf.errors import ConversionError
 
-__all__ = [
-    "BEIT_DROPS",
-    "BEIT_RULES",
-    "FACE_TRANSFORMER_DROPS",
-    "FACE_TRANSFORMER_RULES",
-    "HF_CLIP_DROPS",
-    "HF_CLIP_RULES",
-    "MOCO_DROPS",
-    "MOCO_RULES",
-    "TIMM_DROPS",
-    "TIMM_RULES",
-    "TWO_TOWER_DROPS",
-    "TWO_TOWER_RULES",
-    "beit_config",
-    "block_rules",
-    "count_numbered",
-    "deit_config",
-    "face_transformer_config",
-    "has_fixed_positions",
-    "required_tensor",
-    "square_side",
-    "vision_rules",
-    "vit_config",
-]
-
 # FaRL and CLIP.
 _BLOCK_PARTS = {
     r"attn\.out_proj": "self_attn.out_proj",

@@ -28,8 +28,6 @@ from farl_hf.labels.backbones import BACKBONES
 if TYPE_CHECKING:
     from farl_hf.conversion.parity import StageDifference
 
-__all__ = ["ConversionReport", "convert_checkpoint"]
-
 
 @dataclass(frozen=True)
 class ConversionReport:

@@ -21,17 +21,6 @@ from farl_hf.conversion.key_rules import DropRule, KeyRule
 from farl_hf.errors import NotACheckpointError
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
 
-__all__ = [
-    "ATTRIBUTE_DROPS",
-    "ATTRIBUTE_RULES",
-    "DENSE_DROPS",
-    "DENSE_RULES",
-    "RETINAFACE_KEY_RULES",
-    "label_names",
-    "rename_retinaface_key",
-    "rename_retinaface_keys",
-]
-
 # Names of a converted model's outputs, by kind and number of outputs.
 _KNOWN_LABELS = {
     ("parsing", 11): LAPA_LABELS,

@@ -8,16 +8,6 @@ import torch
 
 from farl_hf.errors import ConversionError
 
-__all__ = [
-    "DropRule",
-    "KeyRule",
-    "apply_key_rules",
-    "check_completeness",
-    "name_some",
-    "refuse_unplaced",
-    "transposed",
-]
-
 _NAMED_IN_ERRORS = 4
 
 

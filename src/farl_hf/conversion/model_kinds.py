@@ -44,17 +44,6 @@ from farl_hf.conversion.head_keys import (
 from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some, refuse_unplaced
 from farl_hf.errors import ConversionError, NotACheckpointError
 
-__all__ = [
-    "MODEL_KINDS",
-    "ModelKind",
-    "convert_tensors",
-    "detection_config",
-    "face_task_config",
-    "recognise_kind",
-    "two_tower_config",
-    "with_trained_kind",
-]
-
 _HEAD_CHANNELS = 64
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
 

@@ -15,19 +15,6 @@ from torch import nn
 
 from farl_hf.errors import MissingExtraError
 
-__all__ = [
-    "AttributeNetwork",
-    "DenseNetwork",
-    "build_attribute_network",
-    "build_dense_network",
-    "build_detector",
-    "build_two_towers",
-    "make_attribute_network",
-    "make_upernet_head",
-    "make_visual_features",
-    "make_visual_transformer",
-]
-
 _HEAD_CHANNELS = 64
 # The branch of masked image modelling; OpenAI's sizes and masks, which the constructor makes itself.
 _NOT_IN_CLIP = r"visual\.(mask_token|lm_|ln_lm)|(input_resolution|context_length|vocab_size)$|(.*\.)?attn_mask$"

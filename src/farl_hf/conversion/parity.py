@@ -14,8 +14,6 @@ import torch
 from farl_hf.conversion import original_networks
 from farl_hf.conversion.source_reading import SourceWeights
 
-__all__ = ["StageDifference", "check_parity"]
-
 NETWORK_LIMIT = 1e-4  # relative, float32
 PROBABILITY_LIMIT = 1e-4
 LANDMARK_LIMIT_PX = 1e-3

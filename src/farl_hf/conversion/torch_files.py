@@ -21,8 +21,6 @@ import torch
 
 from farl_hf.errors import ConversionError
 
-__all__ = ["find_state_dict", "is_torchscript", "load_pickled_tensors", "open_extra_file", "read_torchscript"]
-
 # Where a file of `torch.save` keeps its weights: the path of keys, tried in order. The official training code saves a
 # states file: `main_ema` is the averaged network, which it evaluates, `main` the one that it trains.
 _STATE_DICT_PLACES = (("networks", "main_ema"), ("networks", "main"), ("state_dict",), ("model",), ())

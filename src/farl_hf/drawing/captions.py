@@ -17,8 +17,6 @@ from farl_hf.drawing.boxes_and_landmarks import face_colour, face_sizes_px
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.results import FaceAttributes, Faces
 
-__all__ = ["contact_sheet", "draw_face_attributes", "text_panel", "with_legend"]
-
 Box = tuple[float, float, float, float]
 
 # Text panels and contact sheets, whose sizes do not depend on the photo.

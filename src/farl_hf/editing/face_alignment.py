@@ -7,8 +7,6 @@ from PIL import Image
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.retrieval.face_embedding import FaceCutter
 
-__all__ = ["FaceAlignment"]
-
 
 class FaceAlignment:
     """Where the faces lie in some pictures. It is found once, and kept while the pictures change.

@@ -10,8 +10,6 @@ from farl_hf.errors import UnknownNameError, UnsuitableModelError
 from farl_hf.retrieval.face_embedding import unit_image_features
 from farl_hf.retrieval.text_embedding import checked_texts, compares_with_texts, embed_texts
 
-__all__ = ["ExplainedScores", "explained_scores"]
-
 
 @dataclass(frozen=True)
 class ExplainedScores:

@@ -15,8 +15,6 @@ from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_
 from farl_hf.retrieval.face_embedding import FaceCrops, FaceCutter, evaluating
 from farl_hf.retrieval.text_embedding import PLAIN
 
-__all__ = ["METHODS", "FaceExplanation", "explain"]
-
 
 @dataclass(frozen=True, eq=False)
 class FaceExplanation:

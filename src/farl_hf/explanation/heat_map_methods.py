@@ -16,8 +16,6 @@ from torch import nn
 from farl_hf.explanation.explained_scores import ExplainedScores
 from farl_hf.explanation.vision_layers import find_layer, last_block_on_class_token, opened_at, token_grid_hw
 
-__all__ = ["attention_rollout", "grad_cam"]
-
 
 @torch.inference_mode(False)  # whatever the caller has switched off, differentiating needs it
 @torch.enable_grad()

@@ -1,7 +1,5 @@
 """The forty attributes of CelebA, and sentences that describe them for zero-shot classification."""
 
-__all__ = ["ATTRIBUTE_PROMPTS", "CELEBA_ATTRIBUTES", "PROMPT_WRAPPERS"]
-
 # In the order of `list_attr_celeba.txt`; LFWA has the same names and order. No attribute belongs to one side of the
 # face, so a mirrored picture has the same attributes.
 CELEBA_ATTRIBUTES = (

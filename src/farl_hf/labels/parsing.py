@@ -5,20 +5,6 @@ Left and right are the image's: class 2 of LaPa is the eyebrow on the left of th
 
 import colorsys
 
-__all__ = [
-    "CELEBAMASK_DATASET_LABELS",
-    "CELEBAMASK_DATASET_MIRROR_PAIRS",
-    "CELEBAMASK_FILE_SUFFIXES",
-    "CELEBAMASK_FROM_DATASET",
-    "CELEBAMASK_LABELS",
-    "CELEBAMASK_MIRROR_PAIRS",
-    "CELEBAMASK_PALETTE",
-    "LAPA_LABELS",
-    "LAPA_MIRROR_PAIRS",
-    "LAPA_PALETTE",
-    "palette_for",
-]
-
 # The eleven classes of LaPa (JDAI-CV/lapa-dataset), in the order of the ids in its label pictures. FaRL and facer give
 # the ids 2 to 5 opposite names; the ids agree.
 LAPA_LABELS = (

@@ -21,8 +21,6 @@ import numpy as np
 from farl_hf.data.parquet import current_umask
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
 
-__all__ = ["LAION_FACE_20M", "id_arrays", "parse_parts"]
-
 # The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).
 LAION_FACE_20M = (0, 2, 5, 8, 13, 15, 17, 18, 21, 22, 24, 25, 28)
 COLLECTIONS = ("set", "frozenset", "list", "tuple")

@@ -11,8 +11,6 @@ import numpy as np
 from farl_hf.data.parquet import read_record, recorded_parquet
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["COUNTS", "PartFilter", "filter_metadata", "finished_counts", "open_parquet"]
-
 ID_COLUMN = "SAMPLE_ID"
 NEEDED_COLUMNS = (ID_COLUMN, "URL", "TEXT")
 # Rows in; rows out; numbers of the list without a row; rows beyond the first of a number; rows skipped.

@@ -15,8 +15,6 @@ from farl_hf.laion_face.id_lists import id_arrays
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
 from farl_hf.laion_face.metadata_filtering import COUNTS, PartFilter, open_parquet
 
-__all__ = ["MANIFEST", "download_commands", "num_rows", "part_jobs", "prepare_metadata", "write_manifest"]
-
 MANIFEST = "manifest.json"
 SOURCE_PATTERN = "part-*.parquet"
 OUTPUT_NAME = "laion_face_part_{}.parquet"

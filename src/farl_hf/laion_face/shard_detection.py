@@ -22,8 +22,6 @@ from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, Unreadable
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
 from farl_hf.results import Faces
 
-__all__ = ["ShardDetector", "detect_faces", "shard_jobs"]
-
 DETECTION = "face-detection"
 # A batch holds decoded photos: half a gigabyte at most, whatever the shard says.
 MAX_BATCH_PIXELS = 2**27

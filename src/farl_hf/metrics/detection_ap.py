@@ -12,8 +12,6 @@ import numpy as np
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["average_precision", "box_overlaps", "match_detections"]
-
 
 def box_overlaps(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
     """

@@ -24,8 +24,6 @@ from farl_hf.results import Faces
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
 from farl_hf.retrieval.text_embedding import compares_with_texts
 
-__all__ = ["FaceCrops", "FaceCutter", "evaluating", "index_faces", "unit_image_features"]
-
 _CLIP_SETTINGS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize")
 
 

@@ -20,17 +20,6 @@ from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
 
-__all__ = [
-    "FaceIndex",
-    "checked_index_path",
-    "make_faiss_index",
-    "model_fingerprint",
-    "read_index_file",
-    "search_faiss_index",
-    "search_vectors",
-    "write_index_file",
-]
-
 _KIND = "farl_hf face index 1"
 _ROWS_AT_A_TIME = 65_536  # bounds the memory of the similarities, whatever the number of vectors
 

@@ -18,8 +18,6 @@ from farl_hf.video.face_state import ConfidentLandmarksPipeline, OneEuroFilter, 
 from farl_hf.video.face_tracker import FaceTracker, Track
 from farl_hf.video.video_files import VideoFile, VideoFrame
 
-__all__ = ["TrackedFrame", "follow_faces", "track_faces"]
-
 _FRAMES_AHEAD = 3  # decoded while the networks look at the present one
 
 

@@ -15,8 +15,6 @@ from farl_hf.labels import FIVE_FROM_LANDMARKS
 from farl_hf.pipelines import FaceLandmarksPipeline
 from farl_hf.processing.face_geometry_farl import similarity_matrix, transform_points
 
-__all__ = ["ConfidentLandmarksPipeline", "FaceState", "OneEuroFilter", "OneEuroSettings", "carry", "still_a_face"]
-
 _LEAST_INSIDE = 0.5  # share of the landmarks that are in the frame while the face counts as there
 _LEAST_SURE = 0.6  # of the confidence at the detection
 _MOST_BENT = 0.2  # distance of landmarks from those at the detection, aligned, in units of the face's size

@@ -15,8 +15,6 @@ from farl_hf.results import Faces
 from farl_hf.video.face_state import FaceState, carry, still_a_face
 from farl_hf.video.video_files import VideoFrame
 
-__all__ = ["FaceTracker", "SceneCuts", "Track", "match_boxes"]
-
 _THUMBNAIL_WH = (16, 16)
 _CUT = 0.5  # 0 for equal frames, 1 for frames that have nothing to do with each other
 _NOISE = 4.0  # variance of grey levels below which a frame counts as one colour

@@ -15,8 +15,6 @@ from PIL import Image
 
 from farl_hf.errors import MissingExtraError, UnreadableVideoError
 
-__all__ = ["VideoFile", "VideoFrame", "VideoWriter", "load_av"]
-
 _URL_SCHEMES = ("http://", "https://")
 _USUAL_RATE = Fraction(25)  # of a file that states none
 # Counter-clockwise quarter turns that make a frame upright.

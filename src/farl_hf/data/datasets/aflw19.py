@@ -21,8 +21,6 @@ from farl_hf.data.datasets.landmark_tables import LANDMARK_COLUMNS, LandmarkFace
 from farl_hf.data.datasets.raw_folders import find_path
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["AFLW19"]
-
 _NUM_LANDMARKS = 19
 _OFFSET_PX = 0.5
 NUM_TRAIN_FACES = 20_000

@@ -28,18 +28,6 @@ from farl_hf.errors import (
 )
 from farl_hf.labels import FIVE_FROM_LANDMARKS
 
-__all__ = [
-    "BAD_PHOTO_POLICIES",
-    "FaceDatasetBuilder",
-    "FaceDatasetConfig",
-    "RawPhoto",
-    "encoded_png",
-    "five_points",
-    "index_ranges",
-    "picture_file",
-    "row_features",
-]
-
 logger = logging.getLogger(__name__)
 
 BAD_PHOTO_POLICIES = ("raise", "skip")

@@ -23,8 +23,6 @@ from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, path_ins
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
-__all__ = ["PARTITION_FILE", "CelebA", "CelebAConfig", "attribute_order", "read_partition"]
-
 PARTITION_FILE = "list_eval_partition.txt"
 _SPLITS = {"0": "train", "1": "validation", "2": "test"}
 

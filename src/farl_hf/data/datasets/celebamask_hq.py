@@ -31,8 +31,6 @@ from farl_hf.data.images import decode_photo
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 from farl_hf.labels import CELEBAMASK_FILE_SUFFIXES, CELEBAMASK_FROM_DATASET, CELEBAMASK_LABELS
 
-__all__ = ["CelebAMaskHQ", "CelebAMaskHQConfig"]
-
 # Parts by class id, in the order in which they are painted; the background has no file.
 PARTS = {
     "farl": CELEBAMASK_FILE_SUFFIXES[1:],

@@ -16,8 +16,6 @@ from farl_hf.data.datasets.builder import RawPhoto, five_points, picture_file
 from farl_hf.data.datasets.raw_folders import parse_numbers, path_inside, read_lines
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["LANDMARK_COLUMNS", "LandmarkFace", "landmark_row", "photos_of_faces", "read_hrnet_csv"]
-
 LANDMARK_COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy")
 _HALF_BOX_PER_SCALE = 100.0
 

@@ -18,8 +18,6 @@ from farl_hf.data.datasets.raw_folders import parse_numbers, read_lines
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import LAPA_LABELS
 
-__all__ = ["LaPa"]
-
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 NUM_LANDMARKS = 106
 

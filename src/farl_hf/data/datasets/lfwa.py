@@ -18,8 +18,6 @@ from farl_hf.data.datasets.raw_folders import find_path, path_inside
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
-__all__ = ["LFWA"]
-
 _INDICES = {"train": "indices_img_train", "test": "indices_img_test"}
 
 

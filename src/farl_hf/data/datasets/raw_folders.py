@@ -14,18 +14,6 @@ from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_da
 from farl_hf.data.images import encoded_source, picture_name
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 
-__all__ = [
-    "check_row",
-    "find_path",
-    "folder_fingerprint",
-    "missing_files",
-    "parse_numbers",
-    "path_inside",
-    "read_lines",
-    "resolve_root",
-    "where_to_get",
-]
-
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
 _DEEPEST_FOLDER = 3
 _ANNOTATION_SUFFIXES = (".txt", ".csv", ".mat")

@@ -22,8 +22,6 @@ from farl_hf.data.datasets.landmark_tables import (
 )
 from farl_hf.data.datasets.raw_folders import find_path
 
-__all__ = ["W300"]
-
 _TABLES = {
     "train": "face_landmarks_300w_train.csv",
     "test": "face_landmarks_300w_valid.csv",

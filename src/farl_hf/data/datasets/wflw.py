@@ -29,8 +29,6 @@ from farl_hf.data.datasets.landmark_tables import (
 from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, read_lines
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["WFLW"]
-
 # In the order of the six flags.
 SUBSETS = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
 _NUM_LANDMARKS = 98

@@ -24,8 +24,6 @@ from farl_hf.data.parquet import recorded_parquet
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError
 from farl_hf.results import Faces
 
-__all__ = ["FaceTable", "detections_path", "face_table_folder", "open_face_table", "write_detections"]
-
 logger = logging.getLogger(__name__)
 
 ARRAYS = ("sample_ids", "first_face", "faces")

@@ -29,25 +29,6 @@ from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, face_table_fo
 from farl_hf.data.samples.pretraining_samples import usable_points
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = [
-    "DAMAGED_SHARD",
-    "INCOMPLETE_SAMPLE",
-    "SKIP_REASONS",
-    "UNSAFE_MEMBER",
-    "FaceFilter",
-    "OpenShard",
-    "Shard",
-    "ShardMembers",
-    "SkippedSampleError",
-    "counts_in_words",
-    "find_members",
-    "find_shards",
-    "laion_face_rows",
-    "num_listed_samples",
-    "sample_id_of",
-    "shard_rows",
-]
-
 logger = logging.getLogger(__name__)
 
 DAMAGED_SHARD, UNSAFE_MEMBER, INCOMPLETE_SAMPLE = "damaged_shard", "unsafe_member", "incomplete_sample"

@@ -27,8 +27,6 @@ from farl_hf.data.laion_face.shards import (
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError
 
-__all__ = ["STREAM_STATE", "PretrainingStream", "StreamProgress"]
-
 # The column that travels with every sample.
 STREAM_STATE = "stream_state"
 # A source's place: epoch, first shard of the window among the reader's, samples of the window that were read.
