@@ -264,7 +264,7 @@ def _header(tensors):
 
 
 def _page_out(values):
-    """Let the system take back the pages of a source file that is mapped into memory; a hint, which may do nothing."""
+    """Tell the system that the pages of a mapped source file are not needed any more. It may ignore this."""
     start = -(-values.data_ptr() // _PAGE_BYTES) * _PAGE_BYTES
     length = values.data_ptr() + values.numel() * values.element_size() - start
     if sys.platform == "linux" and length >= _PAGE_BYTES:
