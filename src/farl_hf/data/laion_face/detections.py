@@ -160,7 +160,7 @@ def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             samples = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever their bytes lead to
+    except Exception as error:  # damaged files raise errors of any kind
         raise InvalidDatasetError(
             f"The detections {path} cannot be read as a sample2detect file of LAION-Face: {error}"
         ) from error

@@ -212,7 +212,7 @@ class SourceReader:
 
     def check_harvest(self, barren: int) -> None:
         """Raises [`InvalidDatasetError`] when so many passes in a row without a sample mean that there is none."""
-        # Readers that share fewer samples than they are take turns.
+        # Readers take turns where there are fewer samples than readers.
         if self.num_epochs is None and barren >= (self.num_readers if self.shares_shards else 1):
             raise InvalidDatasetError(
                 f"No sample of {len(self.shards)} shards can be used (reader {self.reader} of {self.num_readers});"
@@ -234,7 +234,7 @@ class SourceReader:
             first, done = first + len(window), 0
 
     def chance(self, *purpose: int) -> np.random.Generator:
-        """Random numbers that all readers draw alike."""
+        """A random generator that is the same in all readers."""
         return np.random.default_rng((self.transform.seed, *purpose))
 
     @property
