@@ -65,15 +65,11 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, in
     return result
 
 
-def _entry_width_px(name: str, text_px: float) -> float:
-    return ImageFont.load_default(text_px).getlength(name) + 2.6 * text_px
-
-
 def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
     rows: list[list] = [[]]
     used_px = text_px
     for name, colour in entries:
-        entry_px = _entry_width_px(name, text_px)
+        entry_px = ImageFont.load_default(text_px).getlength(name) + 2.6 * text_px
         if rows[-1] and used_px + entry_px > width_px:
             rows.append([])
             used_px = text_px

@@ -54,7 +54,7 @@ class EditedFaces:
         return len(self.latents)
 
 
-@torch.inference_mode(False)  # differentiating needs it, whatever the caller has switched off
+@torch.inference_mode(False)  # gradients are needed, even where the caller has turned them off
 @torch.enable_grad()
 def edit_latents(
     generator: FaceGenerator,

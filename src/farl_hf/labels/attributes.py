@@ -46,7 +46,7 @@ CELEBA_ATTRIBUTES = (
 )
 
 # Prompt ensembling as in openai/CLIP's `prompts/`: a sentence's feature is the mean over all wrappers. Each sentence
-# is a class of its own; a face has the attribute when the nearest sentence is one of those that say so.
+# is a class of its own; a face has the attribute if the nearest sentence describes a face with it.
 PROMPT_WRAPPERS = ("a photo of {}", "a portrait of {}", "a picture of {}", "a close up of {}", "{}")
 
 _COLOURS = ("black", "blond", "brown", "gray", "red", "dyed")

@@ -113,13 +113,10 @@ def _face_image_processor(processor: Any) -> FaRLImageProcessor:
             "AutoProcessor, or its image processor."
         )
     settings = {name: getattr(image_processor, name) for name in _CLIP_SETTINGS}
-    return FaRLImageProcessor(size=_crop_size(image_processor), **settings)
-
-
-def _crop_size(image_processor: Any) -> dict[str, int]:
     size = getattr(image_processor, "crop_size", None) or image_processor.size
     side = size.get("shortest_edge")
-    return {"height": side or size["height"], "width": side or size["width"]}
+    size = {"height": side or size["height"], "width": side or size["width"]}
+    return FaRLImageProcessor(size=size, **settings)
 
 
 def index_faces(
@@ -196,10 +193,8 @@ def _batches(
 
 
 def _joined(crops: list[FaceCrops]) -> tuple[np.ndarray, torch.Tensor]:
-    return (
-        np.concatenate([one.faces.boxes_xyxy for one in crops]),
-        torch.cat([one.pixel_values for one in crops]),
-    )
+    boxes_xyxy = np.concatenate([one.faces.boxes_xyxy for one in crops])
+    return boxes_xyxy, torch.cat([one.pixel_values for one in crops])
 
 
 @torch.inference_mode()
