@@ -51,12 +51,14 @@ def converted_path(folder: Path, kind: str) -> Path:
 
 def _write_parser(path, size):
     sources = _test_sources()
-    sources.write_parser(path, sources.make_parser(11, 448, **SIZES[size]["parser"]), out_size=(512, 512))
+    sources.write_parsing(path, sources.make_parsing_network(11, 448, **SIZES[size]["parser"]), out_size=(512, 512))
 
 
 def _write_aligner(path, size):
     sources = _test_sources()
-    sources.write_aligner(path, sources.make_aligner(NUM_LANDMARKS, 448, FULL_TOWER, **SIZES[size]["aligner"]))
+    sources.write_landmarks(
+        path, sources.make_landmark_network(NUM_LANDMARKS, 448, FULL_TOWER, **SIZES[size]["aligner"])
+    )
 
 
 def _write_detector(path, size):

@@ -1,4 +1,4 @@
-"""Faces that follow a sentence, by several models side by side: supplement figure 1.
+"""Edit faces by sentences, with several models side by side (supplement, figure 1).
 
 The built-in generator and model, on rendered faces:
 
@@ -39,26 +39,29 @@ from farl_hf.retrieval.text_embedding import PLAIN
 
 GENERATOR = "farl-tiny-generator"
 SHOWN_PX = 256
-MOST_FACES_TOGETHER = 16  # that share a step; more only take memory
+MOST_FACES_TOGETHER = 16  # in one step; more only cost memory
 
 
 @dataclass
 class EditArguments:
-    """What is edited, by what, and how."""
+    """Arguments: texts, generator, models, and settings of the optimisation."""
 
     texts: list[str] = field(metadata={"help": "What the faces should show, one sentence each."})
     output_dir: str = field(default="edited", metadata={"help": "Folder of sheet, pictures, latents and numbers."})
     generator: str = field(
         default=GENERATOR,
-        metadata={"help": "A face decoder's name or folder, or a TorchScript file (its code is run) that draws of w."},
+        metadata={"help": "Name or folder of a face decoder, or a TorchScript file that takes w. Its code is run."},
     )
-    mapping: str | None = field(default=None, metadata={"help": "TorchScript file from z to w, beside such a file."})
+    mapping: str | None = field(
+        default=None, metadata={"help": "TorchScript file that maps z to w, for a TorchScript generator."}
+    )
     latent_shape: list[int] | None = field(
-        default=None, metadata={"help": "Of one latent, beside such a file: 18 512 for a StyleGAN2 of 1024 pixels."}
+        default=None,
+        metadata={"help": "Shape of one latent of a TorchScript generator: 18 512 for StyleGAN2 at 1024 pixels."},
     )
     model_name_or_path: list[str] = field(
         default_factory=lambda: [IMAGE_TEXT_MODEL],
-        metadata={"help": "Checkpoints of both encoders, FaRL's or CLIP's; a column each."},
+        metadata={"help": "Models of images and texts, FaRL's or CLIP's; one column each."},
     )
     starts: int = field(default=8, metadata={"help": "Faces to start from."})
     latents: str | None = field(
@@ -73,8 +76,8 @@ class EditArguments:
         default=0.07, metadata={"help": "Random shift and scale of the crops in each step; 0 in StyleCLIP."}
     )
     plain: bool = field(default=False, metadata={"help": "Take texts as they are, without averaging over prompts."})
-    aligned: bool = field(default=False, metadata={"help": "Every picture is a face crop; search no face."})
-    seed: int = field(default=0, metadata={"help": "Which random faces."})
+    aligned: bool = field(default=False, metadata={"help": "Every picture is a face crop; do not detect."})
+    seed: int = field(default=0, metadata={"help": "Seed of the random faces."})
     device: str = field(default="cpu", metadata={"help": "Where everything runs."})
 
 
@@ -83,13 +86,13 @@ def load_generator(args: EditArguments) -> FaceGenerator:
     if not Path(args.generator).is_file():
         return AutoModel.from_pretrained(checkpoint(args.generator)).eval().to(args.device)
     if args.latent_shape is None:
-        raise InvalidArgumentError(f"{args.generator} does not say what it takes; pass --latent-shape.")
+        raise InvalidArgumentError(f"{args.generator} does not store the shape of its latents; pass --latent-shape.")
     shape = tuple(args.latent_shape)
     return StyleGAN2Generator.from_torchscript(args.generator, shape, args.mapping, args.device)
 
 
 def starting_latents(args: EditArguments, generator: FaceGenerator) -> torch.Tensor:
-    """Random ones, or those of a file that this script wrote."""
+    """Random latents, or those of a file that this script wrote."""
     if args.latents is None:
         return generator.sample_latents(args.starts, args.seed)
     latents = load_file(args.latents)

@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported, als
 
 import pytest
 import torch
-from two_tower_toys import make_clip, make_farl
+from image_text_toys import make_clip, make_farl
 
 from farl_hf import FaRLConfig
 
@@ -57,13 +57,13 @@ def toy_model(toy_config):
 
 @pytest.fixture(scope="session")
 def farl():
-    """FaRL's two towers."""
+    """FaRL's model of images and texts."""
     return make_farl()
 
 
 @pytest.fixture(scope="session", params=["clip", "farl"])
-def two_towers(request):
-    """FaRL's two towers, and CLIP's."""
+def image_text_model(request):
+    """FaRL's model of images and texts, and CLIP's."""
     return {"clip": make_clip, "farl": make_farl}[request.param]()
 
 

@@ -34,13 +34,13 @@ def _spread(name, value):
     return value[0].numel() ** -0.5
 
 
-def make_parser(num_classes=11, resolution=64, sizes=SMALL, head_channels=16):
-    """The network of facer's parser archives."""
+def make_parsing_network(num_classes=11, resolution=64, sizes=SMALL, head_channels=16):
+    """The network of facer's parsing archives."""
     return _dense("head", num_classes, resolution, sizes, head_channels)
 
 
-def make_aligner(num_points=68, resolution=64, sizes=SMALL, head_channels=16):
-    """The network of facer's aligner archives."""
+def make_landmark_network(num_points=68, resolution=64, sizes=SMALL, head_channels=16):
+    """The network of facer's landmark archives."""
     return _dense("heatmap_head", num_points, resolution, sizes, head_channels)
 
 
@@ -70,15 +70,15 @@ def _traced(module, inputs):
         return torch.jit.trace(module, inputs, strict=False, check_trace=False)
 
 
-def write_parser(path, network, out_size=(64, 64)):
-    """A TorchScript archive of the whole network, as facer's parsers."""
+def write_parsing(path, network, out_size=(64, 64)):
+    """A TorchScript archive of the whole network, as facer's parsing models."""
     side = network.backbone.input_resolution
     traced = _traced(ParserWithOutputs(network, out_size), torch.rand(1, 3, side, side))
     torch.jit.save(traced, str(path))
     return path
 
 
-def write_aligner(path, network):
+def write_landmarks(path, network):
     """A TorchScript archive of the head with the pickled backbone as extra file (facer `face_alignment/farl.py`)."""
     side = network.backbone.input_resolution
     features, _ = network.backbone(torch.rand(1, 3, side, side))

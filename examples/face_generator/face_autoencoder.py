@@ -1,4 +1,4 @@
-"""What trains a face decoder: a variational autoencoder whose encoder is left behind when it has done so.
+"""A variational autoencoder that trains a face decoder. Its encoder is dropped after the training.
 
 Pixels outside the photo, black in every crop, are not compared: the decoder fills them as it likes. A linear
 classifier of attributes reads the latent means, so that what a face wears and whether it smiles, few pixels that they
@@ -152,7 +152,7 @@ def weighted_mean(values_NCHW: torch.Tensor, weights_N1HW: torch.Tensor) -> torc
 
 
 def centre_weights(side: int, centre_weight: float, device: torch.device) -> torch.Tensor:
-    """(side, side): 1 at the rim, falling off like a bell from `1 + centre_weight` in the middle."""
+    """(side, side): A Gaussian bump: `1 + centre_weight` in the middle, 1 at the rim."""
     fractions = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
     squared = fractions[:, None].square() + fractions.square()
     return 1 + centre_weight * torch.exp(-squared / 0.5)

@@ -1,4 +1,4 @@
-"""Aligned crops of single faces as pictures in [0, 1], for what learns to draw them."""
+"""Aligned crops of single faces as pictures in [0, 1], for the training of a face generator."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ _MIRRORED = AugmentationRecipe(source="ours", mirror_probability=0.5)
 
 
 def crop_of(config: FaceDecoderConfig) -> FaRLImageProcessor:
-    """What cuts the pictures that the decoder is to draw."""
+    """The image processor that cuts the pictures which the decoder learns to draw."""
     return FaRLImageProcessor(size=config.image_size, face_template=config.face_template, template_span="size")
 
 

@@ -11,13 +11,13 @@ __all__ = ["GeneratorDataArguments", "GeneratorModelArguments", "GeneratorTraini
 
 @dataclass
 class GeneratorModelArguments:
-    """Which decoder is trained, and what a picture shows."""
+    """The decoder, and the crop that its pictures show."""
 
     model_name_or_path: str | None = field(
         default=None,
         metadata={"help": "Autoencoder to start from: a folder that this script wrote. Default: random weights."},
     )
-    latent_size: int = field(default=64, metadata={"help": "From scratch: numbers of a latent."})
+    latent_size: int = field(default=64, metadata={"help": "From scratch: size of a latent."})
     grid_size: int = field(default=7, metadata={"help": "From scratch: rows and columns of the first stage."})
     stage_channels: list[int] = field(
         default_factory=lambda: [160, 128, 64, 32],
@@ -31,7 +31,7 @@ class GeneratorModelArguments:
 
 @dataclass
 class GeneratorDataArguments:
-    """Which faces are drawn after."""
+    """The data set of faces."""
 
     dataset_name: str = field(
         default="synthetic_faces",
@@ -70,7 +70,9 @@ class GeneratorTrainingArguments(TrainingArguments):
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Faces per device in evaluation."})
     prediction_loss_only: bool = field(default=True, metadata={"help": "Leave True: pictures fill the memory."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
-    label_names: list[str] | None = field(default_factory=lambda: ["attributes"], metadata={"help": "Leave it."})
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["attributes"], metadata={"help": "Leave the default."}
+    )
     logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
 

@@ -44,7 +44,7 @@ def run_generator_training(
     data_args: GeneratorDataArguments,
     training_args: GeneratorTrainingArguments,
 ) -> dict[str, float]:
-    """Trains; an unfinished run in the output folder goes on where it stopped.
+    """Trains. An unfinished run in the output folder is resumed.
 
     The output folder holds the whole autoencoder, its folder `decoder` the decoder alone, and `pictures` what was
     drawn on the way.
@@ -89,7 +89,7 @@ def run_generator_training(
 def make_autoencoder(
     model_args: GeneratorModelArguments, training_args: GeneratorTrainingArguments
 ) -> FaceAutoencoder:
-    """The autoencoder, of a folder or from scratch."""
+    """The autoencoder, loaded from a folder or with random weights."""
     losses = AutoencoderLosses(
         training_args.gradient_weight,
         training_args.kl_weight,
@@ -113,7 +113,7 @@ def make_autoencoder(
 
 
 def save_decoder(output_dir: Path, crops: FaceCrops) -> None:
-    """The decoder alone into its own folder: averaged as the saved autoencoder is, its latents re-based."""
+    """Saves the decoder in a folder of its own, with the averaged weights and re-based latents."""
     model = FaceAutoencoder.from_pretrained(output_dir).eval()
     subset = Subset(crops, range(min(_FACES_OF_THE_BASIS, len(crops))))
     batches = (batch["pixel_values"] for batch in DataLoader(subset, batch_size=64, collate_fn=pretraining_collate))

@@ -28,7 +28,7 @@ def latent_moments(model: FaceAutoencoder, batches: Iterable[torch.Tensor]) -> t
 
 @torch.no_grad()
 def rebased_decoder(decoder: FaceDecoderModel, mean_D: torch.Tensor, covariance_DD: torch.Tensor) -> FaceDecoderModel:
-    """A decoder that draws of standard normal latents what this one draws of latents with that mean and covariance."""
+    """A decoder for standard normal latents that equals this one for latents of that mean and covariance."""
     values_D, vectors_DD = torch.linalg.eigh(covariance_DD.double())
     root_DD = vectors_DD @ values_D.clamp(min=0).sqrt().diag() @ vectors_DD.t()
     rebased = copy.deepcopy(decoder)

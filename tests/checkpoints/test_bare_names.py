@@ -62,12 +62,12 @@ def machine(tmp_path_factory):
     """A machine that has downloaded `farl` and `farl-lapa-448` from files with toy weights in the released formats."""
     folder = tmp_path_factory.mktemp("machine")
     with torch.no_grad():
-        parser = conversion_sources.write_parser(folder / "parser.pt", conversion_sources.make_parser())
+        parsing = conversion_sources.write_parsing(folder / "parsing.pt", conversion_sources.make_parsing_network())
     towers = conversion_sources.write_two_towers(folder / "farl.pth", conversion_sources.make_two_towers())
     machine = Machine(folder)
     machine.farl_hf(
         ("download", "farl", "--from", str(towers)),
-        ("download", "farl-lapa-448", "--from", str(parser)),
+        ("download", "farl-lapa-448", "--from", str(parsing)),
     )
     return machine
 

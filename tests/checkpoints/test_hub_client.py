@@ -270,3 +270,10 @@ def test_it_is_installed_in_every_order_of_imports(order):
 def test_importing_the_package_alone_loads_no_client():
     finished = run("import sys, farl_hf; assert not {'huggingface_hub', 'httpx', 'httpx2'} & set(sys.modules)")
     assert finished.returncode == 0, finished.stderr
+
+
+def test_the_client_loads_no_framework():
+    finished = run(
+        "import sys, farl_hf, huggingface_hub.utils; assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    assert finished.returncode == 0, finished.stderr

@@ -1,6 +1,6 @@
 import pytest
+from image_text_toys import make_clip, make_farl
 from toy_checkpoints import save_toy_checkpoints
-from two_tower_toys import make_clip, make_farl
 
 from farl_hf.checkpoints import embedded_models
 
@@ -20,9 +20,9 @@ def toy_defaults(toy_checkpoint_folder, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def two_tower_folder(tmp_path_factory):
+def image_text_folder(tmp_path_factory):
     """Checkpoints of untrained models of both encoders: `farl` and `clip`."""
-    folder = tmp_path_factory.mktemp("two_towers")
+    folder = tmp_path_factory.mktemp("image_text_model")
     for name, make in {"farl": make_farl, "clip": make_clip}.items():
         for part in make():
             part.save_pretrained(folder / name)

@@ -10,13 +10,13 @@ PICTURE = "farl_explanations/photo.face-explanation.png"
 
 
 @pytest.fixture
-def explain(toy_defaults, two_tower_folder, tmp_path, monkeypatch):
+def explain(toy_defaults, image_text_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
 
     def run(*arguments, model="farl"):
-        model = two_tower_folder / model if (two_tower_folder / model).exists() else model
+        model = image_text_folder / model if (image_text_folder / model).exists() else model
         return CliRunner().invoke(app, ["explain", "--device", "cpu", "--model", str(model), *map(str, arguments)])
 
     return run

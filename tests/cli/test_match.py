@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from image_text_toys import make_farl
 from PIL import Image
 from toy_checkpoints import MAX_FACES
-from two_tower_toys import make_farl
 from typer.testing import CliRunner
 
 from farl_hf import FaceIndex, embed_texts
@@ -16,7 +16,7 @@ TEXT_OPTIONS = [part for text in TEXTS for part in ("--texts", text)]
 
 
 @pytest.fixture
-def run(toy_defaults, two_tower_folder, tmp_path, monkeypatch):
+def run(toy_defaults, image_text_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, seed in (("a.png", 0), ("deep/b.png", 1)):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def run(toy_defaults, two_tower_folder, tmp_path, monkeypatch):
         Image.fromarray(pixels).save(tmp_path / "in" / name)
 
     def call(command, *arguments, model="farl"):
-        options = ["--device", "cpu", "--model", str(two_tower_folder / model)]
+        options = ["--device", "cpu", "--model", str(image_text_folder / model)]
         result = CliRunner().invoke(app, [command, *map(str, arguments), *options], env={"COLUMNS": "200"})
         assert "Traceback" not in result.output + result.stderr
         return result

@@ -23,7 +23,7 @@ def refuse(source, output, message, **options):
 # ---- bad sources
 
 
-@pytest.mark.parametrize("name", ["parser.pt", "backbone.pth", "parser_states_legacy.pth", "aligner.pt"])
+@pytest.mark.parametrize("name", ["parsing.pt", "backbone.pth", "parsing_states_legacy.pth", "landmarks.pt"])
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.01])
 def test_a_truncated_file(source_folder, tmp_path, name, share):
     content = (source_folder / name).read_bytes()
@@ -130,7 +130,7 @@ def test_unknown_tensors_of_a_detector_are_named(source_folder, tmp_path):
 
 
 def test_other_input_statistics_are_refused(source_folder, tmp_path):
-    states = torch.load(source_folder / "parser_states.pth", weights_only=True)
+    states = torch.load(source_folder / "parsing_states.pth", weights_only=True)
     states["networks"]["main_ema"]["backbone.image_mean"] += 0.1
     torch.save(states, tmp_path / "changed.pth")
     refuse(tmp_path / "changed.pth", tmp_path / "out", r"backbone\.image_mean is .* instead of")
@@ -140,9 +140,9 @@ def test_other_input_statistics_are_refused(source_folder, tmp_path):
     ("name", "source", "message"),
     [
         ("farl-lapa-448", "backbone.pth", "is a FaRL backbone .* another kind"),
-        ("farl-celebm-448", "parser.pt", "with 11 outputs, but 'farl-celebm-448' has 19"),
-        ("farl-wflw-448", "aligner.pt", "with 68 outputs, but 'farl-wflw-448' has 98"),
-        ("farl-aflw19-448", "celebm_parser.pt", "is a face parser, but"),
+        ("farl-celebm-448", "parsing.pt", "with 11 outputs, but 'farl-celebm-448' has 19"),
+        ("farl-wflw-448", "landmarks.pt", "with 68 outputs, but 'farl-wflw-448' has 98"),
+        ("farl-aflw19-448", "celebm_parsing.pt", "is a face parsing model, but"),
         ("farl-ep64", "ViT-B-16.pt", "no branch of masked image modelling, which 'farl-ep64' has"),
         ("farl-ep16", "clip_folder", "may be an OpenAI CLIP model"),
         ("retinaface-resnet50", "mobilenet.pth", "with mobilenet_v1 outputs, but 'retinaface-resnet50' has resnet"),
@@ -154,7 +154,7 @@ def test_a_wrong_file_for_the_name(source_folder, tmp_path, name, source, messag
 
 def test_an_unknown_name(source_folder, tmp_path):
     with pytest.raises(UnknownNameError, match="farl-ep16, farl-ep64, farl-lapa-448"):
-        convert_checkpoint(source_folder / "parser.pt", tmp_path / "out", name="farl-lapa")
+        convert_checkpoint(source_folder / "parsing.pt", tmp_path / "out", name="farl-lapa")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_files_are_as_readable_as_others(source_folder, tmp_path):
 
 def test_two_conversions_give_the_same_bytes(source_folder, tmp_path):
     for name in ("one", "two"):
-        convert_checkpoint(source_folder / "aligner.pt", tmp_path / name / "farl")
+        convert_checkpoint(source_folder / "landmarks.pt", tmp_path / name / "farl")
     for path in (tmp_path / "one/farl").iterdir():
         assert path.read_bytes() == (tmp_path / "two/farl" / path.name).read_bytes(), path.name
 

@@ -19,12 +19,12 @@ DETECTOR = ["box offsets", "scores", "point offsets", "number of detections", "b
 TOWERS = ["image embedding", "text embedding", "similarities"]
 BLOCKS = ["block 3", "block 5", "block 7", "block 11"]
 SOURCES = {
-    "parser.pt": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
-    "parser_states.pth": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
-    "parser_states_legacy.pth": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
-    "celebm_parser.pt": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
-    "aligner.pt": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", "landmarks in the crop"]),
-    "aligner_states.pth": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", "landmarks in the crop"]),
+    "parsing.pt": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
+    "parsing_states.pth": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
+    "parsing_states_legacy.pth": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
+    "celebm_parsing.pt": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
+    "landmarks.pt": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", "landmarks in the crop"]),
+    "landmark_states.pth": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", "landmarks in the crop"]),
     "attributes.pt": ("attributes", "FaRLForAttributes", ["block 11", "block 11, class token", "logits"]),
     "attributes_4_levels.pt": ("attributes", "FaRLForAttributes", [*BLOCKS, "logits", "probabilities"]),
     "mobilenet.pth": ("detection", "RetinaFaceForFaceDetection", DETECTOR),
@@ -77,7 +77,7 @@ def test_the_record_and_the_card_are_complete(converted, source_folder, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["parser.pt", "aligner.pt", "attributes.pt", "mobilenet.pth", "backbone.pth", "clip_folder"]
+    "name", ["parsing.pt", "landmarks.pt", "attributes.pt", "mobilenet.pth", "backbone.pth", "clip_folder"]
 )
 def test_the_comparison_sees_a_single_changed_weight(converted, source_folder, tmp_path, name):
     report = converted(name)
@@ -98,11 +98,11 @@ def test_the_comparison_sees_a_single_changed_weight(converted, source_folder, t
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("parser.pt", {"warp_factor": 0.8, "face_scale": 1.0, "pixel_grid": "half_pixel", "score_size": 512}),
-        ("parser_states.pth", {"warp_factor": 0.8, "face_scale": 1.0, "pixel_grid": "integer", "score_size": 512}),
-        ("celebm_parser.pt", {"warp_factor": 0.0, "alignment": "ffhq_square", "pixel_grid": "half_pixel"}),
-        ("aligner.pt", {"warp_factor": 0.0, "face_scale": 0.8, "pixel_grid": "half_pixel", "score_size": None}),
-        ("aligner_states.pth", {"warp_factor": 0.0, "box_scale": 0.8, "pixel_grid": "integer"}),
+        ("parsing.pt", {"warp_factor": 0.8, "face_scale": 1.0, "pixel_grid": "half_pixel", "score_size": 512}),
+        ("parsing_states.pth", {"warp_factor": 0.8, "face_scale": 1.0, "pixel_grid": "integer", "score_size": 512}),
+        ("celebm_parsing.pt", {"warp_factor": 0.0, "alignment": "ffhq_square", "pixel_grid": "half_pixel"}),
+        ("landmarks.pt", {"warp_factor": 0.0, "face_scale": 0.8, "pixel_grid": "half_pixel", "score_size": None}),
+        ("landmark_states.pth", {"warp_factor": 0.0, "box_scale": 0.8, "pixel_grid": "integer"}),
         ("attributes.pt", {"warp_factor": 0.0, "template_span": "size", "alignment": "template"}),
         ("backbone.pth", {"warp_factor": 0.0, "template_span": "size"}),
     ],
@@ -118,11 +118,11 @@ def test_the_processor_is_that_of_the_weights(converted, name, settings):
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
-        ("parser.pt", LAPA_LABELS),
-        ("celebm_parser.pt", CELEBAMASK_LABELS),
+        ("parsing.pt", LAPA_LABELS),
+        ("celebm_parsing.pt", CELEBAMASK_LABELS),
         ("attributes.pt", CELEBA_ATTRIBUTES),
         ("attributes_4_levels.pt", tuple(f"attribute_{index}" for index in range(7))),
-        ("aligner.pt", tuple(f"point_{index}" for index in range(68))),
+        ("landmarks.pt", tuple(f"point_{index}" for index in range(68))),
     ],
 )
 def test_outputs_have_their_names(converted, name, labels):
@@ -164,8 +164,8 @@ def test_mixed_precision_becomes_single(source_folder, tmp_path):
 
 
 def test_the_averaged_network_is_taken(source_folder, converted):
-    states = torch.load(source_folder / "parser_states.pth", weights_only=True)["networks"]
-    stored = load_file(converted("parser_states.pth").output / "model.safetensors")
+    states = torch.load(source_folder / "parsing_states.pth", weights_only=True)["networks"]
+    stored = load_file(converted("parsing_states.pth").output / "model.safetensors")
     bias = "head.head.conv_seg.bias"
     assert torch.equal(stored["head.classifier.bias"], states["main_ema"][bias])
     assert not torch.equal(stored["head.classifier.bias"], states["main"][bias])

@@ -43,9 +43,11 @@ def run(model, processor):
 
 @pytest.mark.parametrize(("facer_name", "num_classes"), [("lapa/448", 11), ("celebm/448", 19)])
 def test_label_maps_equal_facer(tmp_path, facer_name, num_classes):
-    parser = importlib.import_module("facer.face_parsing.farl")
-    source = sources.write_parser(tmp_path / "parser.pt", sources.make_parser(num_classes, 448), out_size=(512, 512))
-    theirs = parser.FaRLFaceParser(facer_name, str(source), device=torch.device("cpu"))
+    facer_parsing = importlib.import_module("facer.face_parsing.farl")
+    source = sources.write_parsing(
+        tmp_path / "parsing.pt", sources.make_parsing_network(num_classes, 448), out_size=(512, 512)
+    )
+    theirs = facer_parsing.FaRLFaceParser(facer_name, str(source), device=torch.device("cpu"))
     expected = theirs(photo_tensor(), faces())["seg"]["logits"].argmax(dim=1)[0]
     convert_checkpoint(source, tmp_path / "out")
     model, processor = load(FaRLForFaceParsing, tmp_path / "out")
@@ -71,7 +73,7 @@ def test_attribute_probabilities_equal_facer(tmp_path):
 
 
 def sharpen(network, crops):
-    """Give an aligner's maps one peak each in these crops, as a trained one's have."""
+    """Give a landmark network's maps one peak each in these crops, as a trained one's have."""
     classifier = network.heatmap_head.head.conv_seg
     with torch.no_grad():
         logits = network(crops)
@@ -83,11 +85,11 @@ def sharpen(network, crops):
 def test_landmarks_equal_the_training_codes_and_come_close_to_facers(tmp_path):
     module = importlib.import_module("facer.face_alignment.farl")
     settings, shape = module.pretrain_settings["aflw19/448"], PHOTO.shape[:2]
-    network, matrix_facer = sources.make_aligner(19, 448), settings["get_matrix_fn"](POINTS)
+    network, matrix_facer = sources.make_landmark_network(19, 448), settings["get_matrix_fn"](POINTS)
     grid = settings["get_grid_fn"](matrix=matrix_facer, orig_shape=shape)
     crops = grid_sample(photo_tensor().float() / 255, grid, mode="bilinear", align_corners=False)
     sharpen(network, crops)
-    source = sources.write_aligner(tmp_path / "aligner_jit.pt", network)
+    source = sources.write_landmarks(tmp_path / "landmarks_jit.pt", network)
     convert_checkpoint(source, tmp_path / "out")
     model, processor = load(FaRLForLandmarks, tmp_path / "out")
     with torch.no_grad():

@@ -39,7 +39,7 @@ def text_loss_of(generator, model, processor, latents, aligned=False):
 
 @pytest.mark.parametrize("warp_factor", [0.0, 0.8])
 def test_gradients_reach_latents_through_aligned_crops(farl, generator, warp_factor):
-    """Finite differences in float64, through alignment (turned, scaled and shifted), warp, normalisation and tower."""
+    """Finite differences in float64, through alignment (turn, scale, shift), warp, normalisation and encoder."""
     model, processor = copy.deepcopy(farl[0]).double(), copy.copy(farl[1])
     processor.image_processor = FaRLImageProcessor(size={"height": 32, "width": 32}, warp_factor=warp_factor)
     generator = generator.double()
@@ -53,8 +53,8 @@ def test_gradients_reach_latents_through_aligned_crops(farl, generator, warp_fac
     assert (gradient.abs() > 1e-8).all()
 
 
-def test_the_loss_falls_and_the_result_says_what_happened(two_towers, generator):
-    model, processor = two_towers
+def test_the_loss_falls_and_the_result_says_what_happened(image_text_model, generator):
+    model, processor = image_text_model
     starts = generator.sample_latents(3)
     told = []
     edited = edit_latents(
@@ -73,9 +73,9 @@ def test_the_loss_falls_and_the_result_says_what_happened(two_towers, generator)
     assert np.allclose(edited.losses["total"], edited.losses["text"] + 0.001 * edited.losses["l2"], atol=1e-6)
 
 
-def test_similarities_are_those_of_the_models_own_forward(two_towers, generator):
+def test_similarities_are_those_of_the_models_own_forward(image_text_model, generator):
     """Of crops that the image processor cuts from the drawn pictures; the model's logits are scaled similarities."""
-    model, processor = two_towers
+    model, processor = image_text_model
     starts = generator.sample_latents(2)
     edited = edit_latents(generator, model, processor, starts, TEXT, num_steps=1)
     ids = processor.tokenizer([TEXT], return_tensors="pt")
@@ -222,7 +222,7 @@ def test_pictures_that_are_none_are_refused(farl, generator, change, said):
         edit_latents(generator, *farl, generator.sample_latents(1), TEXT)
 
 
-def test_a_model_without_text_tower_is_refused(toy_model, generator):
+def test_a_model_without_text_encoder_is_refused(toy_model, generator):
     model = toy_model(FaRLForAttributes)
     with pytest.raises(UnsuitableModelError, match="no text encoder"):
         edit_latents(generator, model, FaRLImageProcessor(), generator.sample_latents(1), TEXT)

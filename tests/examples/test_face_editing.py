@@ -14,11 +14,11 @@ from generator_arguments import (
     GeneratorTrainingArguments,
 )
 from generator_training import run_generator_training
+from image_text_toys import make_clip, make_farl
 from PIL import Image
 from raw_layouts import write_celeba
 from safetensors.torch import load_file
 from transformers import AutoModel, HfArgumentParser
-from two_tower_toys import make_clip, make_farl
 
 from farl_hf.errors import InvalidDatasetError, UnknownNameError
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_trained_on_is_said(data_folder, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def two_tower_folders(tmp_path_factory):
+def image_text_folders(tmp_path_factory):
     folders = []
     for name, maker in (("toy-clip", make_clip), ("toy-farl", make_farl)):
         folders.append(tmp_path_factory.mktemp("models") / name)
@@ -109,9 +109,11 @@ def two_tower_folders(tmp_path_factory):
     return folders
 
 
-def test_faces_are_edited_by_two_models_side_by_side(trained_folder, two_tower_folders, tmp_path, monkeypatch, capsys):
+def test_faces_are_edited_by_two_models_side_by_side(
+    trained_folder, image_text_folders, tmp_path, monkeypatch, capsys
+):
     words = ["--generator", trained_folder / "decoder", "--texts", "a smile", "a hat", "--starts", 2, "--steps", 2]
-    words += ["--model_name_or_path", *two_tower_folders, "--crop_noise", 0, "--output_dir", tmp_path / "edited"]
+    words += ["--model_name_or_path", *image_text_folders, "--crop_noise", 0, "--output_dir", tmp_path / "edited"]
     assert run_script("edit_faces_with_text.py", words, monkeypatch) == 0
     folder = tmp_path / "edited"
     assert "toy-farl: 'a hat': mean similarity" in capsys.readouterr().out
@@ -129,11 +131,11 @@ def test_faces_are_edited_by_two_models_side_by_side(trained_folder, two_tower_f
     assert torch.equal(load_file(tmp_path / "again" / "latents.safetensors")["start"], latents["start"])
 
 
-def test_a_torchscript_file_needs_the_shape_of_its_latents(two_tower_folders, tmp_path, monkeypatch, capsys):
+def test_a_torchscript_file_needs_the_shape_of_its_latents(image_text_folders, tmp_path, monkeypatch, capsys):
     network = torch.nn.Sequential(torch.nn.Linear(6, 3 * 32 * 32), torch.nn.Unflatten(1, (3, 32, 32)), torch.nn.Tanh())
     torch.jit.save(torch.jit.script(network), str(tmp_path / "synthesis.pt"))
     words = ["--generator", tmp_path / "synthesis.pt", "--texts", "a hat", "--starts", 2, "--steps", 2, "--aligned"]
-    words += ["--model_name_or_path", two_tower_folders[1], "--output_dir", tmp_path / "edited"]
+    words += ["--model_name_or_path", image_text_folders[1], "--output_dir", tmp_path / "edited"]
     assert run_script("edit_faces_with_text.py", words, monkeypatch) == 1
     assert "pass --latent-shape" in capsys.readouterr().err
     assert not (tmp_path / "edited").exists()

@@ -20,8 +20,8 @@ FACES = [[[20, 30], [45, 30], [32, 44], [23, 60], [42, 60]], [[25, 33], [50, 38]
 TEXTS = ["a smile", "eyeglasses"]
 
 
-def test_one_explanation_per_face_with_maps_in_both_frames(two_towers, photo):
-    model, processor = two_towers
+def test_one_explanation_per_face_with_maps_in_both_frames(image_text_model, photo):
+    model, processor = image_text_model
     faces = farl_hf.explain(model, processor, {"image": photo, "keypoints": FACES}, TEXTS)
     assert len(faces) == 2
     for face in faces:
@@ -34,8 +34,8 @@ def test_one_explanation_per_face_with_maps_in_both_frames(two_towers, photo):
     assert not np.allclose(faces[0].patch_maps, faces[1].patch_maps)
 
 
-def test_scores_are_the_similarities_of_the_model(two_towers, photo):
-    model, processor = two_towers
+def test_scores_are_the_similarities_of_the_model(image_text_model, photo):
+    model, processor = image_text_model
     (face,) = farl_hf.explain(model, processor, photo, TEXTS, aligned=True)
     pixel_values = FaRLImageProcessor(size={"height": 32, "width": 32})(photo, return_tensors="pt")["pixel_values"]
     ids = processor.tokenizer(TEXTS, padding="max_length", return_tensors="pt")

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
+from image_text_toys import TEXT, VISION, make_clip
 from torch.nn.functional import interpolate
 from transformers import CLIPConfig, CLIPModel
-from two_tower_toys import TEXT, VISION, make_clip
 
 from farl_hf import FaRLForAttributes, FaRLForFaceParsing, FaRLModel, FaRLVisionModel
 from farl_hf.explanation.explained_scores import ExplainedScores, explained_scores
@@ -41,12 +41,12 @@ def full_grad_cam(scores_of, layer, pixel_values):
 
 
 @pytest.mark.parametrize("name", [None, "layers.0.self_attn", "layers.1", "layers.1.mlp", "layers.2.layer_norm1"])
-def test_a_text_equals_autograd_through_everything(two_towers, pixel_values, name):
-    model, processor = two_towers
+def test_a_text_equals_autograd_through_everything(image_text_model, pixel_values, name):
+    model, processor = image_text_model
     scores = explained_scores(model, processor, TEXTS, PLAIN)
-    tower = model.vision_model
-    values, maps = grad_cam(tower, scores, name or default_layer(tower), pixel_values)
-    layer = tower.encoder.get_submodule(name or "layers.2.layer_norm1")
+    encoder = model.vision_model
+    values, maps = grad_cam(encoder, scores, name or default_layer(encoder), pixel_values)
+    layer = encoder.encoder.get_submodule(name or "layers.2.layer_norm1")
     ids = processor.tokenizer(list(TEXTS), padding="max_length", return_tensors="pt")
 
     def logits_over_temperature(face):
@@ -92,7 +92,7 @@ def test_a_class_is_explained_over_the_pixels_where_it_wins(toy_model, pixel_val
     assert values[0, 1] == 0
 
 
-def test_nothing_below_the_layer_is_differentiated_and_the_tower_runs_once(farl, pixel_values):
+def test_nothing_below_the_layer_is_differentiated_and_the_encoder_runs_once(farl, pixel_values):
     model, processor = farl
     recording, handles = [], []
     for block in model.vision_model.encoder.layers:
@@ -125,11 +125,13 @@ def test_the_model_is_left_as_it_was(farl, pixel_values):
 
 def test_inference_mode_and_half_precision_change_nothing_much(farl, pixel_values):
     model, processor = farl
-    tower, layer = model.vision_model, default_layer(model.vision_model)
-    _, plain = grad_cam(tower, explained_scores(model, processor, TEXTS, PLAIN), layer, pixel_values)
+    encoder, layer = model.vision_model, default_layer(model.vision_model)
+    _, plain = grad_cam(encoder, explained_scores(model, processor, TEXTS, PLAIN), layer, pixel_values)
     for mode in (torch.inference_mode, torch.no_grad):
         with mode():
-            _, inside = grad_cam(tower, explained_scores(model, processor, TEXTS, PLAIN), layer, pixel_values.clone())
+            _, inside = grad_cam(
+                encoder, explained_scores(model, processor, TEXTS, PLAIN), layer, pixel_values.clone()
+            )
         torch.testing.assert_close(inside, plain)
     half = copy.deepcopy(model).to(torch.bfloat16)
     scores = explained_scores(half, processor, TEXTS, PLAIN)
@@ -138,9 +140,9 @@ def test_inference_mode_and_half_precision_change_nothing_much(farl, pixel_value
     assert torch.corrcoef(torch.stack([coarse.flatten(), plain.flatten()]))[0, 1] > 0.98
 
 
-def test_it_equals_the_grad_cam_package(two_towers, pixel_values):
+def test_it_equals_the_grad_cam_package(image_text_model, pixel_values):
     package = pytest.importorskip("pytorch_grad_cam")
-    model, processor = two_towers
+    model, processor = image_text_model
     texts = embed_texts(model, processor, TEXTS)
 
     class Scores(torch.nn.Module):
@@ -185,10 +187,10 @@ def test_rollout_equals_the_product_of_the_attentions(pixel_values, attention):
     torch.testing.assert_close(attention_rollout(model.vision_model, pixel_values)[:, 0], expected)
 
 
-def test_rollout_of_a_tower_of_farl(toy_model, pixel_values):
+def test_rollout_of_farls_vision_encoder(toy_model, pixel_values):
     torch.manual_seed(0)
-    tower = toy_model(FaRLVisionModel, config=make_farl_vision_config())
-    rollout = attention_rollout(tower, pixel_values)
+    encoder = toy_model(FaRLVisionModel, config=make_farl_vision_config())
+    rollout = attention_rollout(encoder, pixel_values)
     assert rollout.shape == (2, 1, 4, 4)
     # Together with what stays on the class token (at least a half per block) the shares are one.
     assert ((rollout.sum((2, 3)) > 0) & (rollout.sum((2, 3)) < 1 - 0.5**3 + 1e-6)).all()
@@ -203,7 +205,7 @@ def make_farl_vision_config():
 def test_the_class_token_is_enough_of_the_last_block(pixel_values):
     from farl_hf.explanation.vision_layers import last_block_on_class_token
 
-    for model in (make_clip(1)[0], FaRLModel(make_two_tower_config()).eval()):
+    for model in (make_clip(1)[0], FaRLModel(make_image_text_config()).eval()):
         expected = model.get_image_features(pixel_values=pixel_values).pooler_output
         with last_block_on_class_token(model.vision_model):
             outputs = model.get_image_features(pixel_values=pixel_values)
@@ -211,7 +213,7 @@ def test_the_class_token_is_enough_of_the_last_block(pixel_values):
         torch.testing.assert_close(outputs.pooler_output, expected)
 
 
-def make_two_tower_config():
+def make_image_text_config():
     from farl_hf import FaRLConfig
 
     return FaRLConfig(text_config=TEXT, vision_config=VISION, projection_dim=16)

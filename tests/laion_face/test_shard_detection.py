@@ -10,7 +10,8 @@ import skimage.data
 from laion_shards import sample_id, write_shard
 from transformers import pipeline
 
-from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, open_face_table
+from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, detections_schema, open_face_table
+from farl_hf.data.parquet import read_record, recorded_parquet
 from farl_hf.face_renderer import render_face_photo
 from farl_hf.laion_face.shard_detection import ShardDetector, shard_jobs
 
@@ -55,3 +56,17 @@ def test_a_shard_holds_what_the_pipeline_says_of_each_photo(photos, expected, tm
         np.testing.assert_allclose(found[:, SCORE], [face["score"] for face in faces], atol=1e-4)
     assert any(expected)
     assert not all(expected)
+
+
+def test_records_of_version_0_1_call_what_was_skipped_left_out(tmp_path):
+    write_shard(tmp_path, count=2, changes={1: {"json": b"not JSON"}})
+    (job,) = shard_jobs([tmp_path], tmp_path / "out")
+    detector = ShardDetector(device="cpu")
+    answer = detector(job)
+    assert answer["skipped"] == {"bad_metadata": 1}
+
+    record = read_record(job["output"])
+    record["left_out"] = record.pop("skipped")
+    with recorded_parquet(job["output"], detections_schema()) as file:
+        file.record = record
+    assert detector(job) == answer | {"kept": True}

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from farl_hf.conversion.head_keys import rename_retinaface_key, rename_retinaface_keys
-from farl_hf.errors import NotACheckpointError
+from farl_hf.conversion.head_keys import RETINAFACE_KEYS
+from farl_hf.conversion.key_rules import apply_key_rules
+from farl_hf.errors import ConversionError
 from farl_hf.modeling.configuration_retinaface import RetinaFaceConfig
 from farl_hf.modeling.modeling_retinaface import (
     RetinaFaceForFaceDetection,
@@ -40,8 +41,8 @@ def make_original(body, seed=0):
 
 def make_ours(body, original):
     model = RetinaFaceForFaceDetection(RetinaFaceConfig(body=body)).eval()
-    names = rename_retinaface_keys(original.state_dict())
-    model.load_state_dict({ours: original.state_dict()[name] for name, ours in names.items()}, strict=True)
+    weights, _ = apply_key_rules(original.state_dict(), RETINAFACE_KEYS, "a detector")
+    model.load_state_dict(weights, strict=True)
     return model
 
 
@@ -212,13 +213,12 @@ def test_initial_weights_let_signals_through_all_layers():
 
 
 def test_published_names_are_renamed_and_strangers_refused():
-    assert (
-        rename_retinaface_key("module.ssh2.conv7x7_3.1.bias")
-        == "model.context_modules.1.context_7x7.normalization.bias"
-    )
-    assert rename_retinaface_key("body.fc.weight") is None
-    with pytest.raises(NotACheckpointError, match="unknown"):
-        rename_retinaface_key("body.stage4.0.0.weight")
+    names = ("ssh2.conv7x7_3.1.bias", "body.fc.weight", "fc.bias")
+    placed, dropped = apply_key_rules(dict.fromkeys(names, torch.zeros(1)), RETINAFACE_KEYS, "a detector")
+    assert list(placed) == ["model.context_modules.1.context_7x7.normalization.bias"]
+    assert set(dropped) == {"body.fc.weight", "fc.bias"}
+    with pytest.raises(ConversionError, match=r"body\.stage4"):
+        apply_key_rules({"body.stage4.0.0.weight": torch.zeros(1)}, RETINAFACE_KEYS, "a detector")
 
 
 # --- the loss -----------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from farl_hf.conversion.head_keys import rename_retinaface_keys
+from farl_hf.conversion.head_keys import RETINAFACE_KEYS
+from farl_hf.conversion.key_rules import apply_key_rules
 from farl_hf.modeling.configuration_retinaface import RetinaFaceConfig
 from farl_hf.modeling.modeling_retinaface import RetinaFaceForFaceDetection, make_anchors
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor, nms_inclusive
@@ -52,8 +53,7 @@ def test_detections_equal_the_original(body, size_hw, monkeypatch):
         original(torch.randn(2, 3, *size_hw) * 60)
     original.eval()
     model = RetinaFaceForFaceDetection(RetinaFaceConfig(body=body)).eval()
-    weights = original.state_dict()
-    model.load_state_dict({ours: weights[name] for name, ours in rename_retinaface_keys(weights).items()})
+    model.load_state_dict(apply_key_rules(original.state_dict(), RETINAFACE_KEYS, "a detector")[0])
 
     pictures = np.stack([photo(size_hw, seed) for seed in range(2)])
     with torch.no_grad():

@@ -16,8 +16,8 @@ def photo(seed):
     return np.random.default_rng(seed).integers(0, 256, (90, 70, 3), dtype=np.uint8)
 
 
-def test_rows_are_the_faces_of_the_photos_in_order(two_towers):
-    model, processor = two_towers
+def test_rows_are_the_faces_of_the_photos_in_order(image_text_model):
+    model, processor = image_text_model
     photos = [(f"{seed}.jpg", {"image": photo(seed), "boxes": BOXES[: seed % 3]}) for seed in range(6)]
     index = index_faces(model, processor, photos, batch_size=2)
     assert index.photos == ("1.jpg", "2.jpg", "2.jpg", "4.jpg", "5.jpg", "5.jpg")
@@ -54,7 +54,7 @@ def test_a_bad_photo_ends_the_run_or_is_told(farl, tmp_path):
     assert list(told) == [str(tmp_path / "missing.png")]
 
 
-def test_a_model_without_a_text_tower_is_refused(farl):
+def test_a_model_without_a_text_encoder_is_refused(farl):
     model, processor = farl
     with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has no text encoder"):
         index_faces(model.vision_model, processor, [photo(0)])

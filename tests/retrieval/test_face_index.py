@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from image_text_toys import make_farl
 from safetensors.numpy import save_file
-from two_tower_toys import make_farl
 
 from farl_hf import FaceIndex, InvalidFaceIndexError, MissingExtraError, UnknownNameError
 from farl_hf.retrieval import face_index

@@ -18,15 +18,15 @@ def by_hand(model, processor, texts):
         return normalize(model.get_text_features(**ids).pooler_output, dim=-1)
 
 
-def test_short_padding_changes_nothing(two_towers):
-    model, processor = two_towers
+def test_short_padding_changes_nothing(image_text_model):
+    model, processor = image_text_model
     embeds = embed_texts(model, processor, TEXTS)
     torch.testing.assert_close(embeds, by_hand(model, processor, TEXTS), rtol=0, atol=1e-6)
     assert not embeds.requires_grad
 
 
-def test_wrapped_sentences_are_averaged_as_unit_vectors(two_towers):
-    model, processor = two_towers
+def test_wrapped_sentences_are_averaged_as_unit_vectors(image_text_model):
+    model, processor = image_text_model
     embeds = embed_texts(model, processor, TEXTS, WRAPPERS)
     for text, embed in zip(TEXTS, embeds, strict=True):
         mean = by_hand(model, processor, [wrapper.format(text) for wrapper in WRAPPERS]).mean(0)
@@ -43,8 +43,8 @@ def test_many_texts_are_embedded_in_parts(farl):
     torch.testing.assert_close(together[66], embed_texts(*farl, texts[66])[0], rtol=0, atol=1e-6)
 
 
-def test_five_thousand_words_are_cut_with_one_warning(two_towers, caplog):
-    model, processor = two_towers
+def test_five_thousand_words_are_cut_with_one_warning(image_text_model, caplog):
+    model, processor = image_text_model
     with caplog.at_level(logging.WARNING):
         embeds = embed_texts(model, processor, ["smile " * 5000, "a smile"])
     (record,) = caplog.records
@@ -58,7 +58,7 @@ def test_texts_that_say_nothing(farl, texts):
         embed_texts(*farl, texts)
 
 
-def test_models_without_a_text_tower(farl):
+def test_models_without_a_text_encoder(farl):
     model, processor = farl
     with pytest.raises(UnsuitableModelError, match="FaRLVisionModel has no text encoder"):
         embed_texts(model.vision_model, processor, "a smile")

@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farl_hf import conversion
-from farl_hf.checkpoints.checkpoint_names import ALIASES, OFFICIAL_MODELS, resolve_name
+from farl_hf.checkpoints.checkpoint_names import ALIASES, OFFICIAL_MODELS, link_aliases, resolve_name
 from farl_hf.checkpoints.embedded_models import embedded_commit, embedded_folder
 from farl_hf.checkpoints.hub_cache import (
-    alias_commit,
     entry_folder,
     entry_lock,
     link_snapshot,
     read_snapshot,
-    remove_dead_links,
     store_snapshot,
     unfinished_folder,
 )
@@ -25,7 +23,7 @@ from farl_hf.conversion.clip_vocabulary import open_clip_vocabulary_file
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.errors import ConversionError, DownloadError
 
-__all__ = ["download_checkpoint", "link_aliases"]
+__all__ = ["download_checkpoint"]
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -80,15 +78,6 @@ def download_checkpoint(
 
 def _has_aliases(name: str) -> bool:
     return all(read_snapshot(alias) is not None for alias, target in ALIASES.items() if target == name)
-
-
-def link_aliases(name: str) -> None:
-    """Give each alias of a name an entry of links to the name's checkpoint, if that is here."""
-    folder = read_snapshot(name)
-    for alias in (alias for alias, target in ALIASES.items() if target == name):
-        remove_dead_links(alias)
-        if folder is not None and read_snapshot(alias) is None:
-            link_snapshot(alias, folder, alias_commit(alias, folder.name))
 
 
 def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Path:

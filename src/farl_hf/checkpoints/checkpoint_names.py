@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farl_hf.checkpoints.embedded_models import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, embedded_folder
-from farl_hf.checkpoints.hub_cache import read_snapshot
+from farl_hf.checkpoints.hub_cache import alias_commit, link_snapshot, read_snapshot, remove_dead_links
 from farl_hf.conversion.released_models import RELEASED_MODELS
 from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
 
@@ -21,6 +21,7 @@ __all__ = [
     "checkpoint",
     "default_checkpoint",
     "is_shadowed",
+    "link_aliases",
     "local_folder",
     "resolve_name",
 ]
@@ -169,3 +170,12 @@ def _checked_folder(folder: Path) -> Path:
             "training script."
         )
     return folder
+
+
+def link_aliases(name: str) -> None:
+    """Give each alias of a name an entry of links to the name's checkpoint, if that is here."""
+    folder = read_snapshot(name)
+    for alias in (alias for alias, target in ALIASES.items() if target == name):
+        remove_dead_links(alias)
+        if folder is not None and read_snapshot(alias) is None:
+            link_snapshot(alias, folder, alias_commit(alias, folder.name))

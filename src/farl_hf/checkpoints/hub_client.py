@@ -16,8 +16,14 @@ from urllib.parse import unquote
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils import httpx
 
-from farl_hf.checkpoints.checkpoint_download import link_aliases
-from farl_hf.checkpoints.checkpoint_names import ALIASES, KNOWN_NAMES, OFFICIAL_MODELS, checkpoint, resolve_name
+from farl_hf.checkpoints.checkpoint_names import (
+    ALIASES,
+    KNOWN_NAMES,
+    OFFICIAL_MODELS,
+    checkpoint,
+    link_aliases,
+    resolve_name,
+)
 from farl_hf.checkpoints.embedded_models import EMBEDDED_CHECKPOINTS, embedded_commit
 from farl_hf.checkpoints.hub_cache import alias_commit, file_etag, relative_files
 

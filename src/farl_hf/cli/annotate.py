@@ -12,9 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from farl_hf.cli.options import (
     DETECTION,
     LANDMARKS,
+    SOME_FAILED,
     TASKS,
+    AlignedOption,
     DeviceOption,
     ThresholdOption,
+    make_folder,
     parse_tasks,
     plain_errors,
     report_failures,
@@ -22,13 +25,9 @@ from farl_hf.cli.options import (
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
 from farl_hf.errors import InvalidArgumentError, UnreadableVideoError
 
-__all__ = ["annotate", "annotate_photos"]
-
 if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
     from farl_hf.cli.face_annotator import FaceAnnotator
     from farl_hf.cli.video_annotator import VideoAnnotator
-
-SOME_FAILED = 1  # exit status when photos failed
 
 _MODELS = "Models"
 _VIDEOS = "Videos"
@@ -45,7 +44,7 @@ def annotate(
         "farl_annotations"
     ),
     threshold: ThresholdOption = None,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")] = False,
+    aligned: AlignedOption = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 8,
     device: DeviceOption = None,
     runtime: Annotated[
@@ -94,56 +93,28 @@ def annotate(
     [dim]$[/dim] farl-hf annotate clip.mp4 --tasks landmarks --smooth
     """
     with plain_errors():
+        from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
+
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
-        models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
         folder = make_folder(output)
-        shared = {"tasks": chosen, "output_folder": folder, "batch_size": batch_size, "threshold": threshold}
-        video_options = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
-        failures = _run(photos, models, aligned, device, runtime, shared, video_options)
+        found, failures = find_photos(photos, videos=True)
+        with_videos = not aligned and any(map(is_video, found))
+        wanted = chosen if aligned else tuple(dict.fromkeys([DETECTION, *chosen]))
+        followed = (LANDMARKS,) if with_videos and detect_every > 1 else ()
+        models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
+        pipelines = load_pipelines({task: models[task] for task in (*wanted, *followed)}, device, runtime)
+        annotator = FaceAnnotator({task: pipelines[task] for task in wanted}, chosen, folder, batch_size, threshold)
+        video_annotator = None
+        if with_videos:
+            from farl_hf.cli.video_annotator import VideoAnnotator
+
+            video_annotator = VideoAnnotator(
+                pipelines, chosen, folder, batch_size, threshold, detect_every, smooth, label_maps
+            )
+        failures |= annotate_photos(annotator, found, folder, video_annotator)
+        report_failures(failures)
     if failures:
         raise typer.Exit(SOME_FAILED)
-
-
-def _run(
-    arguments: list[str],
-    models: dict[str, str | None],
-    aligned: bool,
-    device: str | None,
-    runtime: str,
-    shared: dict,
-    video_options: dict,
-) -> dict[str, Exception]:
-    """Annotate the photos and videos that the arguments name; returns those that failed, with the reason."""
-    from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
-
-    photos, failures = find_photos(arguments, videos=True)
-    wanted = list(shared["tasks"]) if aligned else list(dict.fromkeys([DETECTION, *shared["tasks"]]))
-    with_videos = not aligned and any(map(is_video, photos))
-    follows = [LANDMARKS] if with_videos and video_options["detect_every"] > 1 else []
-    loaded = dict.fromkeys([*wanted, *follows])
-    pipelines = load_pipelines({task: models[task] for task in loaded}, device, runtime)
-    annotator = FaceAnnotator({task: pipelines[task] for task in wanted}, **shared)
-    video_annotator = None
-    if with_videos:
-        from farl_hf.cli.video_annotator import VideoAnnotator
-
-        video_annotator = VideoAnnotator(pipelines, **shared, **video_options)
-    failures |= annotate_photos(annotator, photos, shared["output_folder"], video_annotator)
-    report_failures(failures)
-    return failures
-
-
-def make_folder(folder: Path) -> Path:
-    """The folder, made if it does not exist.
-
-    Raises:
-        InvalidArgumentError: There is a file in its place, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidArgumentError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
-    return folder
 
 
 def annotate_photos(
@@ -165,8 +136,9 @@ def annotate_photos(
     records: list[dict] = []
     failures: dict[str, Exception] = {}
     console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with _progress(console) as progress:
+        with Progress(*columns, console=console) as progress:
             for photo, stem in progress.track(
                 list(zip(photos, output_stems(photos, output), strict=True)), description="Annotating"
             ):
@@ -221,12 +193,6 @@ def _summary(records: Sequence[dict]) -> str:
         tracks, frames = _count(num_tracks, "tracked face"), _count(num_frames, "frame")
         parts.append(f"{tracks} in {frames} of {_count(len(videos), 'video')}")
     return ", ".join(parts)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
 
-from farl_hf.cli.options import PublicOption, error_console, plain_errors
-
-__all__ = ["convert", "download", "export", "list_checkpoints", "push"]
+from farl_hf.cli.options import NewFolderOption, PublicOption, error_console, plain_console, plain_errors
 
 NOT_EQUAL = 1  # exit status when the comparison with the original code fails
 _PIPE_WIDTH = 200  # columns of the list in a pipe: a line per model, for grep
@@ -21,10 +25,6 @@ _PIPE_WIDTH = 200  # columns of the list in a pipe: a line per model, for grep
 
 def list_checkpoints() -> None:
     """Show every model that has a name: its task, size, licence, origin, and whether it is on this machine."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title="Models of farl-hf", box=box.SIMPLE_HEAD)
     for column in ("name", "task", "size", "licence", "from", "state"):
         table.add_column(column, overflow="fold", no_wrap=column in ("name", "size"))
@@ -54,13 +54,9 @@ def _size(name: str) -> str:
 
     folder = local_folder(name)
     if folder is not None:
-        return _megabytes(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+        return decimal(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
     size = OFFICIAL_MODELS[name].approximate_bytes
-    return "" if size is None else f"~ {_megabytes(size)}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return "" if size is None else f"~ {decimal(size)}"
 
 
 def _state(name: str, resolved: str) -> str:
@@ -105,8 +101,6 @@ def download(
 
 
 def _download_with_progress(name: str, source: Path | None, force: bool, keep_source: bool) -> Path:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
     from farl_hf.checkpoints.checkpoint_download import download_checkpoint
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -130,7 +124,7 @@ def convert(
             "CLIP folder."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
+    output: NewFolderOption,
     name: Annotated[
         str | None,
         typer.Option(
@@ -169,7 +163,6 @@ def convert(
 
 
 def _convert(source: Path, output: Path, name: str | None, check: bool, overwrite: bool) -> Any:
-    from rich.console import Console
     from transformers.utils import logging
 
     from farl_hf.checkpoints.checkpoint_names import ALIASES
@@ -188,9 +181,6 @@ def _convert(source: Path, output: Path, name: str | None, check: bool, overwrit
 
 
 def _show_conversion(report: Any) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
     console = Console(soft_wrap=True)
     console.print(
         f"[bold]{escape(str(report.output))}[/bold]: {report.model_class}, {report.num_parameters:,} values from "
@@ -200,17 +190,11 @@ def _show_conversion(report: Any) -> None:
         reasons = sorted(set(report.dropped.values()))
         console.print(f"{len(report.dropped)} tensors of the source are not used: {'; '.join(reasons)}.")
     if report.parity is not None:
-        console.print(_parity_table(report.parity))
-
-
-def _parity_table(parity: Any) -> Any:
-    from rich.table import Table
-
-    table = Table("stage", "largest difference", "limit", "", title="Compared with the original code")
-    for stage in parity:
-        mark = "[green]equal[/green]" if stage.is_equal else "[bold red]different[/bold red]"
-        table.add_row(stage.stage, f"{stage.difference:.1e} {stage.unit}", f"{stage.limit:g}", mark)
-    return table
+        table = Table("stage", "largest difference", "limit", "", title="Compared with the original code")
+        for stage in report.parity:
+            mark = "[green]equal[/green]" if stage.is_equal else "[bold red]different[/bold red]"
+            table.add_row(stage.stage, f"{stage.difference:.1e} {stage.unit}", f"{stage.limit:g}", mark)
+        console.print(table)
 
 
 def export(
@@ -218,7 +202,7 @@ def export(
         str,
         typer.Argument(metavar="CHECKPOINT", help="Name or folder of a checkpoint; see [bold]farl-hf list[/bold]."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
+    output: NewFolderOption,
     export_format: Annotated[str, typer.Option("--format", "-f", help="onnx or torch-export.")] = "onnx",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
 ) -> None:
@@ -233,23 +217,16 @@ def export(
 
     [dim]$[/dim] farl-hf annotate face.jpg --aligned -t parsing --runtime onnx --parsing-model parsing-onnx
     """
-    with plain_errors():
-        report = _export(checkpoint_name, output, export_format, overwrite)
+    with plain_errors(), Console(stderr=True).status("Tracing the network …"):
+        from farl_hf.checkpoints import checkpoint
+        from farl_hf.export import export_checkpoint
+
+        report = export_checkpoint(checkpoint(checkpoint_name), output, export_format, overwrite)
     largest = max(report.differences.values())
     typer.echo(
         f"{report.graph}: {report.architecture}, outputs {', '.join(report.differences)}; "
         f"largest difference from the checkpoint {largest:.1e} relative."
     )
-
-
-def _export(name: str, output: Path, export_format: str, overwrite: bool) -> Any:
-    from rich.console import Console
-
-    from farl_hf.checkpoints import checkpoint
-    from farl_hf.export import export_checkpoint
-
-    with Console(stderr=True).status("Tracing the network …"):
-        return export_checkpoint(checkpoint(name), output, export_format, overwrite)
 
 
 def push(
@@ -275,8 +252,6 @@ def push(
 
     [dim]$[/dim] farl-hf push runs/parsing me/my-parser --public
     """
-    from rich.console import Console
-
     with plain_errors():
         from farl_hf.hub import plan_repository, push_repository
 
@@ -284,14 +259,10 @@ def push(
         _show_plan(plan, repository, "public" if public else "private, unless it exists already")
         if not dry_run:
             address = push_repository(plan, repository, public=public, revision=revision)
-            Console().print(f"Done: {address}", soft_wrap=True, highlight=False)
+            plain_console().print(f"Done: {address}")
 
 
 def _show_plan(plan: Any, repository: str, visibility: str) -> None:
-    from rich.console import Console
-    from rich.filesize import decimal
-    from rich.table import Table
-
     table = Table("file", "size", title=f"{repository} ({visibility})")
     code = [file for file in plan.files if file.path.endswith(".py")]
     for file in plan.files:
@@ -300,9 +271,8 @@ def _show_plan(plan: Any, repository: str, visibility: str) -> None:
     table.add_row(f"code, {len(code)} files", decimal(sum(file.num_bytes for file in code)))
     table.add_section()
     table.add_row("all", decimal(plan.num_bytes))
-    console = Console()
-    console.print(table)
+    Console().print(table)
     if not any(file.path == "README.md" for file in plan.files):
-        console.print("There is no README.md; without it nobody learns what the model is for.", highlight=False)
+        plain_console().print("There is no README.md; without it nobody learns what the model is for.")
     if plan.skipped:
-        console.print(f"Skipped: {', '.join(plan.skipped)}", soft_wrap=True, highlight=False)
+        plain_console().print(f"Skipped: {', '.join(plan.skipped)}")

@@ -1,16 +1,13 @@
 """`farl-hf data check` and `farl-hf data convert`: folders of published data sets, checked and converted."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from farl_hf.cli.options import PublicOption, plain_errors
+from farl_hf.cli.options import NewFolderOption, PublicOption, plain_console, plain_errors, progress_bar
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-
-__all__ = ["data_app"]
 
 NOT_AS_PUBLISHED = 1  # exit status when a folder can be read but is not what was published
 SHOWN_PROBLEMS = 20
@@ -57,9 +54,14 @@ def check(
     with plain_errors():
         from farl_hf.data.datasets.check import check_face_dataset
 
-        with progress_bar("Checking") as report_progress:
+        with progress_bar("Checking", "photos") as advance:
             report = check_face_dataset(
-                name, str(folder), config, decode=not quick, num_proc=num_proc, progress=report_progress
+                name,
+                str(folder),
+                config,
+                decode=not quick,
+                num_proc=num_proc,
+                progress=lambda done, total: advance(completed=done, total=total),
             )
     show_report(name, report)
     if not report.is_clean:
@@ -70,7 +72,7 @@ def check(
 def convert(
     name: Name,
     folder: Folder,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
+    output: NewFolderOption,
     config: Config = None,
     bad_photos: Annotated[
         str, typer.Option("--bad-photos", help="raise: stop at the first one. skip: skip, name and count them.")
@@ -94,13 +96,11 @@ def convert(
 
     [dim]$[/dim] farl-hf data convert celebamask_hq ~/data/CelebAMask-HQ -o celebamask --push me/celebamask
     """
-    from rich.console import Console
-
     with plain_errors():
         from farl_hf.data.convert import convert_face_dataset
 
         converted = convert_face_dataset(name, folder, output, config, bad_photos=bad_photos, num_proc=num_proc)
-        console = Console(soft_wrap=True, highlight=False)
+        console = plain_console()
         for split, count in converted.num_photos.items():
             skipped = converted.num_skipped[split]
             console.print(f"{split}: {count:,} photos" + (f", {skipped:,} skipped" if skipped else ""))
@@ -111,29 +111,14 @@ def convert(
             console.print(f"Uploaded: {push_dataset(converted.folder, push, public=public)}", markup=False)
 
 
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on the error stream; yields a function of the numbers done and in all."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("photos"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 def show_report(name: str, report: Any) -> None:
     """Print the counts as a table, then the problems."""
-    from rich.console import Console
-    from rich.table import Table
-
     published = PUBLISHED_DATASETS[name]
     table = Table("split", "photos", "faces", f"published ({published.unit})", title=published.title)
     for split, expected in report.expected.items():
         found = (report.num_photos.get(split), report.num_faces.get(split))
         table.add_row(split, *("-" if count is None else f"{count:,}" for count in found), f"{expected:,}")
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     console.print(table)
     for sentence in (*report.mismatches, *report.problems[:SHOWN_PROBLEMS]):
         console.print(sentence, markup=False)

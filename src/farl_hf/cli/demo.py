@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from farl_hf.cli.options import TASKS, DeviceOption, plain_errors
-
-__all__ = ["demo"]
+from farl_hf.cli.options import TASKS, DeviceOption, make_folder, plain_errors
 
 
 def demo(
@@ -27,9 +27,6 @@ def demo(
 
 def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[str, Path]]]:
     """Annotate the demo photos; per photo its record and its pictures."""
-    from rich.console import Console
-
-    from farl_hf.cli.annotate import make_folder
     from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_json
     from farl_hf.drawing import contact_sheet
     from farl_hf.photos import load_photo
@@ -63,9 +60,6 @@ def _demo_photos() -> Iterator[tuple[str, Any]]:
 
 
 def _show(done: list[tuple[dict[str, Any], dict[str, Path]]], output: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("photo", "faces", "shows", "file", title=f"Written to {output}")
     for record, pictures in done:
         for task, path in pictures.items():

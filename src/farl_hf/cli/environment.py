@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from farl_hf.cli.options import USAGE_ERROR, error_console
-
-__all__ = ["autoload_app", "environment"]
 
 _PACKAGES = (
     "farl-hf",
@@ -60,15 +60,12 @@ _LINE = f"import sys; exec({_HOOK!r}, {{'sys': sys}})\n"
 
 def environment() -> None:
     """Print versions, devices and the models on this machine; paste it into a bug report."""
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("what", "which", title="farl-hf environment")
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
     for package in _PACKAGES:
         table.add_row(package, _version(package))
-    for name, description in (*_devices(), *_models()):
-        table.add_row(name, description)
+    for row in (*_devices(), *_models()):
+        table.add_row(*row)
     Console().print(table)
 
 

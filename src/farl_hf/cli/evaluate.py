@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from farl_hf.cli.annotate import make_folder
-from farl_hf.cli.options import plain_errors
-
-__all__ = ["evaluate"]
-
+from farl_hf.cli.options import DataDirOption, MaxSamplesOption, make_folder, plain_console, plain_errors
+from farl_hf.errors import InvalidArgumentError
 
 _NUM_FAILURES = 16  # drawn for each split
 
@@ -17,10 +17,7 @@ _NUM_FAILURES = 16  # drawn for each split
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Parsing, landmark or attribute model: a folder or a name.")],
     dataset: Annotated[str, typer.Argument(help="lapa, celebamask_hq, w300 …, synthetic_faces, or a folder.")],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners distribute it."),
-    ] = None,
+    data_dir: DataDirOption = None,
     split: Annotated[
         list[str] | None, typer.Option("--split", help="Default: test. Can be repeated: test_common, test_frontal …")
     ] = None,
@@ -30,9 +27,7 @@ def evaluate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for results.json and the pictures of failures.")
     ] = Path("farl_evaluation"),
-    max_samples: Annotated[
-        int | None, typer.Option("--max-samples", "--max_samples", min=1, help="At most so many photos of a split.")
-    ] = None,
+    max_samples: MaxSamplesOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch_size", min=1, help="Faces per step.")] = 8,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Put the scores into the model card of the checkpoint folder.")
@@ -52,56 +47,34 @@ def evaluate(
     [dim]$[/dim] farl-hf evaluate farl-tiny-parsing synthetic_faces --max-samples 100
     """
     with plain_errors():
-        report = _run(checkpoint, dataset, data_dir, split or ["test"], config, output, max_samples, batch_size)
-        _show(report, output)
+        from farl_hf.checkpoints import checkpoint as folder_of
+        from farl_hf.cli.pictures import draw_failures
+        from farl_hf.data.loading import load_face_dataset
+        from farl_hf.pipelines.face_detection import optimized_for_inference
+        from farl_hf.training.evaluation.checkpoint import load_for_evaluation
+        from farl_hf.training.evaluation.results import write_json
+
+        make_folder(output)
+        measuring = load_for_evaluation(
+            folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size
+        )
+        optimized_for_inference(measuring.model)
+        evaluated = []
+        for name in split or ["test"]:
+            num_photos = None if max_samples is None else {name: max_samples}
+            rows = load_face_dataset(dataset, config, data_dir=data_dir, split=name, num_photos=num_photos)
+            evaluated.append(measuring.measure(rows, name))
+            draw_failures(measuring, evaluated[-1], _NUM_FAILURES).save(output / f"failures.{name}.jpg", quality=92)
+        report = measuring.report(evaluated) | {"checkpoint": checkpoint}
+        write_json(output / "results.json", report)
+        Console().print(_scores_table(report))
+        plain_console().print(f"Written to {output}: results.json, failures.*.jpg")
         if write_card:
             _write_card(checkpoint, report)
 
 
-def _run(
-    checkpoint: str,
-    dataset: str,
-    data_dir: Path | None,
-    splits: list[str],
-    config: str | None,
-    output: Path,
-    max_samples: int | None,
-    batch_size: int,
-) -> dict[str, Any]:
-    from farl_hf.checkpoints import checkpoint as folder_of
-    from farl_hf.cli.pictures import draw_failures
-    from farl_hf.data.loading import load_face_dataset
-    from farl_hf.pipelines.face_detection import optimized_for_inference
-    from farl_hf.training.evaluation.checkpoint import load_for_evaluation
-    from farl_hf.training.evaluation.results import write_json
-
-    make_folder(output)
-    measuring = load_for_evaluation(folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size)
-    optimized_for_inference(measuring.model)
-    evaluated = []
-    for split in splits:
-        num_photos = None if max_samples is None else {split: max_samples}
-        rows = load_face_dataset(dataset, config, data_dir=data_dir, split=split, num_photos=num_photos)
-        evaluated.append(measuring.measure(rows, split))
-        draw_failures(measuring, evaluated[-1], _NUM_FAILURES).save(output / f"failures.{split}.jpg", quality=92)
-    report = measuring.report(evaluated) | {"checkpoint": checkpoint}
-    write_json(output / "results.json", report)
-    return report
-
-
-def _show(report: dict[str, Any], output: Path) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(_scores_table(report))
-    console.print(f"Written to {output}: results.json, failures.*.jpg", soft_wrap=True, highlight=False)
-
-
 def _scores_table(report: dict[str, Any]) -> Any:
     """One row per score (per class, per attribute), one column per split; all are percentages."""
-    from rich import box
-    from rich.table import Table
-
     splits = report["splits"]
     table = Table(title=f"{report['checkpoint']} on {report['dataset']}, in %", box=box.SIMPLE_HEAD)
     table.add_column("score")
@@ -116,10 +89,7 @@ def _scores_table(report: dict[str, Any]) -> Any:
 
 
 def _write_card(checkpoint: str, report: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from farl_hf.checkpoints import KNOWN_NAMES
-    from farl_hf.errors import InvalidArgumentError
     from farl_hf.training.evaluation.results import write_card_scores
 
     if checkpoint in KNOWN_NAMES:
@@ -127,4 +97,4 @@ def _write_card(checkpoint: str, report: dict[str, Any]) -> None:
             f"--write-card changes a folder, but {checkpoint} is a name. Copy the checkpoint to a folder of yours."
         )
     for line in write_card_scores(checkpoint, report):
-        Console().print(f"In the model card: {line}", soft_wrap=True, highlight=False)
+        plain_console().print(f"In the model card: {line}")

@@ -1,23 +1,23 @@
 """`farl-hf explain`: heat maps of where a text is seen in each face of a photo, as pictures and arrays."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from farl_hf.cli.annotate import make_folder
 from farl_hf.cli.options import (
     IMAGE_TEXT_MODEL,
+    SOME_FAILED,
     DetectorOption,
     DeviceOption,
     ThresholdOption,
     error_console,
+    make_folder,
     plain_errors,
 )
-
-__all__ = ["NO_FACE", "explain"]
-
-NO_FACE = 1  # exit status when no face was found
+from farl_hf.errors import UnknownNameError
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}
 
@@ -34,7 +34,7 @@ def explain(
         str,
         typer.Option("--model", "-m", help="Name or folder of a checkpoint of both encoders, attributes or parsing."),
     ] = IMAGE_TEXT_MODEL,
-    method: Annotated[str, typer.Option(help=f"{' or '.join(_METHODS)}; the latter takes no texts.")] = "grad-cam",
+    method: Annotated[str, typer.Option(help="grad-cam, or attention-rollout, which takes no texts.")] = "grad-cam",
     layer: Annotated[
         str | None,
         typer.Option(
@@ -68,53 +68,36 @@ def explain(
     [dim]$[/dim] farl-hf explain photo.jpg --method attention-rollout
     """
     with plain_errors():
-        options = {"method": _method_name(method), "layer": layer, "aligned": aligned, "threshold": threshold}
-        written = _run(photo, texts or [], output, model, device, options | {"detector": detector})
-    if not written:
-        error_console().print(f"No face was found in {photo}. --aligned takes the whole picture, --threshold 0.1 …")
-        raise typer.Exit(NO_FACE)
-    _show(written)
+        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.cli.photo_files import output_stems
+        from farl_hf.cli.pictures import write_arrays, write_sheet
+        from farl_hf.explanation import explain as explain_faces
+        from farl_hf.photos import load_photo
 
-
-def _method_name(method: str) -> str:
-    from farl_hf.errors import UnknownNameError
-
-    if method not in _METHODS:
-        raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(_METHODS)}.")
-    return _METHODS[method]
-
-
-def _run(photo: str, texts: list[str], output: Path, checkpoint: str, device: str | None, options: dict) -> list[Any]:
-    """Explain and write; returns the explanation of each face with its file, then None with the picture's file."""
-    from farl_hf.cli.face_annotator import load_model_and_processor
-    from farl_hf.cli.photo_files import output_stems
-    from farl_hf.cli.pictures import write_arrays, write_sheet
-    from farl_hf.explanation import explain as explain_faces
-    from farl_hf.photos import load_photo
-
-    make_folder(output)
-    (stem,) = output_stems([photo], output)
-    picture = load_photo(photo)
-    explanations = explain_faces(*load_model_and_processor(checkpoint, device), picture, texts, **options)
-    if not explanations:
-        return []
-    sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")
-    arrays = [
-        (one, write_arrays(one, output / f"{stem}.face-{row}.explanation.npz"))
-        for row, one in enumerate(explanations, start=1)
-    ]
-    return [*arrays, (None, sheet)]
-
-
-def _show(written: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    *arrays, (_, sheet) = written
-    table = Table("face", "text", "score", "file", title=f"Written to {sheet.parent}")
-    for row, (explanation, path) in enumerate(arrays, start=1):
-        for name, score in zip(explanation.names, explanation.scores, strict=True):
-            table.add_row(str(row), name, "" if score != score else f"{score:.3f}", path.name)
-        table.add_section()
-    table.add_row("all", "", "", sheet.name)
-    Console().print(table)
+        if method not in _METHODS:
+            raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(_METHODS)}.")
+        make_folder(output)
+        (stem,) = output_stems([photo], output)
+        picture = load_photo(photo)
+        explanations = explain_faces(
+            *load_model_and_processor(model, device),
+            picture,
+            texts or [],
+            method=_METHODS[method],
+            layer=layer,
+            aligned=aligned,
+            threshold=threshold,
+            detector=detector,
+        )
+        if not explanations:
+            error_console().print(f"No face was found in {photo}. Try --threshold 0.1, or --aligned for a face crop.")
+            raise typer.Exit(SOME_FAILED)
+        sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")
+        table = Table("face", "text", "score", "file", title=f"Written to {output}")
+        for row, explanation in enumerate(explanations, start=1):
+            arrays = write_arrays(explanation, output / f"{stem}.face-{row}.explanation.npz")
+            for name, score in zip(explanation.names, explanation.scores, strict=True):
+                table.add_row(str(row), name, "" if score != score else f"{score:.3f}", arrays.name)
+            table.add_section()
+        table.add_row("all", "", "", sheet.name)
+        Console().print(table)

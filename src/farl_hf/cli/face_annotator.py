@@ -15,21 +15,12 @@ from transformers.utils.logging import disable_progress_bar
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_whole
-from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL
+from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
-
-__all__ = [
-    "FaceAnnotator",
-    "load_model_and_processor",
-    "load_pipelines",
-    "require_device",
-    "write_json",
-    "write_whole",
-]
 
 
 class FaceAnnotator:
@@ -90,7 +81,7 @@ class FaceAnnotator:
 
     def _draw(self, task: str, photo: Image.Image, faces: list[dict[str, Any]], stem: str) -> Path:
         path = self.output_folder / f"{stem}.{task}.jpg"
-        _PICTURES[task](photo, faces).save(path, quality=92, subsampling=0)
+        draw_answers(task, photo, faces).save(path, quality=92, subsampling=0)
         return path
 
     def _for_json(self, face: dict[str, Any], stem: str) -> dict[str, Any]:
@@ -150,7 +141,8 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
-    return optimized_for_inference(model.to(device or _first_device()).eval()), processor
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
 
 
 def _model_class(folder: Path) -> Any:
@@ -158,11 +150,6 @@ def _model_class(folder: Path) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder)
     (name, *_) = config.architectures or ["AutoModel"]
     return getattr(farl_hf, name, None) or getattr(transformers, name, transformers.AutoModel)
-
-
-def _first_device() -> torch.device:
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
 
 
 def require_device(device: str) -> None:
@@ -219,23 +206,31 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file under a temporary name and rename it when it is complete; returns the path."""
+    """Write a file under a temporary name and rename it when it is complete; returns the path.
+
+    Raises:
+        InvalidArgumentError: It cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         draft.write_bytes(content)
         os.replace(draft, path)
+    except OSError as error:
+        raise InvalidArgumentError(f"The file {path} cannot be written: {error.strerror}.") from error
     finally:
         draft.unlink(missing_ok=True)
     return path
 
 
-def _attributes_picture(photo: Image.Image, faces: list[dict[str, Any]]) -> Image.Image:
-    return draw_face_attributes(photo, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces))
-
-
-_PICTURES = {
-    DETECTION: lambda photo, faces: draw_faces(photo, Faces.from_pipeline(faces)),
-    "face-parsing": lambda photo, faces: draw_face_parsing(photo, FaceParsing.from_pipeline(faces)),
-    "face-landmarks": lambda photo, faces: draw_face_landmarks(photo, FaceLandmarks.from_pipeline(faces)),
-    "face-attributes": _attributes_picture,
-}
+def draw_answers(task: str, photo: Image.Image, faces: list[dict[str, Any]], in_video: bool = False) -> Image.Image:
+    """The picture of one task. In a video, a face keeps its colour, and no legend changes the size of a frame."""
+    numbers = [face["track"] for face in faces] if in_video else None
+    if task == DETECTION:
+        return draw_faces(photo, Faces.from_pipeline(faces), numbers=numbers)
+    if task == "face-parsing":
+        return draw_face_parsing(photo, FaceParsing.from_pipeline(faces), legend=not in_video)
+    if task == LANDMARKS:
+        return draw_face_landmarks(photo, FaceLandmarks.from_pipeline(faces))
+    return draw_face_attributes(
+        photo, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces), numbers=numbers
+    )

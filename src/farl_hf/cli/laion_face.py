@@ -1,16 +1,14 @@
 """`farl-hf laion-face prepare` and `farl-hf laion-face detect`: the jobs before a training on LAION-Face."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from farl_hf.cli.options import error_console, plain_errors
-
-__all__ = ["laion_face_app"]
+from farl_hf.cli.options import error_console, plain_console, plain_errors, progress_bar
 
 NOT_ALL_DONE = 1  # exit status when a part or shard failed; the others are finished
 
@@ -67,17 +65,18 @@ def prepare(
     with plain_errors():
         from farl_hf.laion_face import metadata_preparation as preparation
         from farl_hf.laion_face.id_lists import parse_parts
-        from farl_hf.laion_face.job_engines import Engine
+        from farl_hf.laion_face.job_engines import Engine, run_jobs
+        from farl_hf.laion_face.metadata_filtering import PartFilter
 
         where = Engine(engine, address, workers)
         with error_console().status("Reading the list of numbers …"):
             jobs = preparation.part_jobs(metadata_dir, ids, output, parse_parts(parts))
         rows = {job["part"]: preparation.num_rows(job) for job in jobs}
-        with job_progress("Filtering", "rows", sum(rows.values())) as advance:
+        with progress_bar("Filtering", "rows", sum(rows.values())) as advance:
             outcomes = []
-            for outcome in preparation.prepare_metadata(jobs, where):
+            for outcome in run_jobs(PartFilter, {}, jobs, where):
                 outcomes.append(outcome)
-                advance(rows[outcome.job["part"]])
+                advance(advance=rows[outcome.job["part"]])
         total = preparation.write_manifest(output)
         show_parts(outcomes, total, output)
         done = [outcome.job for outcome in outcomes if outcome.error is None]
@@ -134,50 +133,34 @@ def detect(
         settings = {"model": model, "batch_size": batch_size, "threshold": threshold, "device": device}
         jobs = shard_jobs(shards, output)
         outcomes = []
-        with job_progress("Detecting", "shards", len(jobs)) as advance:
+        with progress_bar("Detecting", "shards", len(jobs)) as advance:
             for outcome in detect_faces(jobs, where, settings):
                 outcomes.append(outcome)
-                advance(1)
+                advance(advance=1)
     show_shards(outcomes, output)
     show_failures(outcomes, "shard")
 
 
-@contextmanager
-def job_progress(what: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the error stream; yields a function that advances it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    with Progress(*columns, console=error_console(), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
-
-
 def show_parts(outcomes: Sequence[Any], total: dict[str, int], output: Path) -> None:
     """Print the counts of every part of this run as a table, then those of the folder."""
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("part", *(name.replace("_", " ") for name in total), "")
     for outcome in sorted(outcomes, key=lambda outcome: outcome.job["part"]):
         if outcome.error is None:
             counts = (f"{outcome.result['counts'][name]:,}" for name in total)
             table.add_row(str(outcome.job["part"]), *counts, "kept" if outcome.result["kept"] else "")
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     console.print(table)
     console.print(f"{output}: {total['written']:,} of {total['rows']:,} rows.", markup=False)
 
 
 def show_shards(outcomes: Sequence[Any], output: Path) -> None:
     """Print sums over all shards, and what was skipped in them."""
-    from rich.console import Console
-
     from farl_hf.data.laion_face.shards import counts_in_words
 
     done = [outcome.result for outcome in outcomes if outcome.error is None]
     kept = sum(result["kept"] for result in done)
     counts, skipped = (sum((Counter(result[name]) for result in done), Counter()) for name in ("counts", "skipped"))
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     console.print(f"{len(done):,} shards in {output}, {kept:,} of them finished before.", markup=False)
     console.print(f"{counts['samples']:,} photos, {counts['with_faces']:,} with faces, {counts['faces']:,} faces.")
     console.print(f"Skipped: {counts_in_words(skipped)}.", markup=False)

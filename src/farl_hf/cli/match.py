@@ -5,44 +5,43 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
-from farl_hf.cli.annotate import SOME_FAILED
 from farl_hf.cli.options import (
     IMAGE_TEXT_MODEL,
+    SOME_FAILED,
+    AlignedOption,
+    DataDirOption,
     DetectorOption,
     DeviceOption,
+    ImageTextModelOption,
+    MaxSamplesOption,
+    PhotosArgument,
     ThresholdOption,
     error_console,
+    plain_console,
     plain_errors,
     report_failures,
 )
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.errors import InvalidArgumentError
 
-__all__ = ["index", "match"]
-
 
 def index(
-    photos: Annotated[
-        list[str] | None, typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")
-    ] = None,
+    photos: PhotosArgument = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .safetensors, or .parquet for other tools.")
     ] = Path("faces.safetensors"),
     dataset: Annotated[
         str | None, typer.Option(help="Instead of photos: lapa, celeba, synthetic_faces …, with the annotated faces.")
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners give it.")
-    ] = None,
+    data_dir: DataDirOption = None,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
-    max_samples: Annotated[
-        int | None, typer.Option("--max-samples", "--max_samples", min=1, help="At most so many photos of the split.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name or folder of a checkpoint of both encoders.")
-    ] = IMAGE_TEXT_MODEL,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")] = False,
+    max_samples: MaxSamplesOption = None,
+    model: ImageTextModelOption = IMAGE_TEXT_MODEL,
+    aligned: AlignedOption = False,
     threshold: ThresholdOption = None,
     detector: DetectorOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 32,
@@ -71,7 +70,8 @@ def index(
         options = {"aligned": aligned, "threshold": threshold, "detector": detector, "batch_size": batch_size}
         faces = index_photos(loaded, sources, failures, options)
         faces.save(output)
-    _show_index(faces, output, failures)
+    report_failures(failures)
+    plain_console().print(f"{len(faces)} faces of {len(set(faces.photos))} photos: see {output}")
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -109,27 +109,14 @@ def index_photos(
     loaded: tuple[Any, Any], sources: Iterable[Any], failures: dict[str, Exception], options: dict
 ) -> Any:
     """A [`FaceIndex`] of the sources, with progress on the screen; photos that fail are added to `failures`."""
-    from rich.console import Console
-    from rich.progress import track
-
     from farl_hf.retrieval import index_faces
 
     shown = track(sources, description="Looking at photos", console=Console(stderr=True))
     return index_faces(*loaded, shown, on_failure=failures.__setitem__, **options)
 
 
-def _show_index(faces: Any, output: Path, failures: dict[str, Exception]) -> None:
-    from rich.console import Console
-
-    report_failures(failures)
-    photos = len(set(faces.photos))
-    Console().print(f"{len(faces)} faces of {photos} photos: see {output}", soft_wrap=True, highlight=False)
-
-
 def match(
-    photos: Annotated[
-        list[str] | None, typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")
-    ] = None,
+    photos: PhotosArgument = None,
     texts: Annotated[
         list[str] | None, typer.Option("--texts", "--text", "-t", help="A text; repeat the option for more.")
     ] = None,
@@ -143,10 +130,8 @@ def match(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write everything shown to this JSON file.")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Name or folder of a checkpoint of both encoders.")
-    ] = IMAGE_TEXT_MODEL,
-    aligned: Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")] = False,
+    model: ImageTextModelOption = IMAGE_TEXT_MODEL,
+    aligned: AlignedOption = False,
     threshold: ThresholdOption = None,
     detector: DetectorOption = None,
     device: DeviceOption = None,
@@ -165,13 +150,13 @@ def match(
 
     [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a woman with a hat"
     """
-    failures: dict[str, Exception] = {}
     with plain_errors():
-        matched = _match(photos or [], texts or [], index, top, plain, model, device, failures, {
-            "aligned": aligned, "threshold": threshold, "detector": detector,
-        })  # fmt: skip
+        options = {"aligned": aligned, "threshold": threshold, "detector": detector}
+        matched, failures = _match(photos or [], texts or [], index, top, plain, model, device, options)
         if output is not None:
-            _write(output, matched)
+            from farl_hf.cli.face_annotator import write_json
+
+            write_json(output, matched)
     report_failures(failures)
     if not matched["num_faces"]:
         error_console().print("No face was found. --aligned takes the whole pictures, --threshold 0.1 finds more.")
@@ -189,46 +174,30 @@ def _match(
     plain: bool,
     checkpoint: str,
     device: str | None,
-    failures: dict[str, Exception],
     options: dict[str, Any],
-) -> dict[str, Any]:
-    """The answers, fit for JSON; photos that fail are added to `failures`."""
+) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """The answers, fit for JSON, and the photos that failed, with the reason."""
     from farl_hf.cli.face_annotator import load_model_and_processor
     from farl_hf.labels.attributes import PROMPT_WRAPPERS
-    from farl_hf.retrieval import embed_texts
+    from farl_hf.retrieval import FaceIndex, embed_texts
     from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
 
     texts = checked_texts(texts)  # before anything is loaded
-    _require_one_source(photos, index)
-    faces = _load_index(index) if index is not None else None
+    if bool(photos) == (index is not None):
+        raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
+    faces = None if index is None else FaceIndex.load(index)
     loaded = load_model_and_processor(checkpoint, device)
     text_embeds = embed_texts(*loaded, texts, PLAIN if plain else PROMPT_WRAPPERS)
+    found, failures = find_photos(photos)
     if faces is None:
-        faces = _index_of(photos, loaded, failures, options)
+        faces = index_photos(loaded, found, failures, options)
     else:
         faces.require_model(loaded[0])
     matched = {"num_faces": len(faces), "faces_of_text": _faces_of_texts(faces, texts, text_embeds, top)}
     if index is None:
         temperature = float(loaded[0].logit_scale.detach().exp())
         matched["texts_of_face"] = _texts_of_faces(faces, texts, faces.similarities(text_embeds), temperature, top)
-    return matched
-
-
-def _require_one_source(photos: list[str], index: Path | None) -> None:
-    if bool(photos) == (index is not None):
-        raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
-
-
-def _load_index(path: Path) -> Any:
-    from farl_hf.retrieval import FaceIndex
-
-    return FaceIndex.load(path)
-
-
-def _index_of(photos: list[str], loaded: tuple, failures: dict[str, Exception], options: dict) -> Any:
-    found, missing = find_photos(photos)
-    failures.update(missing)
-    return index_photos(loaded, found, failures, options)
+    return matched, failures
 
 
 def _faces_of_texts(faces: Any, texts: tuple[str, ...], text_embeds: Any, top: int) -> list[dict[str, Any]]:
@@ -248,39 +217,21 @@ def _texts_of_faces(faces: Any, texts: tuple[str, ...], similarities: Any, scale
     powers = np.exp(scale * (similarities - similarities.max(axis=1, keepdims=True)))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :top]
-    return [
-        _face(faces, row)
-        | {
-            "texts": [
-                {
-                    "text": texts[column],
-                    "similarity": float(similarities[row, column]),
-                    "probability": float(probabilities[row, column]),
-                }
-                for column in order[row]
-            ]
-        }
-        for row in range(len(faces))
+    listed = [
+        [
+            {"text": texts[column], "similarity": float(found[column]), "probability": float(shares[column])}
+            for column in best
+        ]
+        for best, found, shares in zip(order, similarities, probabilities, strict=True)
     ]
+    return [_face(faces, row) | {"texts": of_face} for row, of_face in enumerate(listed)]
 
 
 def _face(faces: Any, row: int) -> dict[str, Any]:
     return {"photo": faces.photos[row], "box_xyxy": [round(float(side), 1) for side in faces.boxes_xyxy[row]]}
 
 
-def _write(path: Path, matched: dict[str, Any]) -> None:
-    from farl_hf.cli.face_annotator import write_json
-
-    try:
-        write_json(path, matched)
-    except OSError as error:
-        raise InvalidArgumentError(f"The file {path} cannot be written: {error.strerror}.") from error
-
-
 def _show(matched: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     if "texts_of_face" in matched:
         table = Table("photo", "face at", "text", "similarity", "probability", title="Texts for each face")

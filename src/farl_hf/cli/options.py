@@ -1,38 +1,24 @@
 """What commands share: options, names of tasks, and errors as one sentence with an exit status."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, UnknownNameError
-
-__all__ = [
-    "DETECTION",
-    "IMAGE_TEXT_MODEL",
-    "LANDMARKS",
-    "TASKS",
-    "USAGE_ERROR",
-    "DetectorOption",
-    "DeviceOption",
-    "PublicOption",
-    "ThresholdOption",
-    "error_console",
-    "parse_tasks",
-    "plain_errors",
-    "report_failures",
-]
-
+from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
 LANDMARKS = "face-landmarks"
 IMAGE_TEXT_MODEL = "farl-tiny"  # the default of commands that compare faces with texts
 USAGE_ERROR = 2  # exit status of a command that could not start
+SOME_FAILED = 1  # exit status when photos failed, or no face was found
 
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Lowest score of a face. Default: the detector's.")
@@ -40,6 +26,20 @@ ThresholdOption = Annotated[
 DetectorOption = Annotated[str | None, typer.Option(help="Name or folder of a face-detection checkpoint.")]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps … Default: the first accelerator, else cpu.")
+]
+AlignedOption = Annotated[bool, typer.Option("--aligned", help="Each photo shows one face; do not detect.")]
+ImageTextModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Name or folder of a model of images and texts.")
+]
+PhotosArgument = Annotated[
+    list[str] | None, typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")
+]
+NewFolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners distribute it.")
+]
+MaxSamplesOption = Annotated[
+    int | None, typer.Option("--max-samples", "--max_samples", min=1, help="At most so many photos of a split.")
 ]
 PublicOption = Annotated[
     bool, typer.Option("--public/--private", help="Who can see a new repository; an existing one stays as it is.")
@@ -73,6 +73,37 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
 def error_console() -> Console:
     """The console of the error stream."""
     return Console(stderr=True, soft_wrap=True)
+
+
+def plain_console() -> Console:
+    """A console that neither breaks long lines nor colours numbers and paths."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(what: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar on the error stream.
+
+    Yields:
+        `Callable`: Called with `advance=count`, or with `completed=count` and `total=count`.
+    """
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    with Progress(*columns, console=error_console(), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda **change: progress.update(task, **change)
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made if it does not exist.
+
+    Raises:
+        InvalidArgumentError: There is a file in its place, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgumentError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
 
 
 def report_failures(failures: Mapping[str, Exception]) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from farl_hf.errors import UnreadablePhotoError
 
-__all__ = ["find_photos", "is_video", "output_stems"]
-
 _SUFFIXES = (
     ".jpg",
     ".jpeg",
@@ -51,7 +49,10 @@ def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[st
     for argument in arguments:
         found = _photos_of(argument, suffixes)
         if not found:
-            failures[argument] = UnreadablePhotoError(_why_nothing(argument, suffixes))
+            empty = f"The folder {argument} holds no photo ({', '.join(suffixes)})."
+            failures[argument] = UnreadablePhotoError(
+                empty if Path(argument).is_dir() else f"No file matches {argument}."
+            )
         for photo in found:
             photos.setdefault(photo if photo.startswith(_URL_SCHEMES) else str(Path(photo).resolve()), photo)
     return list(photos.values()), failures
@@ -101,12 +102,6 @@ def _photos_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         return path.suffix.lower() in suffixes and not hidden and not _WRITTEN_BY_US.search(path.name)
 
     return [str(path) for path in sorted(folder.rglob("*")) if is_photo(path) and path.is_file()]
-
-
-def _why_nothing(argument: str, suffixes: tuple[str, ...]) -> str:
-    if Path(argument).is_dir():
-        return f"The folder {argument} holds no photo ({', '.join(suffixes)})."
-    return f"No file matches {argument}."
 
 
 def _stem(photo: str) -> str:

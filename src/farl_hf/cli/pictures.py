@@ -18,8 +18,6 @@ from farl_hf.explanation import FaceExplanation
 from farl_hf.results import FaceLandmarks, FaceParsing
 from farl_hf.training.evaluation.checkpoint import CheckpointEvaluation, EvaluatedSplit
 
-__all__ = ["crop_bounds_xyxy", "draw_failures", "enlarged_part", "worst_faces", "write_arrays", "write_sheet"]
-
 Bounds = tuple[int, int, int, int]
 
 _FACE_PX = 288  # longer side of a drawn face

@@ -1,21 +1,21 @@
 """`farl-hf train`: an experiment of the paper, by the name of its recipe."""
 
+import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from farl_hf.cli.options import plain_errors
-
-__all__ = ["train"]
+from farl_hf.cli.options import DataDirOption, plain_console, plain_errors
 
 
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a recipe (see --list), or a YAML file.")] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners distribute it."),
-    ] = None,
+    data_dir: DataDirOption = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "--output_dir", "-o", help="Default: runs/<recipe>.")
     ] = None,
@@ -54,32 +54,22 @@ def train(
     if recipe is None:
         raise typer.BadParameter("give the name of a recipe, or --list to see them.", param_hint="RECIPE")
     with plain_errors():
-        results = _run(recipe, data_dir, output_dir, backbone, settings or [])
-    _show_results(results)
+        from farl_hf.training.arguments import output_folder, parse_recipe_arguments
+        from farl_hf.training.finetuning import run_face_training
+        from farl_hf.training.recipes import parse_overrides
 
-
-def _run(
-    recipe: str, data_dir: Path | None, output_dir: Path | None, backbone: str | None, settings: list[str]
-) -> Path:
-    from farl_hf.training.arguments import output_folder, parse_recipe_arguments
-    from farl_hf.training.finetuning import run_face_training
-    from farl_hf.training.recipes import parse_overrides
-
-    overrides: dict[str, Any] = {"output_dir": str(output_dir or Path("runs") / Path(recipe).stem)}
-    if data_dir is not None:
-        overrides["data_dir"] = str(data_dir)
-    if backbone is not None:
-        overrides["backbone"] = backbone
-    task, model_args, data_args, training_args = parse_recipe_arguments(recipe, overrides | parse_overrides(settings))
-    run_face_training(task, model_args, data_args, training_args)
-    return output_folder(training_args) / "results.json"
+        given = {
+            "output_dir": output_dir or Path("runs") / Path(recipe).stem,
+            "data_dir": data_dir,
+            "backbone": backbone,
+        }
+        overrides: dict[str, Any] = {name: str(value) for name, value in given.items() if value is not None}
+        arguments = parse_recipe_arguments(recipe, overrides | parse_overrides(settings or []))
+        run_face_training(*arguments)
+    _show_results(output_folder(arguments[-1]) / "results.json")
 
 
 def _show_recipes() -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from farl_hf.training.recipes import RECIPE_NAMES, read_recipe
 
     table = Table("recipe", "what", "epochs", box=box.SIMPLE_HEAD, title="Recipes of farl-hf train")
@@ -91,15 +81,10 @@ def _show_recipes() -> None:
 
 def _show_results(path: Path) -> None:
     """Print the best and the last evaluation, in the process that wrote them."""
-    import json
-    import os
-
-    from rich.console import Console
-
     if not path.is_file() or os.environ.get("RANK", "0") != "0":
         return
     results = json.loads(path.read_text())
-    console, name = Console(soft_wrap=True, highlight=False), results["main_score"]
+    console, name = plain_console(), results["main_score"]
     for which in ("best", "last"):
         if results[which]:
             score = results[which]["scores"][name]

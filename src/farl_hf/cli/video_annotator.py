@@ -1,4 +1,4 @@
-"""Runs the tasks on a video, frame after frame, and writes what they say while it is read."""
+"""Runs the tasks on a video, frame by frame, and writes the results while the video is read."""
 
 import contextlib
 import json
@@ -10,17 +10,14 @@ from typing import Any
 
 from PIL import Image
 
+from farl_hf.cli.face_annotator import draw_answers
 from farl_hf.cli.options import DETECTION, LANDMARKS
-from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import UnreadableVideoError
-from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 from farl_hf.video import TrackedFrame, VideoFile
 from farl_hf.video.face_following import follow_faces
 from farl_hf.video.face_state import ConfidentLandmarksPipeline
 from farl_hf.video.face_tracker import FaceTracker
 from farl_hf.video.video_files import VideoWriter
-
-__all__ = ["VideoAnnotator"]
 
 
 class VideoAnnotator:
@@ -81,11 +78,17 @@ class VideoAnnotator:
         lines = self.output_folder / f"{stem}.faces.jsonl"
         seen: set[int] = set()
         frame = None
-        with _Outputs(video, {task: self._path(stem, task) for task in self.tasks}, lines) as outputs:
+        with _Outputs(
+            video, {task: self.output_folder / f"{stem}.{task}.mp4" for task in self.tasks}, lines
+        ) as outputs:
             for some in _batches(tracked, self.batch_size):
                 for frame in self._run_tasks(some):
-                    pictures = {task: _PICTURES[task](frame.image, frame.faces) for task in self.tasks}
-                    outputs.write(frame.time_s, pictures, self._record(frame, stem))
+                    pictures = {
+                        task: draw_answers(task, frame.image, frame.faces, in_video=True) for task in self.tasks
+                    }
+                    faces = [self._for_json(face, f"{frame.index:06}", stem) for face in frame.faces]
+                    record = {"frame": frame.index, "time": round(frame.time_s, 6), "faces": faces}
+                    outputs.write(frame.time_s, pictures, record)
                     seen |= {face["track"] for face in frame.faces}
                     report_frame(frame.index + 1, video.num_frames)
             if frame is None:
@@ -102,9 +105,6 @@ class VideoAnnotator:
             self.pipelines[DETECTION], read_landmarks, self.detect_every, self.batch_size, **self.detection
         )
 
-    def _path(self, stem: str, task: str) -> Path:
-        return self.output_folder / f"{stem}.{task}.mp4"
-
     def _run_tasks(self, frames: Sequence[TrackedFrame]) -> Iterator[TrackedFrame]:
         """The frames with the answers of the tasks in their faces; faces of all frames share batches."""
         with_faces = [frame for frame in frames if frame.faces]
@@ -116,10 +116,6 @@ class VideoAnnotator:
                     # Score, box and keypoints stay those of the tracker, which the pipeline was given.
                     frame.faces[:] = [face | more | face for face, more in zip(frame.faces, answer, strict=True)]
         yield from frames
-
-    def _record(self, frame: TrackedFrame, stem: str) -> dict[str, Any]:
-        faces = [self._for_json(face, f"{frame.index:06}", stem) for face in frame.faces]
-        return {"frame": frame.index, "time": round(frame.time_s, 6), "faces": faces}
 
     def _for_json(self, face: dict[str, Any], frame_name: str, stem: str) -> dict[str, Any]:
         if LANDMARKS not in self.tasks:
@@ -178,7 +174,7 @@ class _Outputs:
 
 
 def _until_fault(video: VideoFile, faults: list[Exception]) -> Iterable[Any]:
-    """The frames before the fault of a damaged video; the fault goes into the list."""
+    """The frames before the first error of a damaged video; the error is added to the list."""
     try:
         yield from video.frames()
     except UnreadableVideoError as error:
@@ -195,22 +191,3 @@ def _given(frame: TrackedFrame) -> dict[str, Any]:
     if all(face["keypoints"] is not None for face in frame.faces):
         given["keypoints"] = [face["keypoints"] for face in frame.faces]
     return given
-
-
-def _numbers(faces: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [face["track"] for face in faces]
-
-
-def _attributes_picture(image: Image.Image, faces: list[dict[str, Any]]) -> Image.Image:
-    return draw_face_attributes(
-        image, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces), numbers=_numbers(faces)
-    )
-
-
-# As of photos, but a face keeps its colour, and no legend changes the size of a frame.
-_PICTURES = {
-    DETECTION: lambda image, faces: draw_faces(image, Faces.from_pipeline(faces), numbers=_numbers(faces)),
-    "face-parsing": lambda image, faces: draw_face_parsing(image, FaceParsing.from_pipeline(faces), legend=False),
-    LANDMARKS: lambda image, faces: draw_face_landmarks(image, FaceLandmarks.from_pipeline(faces)),
-    "face-attributes": _attributes_picture,
-}

@@ -9,7 +9,7 @@ _MODULE_OF = {
     "convert_checkpoint": "checkpoint_conversion",
 }
 
-__all__ = ["RELEASED_MODELS", "ConversionReport", "ReleasedModel", "convert_checkpoint"]
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name):

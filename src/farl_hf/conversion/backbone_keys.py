@@ -16,33 +16,8 @@ from typing import Any
 
 import torch
 
-from farl_hf.conversion.key_rules import DropRule, KeyRule, transposed
+from farl_hf.conversion.key_rules import DropRule, KeyMap, KeyRule, transposed
 from farl_hf.errors import ConversionError
-
-__all__ = [
-    "BEIT_DROPS",
-    "BEIT_RULES",
-    "FACE_TRANSFORMER_DROPS",
-    "FACE_TRANSFORMER_RULES",
-    "HF_CLIP_DROPS",
-    "HF_CLIP_RULES",
-    "MOCO_DROPS",
-    "MOCO_RULES",
-    "TIMM_DROPS",
-    "TIMM_RULES",
-    "TWO_TOWER_DROPS",
-    "TWO_TOWER_RULES",
-    "beit_config",
-    "block_rules",
-    "count_numbered",
-    "deit_config",
-    "face_transformer_config",
-    "has_fixed_positions",
-    "required_tensor",
-    "square_side",
-    "vision_rules",
-    "vit_config",
-]
 
 # FaRL and CLIP.
 _BLOCK_PARTS = {
@@ -94,7 +69,7 @@ _MIM_RULES = (
     *block_rules(r"visual\.lm_transformer\.resblocks", "mim_encoder.layers"),
 )
 
-TWO_TOWER_RULES = (
+_CLIP_RULES = (
     *vision_rules(r"visual\."),
     KeyRule(r"visual\.ln_post\.(weight|bias)", (r"vision_model.post_layernorm.\1",)),
     KeyRule(r"visual\.proj", ("visual_projection.weight",), transposed),
@@ -103,16 +78,19 @@ TWO_TOWER_RULES = (
     KeyRule("logit_scale", ("logit_scale",), _with_one_entry),
     *_MIM_RULES,
 )
-TWO_TOWER_DROPS = (
+_CLIP_DROPS = (
     DropRule("input_resolution|context_length|vocab_size", "a size that the shapes of the weights give (OpenAI)"),
     DropRule("attn_mask|transformer.*attn_mask", "the causal mask, which the text encoder makes itself (OpenAI)"),
 )
+CLIP_KEYS = KeyMap(_CLIP_RULES, _CLIP_DROPS)
 
-HF_CLIP_RULES = (
-    KeyRule("logit_scale", ("logit_scale",), _with_one_entry),
-    KeyRule(r"((?:vision_model|text_model|visual_projection|text_projection)\..*(?<!position_ids))", (r"\1",)),
+HF_CLIP_KEYS = KeyMap(
+    (
+        KeyRule("logit_scale", ("logit_scale",), _with_one_entry),
+        KeyRule(r"((?:vision_model|text_model|visual_projection|text_projection)\..*(?<!position_ids))", (r"\1",)),
+    ),
+    (DropRule(r".*\.position_ids", "a constant 0, 1, 2 … that older versions of Transformers saved"),),
 )
-HF_CLIP_DROPS = (DropRule(r".*\.position_ids", "a constant 0, 1, 2 … that older versions of Transformers saved"),)
 
 # The other encoders.
 _HEAD_CHANNELS = 64
@@ -120,24 +98,28 @@ _MODEL = "vision_model.model."
 _AFTER_BLOCKS = "what follows the last block; the heads read raw block outputs"
 _PARTS = r"((?:cls_token|dist_token|pos_embed|patch_embed\.proj\.\w+|blocks\.(?!.*relative_position).+))"
 
-TIMM_RULES = (KeyRule(_PARTS, (rf"{_MODEL}\1",)),)
-TIMM_DROPS = (DropRule(r"(norm|fc_norm|head|head_dist|pre_logits)\..+", _AFTER_BLOCKS),)
-
-MOCO_RULES = (KeyRule(rf"module\.base_encoder\.{_PARTS}", (rf"{_MODEL}\1",)),)
-MOCO_DROPS = (
-    DropRule(r"module\.base_encoder\.(norm|head)\..+", _AFTER_BLOCKS),
-    DropRule(r"module\.(momentum_encoder|predictor)\..+", "the second encoder and the predictor of pre-training"),
+TIMM_KEYS = KeyMap(
+    (KeyRule(_PARTS, (rf"{_MODEL}\1",)),),
+    (DropRule(r"(norm|fc_norm|head|head_dist|pre_logits)\..+", _AFTER_BLOCKS),),
 )
-
-BEIT_RULES = (
-    KeyRule(r"rel_pos_bias\.relative_position_bias_table", ("vision_model.biases.0.table",)),
-    KeyRule(r"blocks\.(\d+)\.attn\.relative_position_bias_table", (r"vision_model.biases.\1.table",)),
-    *TIMM_RULES,
+MOCO_KEYS = KeyMap(
+    (KeyRule(rf"module\.base_encoder\.{_PARTS}", (rf"{_MODEL}\1",)),),
+    (
+        DropRule(r"module\.base_encoder\.(norm|head)\..+", _AFTER_BLOCKS),
+        DropRule(r"module\.(momentum_encoder|predictor)\..+", "the second encoder and the predictor of pre-training"),
+    ),
 )
-BEIT_DROPS = (
-    DropRule(r".*relative_position_index", "a table of indices, which the size of the grid gives"),
-    DropRule(r"mask_token|lm_head\..+", "masked image modelling"),
-    *TIMM_DROPS,
+BEIT_KEYS = KeyMap(
+    (
+        KeyRule(r"rel_pos_bias\.relative_position_bias_table", ("vision_model.biases.0.table",)),
+        KeyRule(r"blocks\.(\d+)\.attn\.relative_position_bias_table", (r"vision_model.biases.\1.table",)),
+        *TIMM_KEYS.rules,
+    ),
+    (
+        DropRule(r".*relative_position_index", "a table of indices, which the size of the grid gives"),
+        DropRule(r"mask_token|lm_head\..+", "masked image modelling"),
+        *TIMM_KEYS.drops,
+    ),
 )
 
 
@@ -149,7 +131,7 @@ def _as_convolution(weight_CN):
 
 _FACE_BLOCK = r"transformer\.layers\.(\d+)\."
 _FACE_LAYER = r"vision_model.layers.\1."
-FACE_TRANSFORMER_RULES = (
+_FACE_TRANSFORMER_RULES = (
     KeyRule("pos_embedding", ("vision_model.position_embedding",)),
     KeyRule("cls_token", ("vision_model.class_embedding",)),
     KeyRule(r"patch_to_embedding\.weight", ("vision_model.patch_embedding.weight",), _as_convolution),
@@ -164,10 +146,11 @@ FACE_TRANSFORMER_RULES = (
     KeyRule(rf"{_FACE_BLOCK}1\.fn\.fn\.net\.0\.(\w+)", (rf"{_FACE_LAYER}fc1.\2",)),
     KeyRule(rf"{_FACE_BLOCK}1\.fn\.fn\.net\.3\.(\w+)", (rf"{_FACE_LAYER}fc2.\2",)),
 )
-FACE_TRANSFORMER_DROPS = (
+_FACE_TRANSFORMER_DROPS = (
     DropRule(r"mlp_head\..+", _AFTER_BLOCKS),
     DropRule(r"loss\..+", "the classifier of the identities that it was trained on"),
 )
+FACE_TRANSFORMER_KEYS = KeyMap(_FACE_TRANSFORMER_RULES, _FACE_TRANSFORMER_DROPS)
 
 
 def has_fixed_positions(tensors: Mapping[str, torch.Tensor]) -> bool:

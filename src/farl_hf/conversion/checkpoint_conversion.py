@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,8 +18,8 @@ from farl_hf.conversion.checkpoint_folders import (
 )
 from farl_hf.conversion.clip_vocabulary import has_vocabulary
 from farl_hf.conversion.head_keys import label_names
-from farl_hf.conversion.key_rules import check_completeness
-from farl_hf.conversion.model_kinds import ModelKind, convert_tensors, recognise_kind, with_trained_kind
+from farl_hf.conversion.key_rules import apply_key_rules, check_completeness
+from farl_hf.conversion.model_kinds import ModelKind, recognise_kind, with_trained_kind
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
 from farl_hf.errors import ConversionError
@@ -27,8 +27,6 @@ from farl_hf.labels.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from farl_hf.conversion.parity import StageDifference
-
-__all__ = ["ConversionReport", "convert_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,12 @@ class ConversionReport:
     Args:
         output (`Path`): The checkpoint folder.
         kind (`str`): `"two_towers"`, `"parsing"`, `"landmarks"`, `"attributes"`, `"detection"` or `"encoder"`.
-        name (`str`, *optional*): The released name that was asked for.
+        name (`str`, *optional*): The released name that the caller gave.
         model_class (`str`): The class that loads it.
         num_parameters (`int`): Values stored, running statistics included.
         source (`SourceFile`): Name, size and sha256 of what was converted.
         dropped (`dict[str, str]`): Source tensors that have no place in the model, and why.
-        parity (`tuple[StageDifference, ...]`, *optional*): Comparison with the original code, if asked for.
+        parity (`tuple[StageDifference, ...]`, *optional*): Comparison with the original code, if `check` was set.
     """
 
     output: Path
@@ -54,17 +52,6 @@ class ConversionReport:
     source: SourceFile
     dropped: Mapping[str, str]
     parity: "tuple[StageDifference, ...] | None" = None
-
-
-@dataclass(frozen=True)
-class _Converted:
-    """Everything that the files of a checkpoint are made from."""
-
-    kind: ModelKind
-    config: Any
-    tensors: dict[str, torch.Tensor]
-    dropped: dict[str, str]
-    processor: Any
 
 
 def convert_checkpoint(
@@ -86,7 +73,7 @@ def convert_checkpoint(
         name (`str`, *optional*): A key of `RELEASED_MODELS`: the source must be of that kind, and the model card says
             what was published about it.
         check (`bool`, *optional*, defaults to `False`): Compare with the original code, see `check_parity`.
-        progress (`Callable[[str], None]`, *optional*): Told in words what happens next.
+        progress (`Callable[[str], None]`, *optional*): Called with a short text before each step.
         overwrite (`bool`, *optional*, defaults to `False`): Replace a checkpoint that is there.
 
     Returns:
@@ -102,55 +89,61 @@ def convert_checkpoint(
     released = released_model(name) if name is not None else None
     check_output_folder(output, overwrite)
     tell(f"Reading {source.name}")
-    weights, kind = _recognised(read_source(source))
+    weights = read_source(source)
+    kind, prefix = recognise_kind(weights.tensors)
+    weights = replace(weights, tensors={key.removeprefix(prefix): value for key, value in weights.tensors.items()})
+    kind = with_trained_kind(kind, weights.tensors)
     if check and kind.name == "encoder":
         raise ConversionError(f"The source is {kind.described}; --check compares with code of FaRL and facer only.")
-    converted = _convert(weights, kind, released, name)
+    config, tensors, dropped, processor = _convert(weights, kind, released, name)
     tell("Computing the checksum")
     source_file = describe_source(source)
     with complete_folder(output, overwrite) as folder:
         tell("Writing the checkpoint")
-        _write_model(folder, converted)
-        _write_processors(folder, converted, source)
+        config.save_pretrained(folder)
+        write_safetensors(tensors, folder / "model.safetensors")
+        _write_processors(folder, kind, processor, source)
         parity = None
         if check:
             from farl_hf.conversion.parity import check_parity
 
             tell("Comparing with the original code")
-            parity = check_parity(weights, folder, converted.kind.name)
+            parity = check_parity(weights, folder, kind.name)
         report = ConversionReport(
             output=output,
-            kind=converted.kind.name,
+            kind=kind.name,
             name=name,
-            model_class=converted.kind.model_class,
-            num_parameters=sum(value.numel() for value in converted.tensors.values()),
+            model_class=kind.model_class,
+            num_parameters=sum(value.numel() for value in tensors.values()),
             source=source_file,
-            dropped=converted.dropped,
+            dropped=dropped,
             parity=parity,
         )
-        _write_documents(folder, report, converted, released)
+        _write_documents(folder, report, kind.described, released)
     return report
 
 
-def _recognised(weights: SourceWeights) -> tuple[SourceWeights, ModelKind]:
-    """The weights without what a wrapper puts before every name, and their kind."""
-    kind, prefix = recognise_kind(weights.tensors)
-    tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items()}
-    return replace(weights, tensors=tensors), with_trained_kind(kind, tensors)
+def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | None, name: str | None):
+    """Configuration, tensors, reasons of dropped tensors, and image processor of the checkpoint."""
+    from farl_hf import modeling
 
-
-def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | None, name: str | None) -> _Converted:
-    tensors, dropped = convert_tensors(weights.tensors, kind)
+    tensors, dropped = apply_key_rules(weights.tensors, kind.keys, kind.described)
     tensors = _in_one_precision(tensors)
     config = kind.make_config(tensors, weights.settings)
     outputs = _outputs(kind, config)
     if released is not None:
         _require_what_was_released(kind, outputs, tensors, released, name)
-    expected = _expected_shapes(config, kind)
-    tensors = _with_step_counters(tensors, expected)
-    check_completeness(tensors, expected, _ignorable(kind), kind.described)
+    model_class = getattr(modeling, kind.model_class)
+    with torch.device("meta"):  # without memory for its weights
+        expected = {key: value.shape for key, value in model_class(config).state_dict().items()}
+    # Old files lack the batch norms' step counters (PyTorch before 0.4.1), which nothing reads in evaluation.
+    counters = [key for key in expected if key.endswith("num_batches_tracked") and key not in tensors]
+    tensors |= {key: torch.tensor(0) for key in counters}
+    # The branch of masked image modelling is stored, although the model leaves it out.
+    ignorable = model_class._keys_to_ignore_on_load_unexpected if kind.name == "two_towers" else ()
+    check_completeness(tensors, expected, ignorable, kind.described)
     _describe_outputs(config, kind, outputs, tensors)
-    return _Converted(kind, config, tensors, dropped, _make_processor(kind, config, outputs, weights.shape))
+    return config, tensors, dropped, _make_processor(kind, config, outputs, weights.shape)
 
 
 def _require_what_was_released(kind, outputs, tensors, released, name):
@@ -183,29 +176,6 @@ def _outputs(kind, config):
     return config.body if kind.name == "detection" else config.num_labels
 
 
-def _model_class(kind):
-    from farl_hf import modeling
-
-    return getattr(modeling, kind.model_class)
-
-
-def _expected_shapes(config, kind):
-    """Shape of every tensor of the model, which is built without memory for its weights."""
-    with torch.device("meta"):
-        return {name: value.shape for name, value in _model_class(kind)(config).state_dict().items()}
-
-
-def _ignorable(kind):
-    """Names that may be stored although the model leaves them out: the branch of masked image modelling."""
-    return _model_class(kind)._keys_to_ignore_on_load_unexpected if kind.name == "two_towers" else ()
-
-
-def _with_step_counters(tensors, expected):
-    """Old files lack the batch norms' step counters (PyTorch before 0.4.1), which nothing reads in evaluation."""
-    missing = [name for name in expected if name.endswith("num_batches_tracked") and name not in tensors]
-    return tensors | {name: torch.tensor(0) for name in missing}
-
-
 def _describe_outputs(config, kind, outputs, tensors):
     config.architectures = [kind.model_class]
     config.dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
@@ -226,26 +196,20 @@ def _make_processor(kind, config, outputs, source_shape):
     return FaRLImageProcessor(**settings, **normalisation)
 
 
-def _write_model(folder, converted):
-    converted.config.save_pretrained(folder)
-    write_safetensors(converted.tensors, folder / "model.safetensors")
-
-
-def _write_processors(folder, converted, source):
-    if converted.kind.name == "two_towers":
+def _write_processors(folder, kind, processor, source):
+    if kind.name == "two_towers":
         from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
         from farl_hf.processing import FaRLProcessor
 
         tokenizer = make_clip_tokenizer(source if has_vocabulary(source) else None)
-        FaRLProcessor(converted.processor, tokenizer).save_pretrained(folder)
+        FaRLProcessor(processor, tokenizer).save_pretrained(folder)
     # Beside processor_config.json, which nests the same settings, because AutoImageProcessor looks for this name.
-    converted.processor.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
-def _write_documents(folder, report, converted, released):
+def _write_documents(folder, report, described, released):
     title = report.name or report.output.name
-    described, compared = converted.kind.described, report.parity is not None
-    card = render_model_card(report.kind, title, released, report.source, described, compared)
+    card = render_model_card(report.kind, title, released, report.source, described, report.parity is not None)
     (folder / "README.md").write_text(card, encoding="utf-8")
     record = {
         "source": asdict(report.source),

@@ -32,14 +32,6 @@ from farl_hf.conversion.source_reading import SourceFile
 from farl_hf.errors import ConversionError, FaRLError
 from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 
-__all__ = [
-    "check_output_folder",
-    "complete_folder",
-    "face_processor_settings",
-    "render_model_card",
-    "write_safetensors",
-]
-
 # Settings of image processors.
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
 _PARSING_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size` of the official networks
@@ -272,7 +264,7 @@ def _header(tensors):
 
 
 def _page_out(values):
-    """Let the system take back the pages of a source file that is mapped into memory; a hint, which may do nothing."""
+    """Tell the system that the pages of a mapped source file are not needed any more. It may ignore this."""
     start = -(-values.data_ptr() // _PAGE_BYTES) * _PAGE_BYTES
     length = values.data_ptr() + values.numel() * values.element_size() - start
     if sys.platform == "linux" and length >= _PAGE_BYTES:

@@ -23,16 +23,6 @@ from farl_hf.conversion.torch_files import find_state_dict, load_pickled_tensors
 from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError
 from farl_hf.processing import FaRLTokenizer
 
-__all__ = [
-    "OPEN_CLIP_FILE",
-    "has_vocabulary",
-    "make_clip_tokenizer",
-    "open_clip_vocabulary_file",
-    "read_clip_folder",
-    "read_safetensors",
-    "weights_file",
-]
-
 OPEN_CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SIZE = 49_408
 _BYTES = 256

@@ -11,26 +11,11 @@ Sources of the published names:
   was trained on ImageNet (`fc`) has none.
 """
 
-import re
-from collections.abc import Iterable
-
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from farl_hf.conversion.backbone_keys import vision_rules
-from farl_hf.conversion.key_rules import DropRule, KeyRule
-from farl_hf.errors import NotACheckpointError
+from farl_hf.conversion.key_rules import DropRule, KeyMap, KeyRule
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
-
-__all__ = [
-    "ATTRIBUTE_DROPS",
-    "ATTRIBUTE_RULES",
-    "DENSE_DROPS",
-    "DENSE_RULES",
-    "RETINAFACE_KEY_RULES",
-    "label_names",
-    "rename_retinaface_key",
-    "rename_retinaface_keys",
-]
 
 # Names of a converted model's outputs, by kind and number of outputs.
 _KNOWN_LABELS = {
@@ -77,16 +62,18 @@ def _unread_drops(backbone):
     )
 
 
-DENSE_RULES = (
-    *vision_rules(r"backbone\.visual\."),
-    KeyRule(r"backbone\.fpns\.(.+)", (r"pyramid.levels.\1",)),
-    *_head_rules(),
-    KeyRule(rf"{_HEAD}conv_seg\.(weight|bias)", (r"head.classifier.\1",)),
-)
-DENSE_DROPS = (
-    DropRule(r"backbone\.image_mean", _IN_PROCESSOR, tuple(OPENAI_CLIP_MEAN)),
-    DropRule(r"backbone\.image_std", _IN_PROCESSOR, tuple(OPENAI_CLIP_STD)),
-    *_unread_drops(r"backbone\.visual\."),
+DENSE_KEYS = KeyMap(
+    (
+        *vision_rules(r"backbone\.visual\."),
+        KeyRule(r"backbone\.fpns\.(.+)", (r"pyramid.levels.\1",)),
+        *_head_rules(),
+        KeyRule(rf"{_HEAD}conv_seg\.(weight|bias)", (r"head.classifier.\1",)),
+    ),
+    (
+        DropRule(r"backbone\.image_mean", _IN_PROCESSOR, tuple(OPENAI_CLIP_MEAN)),
+        DropRule(r"backbone\.image_std", _IN_PROCESSOR, tuple(OPENAI_CLIP_STD)),
+        *_unread_drops(r"backbone\.visual\."),
+    ),
 )
 
 
@@ -94,13 +81,15 @@ def _flat(weights_1V1):
     return weights_1V1.reshape(-1)
 
 
-ATTRIBUTE_RULES = (
-    *vision_rules(r"backbone\."),
-    KeyRule(r"head\.weights", ("head.mixture",), _flat),
-    KeyRule(r"head\.norm_(\d+)\.(weight|bias)", (r"head.norms.\1.\2",)),
-    KeyRule(r"head\.final_fc\.(weight|bias)", (r"head.classifier.\1",)),
+ATTRIBUTE_KEYS = KeyMap(
+    (
+        *vision_rules(r"backbone\."),
+        KeyRule(r"head\.weights", ("head.mixture",), _flat),
+        KeyRule(r"head\.norm_(\d+)\.(weight|bias)", (r"head.norms.\1.\2",)),
+        KeyRule(r"head\.final_fc\.(weight|bias)", (r"head.classifier.\1",)),
+    ),
+    _unread_drops(r"backbone\."),
 )
-ATTRIBUTE_DROPS = (*_unread_drops(r"backbone\."),)
 
 # RetinaFace.
 _CONV_NORM_PARTS = {"0": "convolution", "1": "normalization"}
@@ -117,8 +106,8 @@ _BOTTLENECK_PARTS = {
     "bn2": "spatial.normalization",
     "conv3": "expand.convolution",
     "bn3": "expand.normalization",
-    "downsample.0": "shortcut.convolution",
-    "downsample.1": "shortcut.normalization",
+    r"downsample\.0": "shortcut.convolution",
+    r"downsample\.1": "shortcut.normalization",
 }
 _CONTEXT_PARTS = {
     "conv3X3": "context_3x3",
@@ -128,77 +117,39 @@ _CONTEXT_PARTS = {
     "conv7x7_3": "context_7x7",
 }
 _HEADS = {"ClassHead": "class_head", "BboxHead": "box_head", "LandmarkHead": "keypoint_head"}
-_PYRAMID_PARTS = {"output": "laterals", "merge": "merges"}
+_BLOCKS_OF_FIRST_STAGE = 5  # of MobileNetV1, without the stem
 
 
-def _mobilenet_stem(part, tensor):
-    return f"model.body.stem.{_CONV_NORM_PARTS[part]}.{tensor}"
+def _part_rules(source, target, parts):
+    """A rule for each part of a module; `source` is a regular expression."""
+    for theirs, ours in parts.items():
+        yield KeyRule(rf"{source}\.{theirs}\.(?P<tensor>\w+)", (rf"{target}.{ours}.\g<tensor>",))
 
 
-def _mobilenet_block(stage, block, part, tensor):
-    # The stem is block 0 of the first published stage, which shifts that stage's numbers by one.
-    index = int(block) - (stage == "1")
-    return f"model.body.stages.{int(stage) - 1}.{index}.{_SEPARABLE_PARTS[part]}.{tensor}"
+def _retinaface_rules():
+    """Stages and levels count from 1 in the source. Block 0 of MobileNet's first stage is our stem."""
+    yield from _part_rules(r"body\.stage1\.0", "model.body.stem", _CONV_NORM_PARTS)
+    yield from _part_rules("body", "model.body.stem", {"conv1": "convolution", "bn1": "normalization"})
+    for block in range(_BLOCKS_OF_FIRST_STAGE):
+        yield from _part_rules(rf"body\.stage1\.{block + 1}", f"model.body.stages.0.{block}", _SEPARABLE_PARTS)
+    for index in range(4):
+        number, stage = index + 1, rf"model.body.stages.{index}.\1"
+        if index in (1, 2):
+            yield from _part_rules(rf"body\.stage{number}\.(\d+)", stage, _SEPARABLE_PARTS)
+        yield from _part_rules(rf"body\.layer{number}\.(\d+)", stage, _BOTTLENECK_PARTS)
+        for theirs, ours in (("output", "laterals"), ("merge", "merges")):
+            yield from _part_rules(
+                rf"fpn\.{theirs}{number}", f"model.feature_pyramid.{ours}.{index}", _CONV_NORM_PARTS
+            )
+        for theirs, ours in _CONTEXT_PARTS.items():
+            yield from _part_rules(
+                rf"ssh{number}\.{theirs}", f"model.context_modules.{index}.{ours}", _CONV_NORM_PARTS
+            )
+    for theirs, ours in _HEADS.items():
+        yield KeyRule(rf"{theirs}\.(\d)\.conv1x1\.(\w+)", (rf"{ours}.convolutions.\1.\2",))
 
 
-def _resnet_stem(part, tensor):
-    return f"model.body.stem.{'convolution' if part == 'conv' else 'normalization'}.{tensor}"
-
-
-def _resnet_block(stage, block, part, tensor):
-    return f"model.body.stages.{int(stage) - 1}.{block}.{_BOTTLENECK_PARTS[part]}.{tensor}"
-
-
-def _pyramid(kind, level, part, tensor):
-    return f"model.feature_pyramid.{_PYRAMID_PARTS[kind]}.{int(level) - 1}.{_CONV_NORM_PARTS[part]}.{tensor}"
-
-
-def _context(level, branch, part, tensor):
-    return f"model.context_modules.{int(level) - 1}.{_CONTEXT_PARTS[branch]}.{_CONV_NORM_PARTS[part]}.{tensor}"
-
-
-def _head(head, level, tensor):
-    return f"{_HEADS[head]}.convolutions.{level}.{tensor}"
-
-
-# Pattern of a published name -> how its groups make ours.
-RETINAFACE_KEY_RULES = (
-    (r"body\.stage1\.0\.([01])\.(\w+)", _mobilenet_stem),
-    (r"body\.stage([123])\.(\d+)\.([0134])\.(\w+)", _mobilenet_block),
-    (r"body\.(conv|bn)1\.(\w+)", _resnet_stem),
-    (r"body\.layer([1234])\.(\d+)\.(conv[123]|bn[123]|downsample\.[01])\.(\w+)", _resnet_block),
-    (r"fpn\.(output|merge)([123])\.([01])\.(\w+)", _pyramid),
-    (r"ssh([123])\.(conv3X3|conv5X5_[12]|conv7X7_2|conv7x7_3)\.([01])\.(\w+)", _context),
-    (r"(ClassHead|BboxHead|LandmarkHead)\.([012])\.conv1x1\.(\w+)", _head),
+RETINAFACE_KEYS = KeyMap(
+    tuple(_retinaface_rules()),
+    (DropRule(r"(body\.)?fc\.(weight|bias)", "the classifier of a body trained on ImageNet"),),
 )
-
-
-def rename_retinaface_key(name: str) -> str | None:
-    """
-    Our name of a published RetinaFace tensor.
-
-    Args:
-        name (`str`): Name in a published file; a leading `module.` (saved from several devices) does not matter.
-
-    Returns:
-        `str`: Name in `RetinaFaceForFaceDetection`; `None` for the ImageNet classifier, which has no place there.
-
-    Raises:
-        NotACheckpointError: The name belongs to no RetinaFace network.
-    """
-    name = name.removeprefix("module.")
-    if re.fullmatch(r"(body\.)?fc\.(weight|bias)", name):
-        return None
-    for pattern, make_name in RETINAFACE_KEY_RULES:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return make_name(*match.groups())
-    raise NotACheckpointError(
-        f"The tensor {name!r} is unknown; expected a RetinaFace file with names such as 'body.stage1.0.0.weight'."
-    )
-
-
-def rename_retinaface_keys(names: Iterable[str]) -> dict[str, str]:
-    """Published names to ours, without those that have no place in the network."""
-    renamed = {name: rename_retinaface_key(name) for name in names}
-    return {name: ours for name, ours in renamed.items() if ours is not None}

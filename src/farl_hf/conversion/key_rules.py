@@ -1,22 +1,12 @@
-"""Moves named tensors from one naming to another by rules; every tensor is placed, or dropped for a stated reason."""
+"""Renames tensors by rules. Every tensor gets a new name, or is dropped for a stated reason."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from farl_hf.errors import ConversionError
-
-__all__ = [
-    "DropRule",
-    "KeyRule",
-    "apply_key_rules",
-    "check_completeness",
-    "name_some",
-    "refuse_unplaced",
-    "transposed",
-]
 
 _NAMED_IN_ERRORS = 4
 
@@ -51,6 +41,19 @@ class DropRule:
     constant: tuple[float, ...] | None = None
 
 
+@dataclass(frozen=True)
+class KeyMap:
+    """Where all tensors of one kind of source go.
+
+    Args:
+        rules (`tuple[KeyRule, ...]`): The first whose pattern matches is used.
+        drops (`tuple[DropRule, ...]`): Tried when no rule matches.
+    """
+
+    rules: tuple[KeyRule, ...]
+    drops: tuple[DropRule, ...] = ()
+
+
 def transposed(matrix: torch.Tensor) -> torch.Tensor:
     """The transpose: `x @ matrix` in the source is a linear layer here."""
     return matrix.t()
@@ -64,15 +67,14 @@ def name_some(names: Iterable[str]) -> str:
 
 
 def apply_key_rules(
-    tensors: Mapping[str, torch.Tensor], rules: Iterable[KeyRule], drops: Iterable[DropRule], what: str
+    tensors: Mapping[str, torch.Tensor], key_map: KeyMap, what: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """
     Rename tensors.
 
     Args:
         tensors (`Mapping[str, torch.Tensor]`): By source name.
-        rules (`Iterable[KeyRule]`): The first whose pattern matches is used.
-        drops (`Iterable[DropRule]`): Tried when no rule matches.
+        key_map (`KeyMap`): The rules.
         what (`str`): What the source is taken for, for errors.
 
     Returns:
@@ -81,31 +83,24 @@ def apply_key_rules(
     Raises:
         ConversionError: Tensors that nothing matches; the message names the first few and counts them.
     """
-    rules, drops = tuple(rules), tuple(drops)
     converted: dict[str, torch.Tensor] = {}
     dropped: dict[str, str] = {}
     unknown: list[str] = []
     for name, value in tensors.items():
-        placed = _placed(name, value, rules)
+        placed = _placed(name, value, key_map.rules)
+        drop = next((drop for drop in key_map.drops if re.fullmatch(drop.pattern, name)), None)
         if placed:
             converted |= placed
-            continue
-        drop = next((drop for drop in drops if re.fullmatch(drop.pattern, name)), None)
-        if drop is None:
+        elif drop is not None:
+            _check_constant(name, value, drop)
+            dropped[name] = drop.reason
+        else:
             unknown.append(name)
-            continue
-        _check_constant(name, value, drop)
-        dropped[name] = drop.reason
-    refuse_unplaced(unknown, what)
-    return converted, dropped
-
-
-def refuse_unplaced(names: Sequence[str], what: str) -> None:
-    """Raises [`ConversionError`] if there are tensors without a place in the model that the source is taken for."""
-    if names:
+    if unknown:
         raise ConversionError(
-            f"The source looks like {what}, but these tensors have no place in it: {name_some(names)}."
+            f"The source looks like {what}, but these tensors have no place in it: {name_some(unknown)}."
         )
+    return converted, dropped
 
 
 def _placed(name, value, rules):
@@ -123,7 +118,7 @@ def _check_constant(name, value, drop):
     if drop.constant is not None and not torch.allclose(value.flatten().float(), torch.tensor(drop.constant)):
         raise ConversionError(
             f"{name} is {value.flatten().tolist()} instead of {list(drop.constant)}, which every released file has; "
-            "these weights expect other pictures."
+            "these weights expect another normalisation."
         )
 
 

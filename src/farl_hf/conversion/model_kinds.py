@@ -1,8 +1,8 @@
-"""The kinds of source that are known: how to tell them, where their weights go, which model they become.
+"""The known kinds of source: how each is recognised, how its tensors are renamed, and which model it becomes.
 
-Configurations are read off the shapes of converted weights. What shapes cannot tell follows CLIP: heads of 64
-channels, QuickGELU, the last two entries of the vocabulary as start and end token. A CLIP folder's own `config.json`
-overrides these.
+Configurations follow from the shapes of the converted weights. Where shapes do not decide, CLIP's values are used:
+heads of 64 channels, QuickGELU, the last two entries of the vocabulary as start and end token. The `config.json` of a
+CLIP folder overrides these.
 """
 
 import re
@@ -13,18 +13,12 @@ from typing import Any
 import torch
 
 from farl_hf.conversion.backbone_keys import (
-    BEIT_DROPS,
-    BEIT_RULES,
-    FACE_TRANSFORMER_DROPS,
-    FACE_TRANSFORMER_RULES,
-    HF_CLIP_DROPS,
-    HF_CLIP_RULES,
-    MOCO_DROPS,
-    MOCO_RULES,
-    TIMM_DROPS,
-    TIMM_RULES,
-    TWO_TOWER_DROPS,
-    TWO_TOWER_RULES,
+    BEIT_KEYS,
+    CLIP_KEYS,
+    FACE_TRANSFORMER_KEYS,
+    HF_CLIP_KEYS,
+    MOCO_KEYS,
+    TIMM_KEYS,
     beit_config,
     count_numbered,
     deit_config,
@@ -34,26 +28,9 @@ from farl_hf.conversion.backbone_keys import (
     square_side,
     vit_config,
 )
-from farl_hf.conversion.head_keys import (
-    ATTRIBUTE_DROPS,
-    ATTRIBUTE_RULES,
-    DENSE_DROPS,
-    DENSE_RULES,
-    rename_retinaface_key,
-)
-from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some, refuse_unplaced
-from farl_hf.errors import ConversionError, NotACheckpointError
-
-__all__ = [
-    "MODEL_KINDS",
-    "ModelKind",
-    "convert_tensors",
-    "detection_config",
-    "face_task_config",
-    "recognise_kind",
-    "two_tower_config",
-    "with_trained_kind",
-]
+from farl_hf.conversion.head_keys import ATTRIBUTE_KEYS, DENSE_KEYS, RETINAFACE_KEYS
+from farl_hf.conversion.key_rules import KeyMap, name_some
+from farl_hf.errors import ConversionError
 
 _HEAD_CHANNELS = 64
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
@@ -101,7 +78,7 @@ def _text_sizes(tensors: Tensors) -> dict[str, int]:
 
 
 def _mim_sizes(tensors: Tensors) -> dict[str, Any]:
-    """Of the branch of masked image modelling; without one, the defaults of a new branch stay."""
+    """Sizes of the branch of masked image modelling; empty without one, so that the defaults hold."""
     if "mim_head.weight" not in tensors:
         return {}
     return {
@@ -169,8 +146,8 @@ class ModelKind:
         signature (`tuple[str, ...]`): Source tensors that only this kind has all of.
         model_class (`str`): Name in `farl_hf.modeling`.
         make_config (`Callable`): From converted tensors and a folder's settings to the configuration.
-        rules, drops: See [`KeyRule`] and [`DropRule`]; none for RetinaFace, which has `rename_retinaface_key`.
-        backbone (`str`): Row of `farl_hf.labels.backbones`, which tells mean and standard deviation of its pictures.
+        keys (`KeyMap`): Where its tensors go.
+        backbone (`str`): Row of `farl_hf.labels.backbones`, which holds the mean and standard deviation of its input.
     """
 
     name: str
@@ -178,13 +155,12 @@ class ModelKind:
     signature: tuple[str, ...]
     model_class: str
     make_config: Callable[[Tensors, Mapping[str, Any]], Any]
-    rules: tuple[KeyRule, ...] = ()
-    drops: tuple[DropRule, ...] = ()
+    keys: KeyMap
     backbone: str = "farl"
 
 
-def _encoder(backbone, described, signature, make_config, rules, drops):
-    return ModelKind("encoder", described, signature, "FaRLFeatureMaps", make_config, rules, drops, backbone)
+def _encoder(backbone, described, signature, make_config, keys):
+    return ModelKind("encoder", described, signature, "FaRLFeatureMaps", make_config, keys, backbone)
 
 
 MODEL_KINDS = (
@@ -194,8 +170,7 @@ MODEL_KINDS = (
         ("visual.conv1.weight", "token_embedding.weight"),
         "FaRLModel",
         two_tower_config,
-        TWO_TOWER_RULES,
-        TWO_TOWER_DROPS,
+        CLIP_KEYS,
     ),
     ModelKind(
         "two_towers",
@@ -203,17 +178,15 @@ MODEL_KINDS = (
         ("vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight"),
         "FaRLModel",
         two_tower_config,
-        HF_CLIP_RULES,
-        HF_CLIP_DROPS,
+        HF_CLIP_KEYS,
     ),
     ModelKind(
         "parsing",
-        "a face parser",
+        "a face parsing model",
         ("backbone.visual.conv1.weight", "head.head.conv_seg.weight"),
         "FaRLForFaceParsing",
         face_task_config,
-        DENSE_RULES,
-        DENSE_DROPS,
+        DENSE_KEYS,
     ),
     ModelKind(
         "landmarks",
@@ -221,8 +194,7 @@ MODEL_KINDS = (
         ("backbone.visual.conv1.weight", "heatmap_head.head.conv_seg.weight"),
         "FaRLForLandmarks",
         face_task_config,
-        DENSE_RULES,
-        DENSE_DROPS,
+        DENSE_KEYS,
     ),
     ModelKind(
         "attributes",
@@ -230,8 +202,7 @@ MODEL_KINDS = (
         ("backbone.conv1.weight", "head.final_fc.weight"),
         "FaRLForAttributes",
         face_task_config,
-        ATTRIBUTE_RULES,
-        ATTRIBUTE_DROPS,
+        ATTRIBUTE_KEYS,
     ),
     ModelKind(
         "detection",
@@ -239,61 +210,56 @@ MODEL_KINDS = (
         ("BboxHead.0.conv1x1.weight", "ClassHead.0.conv1x1.weight"),
         "RetinaFaceForFaceDetection",
         detection_config,
+        RETINAFACE_KEYS,
     ),
     _encoder(
         "face_transformer",
         "a Face Transformer",
         ("patch_to_embedding.weight", "transformer.layers.0.0.fn.fn.to_qkv.weight"),
         face_transformer_config,
-        FACE_TRANSFORMER_RULES,
-        FACE_TRANSFORMER_DROPS,
+        FACE_TRANSFORMER_KEYS,
     ),
     _encoder(
         "mocov3",
         "a MoCo v3 checkpoint",
         ("module.base_encoder.cls_token", "module.base_encoder.pos_embed"),
         vit_config,
-        MOCO_RULES,
-        MOCO_DROPS,
+        MOCO_KEYS,
     ),
     _encoder(
         "beit",
         "a BEiT",
         ("cls_token", "patch_embed.proj.weight", "rel_pos_bias.relative_position_bias_table"),
         beit_config,
-        BEIT_RULES,
-        BEIT_DROPS,
+        BEIT_KEYS,
     ),
     _encoder(
         "beit",
         "a fine-tuned BEiT",
         ("cls_token", "patch_embed.proj.weight", "blocks.0.attn.relative_position_bias_table"),
         beit_config,
-        BEIT_RULES,
-        BEIT_DROPS,
+        BEIT_KEYS,
     ),
     _encoder(
         "deit",
         "a distilled DeiT",
         ("dist_token", "pos_embed", "patch_embed.proj.weight"),
         deit_config,
-        TIMM_RULES,
-        TIMM_DROPS,
+        TIMM_KEYS,
     ),
     _encoder(
         "vit",
         "a ViT of timm or AugReg",
         ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
         vit_config,
-        TIMM_RULES,
-        TIMM_DROPS,
+        TIMM_KEYS,
     ),
 )
 
 
 def recognise_kind(names: Iterable[str]) -> tuple[ModelKind, str]:
     """
-    The kind of source that has these tensors, and what stands before each of its names.
+    The kind of source that has these tensors, and the prefix of its names.
 
     A wrapper puts its own name before all others: `module.` for data-parallel training, `net.` for an exported model.
 
@@ -311,7 +277,7 @@ def recognise_kind(names: Iterable[str]) -> tuple[ModelKind, str]:
 
 
 def with_trained_kind(kind: ModelKind, tensors: Mapping[str, torch.Tensor]) -> ModelKind:
-    """The kind, with the backbone told by values where names do not: MoCo v3's ViT, once its prefix is taken off."""
+    """The kind with its backbone. MoCo v3 without its prefix has a ViT's names; only the position values differ."""
     is_moco = kind.backbone == "vit" and has_fixed_positions(tensors)
     return replace(kind, backbone="mocov3", described="a converted MoCo v3") if is_moco else kind
 
@@ -323,31 +289,3 @@ def _longer_prefix(names, prefix):
         return None
     part, dot = parts.pop()
     return f"{prefix}{part}." if dot else None
-
-
-def convert_tensors(
-    tensors: Mapping[str, torch.Tensor], kind: ModelKind
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """
-    Source tensors under our names, and why the others were dropped.
-
-    Raises:
-        ConversionError: Tensors that have no place in the model.
-    """
-    if kind.name != "detection":
-        return apply_key_rules(tensors, kind.rules, kind.drops, kind.described)
-    converted: dict[str, torch.Tensor] = {}
-    dropped: dict[str, str] = {}
-    unknown: list[str] = []
-    for name, value in tensors.items():
-        try:
-            ours = rename_retinaface_key(name)
-        except NotACheckpointError:
-            unknown.append(name)
-            continue
-        if ours is None:
-            dropped[name] = "the classifier of a body trained on ImageNet"
-        else:
-            converted[ours] = value
-    refuse_unplaced(unknown, kind.described)
-    return converted, dropped

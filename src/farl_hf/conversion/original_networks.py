@@ -6,27 +6,16 @@ UperNet head is Transformers' independent port, its parts under mmsegmentation's
 
 import importlib
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from farl_hf.errors import MissingExtraError
-
-__all__ = [
-    "AttributeNetwork",
-    "DenseNetwork",
-    "build_attribute_network",
-    "build_dense_network",
-    "build_detector",
-    "build_two_towers",
-    "make_attribute_network",
-    "make_upernet_head",
-    "make_visual_features",
-    "make_visual_transformer",
-]
 
 _HEAD_CHANNELS = 64
 # The branch of masked image modelling; OpenAI's sizes and masks, which the constructor makes itself.
@@ -78,10 +67,7 @@ def make_visual_features(visual: Any, levels: tuple[int, ...] = (3, 5, 7, 11)) -
     features.input_resolution = visual.input_resolution
     features.output_channels = visual.transformer.width
     features.output_indices, features.num_outputs = list(levels), len(levels)
-    for name, values in (
-        ("image_mean", (0.48145466, 0.4578275, 0.40821073)),
-        ("image_std", (0.26862954, 0.26130258, 0.27577711)),
-    ):
+    for name, values in (("image_mean", OPENAI_CLIP_MEAN), ("image_std", OPENAI_CLIP_STD)):
         features.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
     features.fpns = network._make_fpns(visual.conv1.weight.shape[-1], features.output_channels)
     return features
@@ -121,17 +107,6 @@ def make_upernet_head(num_outputs: int, in_channels: int, channels: int) -> nn.M
     return head
 
 
-class _HeadWrapper(nn.Module):
-    """FaRL's wrapper around mmsegmentation's head."""
-
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def forward(self, inputs):
-        return self.head(inputs)
-
-
 class DenseNetwork(nn.Module):
     """FaRL's network of parsing (`head`) or landmarks (`heatmap_head`).
 
@@ -141,7 +116,7 @@ class DenseNetwork(nn.Module):
     def __init__(self, backbone: nn.Module, head: nn.Module, head_name: str):
         super().__init__()
         self.backbone = backbone
-        self.add_module(head_name, _HeadWrapper(head))
+        self.add_module(head_name, nn.Sequential(OrderedDict(head=head)))  # FaRL's wrapper around mmsegmentation's
         self.head_name = head_name
 
     def forward(self, image):

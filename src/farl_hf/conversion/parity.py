@@ -14,8 +14,6 @@ import torch
 from farl_hf.conversion import original_networks
 from farl_hf.conversion.source_reading import SourceWeights
 
-__all__ = ["StageDifference", "check_parity"]
-
 NETWORK_LIMIT = 1e-4  # relative, float32
 PROBABILITY_LIMIT = 1e-4
 LANDMARK_LIMIT_PX = 1e-3
@@ -205,7 +203,7 @@ def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
 
 
 def _busy_threshold(scores) -> float:
-    """Between two scores, so that a handful of anchors passes in both implementations, whatever the weights."""
+    """A threshold between two scores, so that the same few anchors pass in both implementations with any weights."""
     best = scores[0, :, 1].sort(descending=True).values[:100]
     gap = (best[10:-1] - best[11:]).argmax() + 10
     return float((best[gap] + best[gap + 1]) / 2)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["RELEASED_MODELS", "ReleasedModel", "Score", "released_model"]
-
 
 @dataclass(frozen=True)
 class Score:

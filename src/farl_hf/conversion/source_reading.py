@@ -28,17 +28,6 @@ from farl_hf.conversion.torch_files import (
 )
 from farl_hf.errors import ConversionError
 
-__all__ = [
-    "SourceFile",
-    "SourceWeights",
-    "describe_source",
-    "file_sha256",
-    "is_npz",
-    "read_npz",
-    "read_source",
-    "with_timm_names",
-]
-
 _ZIP_START = b"PK\x03\x04"
 
 # Names in a `.npz` of AugReg -> timm's.

@@ -15,20 +15,18 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 
 from farl_hf.errors import ConversionError
 
-__all__ = ["find_state_dict", "is_torchscript", "load_pickled_tensors", "open_extra_file", "read_torchscript"]
-
 # Where a file of `torch.save` keeps its weights: the path of keys, tried in order. The official training code saves a
 # states file: `main_ema` is the averaged network, which it evaluates, `main` the one that it trains.
 _STATE_DICT_PLACES = (("networks", "main_ema"), ("networks", "main"), ("state_dict",), ("model",), ())
-# In the messages of PyTorch's unpickler about objects that it does not build; its other messages are about damage.
+# PyTorch's unpickler uses these words when it refuses an object. Its other messages are about damaged files.
 _WORDS_OF_A_REFUSAL = ("GLOBAL", "Can only")
-_SHOWN_BYTES = 16  # of a file that is none: enough to tell a web page
+_SHOWN_BYTES = 16  # of a file in an unknown format: enough to recognise a web page
 
 _STORAGE_DTYPES = {
     "FloatStorage": torch.float32,
@@ -47,7 +45,7 @@ _LENGTHS_IN_LOCAL_HEADER = 26  # PKWARE APPNOTE 4.3.7
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
-def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
+def load_pickled_tensors(file: Path | IO[bytes], name: str) -> Any:
     """
     What `torch.save` wrote: tensors in containers.
 
@@ -66,7 +64,7 @@ def load_pickled_tensors(file: Path | BinaryIO, name: str) -> Any:
 
 
 def _reason(file, name, message):
-    """Why a file was not read; of PyTorch's text, which advises to trust the file, no more than a name."""
+    """Why a file was not read. PyTorch's message advises to trust the file; only the object's name is used."""
     if any(words in message for words in _WORDS_OF_A_REFUSAL):
         return (
             f"{name} holds more than tensors: reading it could run code, so it was not read. PyTorch says: "
@@ -149,17 +147,10 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     return torch.as_strided(storage, size, stride, offset)
 
 
-def _list_of(values):
-    return list(values)
-
-
 # Every name that data.pkl may use, besides the storages and the archive's own module types.
 _KNOWN_NAMES = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch.jit._pickle", "build_intlist"): _list_of,
-    ("torch.jit._pickle", "build_doublelist"): _list_of,
-    ("torch.jit._pickle", "build_boollist"): _list_of,
-    ("torch.jit._pickle", "build_tensorlist"): _list_of,
+    **{("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "double", "bool", "tensor")},
     ("torch.jit._pickle", "restore_type_tag"): lambda value, _type: value,
     ("torch", "device"): str,
     ("collections", "OrderedDict"): OrderedDict,
@@ -256,45 +247,14 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
         raise ConversionError(f"{path.name} holds modules that contain themselves; no network does.") from None
 
 
-def open_extra_file(path: Path, name: str) -> BinaryIO | None:
-    """An extra file of an archive (`_extra_files` of `torch.jit.save`), to be closed; `None` if it has none."""
+def open_extra_file(path: Path, name: str) -> IO[bytes] | None:
+    """An extra file of an archive (`_extra_files` of `torch.jit.save`), to be closed; `None` if it has none.
+
+    It is read where it lies: a pickled backbone is half of its archive, too much to copy.
+    """
     with zipfile.ZipFile(path) as archive:
         member = f"{_root_folder(archive)}extra/{name}"
-        if member not in archive.NameToInfo:
-            return None
-        info = archive.getinfo(member)
-        if info.compress_type != zipfile.ZIP_STORED:
-            return io.BytesIO(archive.read(member))
-        return io.BufferedReader(_FileSlice(path, _content_offset(archive, info), info.file_size))
-
-
-class _FileSlice(io.RawIOBase):
-    """A part of a file as a file: a pickled backbone is half of its archive, too much to copy."""
-
-    def __init__(self, path, start, length):
-        self.file, self.start, self.length, self.position = path.open("rb"), start, length, 0
-
-    def readable(self):
-        return True
-
-    def seekable(self):
-        return True
-
-    def seek(self, offset, whence=io.SEEK_SET):
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.length}[whence]
-        self.position = max(0, origin + offset)
-        return self.position
-
-    def readinto(self, buffer):
-        self.file.seek(self.start + self.position)
-        wanted = min(len(buffer), max(0, self.length - self.position))
-        count = self.file.readinto(memoryview(buffer)[:wanted])
-        self.position += count
-        return count
-
-    def close(self):
-        self.file.close()
-        super().close()
+        return archive.open(member) if member in archive.NameToInfo else None
 
 
 def _unpickle(unpickler, path):

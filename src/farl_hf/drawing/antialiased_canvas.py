@@ -9,16 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = [
-    "FACE_COLOURS",
-    "INK",
-    "KEYPOINT_COLOURS",
-    "LANDMARK_COLOURS",
-    "PAPER",
-    "AntialiasedCanvas",
-    "line_width_px",
-]
-
 # Colours are RGB in 0..255, chosen to be told apart on skin and on most backgrounds.
 PAPER = (250, 250, 248)
 INK = (35, 38, 45)

@@ -16,8 +16,6 @@ from farl_hf.drawing.antialiased_canvas import (
 from farl_hf.labels import LANDMARK_GROUPS
 from farl_hf.results import FaceLandmarks, Faces
 
-__all__ = ["draw_face_landmarks", "draw_faces", "face_colour", "face_sizes_px"]
-
 _SMALLEST_TEXT_PX = 9.0
 
 

@@ -17,8 +17,6 @@ from farl_hf.drawing.boxes_and_landmarks import face_colour, face_sizes_px
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.results import FaceAttributes, Faces
 
-__all__ = ["contact_sheet", "draw_face_attributes", "text_panel", "with_legend"]
-
 Box = tuple[float, float, float, float]
 
 # Text panels and contact sheets, whose sizes do not depend on the photo.
@@ -67,15 +65,11 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, in
     return result
 
 
-def _entry_width_px(name: str, text_px: float) -> float:
-    return ImageFont.load_default(text_px).getlength(name) + 2.6 * text_px
-
-
 def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
     rows: list[list] = [[]]
     used_px = text_px
     for name, colour in entries:
-        entry_px = _entry_width_px(name, text_px)
+        entry_px = ImageFont.load_default(text_px).getlength(name) + 2.6 * text_px
         if rows[-1] and used_px + entry_px > width_px:
             rows.append([])
             used_px = text_px

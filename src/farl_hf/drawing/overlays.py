@@ -13,8 +13,6 @@ from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import palette_for
 from farl_hf.results import FaceParsing
 
-__all__ = ["draw_face_parsing", "draw_heat_map"]
-
 _FEATHER_PX = 0.6  # softens the steps between pixels of the label map
 _SMALLEST_REGION = 1 / 4000  # of the labelled area; smaller specks are coloured but get no outline
 _OPAQUE_FROM = 0.5  # heat at which the colour of a heat map reaches its full opacity

@@ -1,13 +1,10 @@
 """The faces in a generator's pictures as network inputs, through the differentiable alignment of `processing`."""
 
-import numpy as np
 import torch
 from PIL import Image
 
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.retrieval.face_embedding import FaceCutter
-
-__all__ = ["FaceAlignment"]
 
 
 class FaceAlignment:
@@ -56,7 +53,8 @@ class FaceAlignment:
 def _crop_from_photo(
     cutter: FaceCutter, image: torch.Tensor, points5_xy: torch.Tensor | None, number: int
 ) -> torch.Tensor:
-    photo = Image.fromarray(_bytes_HWC(image))
+    bytes_HWC = (image.detach().cpu().float().permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
+    photo = Image.fromarray(bytes_HWC)
     if points5_xy is None or cutter.aligned:
         crops = cutter(photo)
     else:
@@ -67,7 +65,3 @@ def _crop_from_photo(
             "if every picture is a face crop."
         )
     return crops.crop_from_photo[0]
-
-
-def _bytes_HWC(image: torch.Tensor) -> np.ndarray:
-    return (image.detach().cpu().float().permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()

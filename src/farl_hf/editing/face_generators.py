@@ -8,8 +8,6 @@ import torch
 
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 
-__all__ = ["FaceGenerator", "StyleGAN2Generator"]
-
 _LATENTS_OF_THE_MEAN = 4096  # as in rosinality/stylegan2-pytorch and StyleCLIP
 
 

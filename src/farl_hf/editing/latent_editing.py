@@ -20,8 +20,6 @@ from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, InvalidT
 from farl_hf.retrieval.face_embedding import FaceCutter, evaluating, unit_image_features
 from farl_hf.retrieval.text_embedding import PLAIN, checked_texts, embed_texts
 
-__all__ = ["EditedFaces", "edit_latents", "ramped_learning_rate"]
-
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
 _RANGE_TOLERANCE = 1e-3
 _LARGEST_NOISE = 0.2  # standard deviation; with more, some crops show almost nothing of the face
@@ -56,7 +54,7 @@ class EditedFaces:
         return len(self.latents)
 
 
-@torch.inference_mode(False)  # differentiating needs it, whatever the caller has switched off
+@torch.inference_mode(False)  # gradients are needed, even where the caller has turned them off
 @torch.enable_grad()
 def edit_latents(
     generator: FaceGenerator,

@@ -10,8 +10,6 @@ from farl_hf.errors import UnknownNameError, UnsuitableModelError
 from farl_hf.retrieval.face_embedding import unit_image_features
 from farl_hf.retrieval.text_embedding import checked_texts, compares_with_texts, embed_texts
 
-__all__ = ["ExplainedScores", "explained_scores"]
-
 
 @dataclass(frozen=True)
 class ExplainedScores:
@@ -44,20 +42,14 @@ def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers:
     """
     names = checked_texts(names)
     if compares_with_texts(model):
-        return ExplainedScores(names, _similarities(model, embed_texts(model, processor, names, wrappers)), True)
+        text_embeds_PK = embed_texts(model, processor, names, wrappers).t()
+        return ExplainedScores(names, lambda pixels: unit_image_features(model, pixels) @ text_embeds_PK, True)
     if not hasattr(model, "head"):
         raise UnsuitableModelError(
             f"{type(model).__name__} has neither a text encoder nor a head for attributes or classes, so {names[0]!r} "
             "means nothing to it; load a checkpoint of images and texts, or one for face-attributes or face-parsing."
         )
     return ExplainedScores(names, _label_scores(model, _label_ids(model, names)), False)
-
-
-def _similarities(model: Any, text_embeds_KP: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    def compute(pixel_values: torch.Tensor) -> torch.Tensor:
-        return unit_image_features(model, pixel_values) @ text_embeds_KP.t()
-
-    return compute
 
 
 def _label_ids(model: Any, names: Sequence[str]) -> list[int]:

@@ -15,8 +15,6 @@ from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_
 from farl_hf.retrieval.face_embedding import FaceCrops, FaceCutter, evaluating
 from farl_hf.retrieval.text_embedding import PLAIN
 
-__all__ = ["METHODS", "FaceExplanation", "explain"]
-
 
 @dataclass(frozen=True, eq=False)
 class FaceExplanation:
@@ -86,8 +84,8 @@ def explain(
         processor: The checkpoint's processor; for attributes and classes an image processor will do.
         image: A path, URL, picture or array; or a dict `{"image": …, "boxes": … or "keypoints": …}` of known faces.
         texts (`str` or `Sequence[str]`): Free texts for a model of images and texts, else names of its labels.
-        method (`str`, *optional*, defaults to `"grad_cam"`): `"attention_rollout"` shows what reaches the class token
-            whatever is asked, and takes no texts.
+        method (`str`, *optional*, defaults to `"grad_cam"`): `"attention_rollout"` shows what reaches the class token.
+            It is the same for every text, and takes none.
         layer (`str`, *optional*): Where Grad-CAM is taken, such as `"layers.5.layer_norm1"`, blocks counted from 0; by
             default the first LayerNorm of the last block (supplement section 2).
         prompts (`Sequence[str]`, *optional*): Patterns around each text, such as `labels.PROMPT_WRAPPERS`, whose

@@ -16,10 +16,8 @@ from torch import nn
 from farl_hf.explanation.explained_scores import ExplainedScores
 from farl_hf.explanation.vision_layers import find_layer, last_block_on_class_token, opened_at, token_grid_hw
 
-__all__ = ["attention_rollout", "grad_cam"]
 
-
-@torch.inference_mode(False)  # whatever the caller has switched off, differentiating needs it
+@torch.inference_mode(False)  # gradients are needed, even where the caller has turned them off
 @torch.enable_grad()
 def grad_cam(
     vision_model: Any, scores: ExplainedScores, layer_name: str, pixel_values: torch.Tensor
@@ -58,7 +56,7 @@ def grad_cam(
 
 @torch.no_grad()
 def attention_rollout(vision_model: Any, pixel_values: torch.Tensor) -> torch.Tensor:
-    """How much of each patch reaches the class token, by the attention of all blocks; whatever is asked of the model.
+    """How much of each patch reaches the class token through the attention of all blocks; the same for every text.
 
     Attention is averaged over heads, mixed half and half with the residual connection, and multiplied over blocks.
 

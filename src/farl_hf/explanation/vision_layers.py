@@ -18,8 +18,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from farl_hf.errors import UnknownNameError, UnsuitableModelError
 
-__all__ = ["default_layer", "find_layer", "last_block_on_class_token", "opened_at", "token_grid_hw", "vision_model_of"]
-
 _PARTS = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
 
 

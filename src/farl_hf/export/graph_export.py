@@ -19,8 +19,6 @@ from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
 from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
 
-__all__ = ["EXPORT_FORMATS", "ExportReport", "export_checkpoint"]
-
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32

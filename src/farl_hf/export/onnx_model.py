@@ -9,8 +9,6 @@ from transformers.utils import ModelOutput
 
 from farl_hf.errors import MissingExtraError, NotACheckpointError
 
-__all__ = ["OnnxModel", "load_onnx_model"]
-
 _GRAPH = "model.onnx"
 
 

@@ -1,7 +1,5 @@
 """The forty attributes of CelebA, and sentences that describe them for zero-shot classification."""
 
-__all__ = ["ATTRIBUTE_PROMPTS", "CELEBA_ATTRIBUTES", "PROMPT_WRAPPERS"]
-
 # In the order of `list_attr_celeba.txt`; LFWA has the same names and order. No attribute belongs to one side of the
 # face, so a mirrored picture has the same attributes.
 CELEBA_ATTRIBUTES = (
@@ -48,7 +46,7 @@ CELEBA_ATTRIBUTES = (
 )
 
 # Prompt ensembling as in openai/CLIP's `prompts/`: a sentence's feature is the mean over all wrappers. Each sentence
-# is a class of its own; a face has the attribute when the nearest sentence is one of those that say so.
+# is a class of its own; a face has the attribute if the nearest sentence describes a face with it.
 PROMPT_WRAPPERS = ("a photo of {}", "a portrait of {}", "a picture of {}", "a close up of {}", "{}")
 
 _COLOURS = ("black", "blond", "brown", "gray", "red", "dyed")

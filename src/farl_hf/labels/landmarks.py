@@ -4,18 +4,6 @@ Sets are named by their number of points: 68 (300W), 98 (WFLW), 19 (AFLW-19), 10
 the image's left.
 """
 
-__all__ = [
-    "BOX_NORMALISERS",
-    "DEFAULT_NORMALISER",
-    "ERROR_CURVES",
-    "FIVE_FROM_LANDMARKS",
-    "FIVE_POINTS",
-    "FIVE_POINTS_MIRROR_PAIRS",
-    "LANDMARK_GROUPS",
-    "LANDMARK_MIRROR_PAIRS",
-    "NORMALISERS",
-]
-
 # The keypoints that detectors give and that alignment needs: point 0 is the eye on the left of the picture.
 FIVE_POINTS = ("left_eye", "right_eye", "nose_tip", "left_mouth_corner", "right_mouth_corner")
 

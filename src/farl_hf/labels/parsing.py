@@ -5,20 +5,6 @@ Left and right are the image's: class 2 of LaPa is the eyebrow on the left of th
 
 import colorsys
 
-__all__ = [
-    "CELEBAMASK_DATASET_LABELS",
-    "CELEBAMASK_DATASET_MIRROR_PAIRS",
-    "CELEBAMASK_FILE_SUFFIXES",
-    "CELEBAMASK_FROM_DATASET",
-    "CELEBAMASK_LABELS",
-    "CELEBAMASK_MIRROR_PAIRS",
-    "CELEBAMASK_PALETTE",
-    "LAPA_LABELS",
-    "LAPA_MIRROR_PAIRS",
-    "LAPA_PALETTE",
-    "palette_for",
-]
-
 # The eleven classes of LaPa (JDAI-CV/lapa-dataset), in the order of the ids in its label pictures. FaRL and facer give
 # the ids 2 to 5 opposite names; the ids agree.
 LAPA_LABELS = (
@@ -33,21 +19,6 @@ LAPA_LABELS = (
     "inner_mouth",
     "lower_lip",
     "hair",
-)
-
-# RGB, one colour per class id. Black stands for background and is never drawn.
-LAPA_PALETTE = (
-    (0, 0, 0),
-    (255, 205, 110),
-    (150, 90, 230),
-    (195, 140, 255),
-    (0, 190, 150),
-    (130, 215, 60),
-    (255, 145, 40),
-    (235, 60, 90),
-    (140, 20, 60),
-    (255, 115, 170),
-    (70, 130, 200),
 )
 
 # Class ids that change places when the picture is mirrored.
@@ -102,10 +73,9 @@ CELEBAMASK_FROM_DATASET = (0, *(CELEBAMASK_FILE_SUFFIXES.index(suffix) for suffi
 CELEBAMASK_DATASET_LABELS = tuple(CELEBAMASK_LABELS[index] for index in CELEBAMASK_FROM_DATASET)
 CELEBAMASK_DATASET_MIRROR_PAIRS = ((4, 5), (6, 7), (8, 9))  # eyes, eyebrows, ears
 
-# A part keeps its colour in every label set.
-_COLOUR_OF_NAME = dict(zip(CELEBAMASK_LABELS, CELEBAMASK_PALETTE, strict=True)) | dict(
-    zip(LAPA_LABELS, LAPA_PALETTE, strict=True)
-)
+# RGB, one colour per class id. A part keeps its colour in every label set. Black is background and never drawn.
+_COLOUR_OF_NAME = dict(zip(CELEBAMASK_LABELS, CELEBAMASK_PALETTE, strict=True))
+LAPA_PALETTE = tuple(_COLOUR_OF_NAME[name] for name in LAPA_LABELS)
 
 # Successive hues this far apart on the colour wheel never come close to each other (the golden ratio).
 _HUE_STEP = 0.618034

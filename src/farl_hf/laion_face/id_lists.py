@@ -21,8 +21,6 @@ import numpy as np
 from farl_hf.data.parquet import current_umask
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
 
-__all__ = ["LAION_FACE_20M", "id_arrays", "parse_parts"]
-
 # The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).
 LAION_FACE_20M = (0, 2, 5, 8, 13, 15, 17, 18, 21, 22, 24, 25, 28)
 COLLECTIONS = ("set", "frozenset", "list", "tuple")
@@ -31,7 +29,7 @@ BUILTINS = ("builtins", "__builtin__")
 
 
 class NotIntegersError(ValueError):
-    """A pickle of something else than collections of integers. Callers catch it: users never see it."""
+    """A pickle that holds anything but collections of integers. Callers catch it; users never see it."""
 
 
 # Errors that damaged files lead to.
@@ -209,7 +207,7 @@ def walk_pickle(stream: IO[bytes]) -> Collection | dict:
         elif name in STEPS:
             STEPS[name](stack)
         elif name in REMEMBER_CODES:
-            # Of everything that is remembered only the names of types are asked for again.
+            # Pickles of collections read back the names of types only, so nothing else is remembered.
             if isinstance(stack[-1], Global):
                 remembered[num_remembered if argument is None else argument] = stack[-1]
             num_remembered += 1

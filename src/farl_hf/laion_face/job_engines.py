@@ -13,8 +13,6 @@ from typing import Any
 
 from farl_hf.errors import FaRLError, InvalidArgumentError, MissingExtraError, UnknownNameError
 
-__all__ = ["ENGINES", "Engine", "JobOutcome", "run_jobs"]
-
 ENGINES = ("local", "ray")
 CONNECTION_SECONDS = 10
 Worker = Callable[..., Callable[[dict[str, Any]], dict[str, Any]]]

@@ -11,8 +11,6 @@ import numpy as np
 from farl_hf.data.parquet import read_record, recorded_parquet
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["COUNTS", "PartFilter", "filter_metadata", "finished_counts", "open_parquet"]
-
 ID_COLUMN = "SAMPLE_ID"
 NEEDED_COLUMNS = (ID_COLUMN, "URL", "TEXT")
 # Rows in; rows out; numbers of the list without a row; rows beyond the first of a number; rows skipped.
@@ -25,7 +23,7 @@ LARGEST_EXACT_FLOAT = 2.0**53
 
 
 class PartFilter:
-    """A worker of `run_jobs`: filters one part, or finds that this was done.
+    """A worker of `run_jobs`: filters one part, or keeps its finished file.
 
     It lies here, where nothing imports torch, so that the processes of a cluster start in a moment.
     """
@@ -151,7 +149,7 @@ def chosen_rows(batch: Any, ids: np.ndarray, seen: np.ndarray, counts: Counter) 
 
 
 def exact_numbers(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """SAMPLE_IDs as int64, and which of them are numbers: copies of the metadata have them as float or text too."""
+    """SAMPLE_IDs as int64, and which are valid. Copies of the metadata also store them as float or text."""
     import pyarrow
     import pyarrow.compute as pc
 

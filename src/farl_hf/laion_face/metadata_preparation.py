@@ -5,17 +5,14 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from farl_hf.data.parquet import read_record
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 from farl_hf.laion_face.id_lists import id_arrays
-from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
-from farl_hf.laion_face.metadata_filtering import COUNTS, PartFilter, open_parquet
-
-__all__ = ["MANIFEST", "download_commands", "num_rows", "part_jobs", "prepare_metadata", "write_manifest"]
+from farl_hf.laion_face.metadata_filtering import COUNTS, open_parquet
 
 MANIFEST = "manifest.json"
 SOURCE_PATTERN = "part-*.parquet"
@@ -90,16 +87,6 @@ def num_rows(job: dict[str, Any]) -> int:
             return source.metadata.num_rows
     except InvalidDatasetError:
         return 0
-
-
-def prepare_metadata(jobs: Sequence[dict[str, Any]], engine: Engine) -> Iterator[JobOutcome]:
-    """Yields the outcome of every part; finished parts are kept.
-
-    Args:
-        jobs (`list`): From `part_jobs`.
-        engine ([`Engine`]): Where.
-    """
-    yield from run_jobs(PartFilter, {}, jobs, engine)
 
 
 def write_manifest(output: str | os.PathLike) -> dict[str, int]:

@@ -22,15 +22,13 @@ from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, Unreadable
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
 from farl_hf.results import Faces
 
-__all__ = ["ShardDetector", "detect_faces", "shard_jobs"]
-
 DETECTION = "face-detection"
-# A batch holds decoded photos: half a gigabyte at most, whatever the shard says.
+# Decoded photos of a batch take half a gigabyte at most.
 MAX_BATCH_PIXELS = 2**27
 
 
 class ShardDetector:
-    """A worker of `run_jobs`: detects the faces of one shard, or finds that this was done.
+    """A worker of `run_jobs`: detects the faces of one shard, or keeps its finished file.
 
     Args:
         model (`str`, *optional*): Name or folder of a checkpoint; the default detector if not given.

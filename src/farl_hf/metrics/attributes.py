@@ -6,8 +6,6 @@ import numpy as np
 
 from farl_hf.errors import InvalidArgumentError
 
-__all__ = ["attribute_accuracy", "count_correct_attributes"]
-
 IGNORED_LABEL = -100
 
 

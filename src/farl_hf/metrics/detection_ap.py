@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torchvision.ops import box_iou
 
 from farl_hf.errors import InvalidFaceInputError
-
-__all__ = ["average_precision", "box_overlaps", "match_detections"]
 
 
 def box_overlaps(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
@@ -28,13 +28,10 @@ def box_overlaps(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
     Returns:
         `np.ndarray` of shape (n, m), float64; 0 where both boxes are empty.
     """
-    boxes, others = np.asarray(boxes_xyxy, dtype=np.float64), np.asarray(others_xyxy, dtype=np.float64)
-    upper = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    lower = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    shared = (upper - lower).clip(min=0).prod(axis=2)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).clip(min=0).prod(axis=1) for b in (boxes, others))
-    union = areas[:, None] + other_areas[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    boxes, others = (
+        torch.from_numpy(np.asarray(given, np.float64).reshape(-1, 4)) for given in (boxes_xyxy, others_xyxy)
+    )
+    return box_iou(boxes, others).nan_to_num(0).numpy()
 
 
 def match_detections(

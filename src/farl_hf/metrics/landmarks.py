@@ -9,14 +9,6 @@ import numpy as np
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import BOX_NORMALISERS, NORMALISERS
 
-__all__ = [
-    "applicable_normalisers",
-    "area_under_curve_and_failure_rate",
-    "landmark_scores",
-    "nme_per_face",
-    "normaliser_px",
-]
-
 CURVE_STEP = 1e-4
 
 

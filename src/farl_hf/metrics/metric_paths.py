@@ -4,8 +4,6 @@ from pathlib import Path
 
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["METRIC_NAMES", "metric"]
-
 METRIC_NAMES = ("face_attribute_accuracy", "face_landmarks_nme", "face_parsing_f1")
 
 _FOLDER = Path(__file__).resolve().parent / "evaluate_modules"

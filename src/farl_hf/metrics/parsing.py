@@ -11,8 +11,6 @@ import numpy as np
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["IGNORED_LABELS", "confusion_matrix", "f1_per_class", "parsing_f1"]
-
 IGNORED_LABELS = (255, -100)
 
 

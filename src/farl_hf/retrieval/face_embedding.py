@@ -24,8 +24,6 @@ from farl_hf.results import Faces
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
 from farl_hf.retrieval.text_embedding import compares_with_texts
 
-__all__ = ["FaceCrops", "FaceCutter", "evaluating", "index_faces", "unit_image_features"]
-
 _CLIP_SETTINGS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize")
 
 
@@ -115,13 +113,10 @@ def _face_image_processor(processor: Any) -> FaRLImageProcessor:
             "AutoProcessor, or its image processor."
         )
     settings = {name: getattr(image_processor, name) for name in _CLIP_SETTINGS}
-    return FaRLImageProcessor(size=_crop_size(image_processor), **settings)
-
-
-def _crop_size(image_processor: Any) -> dict[str, int]:
     size = getattr(image_processor, "crop_size", None) or image_processor.size
     side = size.get("shortest_edge")
-    return {"height": side or size["height"], "width": side or size["width"]}
+    size = {"height": side or size["height"], "width": side or size["width"]}
+    return FaRLImageProcessor(size=size, **settings)
 
 
 def index_faces(
@@ -198,10 +193,8 @@ def _batches(
 
 
 def _joined(crops: list[FaceCrops]) -> tuple[np.ndarray, torch.Tensor]:
-    return (
-        np.concatenate([one.faces.boxes_xyxy for one in crops]),
-        torch.cat([one.pixel_values for one in crops]),
-    )
+    boxes_xyxy = np.concatenate([one.faces.boxes_xyxy for one in crops])
+    return boxes_xyxy, torch.cat([one.pixel_values for one in crops])
 
 
 @torch.inference_mode()

@@ -7,7 +7,6 @@ package, or Parquet, which other tools read: one row per face with the columns `
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,19 +19,8 @@ from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
 
-__all__ = [
-    "FaceIndex",
-    "checked_index_path",
-    "make_faiss_index",
-    "model_fingerprint",
-    "read_index_file",
-    "search_faiss_index",
-    "search_vectors",
-    "write_index_file",
-]
-
 _KIND = "farl_hf face index 1"
-_ROWS_AT_A_TIME = 65_536  # bounds the memory of the similarities, whatever the number of vectors
+_ROWS_AT_A_TIME = 65_536  # limits the memory of the similarities
 
 
 def search_vectors(vectors: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,12 +77,6 @@ def make_faiss_index(vectors: np.ndarray) -> Any:
     return index
 
 
-def search_faiss_index(index: Any, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `search_vectors`, in an index of `make_faiss_index`."""
-    products, rows = index.search_batch(queries, k=count)
-    return rows, products
-
-
 def checked_index_path(path: Path) -> Path:
     """The path, if an index can be written there.
 
@@ -102,8 +84,8 @@ def checked_index_path(path: Path) -> Path:
         UnknownNameError: If its ending names no kind of file, or it is a folder or lies in none.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    if path.suffix not in _WRITERS:
-        raise UnknownNameError(f"{path} names no kind of index file; end it in {' or '.join(_WRITERS)}.")
+    if path.suffix not in _FORMATS:
+        raise UnknownNameError(f"{path} names no kind of index file; end it in {' or '.join(_FORMATS)}.")
     if path.is_dir() or not path.parent.is_dir():
         raise UnknownNameError(f"{path} cannot be written: it is a folder, or lies in one that does not exist.")
     if path.suffix == ".parquet":
@@ -111,62 +93,29 @@ def checked_index_path(path: Path) -> Path:
     return path
 
 
-def write_index_file(
-    path: Path, embeddings: np.ndarray, photos: Sequence[str], boxes_xyxy: np.ndarray, fingerprint: str
-) -> None:
-    """Write beside the place, then move there; see `FaceIndex.save`."""
-    checked_index_path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _WRITERS[path.suffix](draft, embeddings, photos, boxes_xyxy, {"kind": _KIND, "fingerprint": fingerprint})
-        os.replace(draft, path)
-    except OSError as error:
-        raise UnknownNameError(f"{path} cannot be written: {error}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def read_index_file(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, str]:
-    """Embeddings, photos, boxes and fingerprint; see `FaceIndex.load`."""
-    if path.suffix not in _READERS or not path.is_file():
-        raise InvalidFaceIndexError(
-            f"There is no face index {path}; give a {' or '.join(_READERS)} file that `farl-hf index` wrote."
-        )
-    if path.suffix == ".parquet":
-        _parquet()
-    try:
-        return _READERS[path.suffix](path)
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:  # ArrowInvalid is a ValueError
-        raise InvalidFaceIndexError(f"{path} is not a face index, or is damaged: {error}.") from error
-
-
-def _write_safetensors(
-    path: Path, embeddings: np.ndarray, photos: Sequence[str], boxes_xyxy: Any, facts: dict
-) -> None:
-    tensors = {"embeddings": embeddings, "boxes_xyxy": boxes_xyxy}
+def _write_safetensors(path: Path, faces: "FaceIndex", facts: dict[str, str]) -> None:
+    tensors = {"embeddings": faces.embeddings, "boxes_xyxy": faces.boxes_xyxy}
     # As a tensor, not in the header: a header is limited to 100 MB.
-    tensors["photos"] = np.frombuffer(json.dumps(list(photos)).encode(), np.uint8)
+    tensors["photos"] = np.frombuffer(json.dumps(list(faces.photos)).encode(), np.uint8)
     save_file(tensors, path, metadata=facts)
 
 
-def _read_safetensors(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, str]:
+def _read_safetensors(path: Path) -> "FaceIndex":
     with safe_open(path, framework="numpy") as file:
         fingerprint = _fingerprint(file.metadata() or {})
         photos = tuple(json.loads(file.get_tensor("photos").tobytes()))
-        return file.get_tensor("embeddings"), photos, file.get_tensor("boxes_xyxy"), fingerprint
+        return FaceIndex(file.get_tensor("embeddings"), photos, file.get_tensor("boxes_xyxy"), fingerprint)
 
 
-def _write_parquet(path: Path, embeddings: np.ndarray, photos: Sequence[str], boxes_xyxy: Any, facts: dict) -> None:
+def _write_parquet(path: Path, faces: "FaceIndex", facts: dict[str, str]) -> None:
     pyarrow, parquet = _parquet()
-    columns = {
-        "photo": pyarrow.array(list(photos), pyarrow.string()),
-        "box_xyxy": pyarrow.FixedSizeListArray.from_arrays(boxes_xyxy.ravel(), boxes_xyxy.shape[1]),
-        "embedding": pyarrow.FixedSizeListArray.from_arrays(embeddings.ravel(), embeddings.shape[1]),
-    }
+    columns = {"photo": pyarrow.array(list(faces.photos), pyarrow.string())}
+    for name, rows in (("box_xyxy", faces.boxes_xyxy), ("embedding", faces.embeddings)):
+        columns[name] = pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(facts), path)
 
 
-def _read_parquet(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, str]:
+def _read_parquet(path: Path) -> "FaceIndex":
     _, parquet = _parquet()
     table = parquet.read_table(path)
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -174,7 +123,7 @@ def _read_parquet(path: Path) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, 
         table[name].combine_chunks().flatten().to_numpy().reshape(len(table), table[name].type.list_size)
         for name in ("embedding", "box_xyxy")
     )
-    return embeddings, tuple(table["photo"].to_pylist()), boxes_xyxy, _fingerprint(facts)
+    return FaceIndex(embeddings, tuple(table["photo"].to_pylist()), boxes_xyxy, _fingerprint(facts))
 
 
 def _fingerprint(facts: dict[str, str]) -> str:
@@ -194,9 +143,8 @@ def _parquet() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-_WRITERS = {".safetensors": _write_safetensors, ".parquet": _write_parquet}
-_READERS = {".safetensors": _read_safetensors, ".parquet": _read_parquet}
-
+# Ending of the file -> how it is written and read.
+_FORMATS = {".safetensors": (_write_safetensors, _read_safetensors), ".parquet": (_write_parquet, _read_parquet)}
 
 _LENGTH_TOLERANCE = 1e-2  # of the squared length of a unit vector that was stored
 
@@ -272,7 +220,8 @@ class FaceIndex:
         queries = self._checked_queries(text_embeds)
         count = min(count, len(self))
         if use_faiss and count:
-            return search_faiss_index(self._faiss_index, queries, count)
+            similarities, rows = self._faiss_index.search_batch(queries, k=count)
+            return rows, similarities
         return search_vectors(self.embeddings, queries, count)
 
     @cached_property
@@ -280,7 +229,7 @@ class FaceIndex:
         return make_faiss_index(self.embeddings)
 
     def require_model(self, model: Any) -> None:
-        """Raise `InvalidFaceIndexError` unless this model embedded the faces: of others the vectors mean nothing."""
+        """Raise `InvalidFaceIndexError` unless this model embedded the faces: vectors of two models do not compare."""
         if self.fingerprint != model_fingerprint(model):
             raise InvalidFaceIndexError(
                 "The index was made with another model, whose vectors this one cannot read; name the model it was "
@@ -288,13 +237,22 @@ class FaceIndex:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write the index to a `.safetensors` or `.parquet` file.
+        """Write the index to a `.safetensors` or `.parquet` file, which appears when it is complete.
 
         Raises:
             UnknownNameError: If the file is to be of another kind.
             MissingExtraError: If Parquet is asked for and pyarrow not installed.
         """
-        write_index_file(Path(path), self.embeddings, self.photos, self.boxes_xyxy, self.fingerprint)
+        path = checked_index_path(Path(path))
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        write, _ = _FORMATS[path.suffix]
+        try:
+            write(draft, self, {"kind": _KIND, "fingerprint": self.fingerprint})
+            os.replace(draft, path)
+        except OSError as error:
+            raise UnknownNameError(f"{path} cannot be written: {error}.") from error
+        finally:
+            draft.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "FaceIndex":
@@ -303,7 +261,18 @@ class FaceIndex:
         Raises:
             InvalidFaceIndexError: If there is no such file, or it is damaged or something else.
         """
-        return cls(*read_index_file(Path(path)))
+        path = Path(path)
+        if path.suffix not in _FORMATS or not path.is_file():
+            raise InvalidFaceIndexError(
+                f"There is no face index {path}; give a {' or '.join(_FORMATS)} file that `farl-hf index` wrote."
+            )
+        _, read = _FORMATS[path.suffix]
+        try:
+            return read(path)
+        except InvalidFaceIndexError:
+            raise
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:  # ArrowInvalid is a ValueError
+            raise InvalidFaceIndexError(f"{path} is not a face index, or is damaged: {error}.") from error
 
     def _checked_queries(self, text_embeds: Any) -> np.ndarray:
         if isinstance(text_embeds, torch.Tensor):
@@ -319,6 +288,6 @@ class FaceIndex:
 
 def model_fingerprint(model: Any) -> str:
     """Sixteen characters that tell models apart whose vectors must not be mixed, from the image projection."""
-    # As bfloat16, so that a model has one fingerprint in whatever precision it is loaded.
+    # As bfloat16, so that the fingerprint does not depend on the precision in which the model is loaded.
     weight = model.visual_projection.weight.detach().bfloat16().float().cpu().contiguous()
     return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16]

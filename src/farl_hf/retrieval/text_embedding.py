@@ -9,8 +9,6 @@ from torch.nn.functional import normalize
 
 from farl_hf.errors import InvalidTextError, UnsuitableModelError
 
-__all__ = ["PLAIN", "checked_texts", "compares_with_texts", "embed_texts"]
-
 logger = logging.getLogger(__name__)
 
 PLAIN = ("{}",)  # the text as it is

@@ -18,9 +18,7 @@ from farl_hf.video.face_state import ConfidentLandmarksPipeline, OneEuroFilter, 
 from farl_hf.video.face_tracker import FaceTracker, Track
 from farl_hf.video.video_files import VideoFile, VideoFrame
 
-__all__ = ["TrackedFrame", "follow_faces", "track_faces"]
-
-_FRAMES_AHEAD = 3  # decoded while the networks look at the present one
+_FRAMES_AHEAD = 3  # decoded ahead of the networks
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def track_faces(
     batch_size: int = 8,
     device: Any = None,
 ) -> Iterator[TrackedFrame]:
-    """Follow the faces of a video; frames are read as they are asked for.
+    """Follow the faces of a video; frames are read one by one.
 
     Args:
         video (`str`, `Path` or iterable): A file or URL, or pictures, anything that a pipeline takes for a photo.

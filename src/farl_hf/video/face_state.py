@@ -1,7 +1,7 @@
 """Where a face is in one frame, how landmarks carry it to the next, and how its coordinates are smoothed.
 
-Source of [`OneEuroFilter`]: Casiez, Roussel and Vogel, 1 Euro Filter (CHI 2012). It is steady where values are still,
-and prompt where they move fast.
+Source of [`OneEuroFilter`]: Casiez, Roussel and Vogel, 1 Euro Filter (CHI 2012). It smooths slow values
+strongly and follows fast ones closely.
 """
 
 import math
@@ -15,17 +15,15 @@ from farl_hf.labels import FIVE_FROM_LANDMARKS
 from farl_hf.pipelines import FaceLandmarksPipeline
 from farl_hf.processing.face_geometry_farl import similarity_matrix, transform_points
 
-__all__ = ["ConfidentLandmarksPipeline", "FaceState", "OneEuroFilter", "OneEuroSettings", "carry", "still_a_face"]
-
 _LEAST_INSIDE = 0.5  # share of the landmarks that are in the frame while the face counts as there
 _LEAST_SURE = 0.6  # of the confidence at the detection
-_MOST_BENT = 0.2  # distance of landmarks from those at the detection, aligned, in units of the face's size
+_MOST_BENT = 0.2  # mean distance from the aligned landmarks of the detection, in units of the face's size
 _SCALE_RANGE = (0.4, 2.5)  # growth since the detection
 
 
 @dataclass(frozen=True)
 class OneEuroSettings:
-    """What the filter trades: jitter of still values against lag of fast ones.
+    """The balance between jitter at rest and lag in motion.
 
     Args:
         min_cutoff_hz (`float`): Cutoff frequency at rest; lower is steadier.

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision.ops import box_iou
 
 from farl_hf.results import Faces
 from farl_hf.video.face_state import FaceState, carry, still_a_face
 from farl_hf.video.video_files import VideoFrame
-
-__all__ = ["FaceTracker", "SceneCuts", "Track", "match_boxes"]
 
 _THUMBNAIL_WH = (16, 16)
 _CUT = 0.5  # 0 for equal frames, 1 for frames that have nothing to do with each other
@@ -33,8 +33,8 @@ class SceneCuts:
     def __call__(self, image: Image.Image) -> bool:
         """Whether this frame begins another shot.
 
-        The measure is the difference of two thumbnails, freed of their brightness, relative to their variance: a
-        flash or a fade changes it little, motion moves a part of the picture, a cut changes all.
+        The measure is the squared difference of two thumbnails without their mean colour, divided by their variance.
+        Flashes, fades and motion give small values, a cut gives a large one.
         """
         thumbnail = np.asarray(image.resize(_THUMBNAIL_WH, Image.Resampling.BOX, reducing_gap=1.0), np.float32)
         thumbnail -= thumbnail.mean(axis=(0, 1))
@@ -58,7 +58,7 @@ def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray, least_overlap: float
     """
     if not len(old_xyxy) or not len(new_xyxy):
         return {}
-    overlaps = _overlaps(old_xyxy, new_xyxy)
+    overlaps = box_iou(torch.from_numpy(old_xyxy), torch.from_numpy(new_xyxy)).numpy()
     pairs: dict[int, int] = {}
     for flat in np.argsort(-overlaps, axis=None, kind="stable"):
         old, new = divmod(int(flat), len(new_xyxy))
@@ -67,15 +67,6 @@ def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray, least_overlap: float
         if new not in pairs and old not in pairs.values():
             pairs[new] = old
     return pairs
-
-
-def _overlaps(old_xyxy: np.ndarray, new_xyxy: np.ndarray) -> np.ndarray:
-    """Intersection over union, (n, m)."""
-    low = np.maximum(old_xyxy[:, None, :2], new_xyxy[None, :, :2])
-    high = np.minimum(old_xyxy[:, None, 2:], new_xyxy[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(axis=-1)
-    areas_old, areas_new = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (old_xyxy, new_xyxy))
-    return common / (areas_old[:, None] + areas_new[None] - common)
 
 
 @dataclass(frozen=True)
@@ -152,7 +143,7 @@ class FaceTracker:
         ]
         size_hw = (frame.image.height, frame.image.width)
         verdicts = [still_a_face(track.detected, track.now, size_hw) for track in moved]
-        # A doubtful place is not where the detector's answer is looked for, but the last certain one.
+        # The detector's answer is matched with the last certain position of a face, not with a doubtful one.
         self._tracks = [
             new if verdict == "yes" else old
             for old, new, verdict in zip(self._tracks, moved, verdicts, strict=True)

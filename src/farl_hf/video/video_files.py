@@ -15,8 +15,6 @@ from PIL import Image
 
 from farl_hf.errors import MissingExtraError, UnreadableVideoError
 
-__all__ = ["VideoFile", "VideoFrame", "VideoWriter", "load_av"]
-
 _URL_SCHEMES = ("http://", "https://")
 _USUAL_RATE = Fraction(25)  # of a file that states none
 # Counter-clockwise quarter turns that make a frame upright.
@@ -108,7 +106,7 @@ class VideoFile:
     def _require_all(self, count: int, time_s: float) -> None:
         if count == 0:
             raise UnreadableVideoError(f"{self.source} holds no frame that can be decoded.")
-        # Both must tell: AVI counts entries that only fill time, and those of a cut clip may stay unshown.
+        # Both count and time must be short: AVI counts entries that only fill time, and cut clips hide some frames.
         missing = self.declared_frames - count
         missing_s = self.declared_frames / float(self.frame_rate) - time_s
         if missing > max(_UNSHOWN_FRAMES, _UNSHOWN_SHARE * self.declared_frames) and missing_s > _UNSHOWN_S:

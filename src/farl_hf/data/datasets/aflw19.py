@@ -12,16 +12,13 @@ continuous pixels that is + 0.5, for boxes too, so that crops are the official o
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 
-from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto
-from farl_hf.data.datasets.landmark_tables import LANDMARK_COLUMNS, LandmarkFace, landmark_row, photos_of_faces
+from farl_hf.data.datasets.builder import RawPhoto
+from farl_hf.data.datasets.landmark_tables import LandmarkDatasetBuilder, LandmarkFace, photos_of_faces
 from farl_hf.data.datasets.raw_folders import find_path
 from farl_hf.errors import InvalidDatasetError
-
-__all__ = ["AFLW19"]
 
 _NUM_LANDMARKS = 19
 _OFFSET_PX = 0.5
@@ -29,13 +26,10 @@ NUM_TRAIN_FACES = 20_000
 _LEFT_TOP_RIGHT_BOTTOM = [0, 2, 1, 3]
 
 
-class AFLW19(FaceDatasetBuilder):
+class AFLW19(LandmarkDatasetBuilder):
     """AFLW-19: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
 
     DATASET = "aflw19"
-    COLUMNS = LANDMARK_COLUMNS
-    BUILDER_CONFIGS: ClassVar = [FaceDatasetConfig(name="default", description="As distributed.")]
-    DEFAULT_CONFIG_NAME = "default"
 
     def index(self, root: Path) -> dict[str, list[RawPhoto]]:
         """Photos of the two splits and the frontal subset, in the order of the permutation."""
@@ -46,10 +40,6 @@ class AFLW19(FaceDatasetBuilder):
         splits = {"train": faces[:NUM_TRAIN_FACES], "test": faces[NUM_TRAIN_FACES:]}
         splits["test_frontal"] = splits["test"][visible[splits["test"]]]
         return {split: photos_of_faces(images, faces_of(info, numbers)) for split, numbers in splits.items()}
-
-    def row(self, photo: RawPhoto) -> dict[str, Any]:
-        """See [`landmark_row`]."""
-        return landmark_row(photo)
 
 
 def faces_of(info: dict[str, np.ndarray], numbers: np.ndarray) -> list[LandmarkFace]:

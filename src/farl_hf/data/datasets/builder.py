@@ -28,18 +28,6 @@ from farl_hf.errors import (
 )
 from farl_hf.labels import FIVE_FROM_LANDMARKS
 
-__all__ = [
-    "BAD_PHOTO_POLICIES",
-    "FaceDatasetBuilder",
-    "FaceDatasetConfig",
-    "RawPhoto",
-    "encoded_png",
-    "five_points",
-    "index_ranges",
-    "picture_file",
-    "row_features",
-]
-
 logger = logging.getLogger(__name__)
 
 BAD_PHOTO_POLICIES = ("raise", "skip")
@@ -111,6 +99,8 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = FaceDatasetConfig
+    BUILDER_CONFIGS: ClassVar = [FaceDatasetConfig(name="default", description="As distributed.")]
+    DEFAULT_CONFIG_NAME = "default"
     DATASET: ClassVar[str]
     COLUMNS: ClassVar[tuple[str, ...]]
     NUM_LABELS: ClassVar[int | None] = None
@@ -216,13 +206,11 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
         if self.config.check_counts:
             for sentence in self.count_mismatches(photos):
                 logger.warning(sentence)
-        return [
-            datasets.SplitGenerator(
-                name=split,
-                gen_kwargs={"shards": numbered_shards(found)},
-            )
-            for split, found in photos.items()
-        ]
+        generators = []
+        for split, found in photos.items():
+            jobs = [list(enumerate(found[first:last], first)) for first, last in index_ranges(0, len(found))]
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"shards": jobs}))
+        return generators
 
     def _generate_examples(self, shards: list[list[tuple[int, RawPhoto]]]) -> Iterator[tuple[int, dict[str, Any]]]:
         make_row = self.row if self.config.bad_photos is None else self.checked_row
@@ -262,11 +250,6 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
             yield from super()._prepare_split_single(**job)
         except DatasetGenerationError as error:
             raise (mendable_error(error) or error) from error.__cause__
-
-
-def numbered_shards(photos: list[RawPhoto]) -> list[list[tuple[int, RawPhoto]]]:
-    """The photos with their numbers, cut into jobs."""
-    return [list(enumerate(photos[first:last], first)) for first, last in index_ranges(0, len(photos))]
 
 
 def mendable_error(error: BaseException) -> FaRLError | None:

@@ -9,8 +9,6 @@ from typing import Any
 
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["PUBLISHED_DATASETS", "PublishedDataset", "get_published_dataset"]
-
 
 @dataclass(frozen=True)
 class PublishedDataset:

@@ -23,8 +23,6 @@ from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, path_ins
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
-__all__ = ["PARTITION_FILE", "CelebA", "CelebAConfig", "attribute_order", "read_partition"]
-
 PARTITION_FILE = "list_eval_partition.txt"
 _SPLITS = {"0": "train", "1": "validation", "2": "test"}
 
@@ -66,17 +64,14 @@ class CelebA(FaceDatasetBuilder):
         images = find_path(self.DATASET, root, [f"Img/{self.config.images}", self.config.images])
         attribute_path = self.annotation(root, "list_attr_celeba.txt")
         order = attribute_order(read_lines(attribute_path)[1].split(), attribute_path)
-        tables = [lines_by_photo(path) for path in (attribute_path, *self.geometry_files(root))]
+        geometry = [name for name in (self.config.points, self.config.boxes) if name]
+        paths = [attribute_path, *(self.annotation(root, name) for name in geometry)]
+        tables = [lines_by_photo(path) for path in paths]
         splits: dict[str, list[RawPhoto]] = {"train": [], "validation": [], "test": []}
         for name, split in read_partition(self.annotation(root, PARTITION_FILE)).items():
             lines = [line_of(table, name, root) for table in tables]
             splits[split].append(RawPhoto(path_inside(images, name), ((order, *lines),)))
         return splits
-
-    def geometry_files(self, root: Path) -> list[Path]:
-        """The files of points and, in the wild, of boxes."""
-        names = [self.config.points, *([self.config.boxes] if self.config.boxes else [])]
-        return [self.annotation(root, name) for name in names]
 
     def annotation(self, root: Path, name: str) -> Path:
         """An annotation file, in the official place or beside the photos."""

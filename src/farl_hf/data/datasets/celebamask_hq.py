@@ -31,8 +31,6 @@ from farl_hf.data.images import decode_photo
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 from farl_hf.labels import CELEBAMASK_FILE_SUFFIXES, CELEBAMASK_FROM_DATASET, CELEBAMASK_LABELS
 
-__all__ = ["CelebAMaskHQ", "CelebAMaskHQConfig"]
-
 # Parts by class id, in the order in which they are painted; the background has no file.
 PARTS = {
     "farl": CELEBAMASK_FILE_SUFFIXES[1:],
@@ -83,7 +81,7 @@ class CelebAMaskHQ(FaceDatasetBuilder):
 
 
 def masks_of_photos(folder: Path) -> dict[int, dict[str, str]]:
-    """For every photo the masks that exist: number -> part -> path. The 300,000 names are listed, not asked for."""
+    """For every photo the masks that exist: number -> part -> path. Folders are listed, not searched 300,000 times."""
     masks: dict[int, dict[str, str]] = {}
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
         for name in os.listdir(inner):

@@ -11,8 +11,6 @@ from farl_hf.data.datasets.catalogue import get_published_dataset
 from farl_hf.data.loading import published_builder
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 
-__all__ = ["DatasetReport", "check_face_dataset"]
-
 # Photos that one process takes at a time.
 _CHUNK = 32
 

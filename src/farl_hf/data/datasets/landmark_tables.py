@@ -12,13 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from farl_hf.data.datasets.builder import RawPhoto, five_points, picture_file
+from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto, five_points, picture_file
 from farl_hf.data.datasets.raw_folders import parse_numbers, path_inside, read_lines
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["LANDMARK_COLUMNS", "LandmarkFace", "landmark_row", "photos_of_faces", "read_hrnet_csv"]
-
-LANDMARK_COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy")
 _HALF_BOX_PER_SCALE = 100.0
 
 
@@ -38,14 +35,19 @@ def photos_of_faces(images: Path, faces: Iterable[LandmarkFace]) -> list[RawPhot
     return [RawPhoto(path_inside(images, image), tuple(found)) for image, found in photos.items()]
 
 
-def landmark_row(photo: RawPhoto) -> dict[str, Any]:
-    """Boxes, landmarks, and the five points that they hold, as lists, which `datasets` encodes faster than arrays."""
-    return {
-        "image": picture_file(photo.path),
-        "boxes_xyxy": [face.box_xyxy.tolist() for face in photo.faces],
-        "points5_xy": [five_points(face.landmarks_xy).tolist() for face in photo.faces],
-        "landmarks_xy": [face.landmarks_xy.tolist() for face in photo.faces],
-    }
+class LandmarkDatasetBuilder(FaceDatasetBuilder):
+    """A data set whose photos have [`LandmarkFace`]s: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
+
+    COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy")
+
+    def row(self, photo: RawPhoto) -> dict[str, Any]:
+        """Boxes, landmarks, and their five points. Lists, which `datasets` encodes faster than arrays."""
+        return {
+            "image": picture_file(photo.path),
+            "boxes_xyxy": [face.box_xyxy.tolist() for face in photo.faces],
+            "points5_xy": [five_points(face.landmarks_xy).tolist() for face in photo.faces],
+            "landmarks_xy": [face.landmarks_xy.tolist() for face in photo.faces],
+        }
 
 
 def read_hrnet_csv(path: Path, num_landmarks: int, offset_px: float) -> list[LandmarkFace]:

@@ -9,16 +9,14 @@ Convention: the official code uses the numbers as indices of pixels, counted fro
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, five_points, picture_file
+from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto, five_points, picture_file
 from farl_hf.data.datasets.raw_folders import parse_numbers, read_lines
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import LAPA_LABELS
-
-__all__ = ["LaPa"]
 
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 NUM_LANDMARKS = 106
@@ -30,8 +28,6 @@ class LaPa(FaceDatasetBuilder):
     DATASET = "lapa"
     COLUMNS = ("image", "label_map", "points5_xy", "landmarks_xy")
     NUM_LABELS = len(LAPA_LABELS)
-    BUILDER_CONFIGS: ClassVar = [FaceDatasetConfig(name="default", description="As distributed.")]
-    DEFAULT_CONFIG_NAME = "default"
 
     def index(self, root: Path) -> dict[str, list[RawPhoto]]:
         """Every stem of the three folders of a split; one that is not in all of them is reported as missing."""

@@ -8,17 +8,15 @@ There are no points and no boxes: align by a detector, or take the whole photo.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, picture_file
+from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto, picture_file
 from farl_hf.data.datasets.celeba import attribute_order
 from farl_hf.data.datasets.raw_folders import find_path, path_inside
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import CELEBA_ATTRIBUTES
-
-__all__ = ["LFWA"]
 
 _INDICES = {"train": "indices_img_train", "test": "indices_img_test"}
 
@@ -28,8 +26,6 @@ class LFWA(FaceDatasetBuilder):
 
     DATASET = "lfwa"
     COLUMNS = ("image", "attributes")
-    BUILDER_CONFIGS: ClassVar = [FaceDatasetConfig(name="default", description="As distributed.")]
-    DEFAULT_CONFIG_NAME = "default"
 
     def index(self, root: Path) -> dict[str, list[RawPhoto]]:
         """Photos of the two splits, in the order of the indices."""

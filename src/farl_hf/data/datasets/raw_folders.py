@@ -14,18 +14,6 @@ from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_da
 from farl_hf.data.images import encoded_source, picture_name
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 
-__all__ = [
-    "check_row",
-    "find_path",
-    "folder_fingerprint",
-    "missing_files",
-    "parse_numbers",
-    "path_inside",
-    "read_lines",
-    "resolve_root",
-    "where_to_get",
-]
-
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
 _DEEPEST_FOLDER = 3
 _ANNOTATION_SUFFIXES = (".txt", ".csv", ".mat")
@@ -169,21 +157,18 @@ def check_row(row: Mapping[str, Any], num_labels: int | None = None) -> None:
     photo = decoded(row["image"])
     if row.get("label_map") is None:
         return
-    label_map = decoded(row["label_map"])
+    label_map, name = decoded(row["label_map"]), picture_name(row["label_map"])
+    ids = np.asarray(label_map)
     if label_map.size != photo.size:
         raise InvalidDatasetError(
-            f"The label map {picture_name(row['label_map'])} has (width, height) {label_map.size}, its photo"
-            f" {picture_name(row['image'])} {photo.size}; expected one size."
+            f"The label map {name} has (width, height) {label_map.size}, its photo {picture_name(row['image'])}"
+            f" {photo.size}; expected one size."
         )
-    ids = np.asarray(label_map)
     if ids.ndim != 2:
-        raise InvalidDatasetError(
-            f"The label map {picture_name(row['label_map'])} is a colour picture; expected one channel of class ids."
-        )
+        raise InvalidDatasetError(f"The label map {name} is a colour picture; expected one channel of class ids.")
     if num_labels is not None and int(ids.max()) >= num_labels:
         raise InvalidDatasetError(
-            f"The label map {picture_name(row['label_map'])} has the class id {int(ids.max())}; expected 0 to"
-            f" {num_labels - 1}."
+            f"The label map {name} has the class id {int(ids.max())}; expected 0 to {num_labels - 1}."
         )
 
 

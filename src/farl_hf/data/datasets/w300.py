@@ -10,19 +10,15 @@ One photo of ibug has a space in its name on disk, `image_092 _01.jpg`, but not 
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
 
-from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto
+from farl_hf.data.datasets.builder import RawPhoto
 from farl_hf.data.datasets.landmark_tables import (
-    LANDMARK_COLUMNS,
+    LandmarkDatasetBuilder,
     LandmarkFace,
-    landmark_row,
     photos_of_faces,
     read_hrnet_csv,
 )
 from farl_hf.data.datasets.raw_folders import find_path
-
-__all__ = ["W300"]
 
 _TABLES = {
     "train": "face_landmarks_300w_train.csv",
@@ -37,13 +33,10 @@ _OFFSET_PX = -2.0 + 0.5
 _NAME_IN_TABLE, _NAME_ON_DISK = "image_092_01.jpg", "image_092 _01.jpg"
 
 
-class W300(FaceDatasetBuilder):
+class W300(LandmarkDatasetBuilder):
     """300W: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
 
     DATASET = "w300"
-    COLUMNS = LANDMARK_COLUMNS
-    BUILDER_CONFIGS: ClassVar = [FaceDatasetConfig(name="default", description="Tables of HRNet.")]
-    DEFAULT_CONFIG_NAME = "default"
 
     def index(self, root: Path) -> dict[str, list[RawPhoto]]:
         """Photos of every table."""
@@ -51,21 +44,14 @@ class W300(FaceDatasetBuilder):
         if any((root / place / _PRIVATE_TABLE).exists() for place in (".", "annotations")):
             paths["test_private"] = self.table(root, _PRIVATE_TABLE)
         images = root / "images" if (root / "images").is_dir() else root
-        return {split: photos_of_table(path, images) for split, path in paths.items()}
+        tables = {split: read_hrnet_csv(path, _NUM_LANDMARKS, _OFFSET_PX) for split, path in paths.items()}
+        return {
+            split: photos_of_faces(images, [mended(face, images) for face in faces]) for split, faces in tables.items()
+        }
 
     def table(self, root: Path, name: str) -> Path:
         """A table, at the top or in `annotations/`."""
         return find_path(self.DATASET, root, [name, f"annotations/{name}"])
-
-    def row(self, photo: RawPhoto) -> dict[str, Any]:
-        """See [`landmark_row`]."""
-        return landmark_row(photo)
-
-
-def photos_of_table(path: Path, images: Path) -> list[RawPhoto]:
-    """Photos of a table, the one with the space under its name on disk."""
-    faces = [mended(face, images) for face in read_hrnet_csv(path, _NUM_LANDMARKS, _OFFSET_PX)]
-    return photos_of_faces(images, faces)
 
 
 def mended(face: LandmarkFace, images: Path) -> LandmarkFace:

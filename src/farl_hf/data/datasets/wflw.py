@@ -14,22 +14,19 @@ Convention: coordinates are used as indices of pixels, counted from 0, without a
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto
+from farl_hf.data.datasets.builder import FaceDatasetConfig, RawPhoto
 from farl_hf.data.datasets.landmark_tables import (
-    LANDMARK_COLUMNS,
+    LandmarkDatasetBuilder,
     LandmarkFace,
-    landmark_row,
     photos_of_faces,
     read_hrnet_csv,
 )
 from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, read_lines
 from farl_hf.errors import InvalidDatasetError
-
-__all__ = ["WFLW"]
 
 # In the order of the six flags.
 SUBSETS = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
@@ -38,11 +35,10 @@ _OFFSET_PX = 0.5
 _LIST_FOLDER = "list_98pt_rect_attr_train_test"
 
 
-class WFLW(FaceDatasetBuilder):
+class WFLW(LandmarkDatasetBuilder):
     """WFLW: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
 
     DATASET = "wflw"
-    COLUMNS = LANDMARK_COLUMNS
     BUILDER_CONFIGS: ClassVar = [
         FaceDatasetConfig(name="hrnet", description="Tables of HRNet, square boxes."),
         FaceDatasetConfig(name="original", description="Lists of the authors, tight boxes."),
@@ -82,10 +78,6 @@ class WFLW(FaceDatasetBuilder):
         for position, subset in enumerate(SUBSETS):
             faces[f"test_{subset}"] = [face for face, flags in test if flags[position] == 1]
         return faces
-
-    def row(self, photo: RawPhoto) -> dict[str, Any]:
-        """See [`landmark_row`]."""
-        return landmark_row(photo)
 
 
 def original_lists(root: Path) -> Path | None:

@@ -26,8 +26,6 @@ from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig,
 from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, path_inside, read_lines
 from farl_hf.errors import InvalidDatasetError
 
-__all__ = ["WiderFace"]
-
 _FOLDERS = {"train": "train", "validation": "val"}
 _INVALID = 7  # position of the flag in a line of the original annotation
 # Positions of x and y of the five points in a line of label.txt; the third of each triple is a flag.

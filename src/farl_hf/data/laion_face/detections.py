@@ -24,8 +24,6 @@ from farl_hf.data.parquet import recorded_parquet
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError
 from farl_hf.results import Faces
 
-__all__ = ["FaceTable", "detections_path", "face_table_folder", "open_face_table", "write_detections"]
-
 logger = logging.getLogger(__name__)
 
 ARRAYS = ("sample_ids", "first_face", "faces")
@@ -179,7 +177,7 @@ def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             samples = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever their bytes lead to
+    except Exception as error:  # damaged files raise errors of any kind
         raise InvalidDatasetError(
             f"The detections {path} cannot be read as a sample2detect file of LAION-Face: {error}"
         ) from error

@@ -37,25 +37,6 @@ from farl_hf.data.laion_face.detections import (
 from farl_hf.data.samples.pretraining_samples import usable_points
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 
-__all__ = [
-    "DAMAGED_SHARD",
-    "INCOMPLETE_SAMPLE",
-    "SKIP_REASONS",
-    "UNSAFE_MEMBER",
-    "FaceFilter",
-    "OpenShard",
-    "Shard",
-    "ShardMembers",
-    "SkippedSampleError",
-    "counts_in_words",
-    "find_members",
-    "find_shards",
-    "laion_face_rows",
-    "num_listed_samples",
-    "sample_id_of",
-    "shard_rows",
-]
-
 logger = logging.getLogger(__name__)
 
 DAMAGED_SHARD, UNSAFE_MEMBER, INCOMPLETE_SAMPLE = "damaged_shard", "unsafe_member", "incomplete_sample"
@@ -63,14 +44,14 @@ DAMAGED_SHARD, UNSAFE_MEMBER, INCOMPLETE_SAMPLE = "damaged_shard", "unsafe_membe
 BLOCK = tarfile.BLOCKSIZE
 MAGIC, MAGIC_OFFSET = b"ustar", 257
 FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
-# Extended attributes and long names of the member that follows. What they say of it is not followed: names of
-# img2dataset's members are short, and another name or size could only mislead.
+# Extended attributes and long names of the next member. They are ignored: img2dataset's names are short, and another
+# name or size could only mislead.
 EXTENSION_TYPES = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     tarfile.DIRTYPE,
 )
 PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
-# Columns of `ShardMembers.places`; of these a sample can lack the caption.
+# Columns of `ShardMembers.places`; only the caption may be missing.
 PICTURE, METADATA, CAPTION = 0, 2, 4
 
 # Reasons under which skipped data is counted: damaged shards by shard, unsafe members by member, all others by sample.
@@ -267,7 +248,7 @@ def find_shards(
 
     Shards lie in the folder or in folders in it; detections in the folder, in a folder in it, or beside the shard. A
     shard in `split_{part:05d}` has the faces of `sample2detect_{part}.pth`; where shards are in no such folder, all
-    files are asked.
+    files are searched.
 
     Args:
         data_dir (`str`): The folder.

@@ -33,8 +33,6 @@ from farl_hf.data.laion_face.shards import (
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError
 
-__all__ = ["STREAM_STATE", "PretrainingStream", "StreamProgress"]
-
 # The column that travels with every sample.
 STREAM_STATE = "stream_state"
 # Of the files that `StreamProgress` fills. Version 1, which had no number, gave every reader shards of its own.
@@ -429,7 +427,7 @@ class SourceReader:
             first, done = first + len(window), 0
 
     def chance(self, *purpose: int) -> np.random.Generator:
-        """Random numbers that all readers draw alike."""
+        """A random generator that is the same in all readers."""
         return np.random.default_rng((self.transform.seed, *purpose))
 
     def open_window(self, shards: list[Shard], first: int) -> list[OpenShard]:

@@ -8,8 +8,6 @@ import numpy as np
 from farl_hf.metrics.attributes import attribute_accuracy, count_correct_attributes
 from farl_hf.metrics.evaluate_modules.metric_description import describe_metric, nested_numbers
 
-__all__ = ["FaceAttributeAccuracy"]
-
 
 class FaceAttributeAccuracy(evaluate.Metric):
     """[`attribute_accuracy`] of probabilities (L,); references are 0, 1 or -100."""

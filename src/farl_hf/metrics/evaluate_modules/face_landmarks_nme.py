@@ -8,8 +8,6 @@ import numpy as np
 from farl_hf.metrics.evaluate_modules.metric_description import describe_metric, nested_numbers
 from farl_hf.metrics.landmarks import landmark_scores, nme_per_face, normaliser_px
 
-__all__ = ["FaceLandmarksNME"]
-
 
 class FaceLandmarksNME(evaluate.Metric):
     """[`landmark_scores`] of landmarks (N, 2); see there for the scores.

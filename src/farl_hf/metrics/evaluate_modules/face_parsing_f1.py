@@ -8,8 +8,6 @@ import numpy as np
 from farl_hf.metrics.evaluate_modules.metric_description import describe_metric, nested_numbers
 from farl_hf.metrics.parsing import confusion_matrix, parsing_f1
 
-__all__ = ["FaceParsingF1"]
-
 
 class FaceParsingF1(evaluate.Metric):
     """[`parsing_f1`] of label maps (H, W), which may differ in size; see there for the scores."""

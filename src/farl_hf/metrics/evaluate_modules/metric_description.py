@@ -3,8 +3,6 @@
 import datasets
 import evaluate
 
-__all__ = ["describe_metric", "nested_numbers"]
-
 CITATION = "Zheng et al., General Facial Representation Learning in a Visual-Linguistic Manner, CVPR 2022."
 
 

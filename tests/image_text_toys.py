@@ -1,4 +1,4 @@
-"""Toy models of both towers, FaRL's and Transformers' CLIP, with the processors that belong to them."""
+"""Toy models of images and texts, FaRL's and Transformers' CLIP, with their processors."""
 
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
