@@ -12,8 +12,6 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["MODELS", "register_with_transformers", "ship_code"]
-
 
 def _register_configs():
     from transformers import AutoConfig

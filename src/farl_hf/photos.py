@@ -11,8 +11,6 @@ from PIL import Image, ImageOps
 
 from farl_hf.errors import UnreadablePhotoError
 
-__all__ = ["load_photo"]
-
 _URL_SCHEMES = ("http://", "https://", "data:")
 _URL_TIMEOUT_S = 30.0
 _PAPER_COLOUR = (255, 255, 255)  # what shows through transparent pixels

@@ -6,8 +6,9 @@ import datasets
 import numpy as np
 import pytest
 
-from farl_hf.data.synthetic_faces import VERSION, SyntheticFaces, render_face_photo, render_group_photo
+from farl_hf.data.synthetic_faces import VERSION, SyntheticFaces, render_face_photo
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.face_renderer import render_group_photo
 from farl_hf.face_renderer.captions import caption_of
 from farl_hf.face_renderer.lighting import sample_lights
 from farl_hf.face_renderer.person import Pose, draw_person, sample_person

@@ -5,21 +5,20 @@ Not the same weights: each process's batch norms see its own four faces, one pro
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import datasets
-import face_training_worker as worker
 import pytest
 import torch
 from face_rows import make_face_dataset
+from launched_scripts import run_together
 from safetensors.torch import load_file
-from torch import multiprocessing
 
 from farl_hf.training.arguments import parse_script_arguments
 from farl_hf.training.finetuning import run_face_training
 
-CONFIGURATIONS = Path(__file__).parents[2] / "examples" / "deepspeed"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPT = EXAMPLES / "train_face_parsing.py"
 STEPS, SAVE_STEPS = 120, 100
 
 
@@ -31,15 +30,6 @@ def make_flags(faces, output_dir, **changes):
         "dataloader_num_workers": 0, "report_to": "none", "disable_tqdm": True, "log_level": "error",
     } | changes  # fmt: skip
     return [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-
-
-def train_together(flags):
-    """Two processes, forked from a server that has imported everything once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["deepspeed", "face_training_worker"])
-    multiprocessing.start_processes(worker.run_process, (2, port, flags), nprocs=2, start_method="forkserver")
 
 
 def scores_of(folder):
@@ -79,9 +69,9 @@ def test_two_processes_score_as_one_and_go_on_where_they_stopped(faces, alone, t
         tmp_path,
         per_device_train_batch_size=4,
         ddp_backend="gloo",
-        deepspeed=CONFIGURATIONS / f"zero{stage}.json",
+        deepspeed=EXAMPLES / "deepspeed" / f"zero{stage}.json",
     )
-    train_together(flags)
+    run_together(SCRIPT, flags)
     scores, weights = scores_of(tmp_path), load_file(tmp_path / "model.safetensors")
     assert alone["eval_f1_skin"] > 0.9  # it has learned what can differ
     assert scores == pytest.approx(alone, abs=0.005)
@@ -90,7 +80,7 @@ def test_two_processes_score_as_one_and_go_on_where_they_stopped(faces, alone, t
     assert scores_of_saved(tmp_path, faces) == scores
 
     shutil.rmtree(tmp_path / f"checkpoint-{STEPS}")
-    train_together(flags)
+    run_together(SCRIPT, flags)
     assert scores_of(tmp_path) == scores
     resumed = load_file(tmp_path / "model.safetensors")
     name = "head.classifier.weight"

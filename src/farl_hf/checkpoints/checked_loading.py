@@ -9,8 +9,6 @@ from typing import Any
 
 from farl_hf.errors import FaRLError, NotACheckpointError
 
-__all__ = ["auto_class_for_pipelines", "load_whole", "load_with_new_parts", "require_model"]
-
 # Model -> what it does, in the words of errors.
 _PURPOSES = {
     "FaRLForFaceParsing": "face-parsing",

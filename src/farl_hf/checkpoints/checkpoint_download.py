@@ -23,8 +23,6 @@ from farl_hf.conversion.clip_vocabulary import open_clip_vocabulary_file
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.errors import ConversionError, DownloadError
 
-__all__ = ["download_checkpoint"]
-
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 

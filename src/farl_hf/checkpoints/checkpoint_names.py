@@ -13,19 +13,6 @@ from farl_hf.checkpoints.hub_cache import alias_commit, link_snapshot, read_snap
 from farl_hf.conversion.released_models import RELEASED_MODELS
 from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
 
-__all__ = [
-    "ALIASES",
-    "KNOWN_NAMES",
-    "OFFICIAL_MODELS",
-    "OfficialModel",
-    "checkpoint",
-    "default_checkpoint",
-    "is_shadowed",
-    "link_aliases",
-    "local_folder",
-    "resolve_name",
-]
-
 
 @dataclass(frozen=True)
 class OfficialModel:

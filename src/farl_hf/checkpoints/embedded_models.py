@@ -12,15 +12,6 @@ from pathlib import Path
 
 from farl_hf.checkpoints.hub_cache import entry_folder, entry_lock, is_linked, link_snapshot
 
-__all__ = [
-    "COMMITS_FILE",
-    "DEFAULT_CHECKPOINTS",
-    "EMBEDDED_CHECKPOINTS",
-    "embedded_commit",
-    "embedded_folder",
-    "link_embedded_checkpoints",
-]
-
 _logger = logging.getLogger(__name__)
 
 # Name -> what it does. The files live in the folder of the same name beside this file.

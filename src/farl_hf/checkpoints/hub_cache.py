@@ -18,21 +18,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = [
-    "alias_commit",
-    "content_commit",
-    "entry_folder",
-    "entry_lock",
-    "file_etag",
-    "is_linked",
-    "link_snapshot",
-    "read_snapshot",
-    "relative_files",
-    "remove_dead_links",
-    "store_snapshot",
-    "unfinished_folder",
-]
-
 _REF = "refs/main"
 
 

@@ -27,8 +27,6 @@ from farl_hf.checkpoints.checkpoint_names import (
 from farl_hf.checkpoints.embedded_models import EMBEDDED_CHECKPOINTS, embedded_commit
 from farl_hf.checkpoints.hub_cache import alias_commit, file_etag, relative_files
 
-__all__ = ["CheckpointTransport", "install_hub_client"]
-
 _logger = logging.getLogger(__name__)
 
 _OPT_OUT = "FARL_HF_NO_HUB_CLIENT"

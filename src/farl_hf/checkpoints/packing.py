@@ -21,8 +21,6 @@ from farl_hf.checkpoints.embedded_models import COMMITS_FILE, embedded_folder
 from farl_hf.checkpoints.hub_cache import content_commit
 from farl_hf.errors import NotACheckpointError, UnknownNameError
 
-__all__ = ["pack_checkpoint", "store_commits"]
-
 # Of a task model, of images and texts with a tokenizer, and of a generator, which reads no pictures.
 _TASK_FILES = ("config.json", "preprocessor_config.json")
 _IMAGE_TEXT_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")

@@ -18,8 +18,6 @@ from pathlib import Path
 from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS
 from farl_hf.errors import DownloadError
 
-__all__ = ["download_file", "record_sha256", "require_known_sha256"]
-
 
 def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:
     """

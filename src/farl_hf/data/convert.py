@@ -13,8 +13,6 @@ from farl_hf.data.datasets.catalogue import PublishedDataset, get_published_data
 from farl_hf.data.loading import published_builder
 from farl_hf.errors import DatasetWriteError
 
-__all__ = ["ConvertedDataset", "convert_face_dataset"]
-
 _SHARD_SIZE = "500MB"
 
 

@@ -17,19 +17,6 @@ import PIL.ImageOps
 
 from farl_hf.errors import MissingExtraError, UnreadablePhotoError
 
-__all__ = [
-    "MAX_PHOTO_PIXELS",
-    "OversizedPhotoError",
-    "ReducedPhoto",
-    "column_names",
-    "decode_map",
-    "decode_photo",
-    "encoded_source",
-    "open_photo",
-    "picture_name",
-    "without_decoding",
-]
-
 # What Pillow itself warns about: a quarter of a gigabyte of RGB. Photos of the web are far below.
 MAX_PHOTO_PIXELS = 89_478_485
 # Parts of its size at which a JPEG can be decoded, in a fraction of the time.

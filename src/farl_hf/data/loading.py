@@ -11,8 +11,6 @@ from huggingface_hub.errors import HFValidationError
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.errors import InvalidDatasetError, MissingExtraError, UnknownNameError
 
-__all__ = ["is_synthetic", "load_face_dataset", "load_face_datasets", "published_builder"]
-
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")

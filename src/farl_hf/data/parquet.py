@@ -17,8 +17,6 @@ from farl_hf.errors import DatasetWriteError
 if TYPE_CHECKING:
     import pyarrow.parquet
 
-__all__ = ["RecordedWriter", "current_umask", "read_record", "recorded_parquet"]
-
 RECORD_KEY = "farl_hf"
 UNFINISHED = ".unfinished"
 

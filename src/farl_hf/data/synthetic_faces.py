@@ -8,10 +8,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from farl_hf.data.datasets.builder import encoded_png, index_ranges, row_features
-from farl_hf.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo, render_group_photo
+from farl_hf.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES
-
-__all__ = ["FacePhoto", "SyntheticFaces", "SyntheticFacesConfig", "render_face_photo", "render_group_photo"]
 
 # Part of the cache's path: raise it with every change of the photo or caption that a number gives.
 VERSION = datasets.Version("1.2.0")

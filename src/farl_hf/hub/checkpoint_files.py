@@ -12,8 +12,6 @@ from farl_hf.auto import MODELS
 from farl_hf.errors import NotACheckpointError
 from farl_hf.pipelines import PIPELINES
 
-__all__ = ["CheckpointFiles", "RepositoryFile", "read_checkpoint"]
-
 _WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 _TOKENIZER, _VOCABULARY = "tokenizer_config.json", "tokenizer.json"

@@ -15,8 +15,6 @@ from farl_hf.modeling.modeling_retinaface import RetinaFaceForFaceDetection
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 
-__all__ = ["load_detector"]
-
 
 def load_detector(name: str | Path | None, device: torch.device, served: PreTrainedConfig) -> FaceDetectionPipeline:
     """A face-detection pipeline.

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import farl_hf
 
-__all__ = ["flat_code"]
-
 _SOURCES = Path(farl_hf.__file__).parent.parent
 # In a repository there are no names of checkpoints: the detector lies beside the model.
 _INSTEAD_OF = {"farl_hf.pipelines.detector_loading": "farl_hf.hub.detector_in_repository"}

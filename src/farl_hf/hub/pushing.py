@@ -17,8 +17,6 @@ from farl_hf.hub.checkpoint_files import RepositoryFile, read_checkpoint
 from farl_hf.hub.flat_code import flat_code
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
 
-__all__ = ["RepositoryPlan", "plan_repository", "push_dataset", "push_repository"]
-
 _DETECTION = "face-detection"
 
 

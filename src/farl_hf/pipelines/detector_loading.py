@@ -9,8 +9,6 @@ from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
 
-__all__ = ["load_detector"]
-
 
 def load_detector(name: str | Path | None, device: torch.device, served: PreTrainedConfig) -> FaceDetectionPipeline:
     """A face-detection pipeline from a checkpoint.

@@ -7,8 +7,6 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from farl_hf.pipelines.face_task import FaceTaskPipeline
 
-__all__ = ["FaceAttributesPipeline"]
-
 
 class FaceAttributesPipeline(FaceTaskPipeline):
     """Scores the attributes of every face.

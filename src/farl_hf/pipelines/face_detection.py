@@ -11,14 +11,6 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
 from farl_hf.results import Faces, plain_faces
 
-__all__ = [
-    "DETECTOR_FOLDER",
-    "FaceDetectionPipeline",
-    "ImageProcessorOnly",
-    "optimized_for_inference",
-    "save_without_code",
-]
-
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
 
 

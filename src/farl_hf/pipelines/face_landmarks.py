@@ -8,8 +8,6 @@ from transformers.utils import ModelOutput
 from farl_hf.pipelines.face_task import FaceTaskPipeline
 from farl_hf.results import plain_points
 
-__all__ = ["FaceLandmarksPipeline"]
-
 
 class FaceLandmarksPipeline(FaceTaskPipeline):
     """Finds the landmarks of every face.

@@ -10,8 +10,6 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from farl_hf.labels import palette_for
 from farl_hf.pipelines.face_task import FaceTaskPipeline
 
-__all__ = ["FaceParsingPipeline"]
-
 
 class FaceParsingPipeline(FaceTaskPipeline):
     """Labels the pixels of every face.

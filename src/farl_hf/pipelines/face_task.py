@@ -17,8 +17,6 @@ from farl_hf.pipelines.faces import Detector, FaceFinder
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
 from farl_hf.results import Faces, plain_faces
 
-__all__ = ["FaceTaskPipeline", "face_arguments"]
-
 # Faces warped at a time: bounds the memory that a photo of a crowd takes, whatever the batch size.
 _FACES_PER_WARP = 16
 

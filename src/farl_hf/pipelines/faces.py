@@ -14,8 +14,6 @@ from farl_hf.labels import FIVE_FROM_LANDMARKS
 from farl_hf.pipelines.detector_loading import load_detector
 from farl_hf.results import Faces
 
-__all__ = ["Detector", "FaceFinder", "faces_from_boxes", "faces_from_keypoints", "given_faces", "whole_photo_as_face"]
-
 # A face-detection pipeline, or anything that takes a PIL photo and answers like one.
 Detector = Callable[..., list[dict[str, Any]]]
 

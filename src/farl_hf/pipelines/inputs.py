@@ -18,8 +18,6 @@ from transformers.pipelines.pt_utils import PipelineIterator
 
 from farl_hf.errors import InvalidFaceInputError
 
-__all__ = ["Prefetched", "as_pipeline_inputs", "photo_of", "prefetch_inputs"]
-
 _ONE_PHOTO = (str, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
 _BATCHES_AHEAD = 2

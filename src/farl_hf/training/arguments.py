@@ -19,17 +19,6 @@ from transformers import HfArgumentParser, TrainingArguments
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.recipes import as_flags, read_recipe, with_present_names
 
-__all__ = [
-    "DataArguments",
-    "FaRLTrainingArguments",
-    "FaceDetectionTrainingArguments",
-    "ModelArguments",
-    "output_folder",
-    "parse_recipe_arguments",
-    "parse_script_arguments",
-    "use_processors_if_alone",
-]
-
 
 @dataclass
 class ModelArguments:

@@ -19,8 +19,6 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from farl_hf.training.arguments import output_folder
 
-__all__ = ["TRAINING_WEIGHTS_NAME", "EMACallback", "WeightAverage"]
-
 TRAINING_WEIGHTS_NAME = "training_weights.safetensors"
 RAW_PREFIX, AVERAGE_PREFIX, COUNT_KEY = "raw.", "average.", "num_updates"
 

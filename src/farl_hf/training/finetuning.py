@@ -47,16 +47,6 @@ from farl_hf.training.runs import (
 )
 from farl_hf.training.trainer import PART_PREFIXES, FaRLTrainer
 
-__all__ = [
-    "FACE_TASK_SETTINGS",
-    "FaceTask",
-    "pixel_normalisation",
-    "run_face_training",
-    "scratch_settings",
-    "with_backbone",
-]
-
-
 logger = logging.get_logger(__name__)
 
 SCRATCH_IMAGE_SIZE = 224
@@ -214,7 +204,10 @@ def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) 
     published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
     # Splits that are not used need not be rendered, nor exist.
     limits: dict[str, int | None] = dict.fromkeys((*SPLITS, *published), 0)
-    limits |= {"train": data_args.max_train_samples, data_args.eval_split: data_args.max_eval_samples}
+    if training_args.do_train:
+        limits["train"] = data_args.max_train_samples
+    if training_args.do_eval:
+        limits[data_args.eval_split] = data_args.max_eval_samples
     splits = load_face_datasets(
         names,
         data_args.dataset_config_name,

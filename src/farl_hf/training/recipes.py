@@ -19,19 +19,6 @@ import yaml
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
 
-__all__ = [
-    "MODEL_RECIPES",
-    "RECIPE_NAMES",
-    "Recipe",
-    "as_flags",
-    "make_scratch_config",
-    "parse_overrides",
-    "read_recipe",
-    "save_resolved_recipe",
-    "with_present_names",
-]
-
-
 RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
 RESOLVED_NAME = "recipe.yaml"  # in the output folder

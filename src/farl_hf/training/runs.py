@@ -25,21 +25,6 @@ from farl_hf.training.arguments import output_folder
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
 
-__all__ = [
-    "attention_of",
-    "check_launcher",
-    "evaluate_and_save",
-    "folder_of_name",
-    "is_finished",
-    "last_finished_checkpoint",
-    "model_from_scratch",
-    "start_deepspeed",
-    "train_to_end",
-    "with_folders_of_names",
-    "without_partitioning",
-]
-
-
 logger = logging.get_logger(__name__)
 
 INITIAL_MODEL_FOLDER = "initial_model"

@@ -23,17 +23,6 @@ from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
 
-__all__ = [
-    "PART_PREFIXES",
-    "AveragedWeightsTrainer",
-    "FaRLTrainer",
-    "SampleEpochCallback",
-    "freeze_backbone",
-    "leave_group_at_exit",
-    "make_parameter_groups",
-]
-
-
 # Parameters of the parts of a task model, by the beginning of their names.
 PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
 # Entries of a batch that only evaluation uses.

@@ -11,8 +11,6 @@ import numpy as np
 
 from farl_hf.data.augmentation.recipes import AugmentationRecipe
 
-__all__ = ["augment_colors", "fill_padding"]
-
 # ITU-R BT.601 luma, as OpenCV's RGB2GRAY uses.
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 

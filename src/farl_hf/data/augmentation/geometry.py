@@ -10,8 +10,6 @@ import numpy as np
 
 from farl_hf.data.augmentation.recipes import AugmentationRecipe
 
-__all__ = ["random_alignment_noise", "random_crop_motion", "similarity_about_center"]
-
 
 def random_crop_motion(
     recipe: AugmentationRecipe, rng: np.random.Generator, size_hw: tuple[int, int]

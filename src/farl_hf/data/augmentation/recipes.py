@@ -16,8 +16,6 @@ from torch.utils.data import get_worker_info
 
 from farl_hf.errors import UnknownNameError
 
-__all__ = ["AUGMENTATION_RECIPES", "AugmentationRecipe", "SampleChance", "get_augmentation_recipe"]
-
 
 @dataclass(frozen=True)
 class AugmentationRecipe:

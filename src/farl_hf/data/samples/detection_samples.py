@@ -19,18 +19,6 @@ from farl_hf.data.images import column_names, decode_photo, without_decoding
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
 
-__all__ = [
-    "ORIGINAL_CROP_SCALES",
-    "WIDE_CROP_SCALES",
-    "FaceDetectionSamples",
-    "PhotoFaces",
-    "collate_face_detection_samples",
-    "crop_to_square",
-    "distort_colors",
-    "mirror",
-    "random_square",
-]
-
 # Sides of the random square, as parts of the short side of the photo. Sides above 1 reach beyond the photo.
 ORIGINAL_CROP_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)
 WIDE_CROP_SCALES = (*ORIGINAL_CROP_SCALES, 1.5, 2.2)

@@ -28,8 +28,6 @@ from farl_hf.data.images import column_names, decode_map, decode_photo, without_
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
-__all__ = ["ALIGNMENTS", "FACE_TASKS", "FaceSamples", "collate_face_samples", "few_shot_subset", "mirror_order"]
-
 FACE_TASKS = ("parsing", "landmarks", "attributes")
 ALIGNMENTS = ("points", "box", "whole")
 ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes")

@@ -28,18 +28,6 @@ from farl_hf.data.images import MAX_PHOTO_PIXELS, column_names, open_photo, with
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.processing.face_geometry_farl import box_matrix
 
-__all__ = [
-    "MASKED_SHARE",
-    "PretrainingPairs",
-    "PretrainingTransform",
-    "TwoViewTransform",
-    "block_mask",
-    "pretraining_collate",
-    "require_captions",
-    "rows_with_one_face",
-    "usable_points",
-]
-
 # Columns by which samples draw their own random numbers; the caption where a row has none of them.
 KEY_COLUMNS = ("sample_id", "index")
 PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)

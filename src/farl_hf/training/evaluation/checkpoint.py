@@ -26,8 +26,6 @@ from farl_hf.training.evaluation.results import scores_in
 from farl_hf.training.finetuning import FACE_TASK_SETTINGS, FaceTask, output_names
 from farl_hf.training.trainer import FaRLTrainer
 
-__all__ = ["CheckpointEvaluation", "EvaluatedSplit", "load_for_evaluation"]
-
 
 @dataclass(frozen=True)
 class EvaluatedSplit:

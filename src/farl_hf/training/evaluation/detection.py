@@ -10,8 +10,6 @@ from tqdm.auto import tqdm
 from farl_hf.data.images import decode_photo, without_decoding
 from farl_hf.metrics.detection_ap import average_precision
 
-__all__ = ["detect_faces", "evaluate_face_detection"]
-
 # Of the original evaluation: a precision-recall curve needs detections of low scores too.
 EVALUATION_THRESHOLD = 0.02
 

@@ -21,15 +21,6 @@ from farl_hf.metrics.landmarks import (
 )
 from farl_hf.metrics.parsing import confusion_matrix, f1_per_class, parsing_f1
 
-__all__ = [
-    "AttributesEvaluation",
-    "FaceEvaluation",
-    "LandmarksEvaluation",
-    "ParsingEvaluation",
-    "RunningStatistics",
-    "make_evaluation",
-]
-
 
 class FaceEvaluation(Protocol):
     """What the Trainer needs from an evaluation.

@@ -16,8 +16,6 @@ from farl_hf.labels import (
     LAPA_MIRROR_PAIRS,
 )
 
-__all__ = ["BENCHMARK_PROTOCOLS", "LABEL_SETS", "MIRROR_PAIRS", "BenchmarkProtocol", "label_set_of", "shared_protocol"]
-
 # Parsing classes in id order, and the ids that a mirror exchanges.
 LABEL_SETS = {
     "lapa": LAPA_LABELS,

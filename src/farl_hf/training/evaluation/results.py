@@ -12,8 +12,6 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-__all__ = ["best_and_last", "scores_in", "training_results", "write_card_scores", "write_json"]
-
 RUNTIME_PARTS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 # The card: the Hub's names of tasks and, by the first word of a score, of metrics; the scores that it shows.

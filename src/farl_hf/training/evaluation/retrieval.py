@@ -11,8 +11,6 @@ from torch import nn
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.labels.attributes import ATTRIBUTE_PROMPTS, PROMPT_WRAPPERS
 
-__all__ = ["RetrievalEvaluation", "recall_at", "zero_shot_scores"]
-
 
 def recall_at(similarities: np.ndarray, ranks: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
     """Share of rows whose own column (the diagonal) is among the `rank` most similar ones.

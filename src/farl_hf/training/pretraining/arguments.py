@@ -7,8 +7,6 @@ from transformers import TrainingArguments
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import use_processors_if_alone
 
-__all__ = ["PretrainingArguments", "PretrainingDataArguments", "PretrainingModelArguments"]
-
 
 @dataclass
 class PretrainingModelArguments:

@@ -65,8 +65,6 @@ from farl_hf.training.runs import (
     with_folders_of_names,
 )
 
-__all__ = ["run_pretraining", "train_caption_tokenizer"]
-
 logger = logging.get_logger(__name__)
 
 OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)

@@ -25,15 +25,6 @@ from farl_hf.training.pretraining.arguments import PretrainingArguments
 from farl_hf.training.pretraining.trainer import PretrainingTrainer
 from farl_hf.training.trainer import with_shared_batch_norms
 
-__all__ = [
-    "SELF_SUPERVISED_OBJECTIVES",
-    "FaRLForSelfSupervision",
-    "SelfSupervisedTrainer",
-    "SelfSupervisionSettings",
-    "make_self_supervised_trainer",
-]
-
-
 PROJECTION_SIZE = 128  # of both papers
 
 

@@ -34,8 +34,6 @@ from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.arguments import PretrainingArguments
 from farl_hf.training.trainer import AveragedWeightsTrainer, resume_folder
 
-__all__ = ["CachedFeatures", "PretrainingTrainer", "RandomState", "StreamTrainer", "decays_in_pretraining"]
-
 # Parameters without weight decay, besides those with one axis (norms, biases).
 _WITHOUT_DECAY = re.compile(r"class_embedding|position_embedding|mask_token|logit_scale")
 

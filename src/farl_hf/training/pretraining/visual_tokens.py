@@ -20,8 +20,6 @@ from torch.nn import functional
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, MissingExtraError, NotACheckpointError
 from farl_hf.training.runs import without_partitioning
 
-__all__ = ["FlavaVisualTokenizer", "PatchKMeansTokenizer", "VisualTokenizer", "load_visual_tokenizer"]
-
 DALLE_CODEBOOK = "facebook/flava-image-codebook"
 KMEANS_CONFIG, KMEANS_WEIGHTS = "visual_tokenizer.json", "visual_tokenizer.safetensors"
 KMEANS_TYPE = "patch_kmeans"
