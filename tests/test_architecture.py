@@ -45,7 +45,7 @@ SHIPPED_MAY_NEED = {"torch", "torchvision", "numpy", "PIL", "transformers", "tim
 SHIPPED_MAY_NEED |= {"tokenizers"}  # a dependency of Transformers itself; the text tower's tokenizer is built with it
 SHIPPED_MAY_NEED |= {"ftfy"}  # optional, imported in a `try`, which Transformers leaves out of its check of imports
 STANDARD = {"collections", "dataclasses", "functools", "itertools", "math", "typing", "warnings"}
-STANDARD |= {"contextlib", "copy", "html", "inspect", "operator", "threading", "unicodedata"}
+STANDARD |= {"contextlib", "copy", "html", "inspect", "operator", "re", "threading", "unicodedata"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "core", "common", "misc", "factory", "base", "tools"}
 
 by_path = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
