@@ -453,11 +453,13 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
 
     def get_input_embeddings(self) -> nn.Module:
         """Return what turns inputs into vectors: here the patch convolution of the vision encoder."""
-        return self.vision_model.get_input_embeddings()
+        encoder: Any = self.vision_model
+        return encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace it."""
-        self.vision_model.set_input_embeddings(value)
+        encoder: Any = self.vision_model
+        encoder.set_input_embeddings(value)
 
     def _initialize_weights(self, module, *_):
         # The second argument says whether the class belongs to another package. Transformers skips modules of such

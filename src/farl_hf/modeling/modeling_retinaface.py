@@ -576,8 +576,8 @@ class RetinaFaceModel(RetinaFacePreTrainedModel):
                 f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, 3, height, width)."
             )
         warn_unrecorded(self, kwargs)
-        weights = self.get_input_embeddings().weight
-        pixel_values = pixel_values.to(weights.dtype, memory_format=torch.channels_last)
+        weight = self.get_input_embeddings().get_parameter("weight")
+        pixel_values = pixel_values.to(weight.dtype, memory_format=torch.channels_last)
         pyramid = self.feature_pyramid(self.body(pixel_values))
         maps = tuple(module(features) for module, features in zip(self.context_modules, pyramid, strict=True))
         return RetinaFaceModelOutput(feature_maps=maps)

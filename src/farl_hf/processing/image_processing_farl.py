@@ -314,7 +314,11 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             ValueError: The number of sizes is not that of the photos.
         """
         logits = getattr(outputs, "logits", outputs)
-        sizes = [self.size_hw] * len(logits) if target_sizes is None else [tuple(map(int, hw)) for hw in target_sizes]
+        sizes = (
+            [self.size_hw] * len(logits)
+            if target_sizes is None
+            else [(int(height), int(width)) for height, width in target_sizes]
+        )
         if len(sizes) != len(logits):
             raise ValueError(f"target_sizes has {len(sizes)} entries for the scores of {len(logits)} photos.")
         matrices = [self.crop_matrix_whole(size_hw)[0] for size_hw in sizes]

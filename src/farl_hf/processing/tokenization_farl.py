@@ -150,8 +150,8 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
 
     def _words_that_cleaning_would_change(self):
         """Return a pattern of the added tokens that could not be found in a cleaned text, or None."""
-        words = {token.content for token in self.added_tokens_decoder.values()}
-        words = sorted((word for word in words if clean_text(word) != word), key=len, reverse=True)
+        added = {token.content for token in self.added_tokens_decoder.values()}
+        words = sorted((word for word in added if clean_text(word) != word), key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, words))})") if words else None
 
     def _decode(self, *args, **kwargs):
