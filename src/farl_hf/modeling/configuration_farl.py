@@ -127,6 +127,8 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         out_indices (`list[int]`, *optional*): Blocks (0-based) whose outputs the backbone returns; the paper's levels
             by default, {3, 5, 7, 11} for 12 blocks.
         out_features (`list[str]`, *optional*): The same by name, `"block3"`.
+        reshape_hidden_states (`bool`, *optional*, defaults to `True`): Whether the backbone returns maps; else it
+            returns tokens, which DPT's neck reads.
     """
 
     model_type = "farl_vision_model"
@@ -149,6 +151,7 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         initializer_factor: float = 1.0,
         out_indices: list[int] | None = None,
         out_features: list[str] | None = None,
+        reshape_hidden_states: bool = True,
         **kwargs: Any,
     ):
         _check_heads(hidden_size, num_attention_heads)
@@ -167,6 +170,7 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         self.drop_path_rate = drop_path_rate
         self.initializer_range = initializer_range
         self.initializer_factor = initializer_factor
+        self.reshape_hidden_states = reshape_hidden_states
         kwargs.pop("stage_names", None)
         super().__init__(**kwargs)
         self.stage_names = [f"block{index}" for index in range(num_hidden_layers)]
@@ -210,7 +214,8 @@ class FaRLConfig(PreTrainedConfig):
     """
 
     model_type = "farl"
-    attribute_map = {"score_stride": "output_stride"}  # noqa: RUF012 (the first is the name in version 0.1)
+    # The name in version 0.1, and what `AutoBackbone` calls the levels.
+    attribute_map = {"score_stride": "output_stride", "out_indices": "feature_levels"}  # noqa: RUF012
     sub_configs_defaults = {"text_config": FaRLTextConfig, "vision_config": FaRLVisionConfig}  # type: ignore[dict-item]  # noqa: RUF012 (Transformers wraps the classes)
     # A list, because Trainer adds one to it. Besides nested outputs: what has no row per image cannot be gathered.
     keys_to_ignore_at_inference = [  # noqa: RUF012
@@ -283,16 +288,42 @@ class FaRLConfig(PreTrainedConfig):
         timm_settings = getattr(self.backbone_config, "model_args", None) or {}
         return getattr(self.backbone_config, "image_size", timm_settings.get("img_size", 224))
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the vision encoder."""
+        return self._encoder.hidden_size
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the vision encoder's patches in pixels."""
+        return self._encoder.patch_size
+
+    @property
+    def reshape_hidden_states(self) -> bool:
+        """See [`FaRLVisionConfig`]."""
+        return self.vision_config.reshape_hidden_states
+
+    @reshape_hidden_states.setter
+    def reshape_hidden_states(self, value: bool) -> None:
+        self.vision_config.reshape_hidden_states = value
+
+    @property
+    def _encoder(self):
+        return self.vision_config if self.backbone_config is None else self.backbone_config
+
     def _checked_levels(self, levels):
         if self.backbone_config is None:
-            levels = _four(self.vision_config.out_indices) if levels is None else levels
-            return _fitting_levels(levels, self.vision_config.num_hidden_layers)
+            depth = self.vision_config.num_hidden_layers
+            levels = _four(_from_the_start(self.vision_config.out_indices, depth)) if levels is None else levels
+            return _fitting_levels(levels, depth)
         depth = getattr(self.backbone_config, "num_hidden_layers", None)  # unknown for timm until its model is built
         return levels if depth is None else _fitting_levels(levels, depth)
 
     def settle_levels(self, depth: int) -> None:
         """Choose levels for a backbone of so many blocks, if none are given; a ValueError if it lacks one of them."""
-        self.feature_levels = _fitting_levels(self.feature_levels, depth)
+        # `AutoBackbone.from_pretrained(…, out_indices=[-1])` sets them after the construction.
+        levels = self.feature_levels and _from_the_start(self.feature_levels, depth)
+        self.feature_levels = _fitting_levels(levels, depth)
 
 
 def _without_former_fields(settings):
@@ -313,6 +344,11 @@ def _fitting_levels(levels, depth):
     if any(not 0 <= level < depth for level in levels):
         raise ValueError(f"feature_levels={levels} must lie in 0..{depth - 1}, the blocks of the vision encoder.")
     return levels
+
+
+def _from_the_start(indices, depth):
+    """Indices of blocks; negative ones, which backbones allow, are counted from the last block."""
+    return [index + depth if -depth <= index < 0 else index for index in indices]
 
 
 def _four(levels):

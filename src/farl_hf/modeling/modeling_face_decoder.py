@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_face_decoder import FaceDecoderConfig
 from .model_push_farl import ModelPushedWithCode
+from .recorded_outputs_farl import warn_unrecorded
 
 __all__ = ["FaceDecoderModel", "FaceDecoderOutput", "FaceDecoderPreTrainedModel", "ResidualStage"]
 
@@ -126,6 +127,10 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
         """Return the layer that reads latents."""
         return self.grid
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the layer that reads latents."""
+        self.grid = value  # type: ignore[assignment]  # a linear layer
+
     @can_return_tuple
     def forward(self, latents: torch.Tensor, **kwargs: Any) -> FaceDecoderOutput:
         """Draw faces.
@@ -136,6 +141,7 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
         Returns:
             `FaceDecoderOutput`: `images` (N, 3, H, W), RGB in [0, 1].
         """
+        warn_unrecorded(self, kwargs)
         size = self.config.grid_size
         hidden_NCHW = self.grid(latents).unflatten(1, (-1, size, size)).contiguous(memory_format=torch.channels_last)
         for index, stage in enumerate(self.stages):
@@ -169,4 +175,4 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
 
     def images_from_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Draw faces (N, 3, H, W), RGB in [0, 1], of latents (N, D); differentiable."""
-        return self(latents).images
+        return self(latents, return_dict=True).images

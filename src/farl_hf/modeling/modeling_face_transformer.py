@@ -15,11 +15,11 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils.generic import can_return_tuple
 
 from .configuration_face_transformer import FaceTransformerConfig
 from .fast_inference_farl import FastLinears, fast_as
 from .modeling_farl import FaRLPreTrainedModel, PatchMaps, eager_attention, resize_position_table, token_grid
+from .recorded_outputs_farl import record_outputs
 
 __all__ = ["FaceTransformerModel"]
 
@@ -39,16 +39,16 @@ class FaceTransformerAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.out_proj = nn.Linear(inner, config.hidden_size)
 
-    def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
-        """Map (B, T, C) to (B, T, C)."""
+    def forward(self, hidden_BTC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the attended tokens (B, T, C) and, in eager mode, the weights (B, A, T, T)."""
         split = (*hidden_BTC.shape[:-1], -1, self.head_dim)
         query, key, value = (
             projection(hidden_BTC).view(split).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        attended, _ = attend(self, query, key, value, None, scaling=self.scaling, dropout=0.0)
-        return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1))
+        attended, weights = attend(self, query, key, value, None, scaling=self.scaling, dropout=0.0)
+        return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
 
 
 class FaceTransformerLayer(GradientCheckpointingLayer):
@@ -65,7 +65,7 @@ class FaceTransformerLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
         """Map (B, T, C) to (B, T, C)."""
-        hidden_BTC = hidden_BTC + self.dropout(self.self_attn(self.layer_norm1(hidden_BTC)))
+        hidden_BTC = hidden_BTC + self.dropout(self.self_attn(self.layer_norm1(hidden_BTC))[0])
         mixed_BTC = self.dropout(nn.functional.gelu(self.fc1(self.layer_norm2(hidden_BTC))))
         return hidden_BTC + self.dropout(self.fc2(mixed_BTC))
 
@@ -85,7 +85,10 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
     base_model_prefix = "face_transformer"
     input_modalities = ["image"]  # noqa: RUF012
     _no_split_modules = ["FaceTransformerLayer"]  # noqa: RUF012
-    _can_record_outputs = {"hidden_states": FaceTransformerLayer}  # noqa: RUF012
+    _can_record_outputs = {  # noqa: RUF012
+        "hidden_states": FaceTransformerLayer,
+        "attentions": FaceTransformerAttention,
+    }
 
     def __init__(self, config: FaceTransformerConfig, add_post_layernorm: bool = True):
         super().__init__(config)
@@ -110,6 +113,10 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         """Return the patch convolution."""
         return self.patch_embedding
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the patch convolution."""
+        self.patch_embedding = value  # type: ignore[assignment]  # a convolution
+
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return the tokens (B, T, C) that enter the first block."""
         grid_hw = token_grid(pixel_values, self.patch_size)
@@ -127,7 +134,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
             outputs[index] = hidden_BTC
         return [outputs[index] for index in block_indices]
 
-    @can_return_tuple
+    @record_outputs
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode faces.
 

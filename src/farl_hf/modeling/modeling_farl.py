@@ -37,6 +37,7 @@ from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .contrastive_loss_farl import contrastive_loss, scaled_similarities, unit_length
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
 from .model_push_farl import ModelPushedWithCode
+from .recorded_outputs_farl import record_outputs
 
 __all__ = [
     "FaRLAttention",
@@ -127,6 +128,11 @@ def resize_position_table(
     return torch.cat([table_TC[:num_prefix_rows], resized_NC])
 
 
+def _whole_table(embedding, device):
+    """Read all rows by a call: accelerate and DeepSpeed bring offloaded weights only to a module that is called."""
+    return embedding(torch.arange(embedding.num_embeddings, device=device))
+
+
 class FaRLVisionEmbeddings(nn.Module):
     """Patches, class token and positions."""
 
@@ -151,10 +157,10 @@ class FaRLVisionEmbeddings(nn.Module):
         init.normal_(self.class_embedding, std=std)
         init.normal_(self.position_embedding.weight, std=std)
 
-    def positions(self, grid_hw: tuple[int, int]) -> torch.Tensor:
+    def positions(self, grid_hw: tuple[int, int], device: torch.device) -> torch.Tensor:
         """Return positions (1, 1 + h * w, C) for a token grid, bicubically resized; the class row is untouched."""
         stored_hw = (self.grid_size, self.grid_size)
-        return resize_position_table(self.position_embedding.weight, 1, stored_hw, grid_hw)[None]
+        return resize_position_table(_whole_table(self.position_embedding, device), 1, stored_hw, grid_hw)[None]
 
     def forward(
         self,
@@ -174,7 +180,7 @@ class FaRLVisionEmbeddings(nn.Module):
             masked_BTC = torch.where(bool_masked_pos[..., None], mask_token.to(patches_BTC.dtype), patches_BTC)
             patches_BTC = torch.cat([patches_BTC, masked_BTC])
         class_B1C = self.class_embedding.expand(patches_BTC.shape[0], 1, -1)
-        return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw)
+        return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw, patches_BTC.device)
 
 
 class FaRLTextEmbeddings(nn.Module):
@@ -195,7 +201,8 @@ class FaRLTextEmbeddings(nn.Module):
         length, longest = input_ids_BT.shape[-1], self.position_embedding.num_embeddings
         if length > longest:
             raise ValueError(f"The text has {length} tokens, the model takes {longest}; truncate it.")
-        return self.token_embedding(input_ids_BT) + self.position_embedding.weight[:length]
+        positions_TC = self.position_embedding(torch.arange(length, device=input_ids_BT.device))
+        return self.token_embedding(input_ids_BT) + positions_TC
 
 
 def _relative_rows(grid_hw, device):
@@ -444,6 +451,16 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
         else:
             super()._init_weights(module)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return what turns inputs into vectors: here the patch convolution of the vision encoder."""
+        encoder: Any = self.vision_model
+        return encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace it."""
+        encoder: Any = self.vision_model
+        encoder.set_input_embeddings(value)
+
     def _initialize_weights(self, module, *_):
         # The second argument says whether the class belongs to another package. Transformers skips modules of such
         # classes that have no parameters of their own, and with them most `init_farl_weights`.
@@ -502,6 +519,10 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         """Return the patch convolution."""
         return self.embeddings.patch_embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the patch convolution."""
+        self.embeddings.patch_embedding = value  # type: ignore[assignment]  # a convolution
 
     def embed(
         self,
@@ -634,10 +655,19 @@ class FaRLModel(FaRLPreTrainedModel):
         """Return the token table of the text encoder."""
         return self.text_model.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token table of the text encoder."""
+        self.text_model.set_input_embeddings(value)
+
+    def _for_encoders(self, kwargs):
+        """Pass on what the configuration of the whole model asks for; the encoders know their own only."""
+        names = ("output_hidden_states", "output_attentions")
+        return {name: True for name in names if getattr(self.config, name, False)} | kwargs
+
     @can_return_tuple
     def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode and project images; `pooler_output` is (B, P), not normalised. See [`FaRLVisionModel`]."""
-        outputs = self.vision_model(pixel_values=pixel_values, return_dict=True, **kwargs)
+        outputs = self.vision_model(pixel_values=pixel_values, return_dict=True, **self._for_encoders(kwargs))
         outputs.pooler_output = self.visual_projection(outputs.pooler_output)
         return outputs
 
@@ -646,6 +676,7 @@ class FaRLModel(FaRLPreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPooling:
         """Encode and project texts; `pooler_output` is (B, P), not normalised. See [`FaRLTextModel`]."""
+        kwargs = self._for_encoders(kwargs)
         outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         outputs.pooler_output = self.text_projection(outputs.pooler_output)
         return outputs
@@ -719,12 +750,12 @@ class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):
         self.num_features = [config.hidden_size] * config.num_hidden_layers
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.vision_model.get_input_embeddings()
-
-    @can_return_tuple
+    @record_outputs
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BackboneOutput:
-        """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per out index."""
-        maps = self.vision_model.feature_maps(pixel_values, list(self.out_indices))
-        return BackboneOutput(feature_maps=tuple(maps))  # type: ignore[arg-type]  # annotated as a single map
+        """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per out index.
+
+        With `config.reshape_hidden_states=False` they are tokens (B, 1 + patches, C), class token first.
+        """
+        blocks = [index % self.vision_model.depth for index in self.out_indices]
+        read = self.vision_model.feature_maps if self.config.reshape_hidden_states else self.vision_model.block_outputs
+        return BackboneOutput(feature_maps=tuple(read(pixel_values, blocks)))  # type: ignore[arg-type]  # annotated as a single map

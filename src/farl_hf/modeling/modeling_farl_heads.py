@@ -24,12 +24,12 @@ from torch.nn.functional import interpolate
 from transformers import initialization as init
 from transformers.modeling_outputs import ImageClassifierOutput, SemanticSegmenterOutput
 from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .fast_inference_farl import FastDenseHead, fast_as
 from .losses_farl import attribute_loss, decode_heatmaps, landmark_losses, parsing_loss
 from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel
+from .recorded_outputs_farl import record_outputs
 from .vision_backbones_farl import make_vision_backbone
 
 __all__ = [
@@ -58,11 +58,16 @@ class FaRLLandmarksOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(B, N, H / s, W / s)`): Heat-map scores before the sigmoid, s being
             `config.output_stride`.
         landmarks (`torch.FloatTensor` of shape `(B, N, 2)`): (x, y) in [0, 1] of the crop, continuous pixels / size.
+        hidden_states (`tuple` of `torch.FloatTensor` of shape `(B, T, C)`, *optional*): Input of the first block and
+            outputs of the blocks, up to the last one that the head reads.
+        attentions (`tuple` of `torch.FloatTensor` of shape `(B, heads, T, T)`, *optional*): Weights of these blocks.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     landmarks: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 # --- feature pyramid
@@ -229,10 +234,6 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         self.layout_as_built = self.layout()
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.vision_model.get_input_embeddings()
-
     def layout(self) -> tuple:
         """Return classes and settings of pyramid, head and all that they contain, for `optimize_for_inference`."""
         parts = (*self.pyramid.modules(), *self.head.modules())
@@ -251,7 +252,7 @@ class FaRLDenseModel(FaRLPreTrainedModel):
 class FaRLForFaceParsing(FaRLDenseModel):
     """Labels every pixel of a face crop; `config.id2label` names the classes."""
 
-    @can_return_tuple
+    @record_outputs
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> SemanticSegmenterOutput:
@@ -274,7 +275,7 @@ class FaRLForFaceParsing(FaRLDenseModel):
 class FaRLForLandmarks(FaRLDenseModel):
     """Finds `config.num_labels` points in a face crop."""
 
-    @can_return_tuple
+    @record_outputs
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> FaRLLandmarksOutput:
@@ -360,11 +361,7 @@ class FaRLForAttributes(FaRLPreTrainedModel):
         self.head = FaRLAttributeHead(num_levels, backbone.width, num_labels, backbone.num_prefix_tokens)  # type: ignore[arg-type]  # a number
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.vision_model.get_input_embeddings()
-
-    @can_return_tuple
+    @record_outputs
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> ImageClassifierOutput:

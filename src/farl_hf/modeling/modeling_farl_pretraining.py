@@ -31,6 +31,7 @@ from .modeling_farl import (
     FaRLPreTrainedModel,
     FaRLVisionModel,
 )
+from .recorded_outputs_farl import record_outputs, warn_unrecorded
 
 __all__ = ["FaRLForMaskedImageModeling", "FaRLForPreTraining", "FaRLForPreTrainingOutput"]
 
@@ -172,6 +173,7 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         Raises:
             ValueError: Masks or visual tokens are missing or of another shape.
         """
+        warn_unrecorded(self, kwargs, ", because clean and masked images share a batch; use FaRLModel")
         mask_BT = self._mask_of_branch(pixel_values, bool_masked_pos, mim_labels, return_loss)
         image_embeds, mim_logits = self._encode_clean_and_masked(pixel_values, mask_BT, **kwargs)
         text_embeds = self._encode_texts(input_ids, attention_mask, **kwargs)
@@ -246,11 +248,7 @@ class FaRLForMaskedImageModeling(MaskedImageBranch):
         """Initialise the mask token."""
         self.init_masked_branch(factor)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.vision_model.get_input_embeddings()
-
-    @can_return_tuple
+    @record_outputs
     def forward(
         self,
         pixel_values: torch.Tensor,

@@ -28,6 +28,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .configuration_retinaface import RetinaFaceConfig
 from .fast_inference_farl import FastConvolutionAndNorm, FastInferenceMixin, fast_as
 from .model_push_farl import ModelPushedWithCode
+from .recorded_outputs_farl import warn_unrecorded
 
 __all__ = [
     "RetinaFaceFaceDetectionOutput",
@@ -517,6 +518,18 @@ class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrai
     # Trainer takes a forward with **kwargs for one that divides by num_items_in_batch, and scales gradients wrongly.
     accepts_loss_kwargs = False
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the first convolution."""
+        return self._model().body.stem.convolution
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the first convolution."""
+        self._model().body.stem.convolution = value
+
+    def _model(self) -> Any:
+        """The model without heads."""
+        return getattr(self, self.base_model_prefix, self)
+
     @torch.no_grad()
     def _init_weights(self, module):
         if not isinstance(module, nn.Conv2d):
@@ -562,7 +575,10 @@ class RetinaFaceModel(RetinaFacePreTrainedModel):
             raise ValueError(
                 f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, 3, height, width)."
             )
-        pyramid = self.feature_pyramid(self.body(pixel_values.contiguous(memory_format=torch.channels_last)))
+        warn_unrecorded(self, kwargs)
+        weight = self.get_input_embeddings().get_parameter("weight")
+        pixel_values = pixel_values.to(weight.dtype, memory_format=torch.channels_last)
+        pyramid = self.feature_pyramid(self.body(pixel_values))
         maps = tuple(module(features) for module, features in zip(self.context_modules, pyramid, strict=True))
         return RetinaFaceModelOutput(feature_maps=maps)
 
@@ -602,7 +618,8 @@ class RetinaFaceForFaceDetection(RetinaFacePreTrainedModel):
         Raises:
             ValueError: `pixel_values` or `labels` have another form.
         """
-        feature_maps = self.model(pixel_values).feature_maps
+        warn_unrecorded(self, kwargs)
+        feature_maps = self.model(pixel_values, return_dict=True).feature_maps
         class_logits = self.class_head(feature_maps)
         box_offsets = self.box_head(feature_maps)
         keypoint_offsets = self.keypoint_head(feature_maps)

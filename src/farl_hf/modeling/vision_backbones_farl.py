@@ -21,7 +21,6 @@ from torch import nn
 from transformers import AutoModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BackboneOutput
-from transformers.utils.generic import can_return_tuple
 
 from .configuration_face_transformer import FaceTransformerConfig
 from .configuration_farl import FaRLConfig
@@ -38,6 +37,7 @@ from .modeling_farl import (
     resize_position_table,
     token_grid,
 )
+from .recorded_outputs_farl import record_outputs
 
 __all__ = ["FaRLFeatureMaps", "make_vision_backbone"]
 
@@ -66,19 +66,44 @@ class FaRLFeatureMaps(FaRLPreTrainedModel):
         self.vision_model = make_vision_backbone(config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.vision_model.get_input_embeddings()
-
-    @can_return_tuple
+    @record_outputs
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BackboneOutput:
         """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per feature level.
+
+        With `config.reshape_hidden_states=False` they are tokens (B, prefix + patches, C).
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
         """
-        maps = self.vision_model.feature_maps(pixel_values, self.config.feature_levels)
-        return BackboneOutput(feature_maps=tuple(maps))
+        backbone = self.vision_model
+        read = backbone.feature_maps if self.config.reshape_hidden_states else backbone.block_outputs
+        return BackboneOutput(feature_maps=tuple(read(pixel_values, self.config.feature_levels)))
+
+    # What models with a backbone ask of it; `BackboneMixin` needs a configuration that knows the depth beforehand.
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the blocks."""
+        return [f"block{index}" for index in range(self.vision_model.depth)]
+
+    @property
+    def out_indices(self) -> list[int]:
+        """Blocks (0-based) whose outputs are returned."""
+        return list(self.config.feature_levels)
+
+    @property
+    def out_features(self) -> list[str]:
+        """Their names."""
+        return [self.stage_names[index] for index in self.out_indices]
+
+    @property
+    def channels(self) -> list[int]:
+        """Their channels."""
+        return [self.vision_model.width] * len(self.out_indices)
+
+    def forward_with_filtered_kwargs(self, *args: Any, **kwargs: Any) -> BackboneOutput:
+        """As `forward`."""
+        return self(*args, **kwargs)
 
 
 def make_vision_backbone(config: FaRLConfig) -> Any:
@@ -164,6 +189,10 @@ class TimmBackbone(PatchMaps, nn.Module):
         """Return the patch convolution."""
         return self.model.patch_embed.proj
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the patch convolution."""
+        self.model.patch_embed.proj = value
+
     def embed(self, pixel_values: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
         """Return the tokens (B, T, C) that enter the first block."""
         model = self.model
@@ -234,6 +263,10 @@ class TransformersBackbone(PatchMaps, nn.Module):
     def get_input_embeddings(self) -> nn.Module:
         """Return what the model calls its input embeddings."""
         return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace it."""
+        self.model.set_input_embeddings(value)
 
     def _blocks(self):
         stacks = (module for module in self.model.modules() if isinstance(module, nn.ModuleList))
