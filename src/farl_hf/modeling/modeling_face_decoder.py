@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_face_decoder import FaceDecoderConfig
 from .model_push_farl import ModelPushedWithCode
-from .recorded_outputs_farl import warn_unrecorded
+from .modeling_farl import warn_unrecorded
 
 __all__ = ["FaceDecoderModel", "FaceDecoderOutput", "FaceDecoderPreTrainedModel", "ResidualStage"]
 

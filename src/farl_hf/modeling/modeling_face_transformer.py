@@ -18,8 +18,14 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_face_transformer import FaceTransformerConfig
 from .fast_inference_farl import FastLinears, fast_as
-from .modeling_farl import FaRLPreTrainedModel, PatchMaps, eager_attention, resize_position_table, token_grid
-from .recorded_outputs_farl import record_outputs
+from .modeling_farl import (
+    FaRLPreTrainedModel,
+    PatchMaps,
+    eager_attention,
+    record_outputs,
+    resize_position_table,
+    token_grid,
+)
 
 __all__ = ["FaceTransformerModel"]
 

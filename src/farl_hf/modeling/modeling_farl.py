@@ -14,8 +14,9 @@ Letters in shapes: B batch, T tokens, C width, A attention heads, D channels of 
 of tokens, P size of the shared image-text space, N rows of a table.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -37,7 +38,6 @@ from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .contrastive_loss_farl import contrastive_loss, scaled_similarities, unit_length
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
 from .model_push_farl import ModelPushedWithCode
-from .recorded_outputs_farl import record_outputs
 
 __all__ = [
     "FaRLAttention",
@@ -53,9 +53,13 @@ __all__ = [
     "PatchMaps",
     "RelativePositionBias",
     "eager_attention",
+    "record_outputs",
     "resize_position_table",
     "token_grid",
+    "warn_unrecorded",
 ]
+
+logger = logging.get_logger(__name__)
 
 # Parts of a checkpoint that a model does not have on purpose: loading one encoder does not report the other.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")
@@ -64,6 +68,44 @@ JOINT_PARTS = (r"visual_projection\.", r"logit_scale", *FORMER_PARTS)
 PRETRAINING_PARTS = (r"mim_", r"mask_token", r"self_supervision\.")
 HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
 _CLASS_ROWS = 3  # of a table of relative positions: class to patch, patch to class, class to class
+_UNRECORDED = {
+    "hidden_states": "its encoder is of another library, which does not record them here",
+    "attentions": "load the model with attn_implementation='eager'; another library's encoder records none",
+}
+
+
+def record_outputs(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate the forward of a model whose blocks run inside of it, in a part that is no `forward` of its own.
+
+    The output gets `hidden_states`, the input of the first block and the output of each one that ran, and
+    `attentions`, where the call or the configuration asks for them. `return_dict` is obeyed, too.
+    """
+    recorded = capture_outputs(tie_last_hidden_states=False)(forward)
+
+    @functools.wraps(forward)
+    def wrapper(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        return_dict = kwargs.pop("return_dict", None)
+        outputs = recorded(self, *args, return_dict=True, **kwargs)
+        for name, reason in _UNRECORDED.items():
+            if outputs.get(name) == ():
+                logger.warning_once(f"{type(self).__name__} returns no {name}: {reason}.")
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return outputs if return_dict else outputs.to_tuple()
+
+    return wrapper
+
+
+def warn_unrecorded(model: PreTrainedModel, kwargs: dict[str, Any], instead: str = "") -> None:
+    """Take `output_hidden_states` and `output_attentions` out of a call; warn if one is on, in call or configuration.
+
+    Args:
+        model (`PreTrainedModel`): A model for which they have no meaning.
+        kwargs (`dict`): Arguments of its forward; changed.
+        instead (`str`, *optional*): What to do instead, as the end of the sentence.
+    """
+    for name in ("output_hidden_states", "output_attentions"):
+        if kwargs.pop(name, None) or getattr(model.config, name, False):
+            logger.warning_once(f"{type(model).__name__} ignores {name}{instead}.")
 
 
 @dataclass

@@ -28,8 +28,7 @@ from transformers.utils import ModelOutput
 from .configuration_farl import FaRLConfig
 from .fast_inference_farl import FastDenseHead, fast_as
 from .losses_farl import attribute_loss, decode_heatmaps, landmark_losses, parsing_loss
-from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel
-from .recorded_outputs_farl import record_outputs
+from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel, record_outputs
 from .vision_backbones_farl import make_vision_backbone
 
 __all__ = [

@@ -30,8 +30,9 @@ from .modeling_farl import (
     FaRLModel,
     FaRLPreTrainedModel,
     FaRLVisionModel,
+    record_outputs,
+    warn_unrecorded,
 )
-from .recorded_outputs_farl import record_outputs, warn_unrecorded
 
 __all__ = ["FaRLForMaskedImageModeling", "FaRLForPreTraining", "FaRLForPreTrainingOutput"]
 

@@ -23,12 +23,11 @@ from torch import nn
 from torchvision.ops import box_convert, box_iou
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_retinaface import RetinaFaceConfig
 from .fast_inference_farl import FastConvolutionAndNorm, FastInferenceMixin, fast_as
 from .model_push_farl import ModelPushedWithCode
-from .recorded_outputs_farl import warn_unrecorded
 
 __all__ = [
     "RetinaFaceFaceDetectionOutput",
@@ -43,6 +42,8 @@ __all__ = [
     "match_anchors",
     "retinaface_loss",
 ]
+
+logger = logging.get_logger(__name__)
 
 
 # (output channels at full width, stride) of the depthwise-separable blocks of MobileNetV1, by stage; the stem comes
@@ -541,6 +542,12 @@ class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrai
             init.normal_(module.weight, std=0.01)
             init.zeros_(module.bias)
 
+    def warn_unrecorded(self, kwargs: dict[str, Any]) -> None:
+        """Warn if a call or the configuration asks for hidden states or attentions; take them out of the call."""
+        for name in ("output_hidden_states", "output_attentions"):
+            if kwargs.pop(name, None) or getattr(self.config, name, False):
+                logger.warning_once(f"{type(self).__name__} ignores {name}.")
+
 
 class RetinaFaceModel(RetinaFacePreTrainedModel):
     """
@@ -575,7 +582,7 @@ class RetinaFaceModel(RetinaFacePreTrainedModel):
             raise ValueError(
                 f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, 3, height, width)."
             )
-        warn_unrecorded(self, kwargs)
+        self.warn_unrecorded(kwargs)
         weight = self.get_input_embeddings().get_parameter("weight")
         pixel_values = pixel_values.to(weight.dtype, memory_format=torch.channels_last)
         pyramid = self.feature_pyramid(self.body(pixel_values))
@@ -618,7 +625,7 @@ class RetinaFaceForFaceDetection(RetinaFacePreTrainedModel):
         Raises:
             ValueError: `pixel_values` or `labels` have another form.
         """
-        warn_unrecorded(self, kwargs)
+        self.warn_unrecorded(kwargs)
         feature_maps = self.model(pixel_values, return_dict=True).feature_maps
         class_logits = self.class_head(feature_maps)
         box_offsets = self.box_head(feature_maps)

@@ -34,10 +34,10 @@ from .modeling_farl import (
     FaRLVisionModel,
     PatchMaps,
     RelativePositionBias,
+    record_outputs,
     resize_position_table,
     token_grid,
 )
-from .recorded_outputs_farl import record_outputs
 
 __all__ = ["FaRLFeatureMaps", "make_vision_backbone"]
 
