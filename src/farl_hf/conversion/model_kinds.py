@@ -39,6 +39,7 @@ from farl_hf.conversion.head_keys import (
     ATTRIBUTE_RULES,
     DENSE_DROPS,
     DENSE_RULES,
+    place_folded_convolutions,
     rename_retinaface_key,
 )
 from farl_hf.conversion.key_rules import DropRule, KeyRule, apply_key_rules, name_some, refuse_unplaced
@@ -50,12 +51,14 @@ __all__ = [
     "convert_tensors",
     "detection_config",
     "face_task_config",
+    "graph_detection_config",
     "recognise_kind",
     "two_tower_config",
     "with_trained_kind",
 ]
 
 _HEAD_CHANNELS = 64
+_MOBILENET_STEM = 32  # channels at full width
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
 
 Tensors = Mapping[str, torch.Tensor]
@@ -159,6 +162,17 @@ def detection_config(tensors: Tensors, settings: Mapping[str, Any]):
     return RetinaFaceConfig(body="resnet" if is_resnet else "mobilenet_v1")
 
 
+def graph_detection_config(tensors: Tensors, settings: Mapping[str, Any]):
+    """`RetinaFaceConfig` of a MobileNetV1 body whose batch norms are folded: an epsilon of 0 lets them pass."""
+    from farl_hf.modeling import RetinaFaceConfig
+
+    return RetinaFaceConfig(
+        width_multiplier=_shape(tensors, "model.body.stem.convolution.weight")[0] / _MOBILENET_STEM,
+        pyramid_channels=_shape(tensors, "model.feature_pyramid.laterals.0.convolution.weight")[0],
+        batch_norm_eps=0.0,
+    )
+
+
 @dataclass(frozen=True)
 class ModelKind:
     """One kind of source.
@@ -169,7 +183,8 @@ class ModelKind:
         signature (`tuple[str, ...]`): Source tensors that only this kind has all of.
         model_class (`str`): Name in `farl_hf.modeling`.
         make_config (`Callable`): From converted tensors and a folder's settings to the configuration.
-        rules, drops: See [`KeyRule`] and [`DropRule`]; none for RetinaFace, which has `rename_retinaface_key`.
+        rules, drops: See [`KeyRule`] and [`DropRule`]; none for RetinaFace, which has `rename_retinaface_key`, and
+            `place_folded_convolutions` for graphs.
         backbone (`str`): Row of `farl_hf.labels.backbones`, which tells mean and standard deviation of its pictures.
     """
 
@@ -186,6 +201,14 @@ class ModelKind:
 def _encoder(backbone, described, signature, make_config, rules, drops):
     return ModelKind("encoder", described, signature, "FaRLFeatureMaps", make_config, rules, drops, backbone)
 
+
+_DETECTION_GRAPH = ModelKind(
+    "detection",
+    "a RetinaFace graph in ONNX with a MobileNetV1 body",
+    ("convolutions.0.weight", "convolutions.0.bias"),
+    "RetinaFaceForFaceDetection",
+    graph_detection_config,
+)
 
 MODEL_KINDS = (
     ModelKind(
@@ -240,6 +263,7 @@ MODEL_KINDS = (
         "RetinaFaceForFaceDetection",
         detection_config,
     ),
+    _DETECTION_GRAPH,
     _encoder(
         "face_transformer",
         "a Face Transformer",
@@ -336,6 +360,8 @@ def convert_tensors(
     """
     if kind.name != "detection":
         return apply_key_rules(tensors, kind.rules, kind.drops, kind.described)
+    if kind == _DETECTION_GRAPH:
+        return place_folded_convolutions(tensors, kind.described), {}
     converted: dict[str, torch.Tensor] = {}
     dropped: dict[str, str] = {}
     unknown: list[str] = []
