@@ -2,11 +2,11 @@
 
     python -m benchmarks.detector_threshold FOLDER [--detector NAME_OR_FOLDER]
 
-FOLDER holds `reference.json` (photo name -> `faces` with a `box` each, and `ignore`, boxes that do not count) and a JPEG
-of each name. All photos take part, those without faces too.
+FOLDER holds `reference.json` (photo name -> `faces` with a `box` each, and `ignore`, boxes that do not count) and a
+JPEG of each name. All photos take part, those without faces too.
 
-The rule: the threshold is the middle of the interval between two neighbouring scores in which F1 is largest, of several
-the widest, rounded to two decimals.
+The rule: the threshold is the middle of the interval between two neighbouring scores in which F1 is largest, of
+several the widest, rounded to two decimals.
 """
 
 import argparse

@@ -40,7 +40,8 @@ def _rows() -> Iterator[tuple[str, ...]]:
     for name in KNOWN_NAMES:
         resolved = resolve_name(name)
         if resolved in EMBEDDED_CHECKPOINTS:
-            yield name, EMBEDDED_CHECKPOINTS[name], _size(name), "MIT", "this package", "embedded"
+            state = "embedded" + f" (= {resolved})" * (name != resolved)
+            yield name, EMBEDDED_CHECKPOINTS[resolved], _size(resolved), "MIT", "this package", state
         else:
             model = OFFICIAL_MODELS[resolved]
             state = _state(name, resolved)

@@ -98,7 +98,7 @@ def convert_checkpoint(
         ConversionError: The source is damaged, unknown, unsafe to read or not what `name` says, or the folder cannot
             be written.
         UnknownNameError: There is no such name.
-        MissingExtraError: `check`, the tokenizer of a backbone, or an ONNX graph needs packages that are not installed.
+        MissingExtraError: `check`, the tokenizer of a backbone or an ONNX graph needs packages that are not installed.
     """
     source, output, tell = Path(source), Path(output), progress or (lambda _: None)
     released = released_model(name) if name is not None else None

