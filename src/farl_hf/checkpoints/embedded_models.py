@@ -64,7 +64,11 @@ def _stored_commits() -> dict[str, str]:
 
 
 def link_embedded_checkpoint(name: str) -> Path:
-    """Make the cache's entries of one embedded model, whose lock is held, and of its other names; returns its folder."""
+    """Make the cache's entries of an embedded model, whose lock is held, and of its other names.
+
+    Returns:
+        `Path`: The snapshot of links.
+    """
     for alias in (alias for alias, target in EMBEDDED_ALIASES.items() if target == name):
         with entry_lock(alias):
             link_snapshot(alias, embedded_folder(alias), embedded_commit(alias))

