@@ -55,3 +55,21 @@ def packets(path, kind="audio"):
     with av.open(str(path)) as container:
         stream = next(stream for stream in container.streams if stream.type == kind)
         return [bytes(packet) for packet in container.demux(stream) if packet.size]
+
+
+def person_filmed_by_hand(num_frames=42, size_wh=(320, 240)):
+    """Frames of one photographed person: the camera comes nearer, sways and turns, and the light goes up and down."""
+    photo = Image.fromarray(data.astronaut())
+    centre = np.array([226.0, 125.0])  # of the face
+    width, height = size_wh
+    for index in range(num_frames):
+        time = index / num_frames
+        scale = 0.5 + 2.2 * time  # the face grows from 45 to 250 pixels
+        angle = 0.25 * np.sin(2 * np.pi * time)
+        shift = np.array([0.12 * width * np.sin(5 * time), 0.06 * height * np.cos(7 * time)]) + (width / 2, height / 2)
+        inverse = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
+        offset = centre - inverse @ shift
+        matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+        frame = photo.transform(size_wh, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
+        light = 0.8 + 0.25 * np.sin(9 * time)
+        yield np.clip(np.asarray(frame, float) * light, 0, 255).astype(np.uint8)
