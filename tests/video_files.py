@@ -66,7 +66,7 @@ def person_filmed_by_hand(num_frames=42, size_wh=(320, 240)):
         time = index / num_frames
         scale = 0.5 + 2.2 * time  # the face grows from 45 to 250 pixels
         angle = 0.25 * np.sin(2 * np.pi * time)
-        shift = np.array([0.12 * width * np.sin(5 * time), 0.06 * height * np.cos(7 * time)]) + (width / 2, height / 2)
+        shift = np.array([(0.5 + 0.12 * np.sin(5 * time)) * width, (0.5 + 0.06 * np.cos(7 * time)) * height])
         inverse = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
         offset = centre - inverse @ shift
         matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
