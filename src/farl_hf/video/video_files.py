@@ -19,8 +19,8 @@ __all__ = ["VideoFile", "VideoFrame", "VideoWriter", "load_av"]
 
 _URL_SCHEMES = ("http://", "https://")
 _USUAL_RATE = Fraction(25)  # of a file that states none
-# What makes a frame upright, by the display matrix: where the stored x axis and the stored y axis point in the frame as
-# it is shown. Source of the matrix: FFmpeg, libavutil/display.h.
+# What makes a frame upright, by the display matrix: where the stored x axis and the stored y axis point in the frame
+# that is shown. Source of the matrix: FFmpeg, libavutil/display.h.
 _UPRIGHT = {
     ((1, 0), (0, 1)): None,
     ((0, -1), (1, 0)): Image.Transpose.ROTATE_90,
