@@ -23,6 +23,7 @@ DRAWN = {  # forehead to chin, cheek to cheek; the five points
     "grace_hopper": ((172, 125, 344, 325), ((223, 189), (305, 187), (264, 235), (230, 280), (302, 278))),
 }
 LEAST_OVERLAP = 0.7
+LEAST_OVERLAP_SMALL = 0.5  # a pixel on each side of a face of 20 takes a fifth of the overlap
 MOST_POINT_ERROR = 0.2  # of the distance of the eyes
 FACE_CUT_OUT = (172, 60, 275, 185)  # of the astronaut
 # What is wrong today: a second box on a background, and faces of dogs.
@@ -74,7 +75,7 @@ def test_a_face_of_20_pixels_is_found(find_faces, offset):
     photo.paste(open_photo("astronaut").resize((side, side), Image.Resampling.LANCZOS), tuple(place.tolist()))
     (found,) = find_faces(photo)
     drawn = np.array(DRAWN["astronaut"][0]) * side / 512 + np.tile(place, 2)
-    assert overlap(box_of(found), drawn.tolist()) > LEAST_OVERLAP
+    assert overlap(box_of(found), drawn.tolist()) > LEAST_OVERLAP_SMALL
 
 
 @pytest.fixture(scope="module")
