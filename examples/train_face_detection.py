@@ -4,7 +4,7 @@ A tiny detector on synthetic scenes, from nothing, on a CPU (the result loads wi
 
     python examples/train_face_detection.py --dataset-name synthetic_faces --dataset-config scenes \
         --num-train-samples 4000 --num-validation-samples 400 --image-size 256 --num-train-epochs 10 \
-        --do-train --do-eval --output-dir retinaface-tiny
+        --do-train --do-eval --output-dir runs/detector
 
 The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd_steps --image-size 640
 --num-train-epochs 250`. Evaluation is average precision at overlap 0.5, in the frame of the photos.

@@ -17,15 +17,18 @@ def moved_face(x, y, size_wh=(160, 120)):
     return frame
 
 
-def write_video(path, frames, times_s=None, rotation=0, sound=None):
-    """Encode frames at 25 a second or at given times; `sound` is the name of an audio codec."""
+def write_video(path, frames, times_s=None, rotation=0, sound=None, hflip=False, vflip=False):
+    """Encode frames at 25 a second or at given times; `sound` is the name of an audio codec.
+
+    The display matrix turns the frames counter-clockwise by `rotation` degrees, and then mirrors them.
+    """
     time_base = Fraction(1, 25 if str(path).endswith("avi") else 1000)  # AVI counts in frames
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25, options={"qmin": "1", "qmax": "3"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", time_base
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or hflip or vflip:
+            stream.set_display_rotation(rotation, hflip=hflip, vflip=vflip)
         hearing = container.add_stream(sound, rate=16000, layout="mono") if sound else None
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels)
@@ -52,3 +55,21 @@ def packets(path, kind="audio"):
     with av.open(str(path)) as container:
         stream = next(stream for stream in container.streams if stream.type == kind)
         return [bytes(packet) for packet in container.demux(stream) if packet.size]
+
+
+def person_filmed_by_hand(num_frames=42, size_wh=(320, 240)):
+    """Frames of one photographed person: the camera comes nearer, sways and turns, and the light goes up and down."""
+    photo = Image.fromarray(data.astronaut())
+    centre = np.array([226.0, 125.0])  # of the face
+    width, height = size_wh
+    for index in range(num_frames):
+        time = index / num_frames
+        scale = 0.5 + 2.2 * time  # the face grows from 45 to 250 pixels
+        angle = 0.25 * np.sin(2 * np.pi * time)
+        shift = np.array([(0.5 + 0.12 * np.sin(5 * time)) * width, (0.5 + 0.06 * np.cos(7 * time)) * height])
+        inverse = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
+        offset = centre - inverse @ shift
+        matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+        frame = photo.transform(size_wh, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
+        light = 0.8 + 0.25 * np.sin(9 * time)
+        yield np.clip(np.asarray(frame, float) * light, 0, 255).astype(np.uint8)

@@ -55,6 +55,7 @@ CALLS = {
     "zero-shot": lambda: transformers.pipeline("zero-shot-image-classification", model="farl"),
     "parsing": lambda: transformers.pipeline("face-parsing", model="farl-lapa-448"),
     "embedded": lambda: transformers.pipeline("face-parsing", model="farl-tiny-parsing"),
+    "embedded alias": lambda: transformers.pipeline("face-detection", model="retinaface-tiny"),
     "embedded model": lambda: transformers.AutoModel.from_pretrained("farl-tiny"),
     "embedded processor": lambda: transformers.AutoProcessor.from_pretrained("farl-tiny"),
     "embedded tokenizer": lambda: transformers.AutoTokenizer.from_pretrained("farl-tiny"),

@@ -22,6 +22,7 @@ LOADED = {
     "zero-shot": "ZeroShotImageClassificationPipeline",
     "parsing": "FaceParsingPipeline",
     "embedded": "FaceParsingPipeline",
+    "embedded alias": "FaceDetectionPipeline",
     "embedded model": "FaRLModel",
     "embedded processor": "FaRLProcessor",
     "embedded tokenizer": "FaRLTokenizer",

@@ -11,6 +11,10 @@ def test_every_task_has_an_embedded_default():
         assert checkpoint(name).name == name
 
 
+def test_names_of_version_0_1_lead_to_what_replaced_them():
+    assert checkpoint("retinaface-tiny") == checkpoint("retinaface-mobilenet-wider")
+
+
 def test_a_folder_with_a_config_is_a_checkpoint(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert checkpoint(tmp_path) == tmp_path

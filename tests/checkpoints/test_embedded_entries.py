@@ -9,10 +9,11 @@ import pytest
 from huggingface_hub import scan_cache_dir
 
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint, embedded_models
-from farl_hf.checkpoints.embedded_models import embedded_commit, link_embedded_checkpoints
+from farl_hf.checkpoints.embedded_models import EMBEDDED_ALIASES, embedded_commit, link_embedded_checkpoints
 from farl_hf.checkpoints.hub_cache import content_commit, entry_folder, link_snapshot, read_snapshot
 
 TINY = "farl-tiny-parsing"
+NAMES = (*EMBEDDED_CHECKPOINTS, *EMBEDDED_ALIASES)
 IMPORTED = "import farl_hf, huggingface_hub.utils"
 
 
@@ -24,7 +25,7 @@ def write_checkpoint(folder):
 
 
 def assert_all_are_ours():
-    for name in EMBEDDED_CHECKPOINTS:
+    for name in NAMES:
         snapshot = read_snapshot(name)
         assert snapshot.name == embedded_commit(name)
         assert sorted(path.name for path in snapshot.iterdir()) == sorted(os.listdir(checkpoint(name)))
@@ -112,7 +113,7 @@ def test_importing_makes_them_offline_only(tmp_path):
         _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, ""), name
     assert not (tmp_path / "online" / "hub").exists()
-    entries = {f"models--{name}" for name in EMBEDDED_CHECKPOINTS}
+    entries = {f"models--{name}" for name in NAMES}
     for name in ("hub", "transformers"):
         assert {path.name for path in (tmp_path / name / "hub").glob("models--*")} == entries
 
@@ -120,7 +121,7 @@ def test_importing_makes_them_offline_only(tmp_path):
 def test_many_processes_make_them_at_once(hub_cache, tmp_path):
     """As the ranks of a training do, over the entries of an older version."""
     old = write_checkpoint(tmp_path / "old")
-    for name in EMBEDDED_CHECKPOINTS:
+    for name in NAMES:
         link_snapshot(name, old, content_commit(old))
     for process in [start(hub_cache.parent, HF_HUB_OFFLINE="1") for _ in range(6)]:
         _, errors = process.communicate(timeout=120)

@@ -159,12 +159,6 @@ def test_the_generator_draws_faces_that_follow_a_sentence():
     assert np.mean(black["after"]) > np.mean(black["before"]) + 0.4
 
 
-def test_the_detector_finds_the_one_face_of_the_photograph(astronaut):
-    faces = pipeline("face-detection")(astronaut)
-    assert len(faces) == 1
-    assert np.abs(np.array(faces[0]["keypoints"]) - FIVE_POINTS_XY).max() < 8
-
-
 @pytest.mark.parametrize("region", PHOTO_REGIONS, ids=lambda region: region.name)
 def test_the_parsing_overlaps_regions_drawn_by_hand(given_face, region):
     (face,) = pipeline("face-parsing")(given_face)

@@ -17,7 +17,7 @@ def test_addresses_are_those_that_facer_fetches_from():
 
 def test_names_are_unique_and_lead_somewhere():
     assert len(set(KNOWN_NAMES)) == len(KNOWN_NAMES)
-    assert set(ALIASES.values()) <= set(OFFICIAL_MODELS)
+    assert set(ALIASES.values()) <= {*OFFICIAL_MODELS, *EMBEDDED_CHECKPOINTS}
     assert set(KNOWN_NAMES) == {*ALIASES, *OFFICIAL_MODELS, *EMBEDDED_CHECKPOINTS}
 
 

@@ -150,7 +150,9 @@ def test_options_that_cannot_work_are_explained(annotate, tmp_path, options, sai
 
 
 def test_checkpoints_of_another_task_are_refused(annotate, tmp_path, toy_defaults):
-    result = annotate(save_photo(tmp_path / "photo.png"), "--parsing-model", toy_defaults / "retinaface-tiny")
+    result = annotate(
+        save_photo(tmp_path / "photo.png"), "--parsing-model", toy_defaults / "retinaface-mobilenet-wider"
+    )
     assert result.exit_code == 2
     assert "expected FaRLForFaceParsing (face-parsing)" in result.output + result.stderr
 

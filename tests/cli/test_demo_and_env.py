@@ -24,7 +24,7 @@ def test_demo_writes_pictures_and_json(toy_defaults, tmp_path):
 def test_env_lists_versions_and_devices():
     result = CliRunner().invoke(app, ["env"])
     assert result.exit_code == 0
-    for word in ("farl-hf", "torch", "transformers", "CPU", "retinaface-tiny"):
+    for word in ("farl-hf", "torch", "transformers", "CPU", "retinaface-mobilenet-wider"):
         assert word in result.output
 
 

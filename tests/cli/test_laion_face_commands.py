@@ -156,7 +156,7 @@ def test_on_a_cluster_of_two_the_files_are_the_same(cluster, metadata, toy_check
     for shard in (0, 1, 2):
         write_shard(tmp_path / "lf", shard, count=2, changes={1: {"jpg": b"damaged"}})
     next((tmp_path / "meta").glob("part-00005-*")).write_bytes(b"PAR1 damaged")
-    detector = ["--model", toy_checkpoint_folder / "retinaface-tiny", "--device", "cpu"]
+    detector = ["--model", toy_checkpoint_folder / "retinaface-mobilenet-wider", "--device", "cpu"]
     for engine in (["local"], ["ray", "--address", cluster.address]):
         place = tmp_path / engine[0]
         prepared = farl_hf("prepare", *metadata, "-o", place, "--parts", "0,2,5", "--engine", *engine)

@@ -6,7 +6,15 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from farl_hf import FaRLConfig, FaRLForAttributes, FaRLForFaceParsing, FaRLImageProcessor, RetinaFaceConfig
+from farl_hf import (
+    FaRLConfig,
+    FaRLForAttributes,
+    FaRLForFaceParsing,
+    FaRLImageProcessor,
+    RetinaFaceConfig,
+    RetinaFaceForFaceDetection,
+    RetinaFaceImageProcessor,
+)
 from farl_hf.cli import app
 from farl_hf.errors import ConversionError, NotACheckpointError, UnknownNameError
 from farl_hf.export import export_checkpoint, load_onnx_model
@@ -130,3 +138,15 @@ def test_unusable_runtimes_are_named(tmp_path, options, message):
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_exported_detectors_pad_photos_to_what_the_graph_takes(tmp_path):
+    model = RetinaFaceForFaceDetection(RetinaFaceConfig(width_multiplier=0.02, pyramid_channels=8)).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    RetinaFaceImageProcessor(pad_size_divisor=1).save_pretrained(tmp_path / "checkpoint")
+    report = export_checkpoint(tmp_path / "checkpoint", tmp_path / "graph", "torch-export")
+    processor = RetinaFaceImageProcessor.from_pretrained(report.output)
+    pixel_values = processor(np.zeros((40, 70, 3), np.uint8), return_tensors="pt")["pixel_values"]
+    assert pixel_values.shape == (1, 3, 64, 96)
+    program = torch.export.load(report.graph).module()
+    assert next(iter(program(pixel_values=pixel_values).values())).shape[0] == 1

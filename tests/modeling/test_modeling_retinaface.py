@@ -411,3 +411,17 @@ def test_class_loss_matches_cross_entropy_of_the_chosen_anchors():
         + hardest.sort(descending=True).values[: 7 * positive.sum()].sum()
     )
     torch.testing.assert_close(parts["class_loss"], expected / positive.sum())
+
+
+def test_folded_norms_add_their_bias_exactly_and_are_trained_without_statistics():
+    model = RetinaFaceForFaceDetection(RetinaFaceConfig(width_multiplier=0.02, pyramid_channels=8, batch_norm_eps=0.0))
+    layer = model.model.body.stem
+    torch.nn.init.normal_(layer.normalization.bias)
+    pixels = torch.randn(2, 3, 64, 64)
+    model.train()
+    expected = layer.convolution(pixels) + layer.normalization.bias[:, None, None]
+    assert torch.equal(layer.convolved(pixels), expected)
+    labels = [{"boxes_xyxy": torch.tensor([[0.1, 0.1, 0.6, 0.6]]), "keypoints_xy": torch.rand(1, 5, 2)}] * 2
+    model(pixels, labels=labels).loss.backward()
+    assert layer.normalization.bias.grad.abs().sum() > 0
+    assert torch.equal(layer.normalization.running_mean, torch.zeros_like(layer.normalization.running_mean))

@@ -69,3 +69,14 @@ def test_save_and_load(detect, tmp_path):
     again = pipeline("face-detection", model=str(tmp_path), device="cpu")
     with torch.inference_mode():
         assert again(scene(0, (64, 64))) == detect(scene(0, (64, 64)))
+
+
+def test_two_views_give_the_same_answers_in_every_batch(detect):
+    detect.image_processor.coarse_long_side, detect.image_processor.pad_size_divisor = 64, 1
+    photos = [scene(seed, size) for seed, size in enumerate([(120, 90), (64, 48), (90, 121), (120, 90)])]
+    alone = [detect(photo) for photo in photos]
+    together = detect(photos, batch_size=4)
+    assert [len(faces) for faces in alone] == [len(faces) for faces in together]
+    for one, same in zip(alone, together, strict=True):
+        for face, again in zip(one, same, strict=True):
+            assert list(face["box"].values()) == pytest.approx(list(again["box"].values()), abs=1e-2)

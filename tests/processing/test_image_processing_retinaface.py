@@ -269,3 +269,35 @@ def test_no_face_gives_empty_tensors_of_the_right_shape():
 def test_sizes_of_another_batch_are_refused():
     with pytest.raises(ValueError, match="expected \\(1, 2\\) twice"):
         RetinaFaceImageProcessor().post_process_face_detection(outputs_of({}, (32, 32)), [[1, 1]] * 2, [[1, 1]] * 2)
+
+
+# --- two views ------------------------------------------------------------------------------------------------------
+
+
+def faces_of(boxes_xyxy, scores):
+    boxes = torch.tensor(boxes_xyxy, dtype=torch.float32).reshape(-1, 4)
+    return {
+        "boxes_xyxy": boxes,
+        "scores": torch.tensor(scores),
+        "keypoints_xy": boxes[:, :2].repeat(1, 5).view(-1, 5, 2),
+    }
+
+
+def test_large_faces_come_from_the_coarse_view_and_small_ones_from_the_usual():
+    processor = RetinaFaceImageProcessor(max_long_side=1000, coarse_long_side=400)
+    # A photo of 2000 pixels, halved: the limit of 300 input pixels is 600 of the photo.
+    usual = faces_of([[0, 0, 500, 500], [100, 100, 800, 800], [1500, 900, 1540, 950]], [0.7, 0.99, 0.6])
+    coarse = faces_of([[0, 0, 900, 900], [1500, 900, 1550, 940]], [0.8, 0.95])
+    joined = processor.join_views(usual, coarse, (1000, 2000))
+    assert joined["boxes_xyxy"].tolist() == [[0, 0, 900, 900], [0, 0, 500, 500], [1500, 900, 1540, 950]]
+    assert joined["scores"].tolist() == pytest.approx([0.8, 0.7, 0.6])
+    assert joined["keypoints_xy"].shape == (3, 5, 2)
+    # What both views find near the limit is one face.
+    both = processor.join_views(faces_of([[0, 0, 590, 590]], [0.7]), faces_of([[0, 0, 610, 610]], [0.8]), (1000, 2000))
+    assert both["scores"].tolist() == pytest.approx([0.8])
+
+
+def test_only_photos_beyond_the_coarse_side_have_a_second_view():
+    processor = RetinaFaceImageProcessor(max_long_side=1000, coarse_long_side=400)
+    assert [processor.has_coarse_view(size) for size in ((300, 400), (300, 401), (4000, 10))] == [False, True, True]
+    assert not RetinaFaceImageProcessor().has_coarse_view((4000, 4000))

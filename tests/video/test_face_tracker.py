@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from video_files import moved_face
+from video_files import moved_face, person_filmed_by_hand
 
 from farl_hf import track_faces
 from farl_hf.errors import InvalidArgumentError
@@ -129,6 +129,12 @@ def test_landmarks_follow_a_moved_face(photographed):
         assert np.linalg.norm(moved, axis=1).mean() < 3
     keypoints = np.array([one.faces[0]["keypoints"] for one in photographed])
     assert np.abs((keypoints - keypoints[0] - np.arange(8)[:, None, None] * [2, 0]).mean(axis=1)).max() < 1.5
+
+
+@pytest.mark.parametrize("detect_every", [1, 10])
+def test_one_person_is_one_track(detect_every):
+    frames = track_faces(person_filmed_by_hand(), detect_every=detect_every, device="cpu")
+    assert [[face["track"] for face in frame.faces] for frame in frames] == [[1]] * 42
 
 
 def test_the_first_frame_is_what_the_photo_pipeline_says(photographed):

@@ -41,16 +41,17 @@ def test_colours_are_the_same_after_writing(tmp_path):
     assert np.abs(first - second).mean() < 5
 
 
-@pytest.mark.parametrize(
-    ("rotation", "turn"),
-    [(90, Image.Transpose.ROTATE_90), (-90, Image.Transpose.ROTATE_270), (180, Image.Transpose.ROTATE_180)],
-)
-def test_rotated_videos_are_turned_upright(tmp_path, rotation, turn):
-    source = write_video(tmp_path / "a.mp4", FRAMES[:2], rotation=rotation)
+@pytest.mark.parametrize("hflip", [False, True])
+@pytest.mark.parametrize("vflip", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_rotated_and_mirrored_videos_are_shown_upright(tmp_path, rotation, hflip, vflip):
+    """All eight ways, each in the two forms that a rotation and two mirrors give."""
+    source = write_video(tmp_path / "a.mp4", FRAMES[:2], rotation=rotation, hflip=hflip, vflip=vflip)
     image = next(VideoFile(source).frames()).image
-    expected = Image.fromarray(FRAMES[0]).transpose(turn)
-    assert image.size == expected.size
-    assert np.abs(np.asarray(image, float) - np.asarray(expected, float)).mean() < 6
+    expected = np.rot90(FRAMES[0], rotation // 90)
+    expected = expected[:: -1 if vflip else 1, :: -1 if hflip else 1]
+    assert image.size == expected.shape[1::-1]
+    assert np.abs(np.asarray(image, float) - expected).mean() < 6
 
 
 def test_odd_sides_are_written(tmp_path):

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from farl_hf import conversion
 from farl_hf.checkpoints.checkpoint_names import ALIASES, OFFICIAL_MODELS, link_aliases, resolve_name
-from farl_hf.checkpoints.embedded_models import embedded_commit, embedded_folder
+from farl_hf.checkpoints.embedded_models import link_embedded_checkpoint
 from farl_hf.checkpoints.hub_cache import (
     entry_folder,
     entry_lock,
-    link_snapshot,
     read_snapshot,
     store_snapshot,
     unfinished_folder,
@@ -66,7 +65,7 @@ def download_checkpoint(
         if name not in OFFICIAL_MODELS:
             if source is not None:
                 raise DownloadError(f"{name} is built in and needs no file; leave --from away.")
-            return link_snapshot(name, embedded_folder(name), embedded_commit(name))
+            return link_embedded_checkpoint(name)
         folder = None if force else read_snapshot(name)
         if folder is None:
             folder = _convert_into_cache(name, source, force, keep_source, progress, tell)

@@ -8,7 +8,12 @@ recorded, and later ones are compared with it.
 from dataclasses import dataclass
 from pathlib import Path
 
-from farl_hf.checkpoints.embedded_models import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, embedded_folder
+from farl_hf.checkpoints.embedded_models import (
+    DEFAULT_CHECKPOINTS,
+    EMBEDDED_ALIASES,
+    EMBEDDED_CHECKPOINTS,
+    embedded_folder,
+)
 from farl_hf.checkpoints.hub_cache import alias_commit, link_snapshot, read_snapshot, remove_dead_links
 from farl_hf.conversion.released_models import RELEASED_MODELS
 from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
@@ -76,8 +81,7 @@ def _official_model(name: str) -> OfficialModel:
 OFFICIAL_MODELS = {name: _official_model(name) for name in RELEASED_MODELS}
 
 # A second name for one of the above.
-ALIASES = {"farl": "farl-ep64"}
-
+ALIASES = {"farl": "farl-ep64", **EMBEDDED_ALIASES}
 
 KNOWN_NAMES = (*ALIASES, *OFFICIAL_MODELS, *EMBEDDED_CHECKPOINTS)
 

@@ -10,19 +10,22 @@ import json
 import logging
 from pathlib import Path
 
-from farl_hf.checkpoints.hub_cache import entry_folder, entry_lock, is_linked, link_snapshot
+from farl_hf.checkpoints.hub_cache import alias_commit, entry_folder, entry_lock, is_linked, link_snapshot
 
 _logger = logging.getLogger(__name__)
 
 # Name -> what it does. The files live in the folder of the same name beside this file.
 EMBEDDED_CHECKPOINTS = {
-    "retinaface-tiny": "face-detection",
+    "retinaface-mobilenet-wider": "face-detection",
     "farl-tiny-parsing": "face-parsing",
     "farl-tiny-landmarks": "face-landmarks",
     "farl-tiny-attributes": "face-attributes",
     "farl-tiny": "zero-shot-image-classification",
     "farl-tiny-generator": "unconditional-image-generation",
 }
+
+# Names of version 0.1 -> what they stand for.
+EMBEDDED_ALIASES = {"retinaface-tiny": "retinaface-mobilenet-wider"}
 
 # Those of Hugging Face's tasks are no defaults of ours: they are asked for by their names.
 DEFAULT_CHECKPOINTS = {task: name for name, task in EMBEDDED_CHECKPOINTS.items() if task.startswith("face-")}
@@ -34,11 +37,13 @@ COMMITS_FILE = _FOLDER / "commits.json"
 
 def embedded_folder(name: str) -> Path:
     """The folder of an embedded model; unchecked, because registering a default must not need its files."""
-    return _FOLDER / name
+    return _FOLDER / EMBEDDED_ALIASES.get(name, name)
 
 
 def embedded_commit(name: str) -> str:
     """The commit of an embedded model's content, as packing stored it: nothing is read to know it."""
+    if name in EMBEDDED_ALIASES:
+        return alias_commit(name, _stored_commits()[EMBEDDED_ALIASES[name]])
     return _stored_commits()[name]
 
 
@@ -47,13 +52,25 @@ def _stored_commits() -> dict[str, str]:
     return json.loads(COMMITS_FILE.read_text(encoding="utf-8"))
 
 
+def link_embedded_checkpoint(name: str) -> Path:
+    """Make the cache's entries of an embedded model, whose lock is held, and of its other names.
+
+    Returns:
+        `Path`: The snapshot of links.
+    """
+    for alias in (alias for alias, target in EMBEDDED_ALIASES.items() if target == name):
+        with entry_lock(alias):
+            link_snapshot(alias, embedded_folder(alias), embedded_commit(alias))
+    return link_snapshot(name, embedded_folder(name), embedded_commit(name))
+
+
 def link_embedded_checkpoints() -> None:
     """Make the cache's entries of all embedded models, and replace those of another version or another place.
 
     Nothing is written where they are as they should be. A cache that cannot be written gets one warning.
     """
     try:
-        for name in EMBEDDED_CHECKPOINTS:
+        for name in (*EMBEDDED_CHECKPOINTS, *EMBEDDED_ALIASES):
             folder, commit = embedded_folder(name), embedded_commit(name)
             if not is_linked(name, folder, commit):
                 with entry_lock(name, _TIMEOUT_SECONDS):

@@ -115,7 +115,8 @@ def _path_below_endpoint(url: httpx.URL) -> str:
 
 
 def _model_info(request, name: str, folder: Path, commit: str) -> httpx.Response:
-    task = EMBEDDED_CHECKPOINTS.get(name) or OFFICIAL_MODELS[resolve_name(name)].task
+    resolved = resolve_name(name)
+    task = EMBEDDED_CHECKPOINTS.get(resolved) or OFFICIAL_MODELS[resolved].task
     about = {
         "_id": commit[:24],
         "id": name,
@@ -187,7 +188,7 @@ def _refusal(code: str, sentence: str, commit: str | None = None) -> httpx.Respo
 
 
 def _commit(name: str, folder: Path) -> str:
-    if name in EMBEDDED_CHECKPOINTS:
+    if resolve_name(name) in EMBEDDED_CHECKPOINTS:
         return embedded_commit(name)
     return alias_commit(name, folder.name) if name in ALIASES else folder.name  # in the cache named after its commit
 

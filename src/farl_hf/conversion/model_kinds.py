@@ -28,11 +28,12 @@ from farl_hf.conversion.backbone_keys import (
     square_side,
     vit_config,
 )
-from farl_hf.conversion.head_keys import ATTRIBUTE_KEYS, DENSE_KEYS, RETINAFACE_KEYS
-from farl_hf.conversion.key_rules import KeyMap, name_some
+from farl_hf.conversion.head_keys import ATTRIBUTE_KEYS, DENSE_KEYS, RETINAFACE_KEYS, place_folded_convolutions
+from farl_hf.conversion.key_rules import KeyMap, apply_key_rules, name_some
 from farl_hf.errors import ConversionError
 
 _HEAD_CHANNELS = 64
+_MOBILENET_STEM = 32  # channels at full width
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
 
 Tensors = Mapping[str, torch.Tensor]
@@ -136,6 +137,17 @@ def detection_config(tensors: Tensors, settings: Mapping[str, Any]):
     return RetinaFaceConfig(body="resnet" if is_resnet else "mobilenet_v1")
 
 
+def graph_detection_config(tensors: Tensors, settings: Mapping[str, Any]):
+    """`RetinaFaceConfig` of a MobileNetV1 body whose batch norms are folded: an epsilon of 0 lets them pass."""
+    from farl_hf.modeling import RetinaFaceConfig
+
+    return RetinaFaceConfig(
+        width_multiplier=_shape(tensors, "model.body.stem.convolution.weight")[0] / _MOBILENET_STEM,
+        pyramid_channels=_shape(tensors, "model.feature_pyramid.laterals.0.convolution.weight")[0],
+        batch_norm_eps=0.0,
+    )
+
+
 @dataclass(frozen=True)
 class ModelKind:
     """One kind of source.
@@ -146,7 +158,7 @@ class ModelKind:
         signature (`tuple[str, ...]`): Source tensors that only this kind has all of.
         model_class (`str`): Name in `farl_hf.modeling`.
         make_config (`Callable`): From converted tensors and a folder's settings to the configuration.
-        keys (`KeyMap`): Where its tensors go.
+        keys (`KeyMap`, *optional*): Where its tensors go; None for a graph, whose tensors have no names.
         backbone (`str`): Row of `farl_hf.labels.backbones`, which holds the mean and standard deviation of its input.
     """
 
@@ -155,13 +167,32 @@ class ModelKind:
     signature: tuple[str, ...]
     model_class: str
     make_config: Callable[[Tensors, Mapping[str, Any]], Any]
-    keys: KeyMap
+    keys: KeyMap | None
     backbone: str = "farl"
+
+    def convert(self, tensors: Tensors) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """Source tensors under our names, and why the others were dropped.
+
+        Raises:
+            ConversionError: Tensors that have no place in the model.
+        """
+        if self.keys is None:
+            return place_folded_convolutions(tensors, self.described), {}
+        return apply_key_rules(tensors, self.keys, self.described)
 
 
 def _encoder(backbone, described, signature, make_config, keys):
     return ModelKind("encoder", described, signature, "FaRLFeatureMaps", make_config, keys, backbone)
 
+
+_DETECTION_GRAPH = ModelKind(
+    "detection",
+    "a RetinaFace graph in ONNX with a MobileNetV1 body",
+    ("convolutions.0.weight", "convolutions.0.bias"),
+    "RetinaFaceForFaceDetection",
+    graph_detection_config,
+    None,
+)
 
 MODEL_KINDS = (
     ModelKind(
@@ -212,6 +243,7 @@ MODEL_KINDS = (
         detection_config,
         RETINAFACE_KEYS,
     ),
+    _DETECTION_GRAPH,
     _encoder(
         "face_transformer",
         "a Face Transformer",

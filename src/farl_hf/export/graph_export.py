@@ -2,9 +2,12 @@
 
 The graph begins with the network's input and ends with its outputs, for any number of faces. The geometry around it,
 alignment, warp and the way back to the photo, stays in the image processor: it has one matrix per face, reads photos
-of any size, and costs little beside the network. The graph of the detector takes any height and width that 32 divides.
+of any size, and costs little beside the network. The graph of the detector takes any height and width that 32 divides:
+the exported image processor pads photos to these, whatever the checkpoint's does.
 """
 
+import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +77,8 @@ def export_checkpoint(
     with complete_folder(output, overwrite) as partial:
         exported.save_pretrained(partial)
         _copy_processor(folder, partial)
+        if model.config.model_type == "retinaface":
+            _pad_for_graph(partial)
     return ExportReport(output, type(model).__name__, output / EXPORT_FORMATS[export_format], differences)
 
 
@@ -160,3 +165,11 @@ def _copy_processor(folder: Path, target: Path) -> None:
     for pattern in _COPIED:
         for path in Path(folder).glob(pattern):
             shutil.copyfile(path, target / path.name)
+
+
+def _pad_for_graph(folder: Path) -> None:
+    """Make the image processor of an exported detector pad photos to the sizes that its graph takes."""
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    divisor = math.lcm(settings.get("pad_size_divisor", _DETECTOR_STRIDE), _DETECTOR_STRIDE)
+    path.write_text(json.dumps(settings | {"pad_size_divisor": divisor}, indent=2) + "\n", encoding="utf-8")

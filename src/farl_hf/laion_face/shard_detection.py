@@ -93,7 +93,7 @@ def detector_folder(model: str | None) -> Path:
     if kind != "retinaface" or not (folder / "model.safetensors").is_file():
         raise UnsuitableModelError(
             f"The checkpoint {folder} ({kind}) finds no faces; give a RetinaFace checkpoint with safetensors weights,"
-            " retinaface-tiny for example."
+            " retinaface-mobilenet-wider for example."
         )
     return folder
 

@@ -34,7 +34,8 @@ class RetinaFaceConfig(PretrainedConfig):
         claim_threshold (`float`): A face whose best anchor overlaps at least this much claims that anchor.
         negative_ratio (`int`): Hardest background anchors used per positive anchor of a picture.
         box_loss_weight, class_loss_weight, keypoint_loss_weight (`float`): Weights of the three losses.
-        batch_norm_eps (`float`): Epsilon of every batch normalisation.
+        batch_norm_eps (`float`): Epsilon of every batch normalisation. 0 is for norms that are folded into their
+            convolutions: they only add a bias, and training leaves their statistics alone.
 
     Raises:
         ValueError: An unknown body, or numbers that do not describe a network.

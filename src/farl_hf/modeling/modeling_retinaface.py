@@ -11,7 +11,6 @@ Letters in shapes: B pictures, A anchors, n faces of one picture, P positive anc
 of the input, C channels.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -121,6 +120,13 @@ class RetinaFaceConvNorm(nn.Module):
         )
         self.normalization = nn.BatchNorm2d(out_channels, eps=eps)
         self.slope = slope
+
+    def train(self, mode: bool = True) -> "RetinaFaceConvNorm":
+        """As of any module; a norm that is folded into its convolution (epsilon 0) stays in evaluation mode."""
+        super().train(mode)
+        if self.normalization.eps == 0:  # a batch's statistics would undo the folding, and PyTorch refuses them
+            self.normalization.eval()
+        return self
 
     def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Map (B, C_in, H, W) to (B, C_out, ., .)."""
@@ -312,7 +318,7 @@ def make_anchors(
     """
     levels = []
     for step, sizes in zip(steps, min_sizes, strict=True):
-        rows, columns = math.ceil(size_hw[0] / step), math.ceil(size_hw[1] / step)
+        rows, columns = (-(-side // step) for side in size_hw)  # rounded up, in integers: exported graphs can store it
         anchors = torch.empty(rows, columns, len(sizes), 4, device=device)
         anchors[..., 0] = ((torch.arange(columns, device=device) + 0.5) * step)[None, :, None]
         anchors[..., 1] = ((torch.arange(rows, device=device) + 0.5) * step)[:, None, None]

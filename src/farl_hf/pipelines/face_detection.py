@@ -101,19 +101,42 @@ class FaceDetectionPipeline(ImageProcessorOnly, Pipeline):
         return {}, {name: value for name, value in given.items() if value is not None}, {}
 
     def preprocess(self, photo_input: Any) -> dict[str, Any]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
-        """One photo, resized for the network."""
-        inputs = self.image_processor(load_photo(photo_of(photo_input)), return_tensors="pt")
+        """One photo, resized for the network; a large one also in a coarse view."""
+        photo = load_photo(photo_of(photo_input))
+        views = [dict(self.image_processor(photo, return_tensors="pt"))]
+        if self._has_coarse_view((photo.height, photo.width)):
+            side = self.image_processor.coarse_long_side
+            views.append(dict(self.image_processor(photo, max_long_side=side, return_tensors="pt")))
         # Inside a list, the tensors of a batch are kept apart instead of being concatenated: photos differ in size.
-        return {"inputs": [dict(inputs)]}
+        return {"inputs": views}
+
+    def _has_coarse_view(self, size_hw: tuple[int, int]) -> bool:
+        # The image processor that a repository of version 0.1 brings has only the usual view.
+        return hasattr(self.image_processor, "has_coarse_view") and self.image_processor.has_coarse_view(size_hw)
 
     def _forward(self, model_inputs: dict[str, Any], **post_processing: float) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         batch = model_inputs["inputs"]
         if not isinstance(batch[0], list):
-            return {"faces": self._find_faces(batch, post_processing)[0]}
-        return {"faces": self._find_faces([photo[0] for photo in batch], post_processing)}
+            return {"faces": self._find_faces_in_views([batch], post_processing)[0]}
+        return {"faces": self._find_faces_in_views(batch, post_processing)}
+
+    def _find_faces_in_views(
+        self, photos: list[list[dict[str, Any]]], post_processing: dict[str, float]
+    ) -> list[dict[str, Any]]:
+        """Faces per photo, each of one view or two."""
+        found = iter(self._find_faces([view for views in photos for view in views], post_processing))
+        faces = []
+        for views in photos:
+            usual, *coarse = (next(found) for _ in views)
+            if coarse:
+                height, width = views[0]["original_sizes"][0].tolist()
+                overlap = post_processing.get("nms_threshold")
+                usual = self.image_processor.join_views(usual, coarse[0], (height, width), overlap)
+            faces.append(usual)
+        return faces
 
     def _find_faces(self, photos: list[dict[str, Any]], post_processing: dict[str, float]) -> list[dict[str, Any]]:
-        """Faces per photo. Only photos of one input size share a forward pass, so that none sees another's padding."""
+        """Faces per view. Only views of one input size share a forward pass, so that none sees another's padding."""
         rows_of_size: dict[torch.Size, list[int]] = {}
         for row, photo in enumerate(photos):
             rows_of_size.setdefault(photo["pixel_values"].shape, []).append(row)

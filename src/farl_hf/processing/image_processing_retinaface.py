@@ -24,6 +24,8 @@ __all__ = ["RetinaFaceImageProcessor", "RetinaFaceImageProcessorKwargs"]
 logger = logging.get_logger(__name__)
 
 FACE_LABEL = 1  # of the two classes, background and face
+# Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
+_COARSE_FACE = 0.75
 
 
 class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
@@ -33,6 +35,8 @@ class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
     Args:
         do_flip_channel_order (`bool`): Give the network blue, green, red instead of red, green, blue.
         max_long_side (`int`): Photos with a longer side are shrunk to it; 0 keeps every size.
+        coarse_long_side (`int`): Photos that are longer after `max_long_side` are also looked at in this size, for the
+            faces that are too large for the anchors otherwise; 0 does not. See `join_views`.
         min_long_side (`int`): Photos whose longer side is shorter are enlarged to it; 0 keeps every size.
         pad_size_divisor (`int`): Inputs are padded at the right and bottom to multiples of it; 1 does not pad.
         variances (`list[float]`): Multipliers of the coded offsets of centres and of log sizes.
@@ -44,6 +48,7 @@ class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
 
     do_flip_channel_order: bool
     max_long_side: int
+    coarse_long_side: int
     min_long_side: int
     pad_size_divisor: int
     variances: Any
@@ -62,7 +67,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     Every photo is padded to its own multiple of `pad_size_divisor`. The border of a convolution sees padding, so a
     photo gives the same faces in every batch only if it shares the batch with photos of the same input size:
     `group_by_input_size` sorts them. Photos of different input sizes in one call are padded to the largest, which
-    changes faces near the right and bottom borders slightly. Anchors in the padding are never reported.
+    changes faces near the right and bottom borders slightly. Anchors in the padding are never reported. With
+    `pad_size_divisor=1`, as the original network is fed, nothing is padded, and a call takes photos of one size.
 
     facer feeds red, green, blue to the published weights and does not pad: `do_flip_channel_order=False`,
     `pad_size_divisor=1`, `max_long_side=0` reproduce its results.
@@ -90,6 +96,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     image_std = (1.0, 1.0, 1.0)
     resample = PILImageResampling.BILINEAR
     max_long_side = 1080
+    coarse_long_side = 0
     min_long_side = 0
     pad_size_divisor = 32
     variances: Sequence[float] = (0.1, 0.2)
@@ -127,25 +134,32 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         height, width = (max(1, round(side * scale)) for side in size_hw)
         return height, width
 
-    def input_size(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+    def input_size(self, size_hw: tuple[int, int], max_long_side: int | None = None) -> tuple[int, int]:
         """Height and width of the network input made of a photo of that height and width, padding included."""
         divisor = max(1, self.pad_size_divisor)
-        height, width = (math.ceil(side / divisor) * divisor for side in self.resized_size(size_hw))
+        height, width = (math.ceil(side / divisor) * divisor for side in self.resized_size(size_hw, max_long_side))
         return height, width
 
-    def group_by_input_size(self, sizes_hw: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
+    def has_coarse_view(self, size_hw: tuple[int, int]) -> bool:
+        """Whether a photo of that height and width is looked at in `coarse_long_side` too."""
+        return 0 < self.coarse_long_side < max(self.resized_size(size_hw))
+
+    def group_by_input_size(
+        self, sizes_hw: Iterable[tuple[int, int]], max_long_side: int | None = None
+    ) -> dict[tuple[int, int], list[int]]:
         """
         Sort photos into batches in which they cannot influence one another.
 
         Args:
             sizes_hw (`Iterable[tuple[int, int]]`): Height and width of every photo.
+            max_long_side (`int`, *optional*): In place of the attribute.
 
         Returns:
             `dict`: input size -> indices of its photos, both in order of appearance.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for index, size_hw in enumerate(sizes_hw):
-            groups.setdefault(self.input_size(size_hw), []).append(index)
+            groups.setdefault(self.input_size(size_hw, max_long_side), []).append(index)
         return groups
 
     def _prepare_images_structure(self, images, expected_ndims=3):
@@ -221,8 +235,11 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         }
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def _validate_preprocess_kwargs(self, *args, max_long_side=0, min_long_side=0, pad_size_divisor=1, **kwargs):
-        for name, value in (("max_long_side", max_long_side), ("min_long_side", min_long_side)):
+    def _validate_preprocess_kwargs(
+        self, *args, max_long_side=0, min_long_side=0, coarse_long_side=0, pad_size_divisor=1, **kwargs
+    ):
+        sides = {"max_long_side": max_long_side, "min_long_side": min_long_side, "coarse_long_side": coarse_long_side}
+        for name, value in sides.items():
             if value < 0:
                 raise ValueError(f"{name} is {value}; expected a number of pixels, or 0 for no limit.")
         if pad_size_divisor < 1:
@@ -330,6 +347,40 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             }
             for found in faces
         ]
+
+    def join_views(
+        self,
+        usual: Mapping[str, torch.Tensor],
+        coarse: Mapping[str, torch.Tensor],
+        size_hw: tuple[int, int],
+        nms_threshold: float | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        The faces of one photo that was looked at in two sizes.
+
+        A face larger than the largest anchors gives several boxes on its parts. Faces of more than 3/4 of
+        `coarse_long_side`, in pixels of the usual input, are therefore taken from the coarse view, smaller ones from
+        the usual one.
+
+        Args:
+            usual, coarse (`dict`): Faces in the photo, from `post_process_face_detection`.
+            size_hw (`tuple[int, int]`): Height and width of the photo.
+            nms_threshold (`float`, *optional*): In place of the attribute.
+
+        Returns:
+            `dict`: As `post_process_face_detection` gives for one photo.
+        """
+        limit_px = _COARSE_FACE * self.coarse_long_side * max(size_hw) / max(self.resized_size(size_hw))
+        parts = [(usual, _sides(usual["boxes_xyxy"]) <= limit_px), (coarse, _sides(coarse["boxes_xyxy"]) > limit_px)]
+        both = {name: torch.cat([faces[name][kept] for faces, kept in parts]) for name in usual}
+        threshold = self.nms_threshold if nms_threshold is None else nms_threshold
+        chosen = nms_inclusive(both["boxes_xyxy"], both["scores"], threshold)[: self.max_faces]
+        return {name: values[chosen] for name, values in both.items()}
+
+
+def _sides(boxes_xyxy: torch.Tensor) -> torch.Tensor:
+    """Sides of squares of the same areas, (n,)."""
+    return (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clamp(min=0).prod(dim=1).sqrt()
 
 
 def add_channel_axis(image: Any) -> Any:

@@ -17,8 +17,18 @@ from farl_hf.errors import MissingExtraError, UnreadableVideoError
 
 _URL_SCHEMES = ("http://", "https://")
 _USUAL_RATE = Fraction(25)  # of a file that states none
-# Counter-clockwise quarter turns that make a frame upright.
-_TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
+# What makes a frame upright, by the display matrix: where the stored x axis and the stored y axis point in the frame
+# that is shown. Source of the matrix: FFmpeg, libavutil/display.h.
+_UPRIGHT = {
+    ((1, 0), (0, 1)): None,
+    ((0, -1), (1, 0)): Image.Transpose.ROTATE_90,
+    ((-1, 0), (0, -1)): Image.Transpose.ROTATE_180,
+    ((0, 1), (-1, 0)): Image.Transpose.ROTATE_270,
+    ((-1, 0), (0, 1)): Image.Transpose.FLIP_LEFT_RIGHT,
+    ((1, 0), (0, -1)): Image.Transpose.FLIP_TOP_BOTTOM,
+    ((0, 1), (1, 0)): Image.Transpose.TRANSPOSE,
+    ((0, -1), (-1, 0)): Image.Transpose.TRANSVERSE,
+}
 # Containers may count a few frames that no decoder shows, at the ends of cut clips.
 _UNSHOWN_FRAMES = 2
 _UNSHOWN_SHARE = 0.02
@@ -145,8 +155,19 @@ def _require_file(path: Path) -> None:
 
 def _upright(picture: Any) -> Image.Image:
     image = picture.to_image()
-    turn = _TURNS.get(round(picture.rotation / 90) % 4)
+    turn = _UPRIGHT[_shown_axes(picture)]
     return image if turn is None else image.transpose(turn)
+
+
+def _shown_axes(picture: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the stored axes of a frame point when it is shown; other angles go to the nearest quarter turn."""
+    data = picture.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return (1, 0), (0, 1)
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()  # x' = ax + cy, y' = bx + dy
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return (1 if a >= 0 else -1, 0), (0, 1 if d >= 0 else -1)
+    return (0, 1 if b >= 0 else -1), (1 if c >= 0 else -1, 0)
 
 
 # The first encoder that this build of FFmpeg has is used; its options keep thin lines sharp.

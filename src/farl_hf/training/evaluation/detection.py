@@ -29,9 +29,23 @@ def detect_faces(
     Returns:
         `list[dict]`: `scores`, `boxes_xyxy`, `keypoints_xy` of each photo in photo pixels, on the CPU.
     """
+    faces = _faces_of_views(model, processor, photos_rgb, threshold, processor.max_long_side)
+    large = [index for index, photo in enumerate(photos_rgb) if processor.has_coarse_view(photo.shape[:2])]
+    coarse = _faces_of_views(
+        model, processor, [photos_rgb[index] for index in large], threshold, processor.coarse_long_side
+    )
+    for index, faces_coarse in zip(large, coarse, strict=True):
+        faces[index] = processor.join_views(faces[index], faces_coarse, photos_rgb[index].shape[:2])
+    return faces
+
+
+def _faces_of_views(model, processor, photos_rgb, threshold, max_long_side):
+    """Faces of every photo, looked at once."""
     faces: list[dict[str, torch.Tensor]] = [{} for _ in photos_rgb]
-    for indices in processor.group_by_input_size([photo.shape[:2] for photo in photos_rgb]).values():
-        inputs = processor([photos_rgb[index] for index in indices], return_tensors="pt")
+    sizes_hw = [photo.shape[:2] for photo in photos_rgb]
+    for indices in processor.group_by_input_size(sizes_hw, max_long_side).values():
+        photos = [photos_rgb[index] for index in indices]
+        inputs = processor(photos, max_long_side=max_long_side, return_tensors="pt")
         outputs = model(inputs["pixel_values"].to(model.device, model.dtype))
         found = processor.post_process_face_detection(
             outputs, inputs["original_sizes"], inputs["input_scales"], threshold=threshold

