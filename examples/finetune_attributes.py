@@ -26,7 +26,7 @@ from transformers import (
 import farl_hf
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.labels import CELEBA_ATTRIBUTES
-from farl_hf.training.runs import check_launcher
+from farl_hf.training.runs import start_deepspeed
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Arguments(TrainingArguments):
 
 def main():
     settings, args = HfArgumentParser((Settings, Arguments)).parse_args_into_dataclasses()
-    check_launcher(args)
+    start_deepspeed(args)
     set_seed(args.seed)
 
     counts = {"train": settings.num_train_photos, "test": settings.num_test_photos}

@@ -1,0 +1,43 @@
+"""The scripts that show the stock Trainer: two steps, an evaluation, and a folder that loads as a pipeline."""
+
+from pathlib import Path
+
+import pytest
+import skimage.data
+from launched_scripts import run_script, run_together
+from PIL import Image
+from transformers import pipeline
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = {"parsing": "eval_f1_mean", "landmarks": "eval_nme", "attributes": "eval_mean_accuracy"}
+
+
+def flags(output_dir, **changes):
+    settings = {
+        "output_dir": output_dir, "max_steps": 2, "num_train_photos": 4, "num_test_photos": 2,
+        "per_device_train_batch_size": 2, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+    } | changes  # fmt: skip
+    return [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+
+
+@pytest.fixture(autouse=True)
+def _rendered_once(monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "rendered"
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder))
+
+
+@pytest.mark.parametrize("task", SCRIPTS)
+def test_the_stock_trainer_trains_and_evaluates(task, tmp_path, capsys):
+    run_script(EXAMPLES / f"finetune_{task}.py", flags(tmp_path))
+    assert SCRIPTS[task] in capsys.readouterr().out
+    assert len(pipeline(f"face-{task}", model=str(tmp_path))(Image.fromarray(skimage.data.astronaut()))) == 1
+
+
+@pytest.mark.parametrize("stage", [pytest.param(2, marks=pytest.mark.nightly), 3])
+def test_deepspeed_needs_no_change_of_the_script(stage, tmp_path):
+    config = EXAMPLES / "deepspeed" / f"zero{stage}.json"
+    run_together(
+        EXAMPLES / "finetune_parsing.py",
+        flags(tmp_path, deepspeed=config, use_cpu=True, ddp_backend="gloo", logging_steps=1, logging_strategy="steps"),
+    )
+    assert (tmp_path / "model.safetensors").stat().st_size > 1_000_000
