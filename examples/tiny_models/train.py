@@ -11,7 +11,7 @@ encoder, so it is trained first. The recipe of a model is the YAML file of its n
 share one data set, which the first command renders into the folder `data` of the runs.
 
 The last weights of a run, averaged over its steps, are the model. A run that was stopped goes on where it was when the
-command is given again; a finished one is left alone. `--pack` stores a finished run as the built-in model of that name.
+command is given again; a finished one is left alone. `--pack` stores a finished run as the built-in model of its name.
 
 Set OMP_NUM_THREADS to the number of cores. Options of a recipe are replaced by `--set`, for example
 `--set max_steps=20 max_train_samples=64`; such a run is another model.
