@@ -150,7 +150,7 @@ class _Panel:
 
 def _likeliest(attributes: FaceAttributes, max_attributes: int, threshold: float | None) -> list[tuple[str, float]]:
     probabilities = attributes.probabilities[0]
-    shown = attributes.present[0] if threshold is None else probabilities >= threshold
+    shown = np.asarray(attributes.present)[0] if threshold is None else probabilities >= threshold
     order = [i for i in np.argsort(-probabilities, kind="stable") if shown[i]][:max_attributes]
     lines = [(attributes.label_names[i].replace("_", " "), float(probabilities[i])) for i in order]
     return lines or [("no attribute is likely", 0.0)]

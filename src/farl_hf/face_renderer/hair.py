@@ -225,7 +225,7 @@ def _strand_noise(across: np.ndarray, along: np.ndarray, style: HairStyle, pixel
     picture = noise_picture("mottle" if style.curl > 0 else "strand")
     by_x, by_y = (0.8, 0.8) if style.curl > 0 else (1.0, 0.5)
     coarse = np.float32(0.22)
-    broad = cv2.remap(
+    broad: np.ndarray = cv2.remap(
         picture,
         _wrapped(across * np.float32(density * by_x) * coarse + np.float32(style.seed % 503)),
         _wrapped(along * np.float32(density * by_y) * coarse),
@@ -233,7 +233,7 @@ def _strand_noise(across: np.ndarray, along: np.ndarray, style: HairStyle, pixel
     )  # fmt: skip
     x = _wrapped(across * np.float32(density * by_x) + np.float32(style.seed % 509))
     y = _wrapped(along * np.float32(density * by_y) + np.float32(style.seed % 487))
-    fine = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fine: np.ndarray = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     fine *= np.float32(0.75)
     broad *= np.float32(0.65)
     fine += broad

@@ -282,7 +282,7 @@ class FaRLConfig(PreTrainedConfig):
 
     def _check_attribute_thresholds(self):
         for label, threshold in (self.attribute_thresholds or {}).items():
-            if label not in self.id2label.values():
+            if label not in (self.id2label or {}).values():
                 raise ValueError(
                     f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
                     "attribute_thresholds=None with new labels."
