@@ -62,7 +62,7 @@ def _face_facts(person: Person) -> dict[str, int]:
         "Bushy_Eyebrows": UNKNOWN if dark else _between(face.brow_thickness, 0.33, 0.41),
         "Bags_Under_Eyes": eyes or _between(face.bags, 0.25, 0.6),
         "Narrow_Eyes": eyes or _between(opening * (1 - 0.2 * mood.squint), 0.76, 0.58),
-        "Big_Lips": UNKNOWN if cover_mouth else _between(face.lip_upper + face.lip_lower, 1.6, 2.0),
+        "Big_Lips": UNKNOWN if cover_mouth else _between(face.lip_upper + face.lip_lower, 1.68, 2.1),
         "Big_Nose": _between(face.shape["nose_width"] + 0.5 * face.shape["nose_height"], 0.12, 0.35),
         "Heavy_Makeup": int(face.lipstick > 0.5) if face.lipstick > 0.5 or face.lipstick == 0 else UNKNOWN,
         "Wearing_Lipstick": UNKNOWN if cover_mouth else _between(face.lipstick, 0.1, 0.5),

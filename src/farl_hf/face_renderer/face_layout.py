@@ -92,10 +92,10 @@ def _mouth(person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, 
     """Four lip curves from the image-left to the image-right corner."""
     half = person.mouth_width * (1 + 0.33 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
     x = _LIP_T * half
-    corner = -0.3 * mood.smile + 0.45 * mood.mouth_frown
-    line = 7.08 + corner * _LIP_CORNER + 0.12 * mood.smile
+    corner = -0.15 * mood.smile + 0.45 * mood.mouth_frown
+    line = 6.98 + corner * _LIP_CORNER + 0.03 * mood.smile
     gap = mood.gap
-    upper_low = line - gap * 0.45 * _GAP_UPPER + _LIP_WAVE
+    upper_low = line - gap * 0.55 * _GAP_UPPER + _LIP_WAVE
     lower_top = line + gap * 0.55 * _GAP_LOWER + _LIP_WAVE * (gap < 0.1)
     lower_top = np.maximum(lower_top, upper_low)
     thin = 1 - 0.28 * mood.smile - 0.15 * mood.jaw

@@ -207,7 +207,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         brow_tail=float(0.5 + 0.2 * rng.normal()), brow_inner=float(1.28 + 0.2 * rng.normal()),
         brow_length=float(5.05 + 0.35 * rng.normal()), brow_thickness=bushy, brow_rgb=dark.astype(np.float32),
         brow_density=float(_limited(0.78 + 0.06 * lean + 0.15 * rng.normal(), 0.35, 1)),
-        mouth_width=float(2.85 + 0.1 * lean + 0.16 * rng.normal()), lip_upper=0.68 * lips, lip_lower=0.92 * lips,
+        mouth_width=float(2.85 + 0.1 * lean + 0.16 * rng.normal()), lip_upper=0.7 * lips, lip_lower=0.98 * lips,
         nose_label_width=float(_limited(1 + 0.6 * shape["nose_width"], 0.8, 1.3)), shape=shape, hair_colour=colour,
         hair_rgb=hair_rgb, gloss=float(rng.uniform(0.4, 1.5)), **_facial_hair(rng, male, age, dark),
         **_makeup(rng, male, skin_rgb),
@@ -223,7 +223,7 @@ def sample_expression(rng: np.random.Generator) -> Expression:
     if kind == "smile":
         smile = rng.uniform(0.5, 0.9)
     elif kind == "laugh":
-        smile, gap, jaw = rng.uniform(0.7, 1.15), rng.uniform(0.5, 0.95), rng.uniform(0.05, 0.9)
+        smile, gap, jaw = rng.uniform(0.7, 1.15), rng.uniform(0.6, 1.15), rng.uniform(0.05, 0.9)
         teeth = True
     elif kind == "talk":
         gap, jaw, teeth = rng.uniform(0.25, 0.6), rng.uniform(0.1, 0.8), rng.random() < 0.6
