@@ -45,7 +45,7 @@ def test_regions_end_where_their_outlines_do(eye_distance_px, error_px):
     """The mean distance between a region's border and the outline is its wrong pixels per pixel of border."""
     pixels_xy = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), axis=-1).reshape(-1, 2)
     wrong, border = 0, 0.0
-    for person in bare_faces(12):
+    for person in bare_faces(40):
         pose = Pose(0.15, 0.0, 0.1, (62.0, 58.0), eye_distance_px)
         drawn = draw_person(person, pose, sample_lights(np.random.default_rng(0)), (SIZE, SIZE))
         head = make_head(_shape_of(person))
