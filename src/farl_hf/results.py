@@ -148,6 +148,8 @@ class FaceAttributes(_FaceRows):
     Args:
         probabilities (`np.ndarray` of shape `(num_faces, num_attributes)`): Values in [0, 1], float32.
         label_names (`tuple[str, ...]`): Attribute names, one per column.
+        present (`np.ndarray` of shape `(num_faces, num_attributes)`, *optional*): Whether the probability is above the
+            model's threshold of the attribute, bool; by default, whether it is above 0.5.
 
     Raises:
         InvalidFaceInputError: If the shape does not fit or a value lies outside [0, 1].
@@ -155,19 +157,27 @@ class FaceAttributes(_FaceRows):
 
     probabilities: np.ndarray
     label_names: tuple[str, ...]
+    present: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_names", tuple(self.label_names))
         self._set_array("probabilities", np.float32, (None, len(self.label_names)))
         if not ((self.probabilities >= 0) & (self.probabilities <= 1)).all():
             raise InvalidFaceInputError("FaceAttributes.probabilities must lie between 0 and 1.")
+        if self.present is None:
+            object.__setattr__(self, "present", self.probabilities > 0.5)
+        self._set_array("present", np.bool_, (None, len(self.label_names)), len(self.probabilities))
 
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceAttributes":
         """The attributes that the face-attributes pipeline returned for one photo, columns in alphabetical order."""
         names = sorted(attribute["label"] for attribute in faces[0]["attributes"]) if faces else []
-        scores = [{attribute["label"]: attribute["score"] for attribute in face["attributes"]} for face in faces]
-        return cls(np.asarray([[of_face[name] for name in names] for of_face in scores]), tuple(names))
+        entries = [{attribute["label"]: attribute for attribute in face["attributes"]} for face in faces]
+        scores = [[of_face[name]["score"] for name in names] for of_face in entries]
+        present = [
+            [of_face[name].get("present", of_face[name]["score"] > 0.5) for name in names] for of_face in entries
+        ]
+        return cls(np.asarray(scores), tuple(names), np.asarray(present))
 
 
 def _as_rows(rows, num_rows: int):

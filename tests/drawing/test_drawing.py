@@ -117,6 +117,19 @@ def test_attribute_panels_keep_off_the_faces_and_inside_the_photo():
         draw_face_attributes(photo, faces, attributes_of("smiling"))
 
 
+def test_attribute_panels_show_what_is_present():
+    """A likely attribute that is not present is left out, and an unlikely one that is present is shown."""
+    photo, faces = grey_photo((320, 240)), Faces([[100, 60, 160, 140]], [0.9])
+    names, scores = ("bald", "young"), [[0.8, 0.4]]
+    first, second = (
+        draw_face_attributes(photo, faces, FaceAttributes(scores, names, [present]))
+        for present in ([True, False], [False, True])
+    )
+    by_threshold = draw_face_attributes(photo, faces, FaceAttributes(scores, names, [[False, True]]), threshold=0.5)
+    assert (np.asarray(first) == np.asarray(by_threshold)).all()
+    assert (np.asarray(first) != np.asarray(second)).any()
+
+
 @pytest.mark.parametrize("size_wh", [(1, 1), (40, 30), (2000, 60), (3000, 2000)])
 def test_every_size_of_photo_works_and_none_is_changed(size_wh):
     photo = grey_photo(size_wh)

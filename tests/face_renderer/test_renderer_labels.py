@@ -12,7 +12,7 @@ from farl_hf.face_renderer.head_shape import make_head, sample_surface
 from farl_hf.face_renderer.lighting import sample_lights
 from farl_hf.face_renderer.person import Pose, _shape_of, draw_person, sample_person
 
-SIZE = 128
+SIZE = 176  # every face lies inside: borders outside the photo would count as right
 
 
 def bare_faces(count):
@@ -21,7 +21,7 @@ def bare_faces(count):
     for _ in range(count):
         person = sample_person(rng)
         worn = replace(person.worn, glasses="", hat="", occluder="")
-        yield replace(person, worn=worn, hair=replace(person.hair, length=0.0, fringe="none"))
+        yield replace(person, worn=worn, hair=replace(person.hair, length=0.0, fringe="none", bun=""))
 
 
 def outlines_of(person):
@@ -40,12 +40,12 @@ def finely(outline):
     return np.stack([np.interp(steps, index, closed[:, axis]) for axis in (0, 1)], axis=-1)
 
 
-@pytest.mark.parametrize(("eye_distance_px", "error_px"), [(56, 0.12), (28, 0.22), (19, 0.28)])
+@pytest.mark.parametrize(("eye_distance_px", "error_px"), [(56, 0.15), (28, 0.22), (19, 0.28)])
 def test_regions_end_where_their_outlines_do(eye_distance_px, error_px):
     """The mean distance between a region's border and the outline is its wrong pixels per pixel of border."""
     pixels_xy = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), axis=-1).reshape(-1, 2)
     wrong, border = 0, 0.0
-    for person in bare_faces(12):
+    for person in bare_faces(40):
         pose = Pose(0.15, 0.0, 0.1, (62.0, 58.0), eye_distance_px)
         drawn = draw_person(person, pose, sample_lights(np.random.default_rng(0)), (SIZE, SIZE))
         head = make_head(_shape_of(person))

@@ -49,6 +49,7 @@ def test_every_setting_survives_a_round_trip(tmp_path):
         "point_loss_weight": 4.0,
         "output_stride": 2,
         "id2label": {0: "background", 1: "face"},
+        "attribute_thresholds": {"face": 0.7},
     }
     vision = {"num_hidden_layers": 3, "drop_path_rate": 0.1, "out_indices": [0, 2], "patch_size": 8, "image_size": 64}
     FaRLConfig(vision_config=vision, text_config={"vocab_size": 50}, **settings).save_pretrained(tmp_path)
@@ -143,3 +144,10 @@ def test_the_former_name_of_the_output_stride_is_accepted(tmp_path):
 def test_the_model_has_at_most_18_settings_of_its_own():
     parameters = inspect.signature(FaRLConfig.__init__).parameters
     assert len(parameters.keys() - {"self", "kwargs"}) <= 18
+
+
+@pytest.mark.parametrize("thresholds", [{"smile": 0.5}, {"smiling": 0.0}, {"smiling": 1.0}])
+def test_thresholds_of_unknown_attributes_or_out_of_range_are_refused(thresholds):
+    name = next(iter(thresholds))
+    with pytest.raises(ValueError, match=f"attribute_thresholds.*{name}"):
+        FaRLConfig(id2label={0: "smiling"}, attribute_thresholds=thresholds)

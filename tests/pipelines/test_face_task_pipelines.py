@@ -43,7 +43,7 @@ def assert_plain(value):
         for entry in value:
             assert_plain(entry)
     else:
-        assert type(value) in (str, int, float, type(None)) or isinstance(value, Image.Image)
+        assert type(value) in (str, int, float, bool, type(None)) or isinstance(value, Image.Image)
 
 
 @pytest.fixture(params=FACE_TASKS)
@@ -214,6 +214,20 @@ def test_attributes_are_sorted_and_complete(load_pipeline, planted_detector, pho
     scores = [attribute["score"] for attribute in attributes]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
+
+
+def test_an_attribute_is_present_above_its_own_threshold(load_pipeline, planted_detector, photo_with):
+    describe = load_pipeline("face-attributes", detector=planted_detector)
+    entries = describe(photo_with(1))[0]["attributes"]
+    assert [entry["present"] for entry in entries] == [entry["score"] > 0.5 for entry in entries]
+    score = {entry["label"]: entry["score"] for entry in entries}
+    describe.model.config.attribute_thresholds = {
+        "smiling": score["smiling"] + 1e-4,
+        "young": score["young"] - 1e-4,
+    }
+    present = {entry["label"]: entry["present"] for entry in describe(photo_with(1))[0]["attributes"]}
+    assert (present["smiling"], present["young"]) == (False, True)
+    assert all(present[name] == (score[name] > 0.5) for name in score if name not in ("smiling", "young"))
 
 
 def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy_checkpoints, photo_with, monkeypatch):

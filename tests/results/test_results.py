@@ -78,3 +78,6 @@ def test_attributes_from_pipeline_line_up_across_faces():
     attributes = FaceAttributes.from_pipeline(faces)
     assert attributes.label_names == ("bald", "young")
     assert attributes.probabilities == pytest.approx(np.array([[0.1, 0.9], [0.8, 0.3]]))
+    assert attributes.present.tolist() == [[False, True], [True, False]]
+    faces[0]["attributes"][1]["present"] = True
+    assert FaceAttributes.from_pipeline(faces)[0].present.tolist() == [[True, True]]

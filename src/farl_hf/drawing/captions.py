@@ -98,7 +98,7 @@ def draw_face_attributes(
     faces: Faces,
     attributes: FaceAttributes,
     max_attributes: int = 6,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     numbers: Sequence[int] | None = None,
 ) -> Image.Image:
     """The photo with a panel beside every face that lists its likeliest attributes and their probabilities.
@@ -108,7 +108,8 @@ def draw_face_attributes(
         faces (`Faces`): Where the faces are, in pixels of this photo.
         attributes (`FaceAttributes`): The attributes of the same faces.
         max_attributes (`int`, *optional*, defaults to 6): Lines in a panel at most.
-        threshold (`float`, *optional*, defaults to 0.5): Attributes less likely than this are left out.
+        threshold (`float`, *optional*): Attributes less likely than this are left out; by default, those that are
+            not `present`.
         numbers (`Sequence[int]`, *optional*): Choose the colours: the tracks of a video, whose colours stay.
 
     Returns:
@@ -141,11 +142,12 @@ class _Panel:
     box_xyxy: Box
 
 
-def _likeliest(attributes: FaceAttributes, max_attributes: int, threshold: float) -> list[tuple[str, float]]:
+def _likeliest(attributes: FaceAttributes, max_attributes: int, threshold: float | None) -> list[tuple[str, float]]:
     probabilities = attributes.probabilities[0]
-    order = np.argsort(-probabilities, kind="stable")[:max_attributes]
+    shown = np.asarray(attributes.present)[0] if threshold is None else probabilities >= threshold
+    order = [i for i in np.argsort(-probabilities, kind="stable") if shown[i]][:max_attributes]
     lines = [(attributes.label_names[i].replace("_", " "), float(probabilities[i])) for i in order]
-    return [line for line in lines if line[1] >= threshold] or [("no attribute is likely", 0.0)]
+    return lines or [("no attribute is likely", 0.0)]
 
 
 def _place(

@@ -53,7 +53,8 @@ def sample_accessories(rng: np.random.Generator) -> Accessories:
     """Draw accessories."""
     glasses = pick(rng, ("", "clear", "sun"), (0.8, 0.15, 0.05))
     hat = pick(rng, list(_HATS), (0.25, 0.28, 0.15, 0.1, 0.1, 0.12)) if rng.random() < 0.12 else ""
-    occluder = pick_any(rng, ("hand", "microphone", "card", "blob")) if rng.random() < 0.1 else ""
+    held = pick(rng, ("hand", "microphone", "card", "blob"), (0.55, 0.15, 0.15, 0.15))
+    occluder = held if rng.random() < 0.14 else ""
     return Accessories(
         glasses, _FRAME_COLOURS[rng.integers(len(_FRAME_COLOURS))], pick_any(rng, (0.1, 0.2, 0.36, 0.5)),
         (float(rng.uniform(2.1, 2.75)), float(rng.uniform(1.4, 2.2))), pick_any(rng, (2.0, 2.6, 3.5, 5.0)),

@@ -27,7 +27,7 @@ def _hair_facts(person: Person) -> dict[str, int]:
         colour = {name: int(person.identity.hair_colour == key) for key, name in _HAIR_NAMES.items()}
     facts.update(colour)
     facts["Bald"] = UNKNOWN if hidden else int(hair.bald)
-    facts["Bangs"] = UNKNOWN if hidden else (0 if hair.bald else {"full": 1, "swept": UNKNOWN, "none": 0}[hair.fringe])
+    facts["Bangs"] = UNKNOWN if hidden else (0 if hair.bald else {"full": 1, "swept": UNKNOWN}.get(hair.fringe, 0))
     facts["Receding_Hairline"] = UNKNOWN if hidden or hair.bald else _between(hair.recede, 0.0, 0.6)
     texture = hair.length > 4 and not hair.bald
     facts["Wavy_Hair"] = _between(max(hair.wave, hair.curl), 0.0, 0.4) if texture else UNKNOWN
@@ -59,10 +59,10 @@ def _face_facts(person: Person) -> dict[str, int]:
     opening = face.eye_height * (1 - max(mood.blink))
     return {
         "Arched_Eyebrows": UNKNOWN if dark else _between(face.brow_arch, 0.4, 0.75),
-        "Bushy_Eyebrows": UNKNOWN if dark else _between(face.brow_thickness, 0.2, 0.26),
+        "Bushy_Eyebrows": UNKNOWN if dark else _between(face.brow_thickness, 0.33, 0.41),
         "Bags_Under_Eyes": eyes or _between(face.bags, 0.25, 0.6),
-        "Narrow_Eyes": eyes or _between(opening * (1 - 0.2 * mood.squint), 0.85, 0.65),
-        "Big_Lips": UNKNOWN if cover_mouth else _between(face.lip_upper + face.lip_lower, 1.6, 2.0),
+        "Narrow_Eyes": eyes or _between(opening * (1 - 0.2 * mood.squint), 0.76, 0.58),
+        "Big_Lips": UNKNOWN if cover_mouth else _between(face.lip_upper + face.lip_lower, 1.68, 2.1),
         "Big_Nose": _between(face.shape["nose_width"] + 0.5 * face.shape["nose_height"], 0.12, 0.35),
         "Heavy_Makeup": int(face.lipstick > 0.5) if face.lipstick > 0.5 or face.lipstick == 0 else UNKNOWN,
         "Wearing_Lipstick": UNKNOWN if cover_mouth else _between(face.lipstick, 0.1, 0.5),

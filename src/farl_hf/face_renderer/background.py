@@ -8,13 +8,13 @@ from farl_hf.face_renderer.random_choice import between, pick, pick_any
 
 __all__ = ["make_background"]
 
-_KINDS = ("gradient", "cloud", "leaf", "room", "shelf", "flag", "clutter", "sky")
+_KINDS = ("gradient", "cloud", "leaf", "room", "shelf", "flag", "clutter", "sky", "studio")
 _SKIN_LIKE = np.array([(228, 183, 155), (199, 146, 113), (147, 98, 70), (88, 57, 42)], np.float32) / 255
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
     grey = rng.uniform(0.05, 0.95)
-    shade = grey + rng.normal(0, pick_any(rng, (0.03, 0.1, 0.25)), 3)
+    shade = grey + rng.normal(0, pick_any(rng, (0.02, 0.06, 0.2)), 3)
     return np.minimum(np.maximum(shade, 0), 1).astype(np.float32)
 
 
@@ -127,9 +127,24 @@ def _false_faces(image: np.ndarray, rng: np.random.Generator) -> None:
             )
 
 
+def _studio(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Black, white or one colour, evenly lit or brighter in one spot."""
+    base = pick(rng, (rng.uniform(0, 0.06), rng.uniform(0.9, 1.0), rng.uniform(0.06, 0.9)), (0.45, 0.25, 0.3))
+    rgb = np.clip(base * (1 + rng.normal(0, pick_any(rng, (0.0, 0.05, 0.25)), 3)), 0, 1).astype(np.float32)
+    if rng.random() < 0.5:
+        return np.ascontiguousarray(np.broadcast_to(rgb, (*size_hw, 3)))
+    y, x = np.mgrid[0 : size_hw[0], 0 : size_hw[1]].astype(np.float32)
+    spot_xy, reach = rng.uniform(0.1, 0.9, 2) * size_hw[::-1], rng.uniform(0.3, 1.0) * max(size_hw)
+    fall = np.exp(-(np.square(x - spot_xy[0]) + np.square(y - spot_xy[1])) / np.float32(reach * reach))
+    light = fall * np.float32(rng.uniform(0.0, 0.3)) + np.float32(1 - rng.uniform(0, 0.5)) * (1 - fall) + fall
+    return np.clip(cv2.merge([light * plane for plane in rgb]), 0, 1)
+
+
 def make_background(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Background (height, width, 3) float32 display RGB in 0..1, usually out of focus."""
-    kind = pick(rng, _KINDS, (0.16, 0.12, 0.13, 0.17, 0.1, 0.1, 0.15, 0.07))
+    kind = pick(rng, _KINDS, (0.12, 0.09, 0.11, 0.15, 0.06, 0.06, 0.14, 0.06, 0.21))
+    if kind == "studio":
+        return _studio(size_hw, rng)
     half = max(2, size_hw[0] * 3 // 4), max(2, size_hw[1] * 3 // 4)
     image = np.clip(_gradient(half, rng), 0, 1).astype(np.float32)
     if kind in ("cloud", "sky"):

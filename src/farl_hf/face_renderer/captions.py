@@ -8,14 +8,25 @@ import numpy as np
 
 from farl_hf.face_renderer.attributes import UNKNOWN, sex_shown
 from farl_hf.face_renderer.person import Person, Pose
-from farl_hf.face_renderer.random_choice import pick_any
+from farl_hf.face_renderer.random_choice import pick, pick_any
 
 __all__ = ["caption_of"]
 
 _OPENINGS = ("a photo of ", "a photo of ", "a portrait of ", "a picture of ", "a close up of ", "")
 _NOUNS = {1: ("man", "man", "guy"), 0: ("woman", "woman", "lady"), UNKNOWN: ("person",)}
-# Details other than hair, beard, glasses, hat and smile are skipped this often: nobody names everything.
-_SILENT = 0.2
+# How many details a caption names, and how likely each number is: captions found on the web are short.
+_NUM_DETAILS, _NUM_WEIGHTS = (1, 2, 3, 4), (0.25, 0.35, 0.25, 0.15)
+# How likely a detail is named, beside the others, 1 unless listed: what catches the eye first.
+_SALIENT = {
+    "smiling": 3.0,
+    "happy": 3.0,
+    "sad": 2.0,
+    "bald": 2.0,
+    "hat": 3.0,
+    "glasses": 3.0,
+    "hair": 2.0,
+    "beard": 2.0,
+}
 # Display RGB of the cloth colours that a caption tells apart.
 _CLOTH_NAMES = {
     "black": (30, 30, 34), "white": (240, 240, 238), "navy": (40, 50, 80), "orange": (225, 95, 30),
@@ -28,7 +39,7 @@ _PATTERNS = {"plain": "", "stripes": "striped ", "checks": "checked ", "dots": "
 
 
 def caption_of(person: Person, pose: Pose, body_visible: bool, rng: np.random.Generator) -> str:
-    """One English sentence about a person.
+    """One English sentence about a person, which names one to four details that show.
 
     Args:
         person (`Person`): Who was drawn.
@@ -37,16 +48,38 @@ def caption_of(person: Person, pose: Pose, body_visible: bool, rng: np.random.Ge
         rng (`np.random.Generator`): Draws the wording.
     """
     noun = pick_any(rng, _NOUNS[sex_shown(person)])
-    opening, whom = pick_any(rng, _OPENINGS), " ".join([*_adjectives(person, rng), noun])
-    having = _hair(person) + _facial_hair(person, rng) + _some(_features(person), rng)
-    wearing = _worn(person, rng) + _some(_lipstick(person) + (_clothes(person) if body_visible else []), rng)
-    parts = [
-        f"{opening}{_with_article(whom)}",
-        *_listed("with", having),
-        *_listed("wearing", wearing),
-        *_some(_direction(pose), rng),
+    opening = pick_any(rng, _OPENINGS)
+    details = [
+        *(("is", word) for word in _adjectives(person, rng)),
+        *(("with", word) for word in _hair(person) + _facial_hair(person, rng) + _features(person)),
+        *(("wearing", word) for word in _worn(person, rng) + _lipstick(person)),
+        *(("wearing", word) for word in (_clothes(person) if body_visible else [])),
+        *(("turned", word) for word in _direction(pose)),
     ]
-    return " ".join(parts)
+    named = _chosen(details, rng)
+    whom = " ".join([*named["is"], noun])
+    return " ".join(
+        [
+            f"{opening}{_with_article(whom)}",
+            *_listed("with", named["with"]),
+            *_listed("wearing", named["wearing"]),
+            *named["turned"],
+        ]
+    )
+
+
+def _chosen(details: list[tuple[str, str]], rng: np.random.Generator) -> dict[str, list[str]]:
+    """Some of the (kind, word) pairs by kind, in their order."""
+    count = min(pick(rng, _NUM_DETAILS, _NUM_WEIGHTS), len(details))
+    weights = [max([1.0, *(weight for key, weight in _SALIENT.items() if key in word)]) for _, word in details]
+    # The largest of u ** (1 / w) are a weighted draw without repeats (Efraimidis and Spirakis 2006).
+    keys = rng.random(len(details)) ** (1 / np.array(weights))
+    kept = set(np.argsort(-keys)[:count].tolist())
+    named: dict[str, list[str]] = {kind: [] for kind in ("is", "with", "wearing", "turned")}
+    for number, (kind, word) in enumerate(details):
+        if number in kept:
+            named[kind].append(word)
+    return named
 
 
 def _with_article(words: str) -> str:
@@ -59,14 +92,10 @@ def _listed(verb: str, items: list[str]) -> list[str]:
     return [f"{verb} {', '.join(items[:-1])}{' and ' if len(items) > 1 else ''}{items[-1]}"]
 
 
-def _some(details: list[str], rng: np.random.Generator) -> list[str]:
-    return [detail for detail in details if rng.random() >= _SILENT]
-
-
 def _adjectives(person: Person, rng: np.random.Generator) -> list[str]:
     mouth_shows, wrinkles = not person.worn.occluder, person.identity.wrinkles
     ages = ["old"] if wrinkles > 0.7 else (["young"] if wrinkles < 0.1 else [])
-    words = _some(ages, rng)
+    words = list(ages)
     if mouth_shows and person.mood.smile >= 0.5:
         words.append(pick_any(rng, ("smiling", "smiling", "happy")))
     elif mouth_shows and person.mood.mouth_frown >= 0.4:
@@ -83,6 +112,7 @@ def _hair(person: Person) -> list[str]:
     shape = "straight " if hair.length > 4 else ""
     shape = "curly " if hair.curl > 0.4 else ("wavy " if hair.wave > 0.4 else shape)
     length = "long " if hair.length > 10 else ("short " if hair.length == 0 else "")
+    length = "tied " if hair.bun else length
     bangs = ["bangs"] if hair.fringe == "full" and not person.worn.hat else []
     return [f"{length}{shape}{person.identity.hair_colour} hair", *bangs]
 

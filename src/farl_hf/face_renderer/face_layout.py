@@ -31,7 +31,7 @@ _LID_T = np.linspace(0, 1, 17)
 _LID_UPPER, _LID_LOWER = np.sin(np.pi * _LID_T**0.82) ** 0.85, np.sin(np.pi * _LID_T**1.15) ** 0.9
 _BROW_T = np.linspace(0, 1, 13)
 _BROW_ARCH, _BROW_TAIL = np.sin(np.pi * np.clip(_BROW_T * 0.78, 0, 1)) ** 1.4, _BROW_T**2.5
-_BROW_HALF = np.interp(_BROW_T, [0, 0.12, 0.5, 0.85, 1], [0.75, 1, 0.9, 0.5, 0.12])
+_BROW_HALF = np.interp(_BROW_T, [0, 0.12, 0.5, 0.85, 1], [0.85, 1.05, 0.9, 0.55, 0.15])
 _LIP_T = np.linspace(-1, 1, 25)
 _LIP_CORNER, _LIP_ARC = np.abs(_LIP_T) ** 1.8, np.clip(1 - _LIP_T**2, 0, None)
 _LIP_WAVE = 0.06 * np.cos(3 * np.pi * _LIP_T) * _LIP_ARC
@@ -67,8 +67,8 @@ def _eye(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np.
     half = person.eye_width
     base = 0.16 - t * (0.16 + person.eye_tilt)
     opening = max(1 - mood.blink[0 if sign < 0 else 1], 0.03)
-    upper = base - person.eye_height * 0.62 * (opening - 0.35 * (1 - opening)) * _LID_UPPER
-    lower = base + person.eye_height * 0.4 * (1 - 0.35 * mood.squint) * _LID_LOWER
+    upper = base - person.eye_height * 0.68 * (opening - 0.35 * (1 - opening)) * _LID_UPPER
+    lower = base + person.eye_height * 0.35 * (1 - 0.35 * mood.squint) * _LID_LOWER
     upper = np.minimum(upper, lower)
     x = sign * (centre[0] - half + 2 * half * t)
     return np.stack([x, upper], -1), np.stack([x, lower], -1), np.array([sign * centre[0], centre[1]])
@@ -92,11 +92,11 @@ def _mouth(person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, 
     """Four lip curves from the image-left to the image-right corner."""
     half = person.mouth_width * (1 + 0.33 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
     x = _LIP_T * half
-    corner = -0.42 * mood.smile + 0.45 * mood.mouth_frown
-    line = 7.08 + corner * _LIP_CORNER + 0.12 * mood.smile
+    corner = -0.15 * mood.smile + 0.45 * mood.mouth_frown
+    line = 6.98 + corner * _LIP_CORNER + 0.03 * mood.smile
     gap = mood.gap
-    upper_low = line - gap * 0.3 * _GAP_UPPER + _LIP_WAVE
-    lower_top = line + gap * 0.7 * _GAP_LOWER + _LIP_WAVE * (gap < 0.1)
+    upper_low = line - gap * 0.55 * _GAP_UPPER + _LIP_WAVE
+    lower_top = line + gap * 0.55 * _GAP_LOWER + _LIP_WAVE * (gap < 0.1)
     lower_top = np.maximum(lower_top, upper_low)
     thin = 1 - 0.28 * mood.smile - 0.15 * mood.jaw
     upper_top = upper_low - person.lip_upper * thin * _LIP_BOW
@@ -115,7 +115,10 @@ def _landmarks(
     person: Identity, eyes: list, brows: list[np.ndarray], nose: np.ndarray, lips: tuple[np.ndarray, ...]
 ) -> np.ndarray:
     contour = np.concatenate([_CONTOUR_HALF, (_CONTOUR_HALF * (-1, 1))[-2::-1]])
-    brow = [_at(brows[0], [1, 0.75, 0.5, 0.25, 0.03]), _at(brows[1], [0.03, 0.25, 0.5, 0.75, 1])]
+    # The points of a brow lie on the upper half of its hair, between the centre line and the edge.
+    rise = np.stack([0 * _BROW_HALF, 0.5 * person.brow_thickness * _BROW_HALF], -1)
+    left, right = (brow - rise for brow in brows)
+    brow = [_at(left, [1, 0.75, 0.5, 0.25, 0.03]), _at(right, [0.03, 0.25, 0.5, 0.75, 1])]
     width = person.nose_label_width
     ridge = np.array([(0, -0.35), (0, 1.0), (0, 2.4), (0, 3.75)])
     base = np.array(

@@ -99,7 +99,7 @@ def _paint_nose(painter: Painter, layout: FaceLayout, person: Identity) -> None:
 
 
 def _paint_facial_hair(painter: Painter, layout: FaceLayout, person: Identity, rng: np.random.Generator) -> None:
-    rgb = person.brow_rgb
+    rgb = person.beard_rgb
     everywhere = (slice(None), slice(None))
     if person.stubble > 0:
         area = painter.soft_area(_STUBBLE_OUTLINE, 0.5)
@@ -108,7 +108,7 @@ def _paint_facial_hair(painter: Painter, layout: FaceLayout, person: Identity, r
         painter.blend(everywhere, weight, rgb * np.float32(0.75) + np.float32(0.08))
     if person.beard > 0 or person.goatee:
         outline = _BEARD_OUTLINE if person.beard > 0 else _GOATEE_OUTLINE
-        area = painter.soft_area(outline, 0.22)
+        area = painter.soft_area(outline, 0.22 + 0.3 * (1 - person.beard))
         strand = crop_noise("strand", painter.size_hw, rng, 1.2)
         colour = np.clip((rgb * np.float32(1.1))[:, None, None] * (1 + np.float32(0.28) * strand), 0.02, 1)
         weight = np.clip(area * 1.5 + 0.25 * area * strand, 0, 1) * max(person.beard, 0.85)

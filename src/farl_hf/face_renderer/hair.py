@@ -13,7 +13,7 @@ from farl_hf.face_renderer.painter import Layer
 from farl_hf.face_renderer.photo_effects import noise_picture
 from farl_hf.face_renderer.random_choice import at_least_zero, between, pick, pick_any
 
-__all__ = ["HairStyle", "make_hair_shell", "put_back_hair", "put_front_hair", "sample_hair"]
+__all__ = ["HairStyle", "make_hair_shell", "put_back_hair", "put_bun", "put_front_hair", "sample_hair"]
 
 _HAIR_LABEL = 10
 _COLUMNS = slice(0, None, 2)
@@ -31,7 +31,11 @@ _SHORT_END = np.array([(0, -6.9), (25, -6.9), (42, -6.3), (52, -5.0), (60, -3.8)
 
 @dataclass(frozen=True)
 class HairStyle:
-    """Shape of the hair. Lengths in cm; `length` is measured below the ear's level, 0 = short."""
+    """Shape of the hair. Lengths in cm; `length` is measured below the ear's level, 0 = short or tied back.
+
+    `open_deg` is the azimuth at which long hair begins, image-left side first: below 80 it covers the ear, above 95 it
+    is tucked behind it. `clump` is the contrast of strands, `tips` how much brighter long hair ends than it begins.
+    """
 
     bald: bool
     length: float
@@ -43,30 +47,55 @@ class HairStyle:
     flare: float
     curl: float
     wave: float
-    open_deg: float
+    open_deg: tuple[float, float]
+    bun: str
+    clump: float
+    tips: float
     jag: float
     seed: int
     hairline: float
 
 
+# name: where its centre lies in the head frame, cm.
+_BUNS = {"top": (0.0, -13.2, -3.0), "back": (0.0, -6.0, -11.5), "low": (0.0, 2.5, -10.5)}
+
+
 def sample_hair(rng: np.random.Generator, male: bool, age: float) -> HairStyle:
     """Draw a hair style."""
     bald = bool(rng.random() < (0.02 + 0.16 * age if male else 0.005))
-    long = rng.random() < (0.1 if male else 0.78)
-    length = float(pick_any(rng, (rng.uniform(2, 8), rng.uniform(8, 16), rng.uniform(16, 32)))) if long else 0.0
+    long = rng.random() < (0.13 if male else 0.72)
+    tied = not long and rng.random() < (0.03 if male else 0.7)
+    length = float(pick_any(rng, (rng.uniform(2, 8), rng.uniform(8, 16), rng.uniform(16, 34)))) if long else 0.0
     recede = float(rng.uniform(0.5, 1.0)) if male and rng.random() < 0.1 + 0.3 * age else 0.0
-    fringe = "none" if recede > 0 else pick(rng, ("none", "full", "swept"), (0.5, 0.2, 0.3))
-    curl = float(pick(rng, (0, rng.uniform(0.5, 1)), (0.82, 0.18) if male else (0.7, 0.3)))
-    wave = float(pick(rng, (0, rng.uniform(0.4, 1)), (0.55, 0.45)))
-    shaved = male and not long and rng.random() < 0.3
-    top = rng.uniform(0.15, 0.4) if shaved else rng.uniform(0.7, 2.4)
+    curl = float(pick(rng, (0, rng.uniform(0.5, 1)), (0.82, 0.18) if male else (0.72, 0.28)))
+    shaved = male and not long and rng.random() < 0.25
+    top = (
+        rng.uniform(0.15, 0.4) if shaved or tied else rng.uniform(0.6, 2.6) + (rng.random() < 0.2) * rng.uniform(0, 2)
+    )
+    side = top * rng.uniform(0.2, 0.6) + (rng.uniform(0.5, 1.6) if long else 0) + curl * 0.9
+    wild = rng.uniform(0.8, 3) if curl > 0 and not tied and rng.random() < 0.35 else 0.0
     return HairStyle(
-        bald=bald, length=length, recede=recede, fringe=fringe, part=float(rng.uniform(-35, 35)),
-        volume_top=float(top + 0.9 * curl),
-        volume_side=float(top * rng.uniform(0.25, 0.6) + (1.2 if long else 0) + curl * 0.9),
-        flare=float(rng.normal(1.0, 1.1) + 1.5 * curl), curl=curl, wave=wave, open_deg=float(rng.uniform(48, 74)),
-        jag=float(rng.uniform(0.25, 0.9)), seed=int(rng.integers(0, 2**31)), hairline=float(rng.normal(0, 0.45)),
+        bald=bald, length=length, recede=recede, fringe=_sample_fringe(rng, long, tied, recede),
+        part=float(rng.normal(0, 18)), volume_top=float(top + 0.9 * curl * (not tied) + wild),
+        volume_side=float(side + wild), flare=float(rng.normal(1.4, 1.5) + 1.5 * curl), curl=curl,
+        wave=float(pick(rng, (0, rng.uniform(0.4, 1)), (0.5, 0.5))),
+        open_deg=(_sample_opening(rng), _sample_opening(rng)), bun=pick_any(rng, tuple(_BUNS)) if tied else "",
+        clump=float(rng.uniform(0.15, 0.45)),
+        tips=float(pick(rng, (0.0, rng.uniform(0.1, 1.0)), (0.65, 0.35))) if long else 0.0,
+        jag=float(rng.uniform(0.25, 0.9)), seed=int(rng.integers(0, 2**31)), hairline=float(rng.normal(-0.1, 0.55)),
     )  # fmt: skip
+
+
+def _sample_fringe(rng: np.random.Generator, long: bool, tied: bool, recede: float) -> str:
+    if recede > 0:
+        return "none"
+    if long:
+        return pick(rng, ("none", "full", "swept", "curtain"), (0.2, 0.15, 0.2, 0.45))
+    return pick(rng, ("none", "full", "swept"), (0.8, 0.05, 0.15) if tied else (0.55, 0.15, 0.3))
+
+
+def _sample_opening(rng: np.random.Generator) -> float:
+    return float(pick(rng, (rng.uniform(46, 76), rng.uniform(96, 116)), (0.72, 0.28)))
 
 
 def _end_rows(style: HairStyle, theta_deg: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -76,7 +105,8 @@ def _end_rows(style: HairStyle, theta_deg: np.ndarray, rng: np.random.Generator)
     if style.recede > 0:
         end -= style.recede * np.interp(angle, [0, 20, 38, 58, 75], [1.5, 2.2, 4.5, 2.5, 0])
     if style.length > 0:
-        curtain = np.clip((angle - style.open_deg) / 6, 0, 1)
+        opening = np.where(theta_deg < 0, *style.open_deg)
+        curtain = np.clip((angle - opening) / 6, 0, 1)
         end = end + curtain * (_FALL_B + style.length + 1.2 * np.sin(theta_deg * 0.05 + rng.uniform(0, 6)) - end)
     if style.fringe == "full":
         low = -2.4 + rng.normal(0, 0.5)
@@ -85,6 +115,10 @@ def _end_rows(style: HairStyle, theta_deg: np.ndarray, rng: np.random.Generator)
         away = np.abs(theta_deg - style.part)
         swept = np.interp(away, [0, 12, 45, 75, 95], [-7.2, -6.4, -4.2, -2.0, -0.5])
         end = np.where(angle < 62, np.maximum(end, swept), end)
+    if style.fringe == "curtain":
+        away = np.abs(theta_deg - style.part)
+        swept = np.interp(away, [0, 8, 30, 52, 70], [-7.8, -7.2, -5.4, -2.6, 0.5])
+        end = np.where(angle < 70, np.maximum(end, swept), end)
     return end
 
 
@@ -118,7 +152,7 @@ def make_hair_shell(style: HairStyle, head: np.ndarray) -> dict[str, np.ndarray]
     vertices = (vertices + outward).astype(np.float32)
     across = theta[None] * 8.0 + np.zeros_like(left)
     across = across + style.wave * 0.55 * np.sin(path[:, None] * 0.75 + 2 * np.sin(theta * 3)[None])
-    if style.fringe == "swept":
+    if style.fringe in ("swept", "curtain"):
         across = across + 0.35 * np.sign(degrees - style.part)[None] * np.clip(path + 12, 0, 12)[:, None]
     along = np.broadcast_to(path[:, None], left.shape)
     return {"vertices": vertices, "strand": np.stack([across, along, left, 0 * left], -1).astype(np.float32)}
@@ -133,8 +167,13 @@ def _with_curtain(style: HairStyle, scalp: np.ndarray, path: np.ndarray) -> tupl
     curtain = np.repeat(ring[None], len(steps), 0)
     curtain[..., 1] = ring[None, :, 1] + steps[:, None]
     shape = np.sin(np.clip(steps / (style.length + 2), 0, 1) * np.pi * 0.8)
-    spread = 1 + 0.1 * style.flare * shape
-    curtain[..., 0] *= spread[:, None]
+    bends = np.sin(steps[:, None] * 0.8 + 3 * np.sin(2 * THETA_COLUMNS[_COLUMNS] + style.seed % 7)[None])
+    curtain[..., 0] *= (
+        1 + 0.1 * style.flare * shape[:, None] + 0.05 * style.wave * bends * np.minimum(steps / 4, 1)[:, None]
+    )
+    # Hair that falls in front lies on the shoulders.
+    front = np.clip(ring[None, :, 2] / 4.0, 0, 1)
+    curtain[..., 2] += 4.0 * front * np.clip((curtain[..., 1] - 11) / 6, 0, 1)
     curtain[..., 2] *= 1 - 0.15 * back[None, :, 0] * np.clip(steps / 8, 0, 1)[:, None]
     return np.concatenate([scalp, curtain]), np.concatenate([path, path[-1] + steps])
 
@@ -185,9 +224,20 @@ def _strand_noise(across: np.ndarray, along: np.ndarray, style: HairStyle, pixel
     density = min(26.0, 2.6 * pixels_per_cm + 4)
     picture = noise_picture("mottle" if style.curl > 0 else "strand")
     by_x, by_y = (0.8, 0.8) if style.curl > 0 else (1.0, 0.5)
+    coarse = np.float32(0.22)
+    broad: np.ndarray = cv2.remap(
+        picture,
+        _wrapped(across * np.float32(density * by_x) * coarse + np.float32(style.seed % 503)),
+        _wrapped(along * np.float32(density * by_y) * coarse),
+        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
     x = _wrapped(across * np.float32(density * by_x) + np.float32(style.seed % 509))
     y = _wrapped(along * np.float32(density * by_y) + np.float32(style.seed % 487))
-    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fine: np.ndarray = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fine *= np.float32(0.75)
+    broad *= np.float32(0.65)
+    fine += broad
+    return fine
 
 
 def _wrapped(values: np.ndarray) -> np.ndarray:
@@ -228,7 +278,9 @@ def _hair_colour(
     noise = _strand_noise(across, along, style, scale)
     left += noise * np.float32(style.jag * 0.45)
     alpha = between(left * np.float32(1.1) + np.float32(0.25), 0, 1)
-    shade = between(noise * np.float32(0.3) + np.float32(1), 0.25, 2)
+    shade = between(noise * np.float32(style.clump) + np.float32(1), 0.25, 2)
+    if style.tips > 0:
+        shade *= np.float32(1) + np.float32(style.tips) * between(along * np.float32(1 / 12) - np.float32(0.1), 0, 1)
     shade *= between(left * np.float32(0.5) + np.float32(0.45), 0.45, 1)
     *diffuse, gleam = cv2.split(patch.sample(light))
     gleam *= between(noise * np.float32(0.5) + np.float32(0.6), 0, 2)
@@ -259,3 +311,28 @@ def put_back_hair(
     rgb, left = _hair_colour(patch, behind, style, hair_rgb, light, camera.pixels_per_cm)
     layer.put(patch, rgb * np.float32(0.5), _HAIR_LABEL, left)
     layer.depth[layer.depth > -1e3] = -900.0
+
+
+_BALL_V, _BALL_U = np.linspace(0.06, np.pi - 0.06, 15)[:, None], np.linspace(-np.pi, np.pi, 29)[None]
+_BALL = np.stack(
+    [np.sin(_BALL_V) * np.sin(_BALL_U), -np.cos(_BALL_V) + 0 * _BALL_U, np.sin(_BALL_V) * np.cos(_BALL_U)], -1
+)
+
+
+def put_bun(layer: Layer, style: HairStyle, hair_rgb: np.ndarray, camera: Camera, lights: Lights) -> None:
+    """Draw tied hair as a ball behind or on the head."""
+    if not style.bun:
+        return
+    rng = np.random.default_rng(style.seed)
+    size = rng.uniform(2.6, 4.4) * np.array([1.1, rng.uniform(0.7, 1.0), 1.0])
+    centre = np.array(_BUNS[style.bun]) + rng.normal(0, (0.6, 0.6, 0.3))
+    ball = (_BALL * size + centre).astype(np.float32)
+    turned = camera.turn_grid(ball)
+    patch = splat_grid(camera.project_grid(turned), layer.size_hw, closing=_CLOSING)
+    if patch is None:
+        return
+    twist = 3.0 * _BALL_V + 0 * _BALL_U
+    strand = np.stack([4.0 * _BALL_U + twist, twist, 0 * twist + 3.0, 0 * twist], -1).astype(np.float32)
+    light = _strand_light(turned, grid_normals(turned), lights)
+    rgb, left = _hair_colour(patch, {"strand": strand}, style, hair_rgb, light, camera.pixels_per_cm)
+    layer.put(patch, rgb, _HAIR_LABEL, left)

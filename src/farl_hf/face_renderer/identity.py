@@ -21,7 +21,11 @@ HAIR_COLOURS = {
     "black": np.array([(26, 22, 21), (38, 31, 28), (20, 20, 24)], np.float32) / 255,
     "brown": np.array([(72, 48, 33), (92, 62, 42), (112, 74, 48), (84, 50, 32), (128, 88, 58)], np.float32) / 255,
     "blond": np.array([(205, 168, 112), (222, 190, 138), (190, 150, 96), (232, 208, 165)], np.float32) / 255,
-    "gray": np.array([(150, 148, 146), (190, 188, 185), (222, 220, 216), (128, 126, 126)], np.float32) / 255,
+    "gray": np.array(
+        [(150, 148, 146), (190, 188, 185), (222, 220, 216), (128, 126, 126), (238, 236, 230), (104, 102, 102)],
+        np.float32,
+    )
+    / 255,
     "red": np.array([(140, 62, 32), (165, 82, 42), (120, 46, 28)], np.float32) / 255,
     "dyed": np.array([(180, 40, 90), (60, 80, 170), (70, 140, 90), (130, 60, 150)], np.float32) / 255,
 }
@@ -66,6 +70,8 @@ class Identity:
     hair_rgb: np.ndarray
     stubble: float
     beard: float
+    beard_cm: float
+    beard_rgb: np.ndarray
     goatee: bool
     moustache: float
     sideburns: float
@@ -109,7 +115,7 @@ def _skin(rng: np.random.Generator) -> tuple[np.ndarray, float]:
 
 def _hair_colour(rng: np.random.Generator, tone: float, age: float) -> tuple[str, np.ndarray]:
     names = list(HAIR_COLOURS)
-    weights = np.array([0.3, 0.36, 0.2 * (tone < 5) + 0.02, 0.06 + 0.8 * max(age - 0.55, 0), 0.06 * (tone < 5), 0.03])
+    weights = np.array([0.32, 0.32, 0.24 * (tone < 5) + 0.02, 0.07 + 1.4 * max(age - 0.5, 0), 0.06 * (tone < 5), 0.02])
     name = pick(rng, names, weights / weights.sum())
     rgb = HAIR_COLOURS[name][rng.integers(len(HAIR_COLOURS[name]))]
     return name, np.clip(rgb * (1 + rng.normal(0, 0.08)) + rng.normal(0, 0.01, 3), 0.03, 0.97).astype(np.float32)
@@ -121,7 +127,7 @@ def _head_shape(rng: np.random.Generator, male: bool, age: float) -> dict[str, f
     table = {
         "brow_ridge": (0.18 * lean, 0.12), "cheekbone": (-0.05 * lean, 0.2), "cheek_fat": (-0.05, 0.35),
         "temple": (0, 0.2), "forehead": (-0.1 * lean, 0.2), "jaw_angle": (0.25 * lean, 0.3), "chin": (0.1 * lean, 0.2),
-        "chin_length": (0.15 * lean, 0.4), "chin_width": (0.25 * lean, 0.25), "muzzle": (0, 0.25),
+        "chin_length": (0.35 + 0.15 * lean, 0.4), "chin_width": (0.25 * lean, 0.25), "muzzle": (0, 0.25),
         "nose_ball": (0.05, 0.15), "nose_height": (0.1 * lean, 0.35), "nose_drop": (0.05 * lean, 0.22),
         "nose_width": (0.02 * lean, 0.16), "nose_wing": (0.05 * lean, 0.2), "socket": (0.05 * lean, 0.15),
         "fold": (0.25 * max(age - 0.3, 0), 0.05), "eyeball": (0, 0.1), "lip_lower": (0, 0.08),
@@ -133,15 +139,19 @@ def _head_shape(rng: np.random.Generator, male: bool, age: float) -> dict[str, f
     return shape
 
 
-def _facial_hair(rng: np.random.Generator, male: bool) -> dict[str, Any]:
-    out = {"stubble": 0.0, "beard": 0.0, "goatee": False, "moustache": 0.0, "sideburns": 0.0}
+def _facial_hair(rng: np.random.Generator, male: bool, age: float, brow_rgb: np.ndarray) -> dict[str, Any]:
+    grey = _limited((age - 0.5) * rng.uniform(0, 2.5), 0, 0.9)
+    rgb = brow_rgb * rng.uniform(0.75, 1.3) * (1 - grey) + grey * rng.uniform(0.45, 0.85)
+    out = {"stubble": 0.0, "beard": 0.0, "beard_cm": 0.0, "beard_rgb": rgb.astype(np.float32), "goatee": False,
+           "moustache": 0.0, "sideburns": 0.0}  # fmt: skip
     if not male:
         return out
-    kind = pick(rng, ("none", "stubble", "beard", "goatee", "moustache"), (0.42, 0.2, 0.2, 0.09, 0.09))
+    kind = pick(rng, ("none", "stubble", "beard", "goatee", "moustache"), (0.38, 0.24, 0.24, 0.08, 0.06))
     if kind == "stubble":
-        out["stubble"] = float(rng.uniform(0.45, 1.0))
+        out["stubble"] = float(rng.uniform(0.15, 1.0))
     if kind == "beard":
-        out["beard"] = float(rng.uniform(0.7, 1.0))
+        out["beard"] = float(rng.uniform(0.5, 1.0))
+        out["beard_cm"] = float(pick(rng, (0.0, rng.uniform(0.2, 1.2), rng.uniform(1.2, 5)), (0.4, 0.4, 0.2)))
         out["moustache"] = float(rng.uniform(0.6, 1.0))
         out["sideburns"] = 1.0
     if kind == "goatee":
@@ -178,7 +188,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     lean = 1.0 if male else -1.0
     skin_rgb, tone = _skin(rng)
     colour, hair_rgb = _hair_colour(rng, tone, age)
-    bushy = float(_limited(0.19 + 0.05 * lean + 0.055 * rng.normal(), 0.09, 0.36))
+    # Half the height of a brow: .06 to .08 of the distance between the outer eye corners on most photographs.
+    bushy = float(_limited(0.33 + 0.05 * lean + 0.07 * rng.normal(), 0.15, 0.56))
     lips = float(_limited(1 - 0.1 * lean + 0.25 * rng.normal() + 0.03 * (tone - 4), 0.45, 1.8))
     dark = hair_rgb if colour not in ("blond", "gray", "dyed") else hair_rgb * 0.6
     shape = _head_shape(rng, male, age)
@@ -188,17 +199,17 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         wrinkles=float(_limited((age - 0.35) * 1.5 + rng.normal(0, 0.12), 0, 1)),
         bags=float(_limited(rng.normal(0.2 + 0.4 * age, 0.25), 0, 1)),
         eye_rgb=_EYE_COLOURS[rng.integers(len(_EYE_COLOURS)) if tone < 5 else pick_any(rng, (0, 2, 7))],
-        eye_spacing=float(3.15 + 0.14 * rng.normal()), eye_width=float(1.5 + 0.09 * rng.normal() - 0.02 * lean),
-        eye_height=float(_limited(1.05 - 0.06 * lean + 0.16 * rng.normal(), 0.62, 1.5)),
+        eye_spacing=float(3.3 + 0.14 * rng.normal()), eye_width=float(1.47 + 0.08 * rng.normal() - 0.02 * lean),
+        eye_height=float(_limited(0.94 - 0.05 * lean + 0.15 * rng.normal(), 0.55, 1.4)),
         eye_tilt=float(0.08 + 0.13 * rng.normal() - 0.03 * lean),
-        brow_height=float(-1.95 + 0.14 * lean + 0.16 * rng.normal()),
+        brow_height=float(-1.6 + 0.14 * lean + 0.16 * rng.normal()),
         brow_arch=float(_limited(0.55 - 0.2 * lean + 0.25 * rng.normal(), 0.02, 1.2)),
-        brow_tail=float(0.5 + 0.2 * rng.normal()), brow_inner=float(1.05 + 0.16 * rng.normal()),
-        brow_length=float(3.75 + 0.25 * rng.normal()), brow_thickness=bushy, brow_rgb=dark.astype(np.float32),
-        brow_density=float(_limited(0.72 + 0.06 * lean + 0.13 * rng.normal(), 0.35, 1)),
-        mouth_width=float(2.5 + 0.1 * lean + 0.16 * rng.normal()), lip_upper=0.68 * lips, lip_lower=0.92 * lips,
+        brow_tail=float(0.5 + 0.2 * rng.normal()), brow_inner=float(1.28 + 0.2 * rng.normal()),
+        brow_length=float(5.05 + 0.35 * rng.normal()), brow_thickness=bushy, brow_rgb=dark.astype(np.float32),
+        brow_density=float(_limited(0.78 + 0.06 * lean + 0.15 * rng.normal(), 0.35, 1)),
+        mouth_width=float(2.85 + 0.1 * lean + 0.16 * rng.normal()), lip_upper=0.7 * lips, lip_lower=0.98 * lips,
         nose_label_width=float(_limited(1 + 0.6 * shape["nose_width"], 0.8, 1.3)), shape=shape, hair_colour=colour,
-        hair_rgb=hair_rgb, gloss=float(rng.uniform(0.4, 1.5)), **_facial_hair(rng, male),
+        hair_rgb=hair_rgb, gloss=float(rng.uniform(0.4, 1.5)), **_facial_hair(rng, male, age, dark),
         **_makeup(rng, male, skin_rgb),
     )  # fmt: skip
 
@@ -212,7 +223,7 @@ def sample_expression(rng: np.random.Generator) -> Expression:
     if kind == "smile":
         smile = rng.uniform(0.5, 0.9)
     elif kind == "laugh":
-        smile, gap, jaw = rng.uniform(0.7, 1.15), rng.uniform(0.5, 0.95), rng.uniform(0.05, 0.9)
+        smile, gap, jaw = rng.uniform(0.7, 1.15), rng.uniform(0.6, 1.15), rng.uniform(0.05, 0.9)
         teeth = True
     elif kind == "talk":
         gap, jaw, teeth = rng.uniform(0.25, 0.6), rng.uniform(0.1, 0.8), rng.random() < 0.6

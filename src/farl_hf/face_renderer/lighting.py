@@ -61,6 +61,10 @@ def sample_lights(rng: np.random.Generator) -> Lights:
     key = rng.uniform(0.55, 0.95) * (1.05 - 0.45 * softness)
     fill = rng.uniform(0.1, 0.4)
     rim = rng.uniform(0.0, 0.5) * (rng.random() < 0.5)
+    ambient = rng.uniform(0.16, 0.34) + 0.22 * softness
+    if rng.random() < 0.16:  # low-key: one light, the rest nearly black
+        fill, ambient, rim = fill * rng.uniform(0, 0.4), ambient * rng.uniform(0.05, 0.35), rim * 0.6
+        key *= rng.uniform(0.25, 0.9)
     directions = np.array(
         [
             _direction(key_azimuth, key_elevation),
@@ -70,7 +74,6 @@ def sample_lights(rng: np.random.Generator) -> Lights:
         np.float32,
     )
     colours = np.stack([key * _tint(rng, 0.05), fill * _tint(rng, 0.08), rim * _tint(rng, 0.15)]).astype(np.float32)
-    ambient = rng.uniform(0.16, 0.34) + 0.22 * softness
     return Lights(
         directions,
         colours,

@@ -17,7 +17,7 @@ from farl_hf.face_renderer.body import Clothes, put_ears, put_neck, put_torso, s
 from farl_hf.face_renderer.camera import Camera, make_rotation
 from farl_hf.face_renderer.face_layout import FaceLayout, make_layout
 from farl_hf.face_renderer.face_texture import paint_face
-from farl_hf.face_renderer.hair import HairStyle, make_hair_shell, put_back_hair, put_front_hair, sample_hair
+from farl_hf.face_renderer.hair import HairStyle, make_hair_shell, put_back_hair, put_bun, put_front_hair, sample_hair
 from farl_hf.face_renderer.head_shape import grid_coordinates, make_head, sample_surface
 from farl_hf.face_renderer.identity import Expression, Identity, sample_expression, sample_identity
 from farl_hf.face_renderer.lighting import Lights, grid_normals, shade_grid, shadow_of
@@ -86,9 +86,9 @@ def sample_person(rng: np.random.Generator) -> Person:
 
 
 def sample_pose(rng: np.random.Generator, centre_xy: tuple[float, float], eye_distance_px: float) -> Pose:
-    """Draw head angles: mostly within 35 degrees of frontal, sometimes up to 60."""
+    """Draw head angles: mostly within 35 degrees of frontal, sometimes up to a profile."""
     wide = rng.random() < 0.25
-    yaw = rng.uniform(-60, 60) if wide else rng.normal(0, 16)
+    yaw = rng.uniform(-85, 85) if wide else rng.normal(0, 16)
     pitch = np.clip(rng.normal(0, 9), -25, 25)
     roll = rng.normal(0, 25) if rng.random() < 0.1 else np.clip(rng.normal(0, 9), -30, 30)
     yaw, pitch, roll = np.radians([yaw, pitch, roll])
@@ -132,7 +132,7 @@ def _shape_of(person: Person) -> dict[str, float]:
     moved = {"jaw_drop": mood.jaw, "cheek_raise": 0.55 * mood.smile, "corner_back": 0.25 * mood.smile,
              "fold": 0.22 * mood.smile,
              "mouth_hollow": 0.8 * (mood.gap > 0.1), "lip_upper": -0.15 * (mood.gap > 0.1),
-             "lip_lower": -0.15 * (mood.gap > 0.1)}  # fmt: skip
+             "lip_lower": -0.15 * (mood.gap > 0.1), "beard": person.identity.beard_cm}  # fmt: skip
     for name, value in moved.items():
         shape[name] = shape.get(name, 0.0) + value
     return shape
@@ -156,6 +156,8 @@ def draw_person(person: Person, pose: Pose, lights: Lights, photo_hw: tuple[int,
     layout = make_layout(identity, mood)
     head = make_head(_shape_of(person))
     _draw_all(layer, person, layout, head, camera, body, lights, rng)
+    if identity.beard_cm > 0:  # points and box are those of the chin under the beard
+        head = make_head(_shape_of(person) | {"beard": 0.0})
     return _finish(layer, window, photo_camera, head, layout)
 
 
@@ -176,6 +178,7 @@ def _draw_all(
     lobes = put_ears(layer, camera, lights, identity.skin_rgb, identity.shape["width"], float(rng.uniform(0.22, 0.6)))
     _put_head(layer, person, layout, head, shell, camera, lights, rng)
     if shell is not None:
+        put_bun(layer, hair, identity.hair_rgb, camera, lights)
         put_front_hair(layer, shell, hair, identity.hair_rgb, camera, lights)
     put_hat(layer, person.worn, head, camera, lights)
     if person.clothes.earrings:
@@ -187,7 +190,7 @@ def _draw_all(
 
 def _flattened(hair: HairStyle) -> HairStyle:
     values = {name: getattr(hair, name) for name in hair.__dataclass_fields__}
-    values.update(volume_top=0.3, volume_side=min(hair.volume_side, 0.5))
+    values.update(volume_top=0.3, volume_side=min(hair.volume_side, 0.5), bun="")
     return HairStyle(**values)
 
 

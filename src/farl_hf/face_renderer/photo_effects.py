@@ -41,10 +41,13 @@ CLEAN = PhotoEffects(0.0, 0.0, 0.0, np.ones(3, np.float32), 1.0, 1.05, False, 0.
 def sample_effects(rng: np.random.Generator) -> PhotoEffects:
     """Draw a camera."""
     return PhotoEffects(
-        blur=pick(rng, (0.0, rng.uniform(0.3, 0.9), rng.uniform(0.9, 2.6)), (0.55, 0.35, 0.1)),
+        blur=pick(rng, (0.0, rng.uniform(0.3, 0.9), rng.uniform(0.9, 2.6)), (0.5, 0.35, 0.15)),
         motion=float(rng.uniform(2, 7)) if rng.random() < 0.05 else 0.0, motion_angle=float(rng.uniform(0, np.pi)),
-        gain=np.clip(1 + rng.normal(0, [0.05, 0.015, 0.07]), 0.75, 1.3).astype(np.float32),
-        gamma=float(np.exp(rng.normal(0, 0.16))), contrast=float(np.clip(rng.normal(1.03, 0.12), 0.7, 1.35)),
+        gain=(
+            np.clip(1 + rng.normal(0, [0.07, 0.02, 0.09]), 0.7, 1.35)
+            * pick(rng, (1.0, rng.uniform(0.3, 0.8), rng.uniform(1.1, 1.5)), (0.76, 0.14, 0.1))
+        ).astype(np.float32),
+        gamma=float(np.exp(rng.normal(0, 0.2))), contrast=float(np.clip(rng.normal(1.05, 0.15), 0.65, 1.45)),
         grey=bool(rng.random() < 0.05),
         noise=pick(rng, (rng.uniform(0, 0.012), rng.uniform(0.01, 0.05)), (0.75, 0.25)),
         jpeg=int(rng.integers(30, 96)) if rng.random() < 0.6 else 0, vignette=float(max(rng.normal(-0.1, 0.2), 0)),

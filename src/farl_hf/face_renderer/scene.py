@@ -62,8 +62,9 @@ def _portrait_poses(size_hw: tuple[int, int], rng: np.random.Generator) -> list[
     """Poses back to front, and whether each must be annotated."""
     height, width = size_hw
     side = min(size_hw)
-    eye = np.exp(rng.uniform(np.log(33), np.log(74))) / 224 * side
-    centre = (width * (0.5 + rng.normal(0, 0.06)), height * (0.44 + rng.normal(0, 0.05)))
+    low, high, wander = (33, 74, 0.06) if rng.random() < 0.75 else (74, 120, 0.08)  # the latter: cut by the frame
+    eye = np.exp(rng.uniform(np.log(low), np.log(high))) / 224 * side
+    centre = (width * (0.5 + rng.normal(0, wander)), height * (0.44 + rng.normal(0, wander - 0.01)))
     poses = [(sample_pose(rng, centre, eye), True)]
     if rng.random() < 0.15:
         aside = width * (0.5 + np.sign(rng.normal()) * rng.uniform(0.3, 0.6))
@@ -119,8 +120,10 @@ def _paste(image: np.ndarray, drawn: DrawnPerson) -> None:
 
 
 def _five_points(landmarks_xy: np.ndarray) -> np.ndarray:
-    eyes = landmarks_xy[36:42].mean(0), landmarks_xy[42:48].mean(0)
-    return np.stack([*eyes, landmarks_xy[30], landmarks_xy[48], landmarks_xy[54]])
+    """Points (5, 2) where detectors of photographs mark them: above the middle of the eyes, below the nose's tip."""
+    eyes = landmarks_xy[[36, 37, 38, 39]].mean(0), landmarks_xy[[42, 43, 44, 45]].mean(0)
+    nose = 0.9 * landmarks_xy[30] + 0.1 * landmarks_xy[33]
+    return np.stack([*eyes, nose, landmarks_xy[48], landmarks_xy[54]])
 
 
 def _visible_share(instance: np.ndarray, number: int, drawn: DrawnPerson) -> float:
@@ -145,7 +148,7 @@ def _compose(
 ) -> FacePhoto:  # fmt: skip
     lights: Lights = sample_lights(rng)
     exposure = 0.5 + 0.6 * float(lights.ambient_up.mean() + lights.colours[0].mean())
-    image = make_background(size_hw, rng) * np.float32(min(max(exposure, 0.6), 1.1))
+    image = make_background(size_hw, rng) * np.float32(min(max(exposure, 0.3), 1.1))
     label = np.zeros(size_hw, np.uint8)
     instance = np.zeros(size_hw, np.uint8)
     placed: list[_Placed] = []

@@ -205,6 +205,8 @@ class FaRLConfig(PreTrainedConfig):
             paper; 2 suits patches of 8 pixels and shows thinner regions.
         label_weights (`list[float]`, *optional*): Weight of each class in the parsing loss; equal by default, as in
             the paper.
+        attribute_thresholds (`dict[str, float]`, *optional*): Probability above which an attribute is said to be
+            present, by its label; 0.5 for labels that are not listed.
         heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
         heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4.
         point_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the point distance loss.
@@ -238,6 +240,7 @@ class FaRLConfig(PreTrainedConfig):
         head_dropout: float = 0.1,
         output_stride: int = 4,
         label_weights: Sequence[float] | None = None,
+        attribute_thresholds: dict[str, float] | None = None,
         heatmap_size: int = 128,
         heatmap_radius: float = 5.0,
         point_loss_weight: float = 1.0,
@@ -258,11 +261,13 @@ class FaRLConfig(PreTrainedConfig):
         self.head_dropout = head_dropout
         self.output_stride = output_stride
         self.label_weights = label_weights
+        self.attribute_thresholds = attribute_thresholds
         self.heatmap_size = heatmap_size
         self.heatmap_radius = heatmap_radius
         self.point_loss_weight = point_loss_weight
         super().__init__(**_without_former_fields(kwargs))
         self._check_label_weights()
+        self._check_attribute_thresholds()
         self._check_pretraining()
 
     def _check_pretraining(self):
@@ -279,6 +284,16 @@ class FaRLConfig(PreTrainedConfig):
             raise ValueError(
                 f"label_weights={list(weights)} must be {self.num_labels} numbers, one per class and none negative."
             )
+
+    def _check_attribute_thresholds(self):
+        for label, threshold in (self.attribute_thresholds or {}).items():
+            if label not in (self.id2label or {}).values():
+                raise ValueError(
+                    f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
+                    "attribute_thresholds=None with new labels."
+                )
+            if not 0 < threshold < 1:
+                raise ValueError(f"attribute_thresholds[{label!r}]={threshold} must lie between 0 and 1.")
 
     @property
     def input_side(self) -> int:

@@ -12,8 +12,9 @@ class FaceAttributesPipeline(FaceTaskPipeline):
     """Scores the attributes of every face.
 
     Inputs and arguments are those of `FaceParsingPipeline`. Each photo gives a list with one dict per face, best
-    score first: `score`, `box`, `keypoints` and `attributes`, [{"label", "score"}, …] with the likeliest first;
-    every score is an independent probability.
+    score first: `score`, `box`, `keypoints` and `attributes`, [{"label", "score", "present"}, …] with the likeliest
+    first. Every score is an independent probability. `present` says whether it is above the threshold of the label:
+    `attribute_thresholds` of the configuration, else 0.5.
 
     Example:
         >>> from transformers import pipeline
@@ -29,9 +30,14 @@ class FaceAttributesPipeline(FaceTaskPipeline):
         """`attributes` of each face."""
         probabilities = self.image_processor.post_process_attributes(ImageClassifierOutput(logits=faces["logits"]))
         names = self.label_names()
-        return [{"attributes": _likeliest_first(names, row.tolist())} for row in probabilities]
+        thresholds = getattr(self.model.config, "attribute_thresholds", None) or {}
+        return [{"attributes": _likeliest_first(names, row.tolist(), thresholds)} for row in probabilities]
 
 
-def _likeliest_first(names: tuple[str, ...], probabilities: list[float]) -> list[dict[str, Any]]:
+def _likeliest_first(
+    names: tuple[str, ...], probabilities: list[float], thresholds: dict[str, float]
+) -> list[dict[str, Any]]:
     scored = sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])
-    return [{"label": name, "score": float(score)} for name, score in scored]
+    return [
+        {"label": name, "score": float(score), "present": score > thresholds.get(name, 0.5)} for name, score in scored
+    ]

@@ -391,9 +391,12 @@ def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, A
 
 
 def relabelled(config: FaRLConfig, label_names: list[str]) -> dict[str, Any]:
-    """Settings that give a checkpoint new labels; the loss weights of its old labels are dropped."""
+    """Settings that give a checkpoint new labels.
+
+    The loss weights of its old labels are dropped, and the thresholds, which belong to its old weights.
+    """
     same = label_names == output_names(config)
-    return label_settings(label_names) | ({} if same else {"label_weights": None})
+    return label_settings(label_names) | {"attribute_thresholds": None} | ({} if same else {"label_weights": None})
 
 
 def make_samples(

@@ -138,17 +138,17 @@ def supplement_landmarks(scale_center: float) -> AugmentationRecipe:
 # Ours: wide photometric changes, because training pictures are rendered and the pictures to come are photographs.
 SYNTHETIC_COLORS: dict[str, Any] = {
     "grayscale_probability": 0.1,
-    "gamma_exponents": (0.6, 0.8, 1.0, 1.0, 1.25, 1.6),
-    "brightness": 0.3,
+    "gamma_exponents": (0.5, 0.7, 0.85, 1.0, 1.0, 1.25, 1.6, 2.0),
+    "brightness": 0.4,
     "contrast": 0.35,
     "saturation": 0.4,
-    "hue_rad": 0.2,
+    "hue_rad": 0.15,
     "channel_gain": 0.15,
     "gaussian_noise_max": 0.04,
     "gaussian_blur_max_px": 1.0,
-    "downscale_max": 2.0,
-    "jpeg_probability": 0.3,
-    "jpeg_quality": (25, 90),
+    "downscale_max": 2.5,
+    "jpeg_probability": 0.4,
+    "jpeg_quality": (20, 90),
     # Crops of rendered portraits reach far beyond the picture; those of photographs seldom do.
     "padding_fill_probability": 0.6,
 }
@@ -168,9 +168,10 @@ MILD_COLORS: dict[str, Any] = {
 SYNTHETIC_GEOMETRY: dict[str, Any] = {
     "shift_fraction": 0.03,
     "rotation_rad": 0.25,
-    "scale_spread": 0.12,
+    "scale_spread": 0.15,
     "mirror_probability": 0.5,
-    "alignment_noise_fraction": 0.03,
+    # A small detector's five points are off by .07 of the distance between the eyes.
+    "alignment_noise_fraction": 0.05,
 }
 
 AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
@@ -223,6 +224,12 @@ AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
     "synthetic_landmarks": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
     "synthetic_attributes": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **SYNTHETIC_COLORS),
     "synthetic_mild": AugmentationRecipe(source="ours", **SYNTHETIC_GEOMETRY, **MILD_COLORS),
+    # No mirror: captions name sides. Mild colours: captions name them.
+    "synthetic_pretraining": AugmentationRecipe(
+        source="ours",
+        **(SYNTHETIC_GEOMETRY | {"mirror_probability": 0.0}),
+        **(MILD_COLORS | {"gamma_exponents": (0.7, 1.0, 1.0, 1.4), "gaussian_blur_max_px": 1.0, "downscale_max": 2.0}),
+    ),
 }
 
 

@@ -1,0 +1,95 @@
+"""Trains the built-in models from nothing, each by one command, on rendered faces.
+
+    python examples/tiny_models/train.py farl-tiny --runs runs/tiny
+    python examples/tiny_models/train.py farl-tiny-parsing --runs runs/tiny
+    python examples/tiny_models/train.py farl-tiny-landmarks --runs runs/tiny
+    python examples/tiny_models/train.py farl-tiny-attributes --runs runs/tiny
+    python examples/tiny_models/train.py all --runs runs/tiny
+
+`farl-tiny` is pre-trained by image-text contrast and masked image modelling; the other models start from its vision
+encoder, so it is trained first. The recipe of a model is the YAML file of its name beside this script. All models
+share one data set, which the first command renders into the folder `data` of the runs.
+
+The last weights of a run, averaged over its steps, are the model. A run that was stopped goes on where it was when the
+command is given again; a finished one is left alone. `--pack` stores a finished run as the built-in model of its name.
+
+Set OMP_NUM_THREADS to the number of cores. Options of a recipe are replaced by `--set`, for example
+`--set max_steps=20 max_train_samples=64`; such a run is another model.
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from transformers import HfArgumentParser
+
+from farl_hf.checkpoints import checkpoint
+from farl_hf.checkpoints.packing import pack_checkpoint, store_commits
+from farl_hf.errors import FaRLError, NotACheckpointError
+from farl_hf.training.arguments import parse_recipe_arguments
+from farl_hf.training.finetuning import run_face_training
+from farl_hf.training.pretraining.arguments import (
+    PretrainingArguments,
+    PretrainingDataArguments,
+    PretrainingModelArguments,
+)
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.recipes import as_flags, parse_overrides, read_recipe
+
+FOLDER = Path(__file__).resolve().parent
+START = "farl-tiny"
+NAMES = (START, "farl-tiny-parsing", "farl-tiny-landmarks", "farl-tiny-attributes")
+PRETRAINING = "pretraining"  # the task of START's recipe
+PRETRAINING_GROUPS = (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments)
+FINISHED = "train_results.json"  # the trainer writes it after the last step
+
+
+def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
+    """Trains one model, or goes on with its training; returns the folder of the run."""
+    run = runs / name
+    if (run / FINISHED).is_file():
+        print(f"{run} is finished.")
+        return run
+    recipe_file = FOLDER / f"{name}.yaml"
+    settings = {"cache_dir": str(runs / "data"), "output_dir": str(run), **overrides}
+    if read_recipe(recipe_file).task == PRETRAINING:
+        run_pretraining(*pretraining_arguments(recipe_file, settings))
+        return run
+    if not (runs / START / FINISHED).is_file():
+        raise NotACheckpointError(f"{name} starts from {runs / START}, which is not finished; train {START} first.")
+    settings = {"model_name_or_path": str(runs / START), **settings}
+    task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
+    run_face_training(task, *arguments)
+    return run
+
+
+def pretraining_arguments(recipe_file: Path, overrides: dict[str, Any]) -> tuple[Any, ...]:
+    """Arguments of a pre-training recipe."""
+    known = [field.name for group in PRETRAINING_GROUPS for field in fields(group) if field.init]
+    words = as_flags(read_recipe(recipe_file).arguments | overrides, known)
+    return HfArgumentParser(PRETRAINING_GROUPS).parse_args_into_dataclasses(words)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=(*NAMES, "all"), help="built-in model to train")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, outside the repository")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="values that replace the recipe's")
+    parser.add_argument("--pack", action="store_true", help="store finished runs as the built-in models")
+    given = parser.parse_args(arguments)
+    try:
+        for name in NAMES if given.name == "all" else (given.name,):
+            run = train(name, given.runs, parse_overrides(given.set))
+            if given.pack:
+                pack_checkpoint(run, checkpoint(name))
+                store_commits()
+    except FaRLError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

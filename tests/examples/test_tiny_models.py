@@ -1,0 +1,59 @@
+"""The trainings of the built-in models at toy size: each from the one before it, resumed, and left alone when done."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel, AutoModelForImageClassification
+
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS
+from farl_hf.training.arguments import parse_recipe_arguments
+
+FOLDER = Path(__file__).parents[2] / "examples" / "tiny_models"
+HEADS = ("farl-tiny-parsing", "farl-tiny-landmarks", "farl-tiny-attributes")
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_tiny_models", FOLDER / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_model_is_a_built_in_one_and_has_a_recipe(script):
+    assert set(script.NAMES) <= set(EMBEDDED_CHECKPOINTS)
+    _, data, training = script.pretraining_arguments(FOLDER / "farl-tiny.yaml", {"output_dir": "runs"})
+    shared = (data.max_train_samples, data.max_eval_samples)
+    for name in HEADS:
+        _, model, data, own = parse_recipe_arguments(str(FOLDER / f"{name}.yaml"), {"output_dir": "runs"})
+        assert (data.max_train_samples, data.max_eval_samples) == shared, "other numbers render other photos"
+        assert (own.seed, own.optim) == (training.seed, training.optim)
+        assert model.config_name is None
+
+
+def test_a_head_without_its_start_is_refused(script, tmp_path, capsys):
+    assert script.main(["farl-tiny-parsing", "--runs", str(tmp_path)]) == 1
+    assert "train farl-tiny first" in capsys.readouterr().err
+
+
+def test_a_model_and_its_head_at_toy_size(script, data_folder, tmp_path, capsys):
+    common = [
+        *(f"dataset_name={data_folder}", "image_size=32", "preprocessing_num_workers=null"),
+        *("per_device_train_batch_size=4", "dataloader_num_workers=0", "warmup_steps=0", "save_steps=1"),
+    ]
+    start = [*common, "config_name=toy", "visual_vocab_size=4", "face_template=lapa"]
+    runs = ["--runs", str(tmp_path)]
+    assert script.main(["farl-tiny", *runs, "--set", *start, "max_steps=1"]) == 0
+    (tmp_path / "farl-tiny" / script.FINISHED).unlink()  # as if it had been stopped
+    assert script.main(["farl-tiny", *runs, "--set", *start, "max_steps=2"]) == 0
+    assert json.loads((tmp_path / "farl-tiny" / "trainer_state.json").read_text())["global_step"] == 2
+    assert AutoModel.from_pretrained(tmp_path / "farl-tiny").config.text_config.max_position_embeddings == 32
+
+    assert script.main(["farl-tiny-attributes", *runs, "--set", *common, "max_steps=1"]) == 0
+    head = AutoModelForImageClassification.from_pretrained(tmp_path / "farl-tiny-attributes")
+    assert head.config.vision_config.hidden_size == 16
+    capsys.readouterr()
+    assert script.main(["farl-tiny-attributes", *runs]) == 0
+    assert "is finished" in capsys.readouterr().out
