@@ -60,6 +60,7 @@ class ModelTester:
         self.config, self.inputs = config, inputs
         self.labels = labels and labels()  # the same ones in every call: tests compare losses
         self.batch_size, self.seq_length, self.is_training = BATCH, seq_length, labels is not None
+        self.num_masks, self.mask_length = PATCHES // 2, PATCHES  # of the masks that the mixin makes itself
         for name, value in {**VISION, **sizes}.items():
             setattr(self, name, value)
 
