@@ -76,6 +76,7 @@ SLOW_FILES = {
     *("test_stock_trainer", "test_stock_pipelines"),
     *("test_examples", "test_studies", "test_train_face_detection", "test_face_editing", "test_script_options"),
     *("test_demo_and_env", "test_laion_face_commands", "test_train", "test_evaluate", "test_version_0_1"),
+    *("test_encoder_adapters", "test_head_adapters", "test_detector_adapters", "test_processor_adapters"),
     *("test_compiled_and_bfloat16", "test_graph_export", "test_optimized_inference", "test_converted_models"),
 }
 

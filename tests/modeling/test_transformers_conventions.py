@@ -1,5 +1,6 @@
 """What every model of Transformers offers: recorded outputs, tuples, input embeddings, backbones, offloading."""
 
+import inspect
 import logging
 
 import pytest
@@ -301,3 +302,9 @@ def test_the_detector_takes_pictures_of_another_type(build):
     outputs = model(IMAGES)
     assert outputs.class_logits.dtype == torch.bfloat16
     torch.testing.assert_close(outputs.class_logits, model(IMAGES.bfloat16()).class_logits)
+
+
+@pytest.mark.parametrize("model_class", [FaRLModel, FaRLForPreTraining, FaRLTextModel, FaRLVisionModel])
+def test_the_main_input_is_the_first_argument(model_class):
+    arguments = list(inspect.signature(model_class.forward).parameters)
+    assert model_class.main_input_name == arguments[1]  # after self

@@ -667,6 +667,7 @@ class FaRLTextModel(FaRLPreTrainedModel):
 class FaRLModel(FaRLPreTrainedModel):
     """Both encoders and their projections into the shared image-text space (paper section 3.1)."""
 
+    main_input_name = "input_ids"
     _keys_to_ignore_on_load_unexpected = [*PRETRAINING_PARTS, *FORMER_PARTS]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig):
