@@ -79,10 +79,10 @@ class Deal:
         later = (epochs > epoch) | ((epochs == epoch) & (windows > window))
         return passed[~(later | ((epochs == epoch) & (windows == window) & (done > passed)))]
 
-    def reaches(self, place: np.ndarray) -> bool:
+    def reaches(self, place: tuple[int, int, int]) -> bool:
         """Whether a reader has passed samples from the window of a place on."""
         assert self.places is not None
-        return any(tuple(reached) > (place[0], place[1], 0) for reached in self.places.tolist())
+        return any(tuple(reached) > place for reached in self.places.tolist())
 
     def numbers(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -175,7 +175,7 @@ class StreamStart:
             slowest = min(places, key=lambda each: each.place)
             begin = (slowest.place[0], slowest.place[1], 0)
             all_deals = [*stopped, Deal(**layout, places=np.array([each.place for each in places]))]
-            kept = [i for i, deal in enumerate(all_deals) if deal.reaches(np.array(begin))]
+            kept = [i for i, deal in enumerate(all_deals) if deal.reaches(begin)]
             deals.append([all_deals[i] for i in kept])
             dealt = [slowest.dealt[i] for i in kept]
             first += SourcePlace(begin, (0, 0), [*dealt, 0], [0] * NUM_REASONS).numbers()
