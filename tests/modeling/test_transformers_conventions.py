@@ -138,18 +138,24 @@ def test_a_configuration_of_both_encoders_counts_for_both(build):
     assert model(pixel_values=IMAGES, output_hidden_states=False).hidden_states is None
 
 
+@pytest.fixture
+def warnings_said(caplog):
+    """The log of warnings; those that another test was given once are given again."""
+    logging.Logger.warning_once.cache_clear()
+    caplog.set_level(logging.WARNING)
+    return caplog
+
+
 @pytest.mark.parametrize("name", ["pretraining", "detection", "decoder"])
-def test_what_has_no_meaning_is_said(name, build, caplog):
+def test_what_has_no_meaning_is_said(name, build, warnings_said):
     model_class, inputs = OTHERS[name]
-    with caplog.at_level(logging.WARNING):
-        build(model_class)(**inputs, output_hidden_states=True)
-    assert f"{model_class.__name__} ignores output_hidden_states" in caplog.text
+    build(model_class)(**inputs, output_hidden_states=True)
+    assert f"{model_class.__name__} ignores output_hidden_states" in warnings_said.text
 
 
-def test_fused_attention_has_no_weights_to_return(toy_model, caplog):
-    with caplog.at_level(logging.WARNING):
-        assert toy_model(FaRLForLandmarks)(IMAGES, output_attentions=True).attentions == ()
-    assert "FaRLForLandmarks returns no attentions" in caplog.text
+def test_fused_attention_has_no_weights_to_return(toy_model, warnings_said):
+    assert toy_model(FaRLForLandmarks)(IMAGES, output_attentions=True).attentions == ()
+    assert "FaRLForLandmarks returns no attentions" in warnings_said.text
 
 
 @pytest.mark.parametrize("name", ALL)
