@@ -385,12 +385,12 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
 
     def get_input_embeddings(self) -> nn.Module:
         """Return what turns inputs into vectors: those of the encoder `_input_encoder`, if the model has one."""
-        encoder = getattr(self, self._input_encoder, super())
+        encoder: Any = getattr(self, self._input_encoder, super())
         return encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace it."""
-        encoder = getattr(self, self._input_encoder, super())
+        encoder: Any = getattr(self, self._input_encoder, super())
         encoder.set_input_embeddings(value)
 
     def _initialize_weights(self, module, *_):

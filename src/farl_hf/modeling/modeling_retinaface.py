@@ -499,11 +499,13 @@ class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrai
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the first convolution."""
-        return self.base_model.body.stem.convolution
+        model: Any = self.base_model
+        return model.body.stem.convolution
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the first convolution."""
-        self.base_model.body.stem.convolution = value
+        model: Any = self.base_model
+        model.body.stem.convolution = value
 
     @torch.no_grad()
     def _init_weights(self, module):
