@@ -38,11 +38,8 @@ def _register_models():
     from transformers.conversion_mapping import register_checkpoint_conversion_mapping
     from transformers.core_model_loading import PrefixChange
 
-    from . import modeling
-
-    for auto_name, config_name, model_name in MODELS:
-        auto_class = getattr(transformers, auto_name)
-        auto_class.register(getattr(modeling, config_name), getattr(modeling, model_name), exist_ok=True)
+    for auto_name, model_class in auto_models():
+        getattr(transformers, auto_name).register(model_class.config_class, model_class, exist_ok=True)
     # An encoder alone loads from a checkpoint of both only if its prefix is known; else every weight would be random.
     for encoder, prefix in (("FaRLVisionModel", "vision_model"), ("FaRLTextModel", "text_model")):
         changes: list[Any] = [PrefixChange(prefix_to_remove=prefix)]  # the function's annotation lacks this class
@@ -54,9 +51,11 @@ def _register_image_processors():
 
     from . import modeling, processing
 
-    for config_name, processor_name in _IMAGE_PROCESSORS:
-        classes = {"torchvision": getattr(processing, processor_name)}
-        AutoImageProcessor.register(getattr(modeling, config_name), image_processor_classes=classes, exist_ok=True)
+    for config, processor in (
+        (modeling.FaRLConfig, processing.FaRLImageProcessor),
+        (modeling.RetinaFaceConfig, processing.RetinaFaceImageProcessor),
+    ):
+        AutoImageProcessor.register(config, image_processor_classes={"torchvision": processor}, exist_ok=True)
 
 
 def _register_tokenizer():
@@ -108,31 +107,18 @@ def _answer_for_our_names():
         link_embedded_checkpoints()
 
 
-# Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
-MODELS = (
-    ("AutoModel", "FaRLConfig", "FaRLModel"),
-    ("AutoModel", "FaRLVisionConfig", "FaRLVisionModel"),
-    ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
-    ("AutoModel", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
-    ("AutoModel", "FaceTransformerConfig", "FaceTransformerModel"),
-    ("AutoModel", "FaceDecoderConfig", "FaceDecoderModel"),
-    ("AutoBackbone", "FaRLVisionConfig", "FaRLBackbone"),
-    ("AutoBackbone", "FaRLConfig", "FaRLFeatureMaps"),
-    ("AutoModelForSemanticSegmentation", "FaRLConfig", "FaRLForFaceParsing"),
-    ("AutoModelForKeypointDetection", "FaRLConfig", "FaRLForLandmarks"),
-    ("AutoModelForImageClassification", "FaRLConfig", "FaRLForAttributes"),
-    ("AutoModelForZeroShotImageClassification", "FaRLConfig", "FaRLModel"),
-    ("AutoModelForPreTraining", "FaRLConfig", "FaRLForPreTraining"),
-    ("AutoModelForMaskedImageModeling", "FaRLConfig", "FaRLForMaskedImageModeling"),
-    ("AutoModelForObjectDetection", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
-)
+def auto_models() -> list[tuple[str, type[Any]]]:
+    """Return the name of each auto class with each model class that it loads.
 
-_IMAGE_PROCESSORS = (
-    ("FaRLConfig", "FaRLImageProcessor"),
-    ("RetinaFaceConfig", "RetinaFaceImageProcessor"),
-)
+    Where a configuration serves several models, `architectures` of a checkpoint selects.
+    """
+    from . import modeling
+    from .modeling.pretrained_model_farl import AUTO_CLASSES
 
-_PROCESSORS = (*(name for _, name in _IMAGE_PROCESSORS), "FaRLTokenizer", "FaRLProcessor")
+    plain = [("AutoModel", name) for name in ("FaRLModel", "RetinaFaceForFaceDetection")]
+    named = [*plain, *((auto_name, name) for name, auto_name in AUTO_CLASSES.items())]
+    return [(auto_name, getattr(modeling, name)) for auto_name, name in named]
+
 
 # Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
@@ -228,10 +214,10 @@ def ship_code():
     `trust_remote_code=True`. Not done on import, because every checkpoint of a training run would carry the code;
     `push_to_hub` does it by itself. `farl-hf push` adds the pipelines.
     """
-    from . import modeling, processing
+    from . import processing
 
-    for auto_name, config_name, model_name in MODELS:
-        getattr(modeling, config_name).register_for_auto_class()
-        getattr(modeling, model_name).register_for_auto_class(auto_name)
-    for name in _PROCESSORS:
+    for auto_name, model_class in auto_models():
+        model_class.config_class.register_for_auto_class()
+        model_class.register_for_auto_class(auto_name)
+    for name in ("FaRLImageProcessor", "RetinaFaceImageProcessor", "FaRLTokenizer", "FaRLProcessor"):
         getattr(processing, name).register_for_auto_class()

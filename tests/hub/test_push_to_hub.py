@@ -4,11 +4,12 @@ import copy
 import json
 
 import pytest
+import transformers
 from transformers import AutoProcessor, Trainer, TrainingArguments
 
 import farl_hf
-from farl_hf import auto, modeling
-from farl_hf.modeling.model_push_farl import _AUTO_CLASSES
+from farl_hf import modeling
+from farl_hf.modeling.pretrained_model_farl import AUTO_CLASSES
 
 TOWERS = "zero-shot-image-classification"
 
@@ -101,4 +102,7 @@ def test_a_model_that_no_auto_class_loads_is_pushed_without_code(here):
 
 
 def test_models_are_pushed_for_the_auto_class_that_they_are_registered_with():
-    assert {name: auto_name for auto_name, _, name in auto.MODELS} == _AUTO_CLASSES
+    for name, auto_name in AUTO_CLASSES.items():
+        model_class = getattr(modeling, name)
+        loaded = getattr(transformers, auto_name)._model_mapping[model_class.config_class]
+        assert model_class in (loaded if isinstance(loaded, tuple) else (loaded,))
