@@ -110,7 +110,7 @@ def _reference(named: type) -> str:
 
 def _model_class(folder: Path, config: dict[str, Any]) -> tuple[type[PreTrainedModel], list[str]]:
     """The model's class, and the auto classes that load it."""
-    name = next(iter(config.get("architectures") or ()), None)
+    name = next(iter(config.get("architectures") or ()), "None")
     auto_names = [auto_name for auto_name, model_class in auto_models() if model_class.__name__ == name]
     if not auto_names:
         known = ", ".join(sorted({model_class.__name__ for _, model_class in auto_models()}))

@@ -211,9 +211,11 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         """Map points (F, N, 2) from photo pixels to warped-crop pixels."""
         return self.geometry.warped_from_photo(points_photo_xy, crop_from_photo)
 
-    def normalize(self, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # mean and deviation are its own
-        """Subtract `image_mean` and divide by `image_std`; images (..., 3, H, W) in [0, 1]."""
-        return super().normalize(image, self.image_mean, self.image_std)
+    def normalize(self, image: torch.Tensor, mean: Any = None, std: Any = None, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]  # tensors only
+        """Subtract the mean and divide by the deviation, by default its own; images (..., 3, H, W) in [0, 1]."""
+        return super().normalize(
+            image, self.image_mean if mean is None else mean, self.image_std if std is None else std
+        )
 
     def _preprocess_image_like_inputs(  # type: ignore[override]  # the base class declares it without self
         self,
