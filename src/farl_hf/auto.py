@@ -16,20 +16,11 @@ from typing import Any
 def _register_configs():
     from transformers import AutoConfig
 
-    from .modeling import configuration_farl as farl
-    from .modeling.configuration_face_decoder import FaceDecoderConfig
-    from .modeling.configuration_face_transformer import FaceTransformerConfig
-    from .modeling.configuration_retinaface import RetinaFaceConfig
+    from . import modeling
+    from .modeling.model_push_farl import MODELS
 
-    ours = (
-        farl.FaRLConfig,
-        farl.FaRLTextConfig,
-        farl.FaRLVisionConfig,
-        RetinaFaceConfig,
-        FaceTransformerConfig,
-        FaceDecoderConfig,
-    )
-    for config in ours:
+    for name in dict.fromkeys(config_name for _, config_name, _ in MODELS):
+        config = getattr(modeling, name)
         AutoConfig.register(config.model_type, config, exist_ok=True)
 
 
@@ -39,6 +30,7 @@ def _register_models():
     from transformers.core_model_loading import PrefixChange
 
     from . import modeling
+    from .modeling.model_push_farl import MODELS
 
     for auto_name, config_name, model_name in MODELS:
         auto_class = getattr(transformers, auto_name)
@@ -107,25 +99,6 @@ def _answer_for_our_names():
     if constants.HF_HUB_OFFLINE:  # nobody will be asked
         link_embedded_checkpoints()
 
-
-# Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
-MODELS = (
-    ("AutoModel", "FaRLConfig", "FaRLModel"),
-    ("AutoModel", "FaRLVisionConfig", "FaRLVisionModel"),
-    ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
-    ("AutoModel", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
-    ("AutoModel", "FaceTransformerConfig", "FaceTransformerModel"),
-    ("AutoModel", "FaceDecoderConfig", "FaceDecoderModel"),
-    ("AutoBackbone", "FaRLVisionConfig", "FaRLBackbone"),
-    ("AutoBackbone", "FaRLConfig", "FaRLFeatureMaps"),
-    ("AutoModelForSemanticSegmentation", "FaRLConfig", "FaRLForFaceParsing"),
-    ("AutoModelForKeypointDetection", "FaRLConfig", "FaRLForLandmarks"),
-    ("AutoModelForImageClassification", "FaRLConfig", "FaRLForAttributes"),
-    ("AutoModelForZeroShotImageClassification", "FaRLConfig", "FaRLModel"),
-    ("AutoModelForPreTraining", "FaRLConfig", "FaRLForPreTraining"),
-    ("AutoModelForMaskedImageModeling", "FaRLConfig", "FaRLForMaskedImageModeling"),
-    ("AutoModelForObjectDetection", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
-)
 
 _IMAGE_PROCESSORS = (
     ("FaRLConfig", "FaRLImageProcessor"),
@@ -229,6 +202,7 @@ def ship_code():
     `push_to_hub` does it by itself. `farl-hf push` adds the pipelines.
     """
     from . import modeling, processing
+    from .modeling.model_push_farl import MODELS
 
     for auto_name, config_name, model_name in MODELS:
         getattr(modeling, config_name).register_for_auto_class()

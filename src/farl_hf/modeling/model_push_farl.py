@@ -1,4 +1,4 @@
-"""`push_to_hub` of models: it uploads the code beside the weights, so that they load where farl_hf is not installed.
+"""The auto classes of the models, and `push_to_hub` of models: it uploads the code beside the weights.
 
 Transformers copies the code of a model whose class has `_auto_class` set. Here a shallow copy is pushed, of a class of
 its own that has it: if the class itself had it, every checkpoint of a training run would carry the code.
@@ -9,28 +9,32 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-__all__ = ["ModelPushedWithCode"]
+__all__ = ["MODELS", "ModelPushedWithCode"]
 
-# Name of a model -> the auto class that loads it.
-_AUTO_CLASSES = {
-    "FaRLModel": "AutoModelForZeroShotImageClassification",
-    "FaRLVisionModel": "AutoModel",
-    "FaRLTextModel": "AutoModel",
-    "FaRLBackbone": "AutoBackbone",
-    "FaRLFeatureMaps": "AutoBackbone",
-    "FaRLForFaceParsing": "AutoModelForSemanticSegmentation",
-    "FaRLForLandmarks": "AutoModelForKeypointDetection",
-    "FaRLForAttributes": "AutoModelForImageClassification",
-    "FaRLForPreTraining": "AutoModelForPreTraining",
-    "FaRLForMaskedImageModeling": "AutoModelForMaskedImageModeling",
-    "RetinaFaceForFaceDetection": "AutoModelForObjectDetection",
-    "FaceTransformerModel": "AutoModel",
-    "FaceDecoderModel": "AutoModel",
-}
+# Auto class, config, model. Where a config serves several heads, `config.architectures` of a checkpoint selects.
+MODELS = (
+    ("AutoModel", "FaRLConfig", "FaRLModel"),
+    ("AutoModel", "FaRLVisionConfig", "FaRLVisionModel"),
+    ("AutoModel", "FaRLTextConfig", "FaRLTextModel"),
+    ("AutoModel", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
+    ("AutoModel", "FaceTransformerConfig", "FaceTransformerModel"),
+    ("AutoModel", "FaceDecoderConfig", "FaceDecoderModel"),
+    ("AutoBackbone", "FaRLVisionConfig", "FaRLBackbone"),
+    ("AutoBackbone", "FaRLConfig", "FaRLFeatureMaps"),
+    ("AutoModelForSemanticSegmentation", "FaRLConfig", "FaRLForFaceParsing"),
+    ("AutoModelForKeypointDetection", "FaRLConfig", "FaRLForLandmarks"),
+    ("AutoModelForImageClassification", "FaRLConfig", "FaRLForAttributes"),
+    ("AutoModelForZeroShotImageClassification", "FaRLConfig", "FaRLModel"),
+    ("AutoModelForPreTraining", "FaRLConfig", "FaRLForPreTraining"),
+    ("AutoModelForMaskedImageModeling", "FaRLConfig", "FaRLForMaskedImageModeling"),
+    ("AutoModelForObjectDetection", "RetinaFaceConfig", "RetinaFaceForFaceDetection"),
+)
+
+_AUTO_CLASSES = {model_name: auto_name for auto_name, _, model_name in MODELS}  # of several, the last
 
 
 class ModelPushedWithCode(PreTrainedModel):
-    """A base of models."""
+    """A base of models, whose repositories load where farl_hf is not installed."""
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # takes the same
         """Upload weights, configuration and code; takes and returns what Transformers' own method does.
