@@ -12,7 +12,7 @@ import farl_hf  # noqa: F401 - registers models and pipelines
 from benchmarks import face_scenes, machine_rates
 from benchmarks.official_files import NUM_LANDMARKS, converted_path
 from benchmarks.two_processes import serve
-from farl_hf.modeling.losses_farl import decode_heatmaps
+from farl_hf.modeling.modeling_farl_heads import decode_heatmaps
 
 # facer feeds red, green, blue, unpadded and in full size.
 AS_FACER = {"do_flip_channel_order": False, "pad_size_divisor": 1, "max_long_side": 0}

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "video": {"errors", "labels", "results", "photos", "processing", "checkpoints", "pipelines"},
     "training": {"errors", "labels", "modeling", "processing", "checkpoints", "data", "metrics"},
     "laion_face": {"errors", "results", "photos", "conversion", "checkpoints", "data", "pipelines"},
-    "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines"},
+    "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "face_renderer"),

@@ -13,8 +13,8 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
-from farl_hf.modeling.losses_farl import attribute_loss
 from farl_hf.modeling.modeling_face_decoder import FaceDecoderModel, FaceDecoderPreTrainedModel, ResidualStage
+from farl_hf.modeling.modeling_farl_heads import attribute_loss
 
 __all__ = ["AutoencoderLosses", "FaceAutoencoder", "kl_from_standard_normal", "reconstruction_errors"]
 

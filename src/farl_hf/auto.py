@@ -16,11 +16,20 @@ from typing import Any
 def _register_configs():
     from transformers import AutoConfig
 
-    from . import modeling
-    from .modeling.model_push_farl import MODELS
+    from .modeling import configuration_farl as farl
+    from .modeling.configuration_face_decoder import FaceDecoderConfig
+    from .modeling.configuration_face_transformer import FaceTransformerConfig
+    from .modeling.configuration_retinaface import RetinaFaceConfig
 
-    for name in dict.fromkeys(config_name for _, config_name, _ in MODELS):
-        config = getattr(modeling, name)
+    ours = (
+        farl.FaRLConfig,
+        farl.FaRLTextConfig,
+        farl.FaRLVisionConfig,
+        RetinaFaceConfig,
+        FaceTransformerConfig,
+        FaceDecoderConfig,
+    )
+    for config in ours:
         AutoConfig.register(config.model_type, config, exist_ok=True)
 
 
@@ -29,12 +38,8 @@ def _register_models():
     from transformers.conversion_mapping import register_checkpoint_conversion_mapping
     from transformers.core_model_loading import PrefixChange
 
-    from . import modeling
-    from .modeling.model_push_farl import MODELS
-
-    for auto_name, config_name, model_name in MODELS:
-        auto_class = getattr(transformers, auto_name)
-        auto_class.register(getattr(modeling, config_name), getattr(modeling, model_name), exist_ok=True)
+    for auto_name, model_class in auto_models():
+        getattr(transformers, auto_name).register(model_class.config_class, model_class, exist_ok=True)
     # An encoder alone loads from a checkpoint of both only if its prefix is known; else every weight would be random.
     for encoder, prefix in (("FaRLVisionModel", "vision_model"), ("FaRLTextModel", "text_model")):
         changes: list[Any] = [PrefixChange(prefix_to_remove=prefix)]  # the function's annotation lacks this class
@@ -46,9 +51,11 @@ def _register_image_processors():
 
     from . import modeling, processing
 
-    for config_name, processor_name in _IMAGE_PROCESSORS:
-        classes = {"torchvision": getattr(processing, processor_name)}
-        AutoImageProcessor.register(getattr(modeling, config_name), image_processor_classes=classes, exist_ok=True)
+    for config, processor in (
+        (modeling.FaRLConfig, processing.FaRLImageProcessor),
+        (modeling.RetinaFaceConfig, processing.RetinaFaceImageProcessor),
+    ):
+        AutoImageProcessor.register(config, image_processor_classes={"torchvision": processor}, exist_ok=True)
 
 
 def _register_tokenizer():
@@ -100,12 +107,18 @@ def _answer_for_our_names():
         link_embedded_checkpoints()
 
 
-_IMAGE_PROCESSORS = (
-    ("FaRLConfig", "FaRLImageProcessor"),
-    ("RetinaFaceConfig", "RetinaFaceImageProcessor"),
-)
+def auto_models() -> list[tuple[str, type[Any]]]:
+    """Return the name of each auto class with each model class that it loads.
 
-_PROCESSORS = (*(name for _, name in _IMAGE_PROCESSORS), "FaRLTokenizer", "FaRLProcessor")
+    Where a configuration serves several models, `architectures` of a checkpoint selects.
+    """
+    from . import modeling
+    from .modeling.pretrained_model_farl import AUTO_CLASSES
+
+    plain = [("AutoModel", name) for name in ("FaRLModel", "RetinaFaceForFaceDetection")]
+    named = [*plain, *((auto_name, name) for name, auto_name in AUTO_CLASSES.items())]
+    return [(auto_name, getattr(modeling, name)) for auto_name, name in named]
+
 
 # Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
@@ -201,11 +214,10 @@ def ship_code():
     `trust_remote_code=True`. Not done on import, because every checkpoint of a training run would carry the code;
     `push_to_hub` does it by itself. `farl-hf push` adds the pipelines.
     """
-    from . import modeling, processing
-    from .modeling.model_push_farl import MODELS
+    from . import processing
 
-    for auto_name, config_name, model_name in MODELS:
-        getattr(modeling, config_name).register_for_auto_class()
-        getattr(modeling, model_name).register_for_auto_class(auto_name)
-    for name in _PROCESSORS:
+    for auto_name, model_class in auto_models():
+        model_class.config_class.register_for_auto_class()
+        model_class.register_for_auto_class(auto_name)
+    for name in ("FaRLImageProcessor", "RetinaFaceImageProcessor", "FaRLTokenizer", "FaRLProcessor"):
         getattr(processing, name).register_for_auto_class()

@@ -15,8 +15,6 @@ from farl_hf.errors import InvalidFaceInputError
 
 __all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"]
 
-# Fields that describe the whole group instead of holding one row per face.
-_SHARED_FIELDS = ("label_names",)
 # Keys of a box in the answers of pipelines.
 _BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -31,21 +29,17 @@ class _FaceRows:
     def __getitem__(self, rows):
         """The same kind of result with only the faces chosen by an index, a slice, a mask or a list of indices."""
         rows = _as_rows(rows, len(self))
-        chosen = {name: None if value is None else value[rows] for name, value in self._row_arrays().items()}
-        return replace(self, **chosen)
+        # `label_names` describes the whole group; every other field has a row per face.
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label_names"}
+        return replace(self, **{name: None if array is None else array[rows] for name, array in arrays.items()})
 
     def __iter__(self) -> Iterator:
         return (self[row] for row in range(len(self)))
 
-    def _row_arrays(self) -> dict[str, np.ndarray | None]:
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _SHARED_FIELDS}
-
-    def _set_array(self, name: str, dtype: type, shape: tuple[int | None, ...], num_rows: int | None = None) -> None:
+    def _set_array(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> None:
         array: np.ndarray = np.asarray(getattr(self, name), dtype=dtype)
         if array.size == 0 and array.ndim < len(shape):  # an empty list has no shape to speak of
-            array = array.reshape([0 if size is None else size for size in shape])
-        if num_rows is not None:
-            shape = (num_rows, *shape[1:])
+            array = array.reshape([0, *(size or 0 for size in shape[1:])])
         _require_shape(type(self).__name__, name, array, shape)
         object.__setattr__(self, name, array)
 
@@ -70,9 +64,9 @@ class Faces(_FaceRows):
 
     def __post_init__(self) -> None:
         self._set_array("boxes_xyxy", np.float32, (None, 4))
-        self._set_array("scores", np.float32, (None,), len(self.boxes_xyxy))
+        self._set_array("scores", np.float32, (len(self.boxes_xyxy),))
         if self.keypoints_xy is not None:
-            self._set_array("keypoints_xy", np.float32, (None, 5, 2), len(self.boxes_xyxy))
+            self._set_array("keypoints_xy", np.float32, (len(self.boxes_xyxy), 5, 2))
             _require_finite("keypoints_xy", self.keypoints_xy)
         _require_finite("boxes_xyxy", self.boxes_xyxy)
         _require_area(self.boxes_xyxy)
@@ -166,7 +160,7 @@ class FaceAttributes(_FaceRows):
             raise InvalidFaceInputError("FaceAttributes.probabilities must lie between 0 and 1.")
         if self.present is None:
             object.__setattr__(self, "present", self.probabilities > 0.5)
-        self._set_array("present", np.bool_, (None, len(self.label_names)), len(self.probabilities))
+        self._set_array("present", np.bool_, self.probabilities.shape)
 
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceAttributes":

@@ -33,7 +33,8 @@ def test_the_stock_trainer_trains_and_evaluates(task, tmp_path, capsys):
     assert len(pipeline(f"face-{task}", model=str(tmp_path))(Image.fromarray(skimage.data.astronaut()))) == 1
 
 
-@pytest.mark.parametrize("stage", [pytest.param(2, marks=pytest.mark.nightly), 3])
+@pytest.mark.nightly
+@pytest.mark.parametrize("stage", [2, 3])
 def test_deepspeed_needs_no_change_of_the_script(stage, tmp_path):
     config = EXAMPLES / "deepspeed" / f"zero{stage}.json"
     run_together(

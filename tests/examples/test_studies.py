@@ -2,14 +2,12 @@
 
 import importlib
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
 import pytest
+from launched_scripts import run_script
 from PIL import Image
 from study_tables import table_rows
 from toy_checkpoints import save_toy_checkpoints
@@ -51,21 +49,17 @@ def rows_of(folder):
     return table_rows((folder / "table.md").read_text())
 
 
-def test_levels_are_rows_and_the_script_starts_alone(data_folder, toy_backbone, tmp_path):
+def test_levels_are_rows_and_the_script_starts_alone(data_folder, toy_backbone, tmp_path, monkeypatch, capsys):
     values = TOY | {"dataset_name": data_folder, "model_name_or_path": toy_backbone}
     words = ["--levels", "2", "--output_dir", tmp_path, "--set", *(f"{key}={value}" for key, value in values.items())]
-    finished = subprocess.run(
-        [sys.executable, str(STUDIES / "feature_levels.py"), *map(str, words)],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
+    monkeypatch.syspath_prepend(str(STUDIES))
+    with pytest.raises(SystemExit) as ended:
+        run_script(STUDIES / "feature_levels.py", words)
+    assert ended.value.code == 0
     header, _, single, several = rows_of(tmp_path)
     assert header == ["Backbone level", "Parsing F1 mean (%) ↑", "Attributes mean accuracy (%) ↑"]
     assert (single[0], several[0]) == ("2", "several levels")
-    assert "torchrun --nproc_per_node 8 examples/studies/feature_levels.py" in finished.stdout
+    assert "torchrun --nproc_per_node 8 examples/studies/feature_levels.py" in capsys.readouterr().out
     assert Image.open(tmp_path / "plot.png").width > 600
     runs = json.loads((tmp_path / "results.json").read_text())["runs"]
     assert [run["task"] for run in runs] == ["parsing", "attributes"] * 2

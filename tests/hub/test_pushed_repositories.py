@@ -81,7 +81,7 @@ def test_a_repository_holds_one_commit_with_everything_and_no_path_of_this_machi
     repository = hub.repositories[repositories["face-parsing"]]
     assert len(repository.commits) == 2  # the empty first one, and ours
     _, files = repository.files("main")
-    assert {"config.json", "model.safetensors", "preprocessor_config.json", "face_parsing.py"} < set(files)
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "face_tasks.py"} < set(files)
     assert {"face-detector/config.json", "face-detector/model.safetensors"} < set(files)
     home = str(checkpoints["face-parsing"].parent).encode()
     assert not [path for path, content in files.items() if home in content or b"/checkpoints/retinaface" in content]
@@ -92,7 +92,7 @@ def test_the_task_of_a_repository_is_in_its_config(hub, repositories):
     config = json.loads(files["config.json"])
     assert config["custom_pipelines"] == {
         "face-landmarks": {
-            "impl": "face_landmarks.FaceLandmarksPipeline",
+            "impl": "face_tasks.FaceLandmarksPipeline",
             "pt": ["AutoModelForKeypointDetection"],
             "type": "image",
         }

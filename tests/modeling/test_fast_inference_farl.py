@@ -255,8 +255,8 @@ def make_detector():
 
 
 def made(kind, toy_model):
-    """A model and its inputs."""
-    images = torch.randn(2, 3, 64, 64)
+    """A model and its inputs, small: some tests run it once for each of its modules."""
+    images = torch.randn(2, 3, 32, 32)
     if kind == "detector":
         return make_detector(), {"pixel_values": 60 * images}
     if kind == "towers":
@@ -351,31 +351,39 @@ def test_a_replaced_forward_is_what_is_computed(toy_model, everywhere, kind, whe
         assert_same(model(**inputs), plain(**inputs))
 
 
+def record(module, results):
+    """Hooks that append what happens at a module to `results`."""
+    return [
+        module.register_forward_pre_hook(lambda module, args: results.append("before")),
+        module.register_forward_hook(lambda module, args, output: results.append(output)),
+    ]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @by_kind
 def test_hooks_fire_as_on_the_plain_model(toy_model, everywhere, kind, when):
     """Each by itself: hooks on one module must not be seen only because another has some."""
     model, inputs = made(kind, toy_model)
     plain = copy.deepcopy(model)
-    if when == "after":
-        with torch.no_grad():
+    names = [name for name, _ in plain.named_modules()]
+    expected = {name: [] for name in names}
+    for name in names:
+        record(plain.get_submodule(name), expected[name])
+    with torch.no_grad():
+        plain(**inputs)
+        if when == "after":
             model.optimize_for_inference()(**inputs)
-    for name, _ in plain.named_modules():
-        seen = {model: [], plain: []}
-        for each, results in seen.items():
-            module = each.get_submodule(name)
-            handles = [
-                module.register_forward_pre_hook(lambda module, args, results=results: results.append("before")),
-                module.register_forward_hook(lambda module, args, output, results=results: results.append(output)),
-            ]
-            if when == "before" and each is model:
-                model.optimize_for_inference()
-            with torch.no_grad():
-                each(**inputs)
-            for handle in handles:
-                handle.remove()
-        assert [type(one) for one in seen[model]] == [type(one) for one in seen[plain]], name
-        for one, other in zip(seen[model], seen[plain], strict=True):
+    for name in names:
+        seen = []
+        handles = record(model.get_submodule(name), seen)
+        if when == "before":
+            model.optimize_for_inference()
+        with torch.no_grad():
+            model(**inputs)
+        for handle in handles:
+            handle.remove()
+        assert [type(one) for one in seen] == [type(one) for one in expected[name]], name
+        for one, other in zip(seen, expected[name], strict=True):
             if not isinstance(one, str) and tensors_of(one):
                 assert_same(one, other)
 

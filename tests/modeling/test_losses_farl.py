@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from farl_hf.modeling.losses_farl import (
+from farl_hf.modeling.modeling_farl_heads import (
     attribute_loss,
     decode_heatmaps,
     draw_heatmaps,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from farl_hf import FaRLForLandmarks
-from farl_hf.modeling.losses_farl import landmark_losses
+from farl_hf.modeling.modeling_farl_heads import landmark_losses
 
 
 def test_points_are_the_centres_of_mass_of_the_sigmoid_maps(toy_model):

@@ -21,7 +21,7 @@ from transformers import (
 
 from farl_hf import FaRLConfig, FaRLForAttributes, FaRLForFaceParsing, FaRLForLandmarks, FaRLModel
 from farl_hf.modeling import FaceTransformerModel, FaRLFeatureMaps
-from farl_hf.modeling.modeling_farl import RelativePositionBias
+from farl_hf.modeling.vision_backbones_farl import RelativePositionBias
 from farl_hf.training.trainer import freeze_backbone, make_parameter_groups
 
 SMALL = {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch.nn.functional import interpolate
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from farl_hf import (
@@ -160,6 +161,20 @@ def test_semantic_segmentation_of_whole_photos_and_of_crops():
     assert processor.post_process_semantic_segmentation(logits)[0].shape == (32, 32)
     with pytest.raises(ValueError, match="1 entries for the scores of 2"):
         processor.post_process_semantic_segmentation(logits, target_sizes=[(20, 40)])
+
+
+@pytest.mark.parametrize("settings", [{}, {"score_size": 24}, {"warp_factor": 0.8}], ids=str)
+def test_scores_of_a_semantic_segmentation_explain_its_classes(settings):
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32}, **settings)
+    logits, sizes = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), [(20, 40), (60, 10)]
+    found = processor.post_process_semantic_segmentation(logits, sizes, return_segmentation_scores=True)
+    for answer, label_map in zip(found, processor.post_process_semantic_segmentation(logits, sizes), strict=True):
+        torch.testing.assert_close(answer.segmentation, label_map)
+        torch.testing.assert_close(answer.segmentation_scores.argmax(dim=0), label_map)
+    if not processor.warp_factor:
+        side = processor.score_size or 32
+        upsampled = interpolate(interpolate(logits[:1], (side, side), mode="bilinear"), sizes[0], mode="bilinear")
+        torch.testing.assert_close(found[0].segmentation_scores, upsampled[0])
 
 
 def test_object_detection_needs_the_sizes_of_the_photos():

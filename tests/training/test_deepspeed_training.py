@@ -62,7 +62,8 @@ def alone(faces, tmp_path_factory):
     return scores_of(folder)
 
 
-@pytest.mark.parametrize("stage", [2, pytest.param(3, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("stage", [2, 3])
 def test_two_processes_score_as_one_and_go_on_where_they_stopped(faces, alone, tmp_path, stage):
     flags = make_flags(
         faces,

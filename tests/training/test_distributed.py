@@ -1,14 +1,12 @@
 """Scores do not depend on the number of processes, although the last batch is padded with repeated samples."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
 import pytest
 from face_rows import make_face_dataset
+from launched_scripts import run_together
 
 from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
 from farl_hf.training.arguments import parse_script_arguments
@@ -24,11 +22,7 @@ def test_two_processes_score_as_one(toy_config, tmp_path):
     flags = ["--model_name_or_path", tmp_path / "model", "--dataset_name", tmp_path / "faces", "--do_eval"]
     flags = [*map(str, flags), "--per_device_eval_batch_size", "2", "--dataloader_num_workers", "0"]
     alone = run_face_training("parsing", *parse_script_arguments([*flags, "--output_dir", str(tmp_path / "one")]))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(SCRIPT), *flags, "--output_dir", str(tmp_path / "two"), "--ddp_backend", "gloo"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 0, finished.stderr[-4000:]
+    run_together(SCRIPT, [*flags, "--output_dir", tmp_path / "two", "--ddp_backend", "gloo"])
     together = json.loads((tmp_path / "two" / "eval_results.json").read_text())
     scores = [name for name in alone if "f1" in name or "accuracy" in name]
     assert {name: together[name] for name in scores} == pytest.approx({name: alone[name] for name in scores}, abs=0)

@@ -82,6 +82,7 @@ def test_accelerate_launch_starts_deepspeed(flags, tmp_path):
     assert load_file(tmp_path / "model.safetensors")
 
 
+@pytest.mark.nightly
 def test_accelerate_launch_on_cpus_with_deepspeed_says_why_not(flags, tmp_path):
     flags = flags[: flags.index("--ddp_backend")] + flags[flags.index("--ddp_backend") + 2 :]  # alone it has none
     finished = launch(

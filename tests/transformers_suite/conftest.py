@@ -36,8 +36,6 @@ def pytest_collection_modifyitems(config, items):
             continue
         if cause.outcome == "deselect":
             deselected.append(item)
-        elif cause.outcome == "skip":
-            item.add_marker(pytest.mark.skip(reason=cause.why))
         else:
             item.add_marker(pytest.mark.xfail(reason=cause.why, strict=True))
     if deselected:

@@ -1,7 +1,7 @@
 """What the common tests of Transformers ask for and farl_hf does not do: one row per cause.
 
-`xfail` is strict: a test of the table that passes fails the suite, so that its row goes. `skip` is for tests that fail
-in subtests, which pytest does not count as expected. `deselect` leaves tests out for their time.
+`xfail` is strict: a test of the table that passes fails the suite, so that its row goes. `deselect` leaves tests out
+for their time.
 """
 
 from dataclasses import dataclass
@@ -73,12 +73,6 @@ CAUSES = (
         "xfail",
         "test_maximum_encoding_length_* test_padding_to_multiple_of",
         "FaRLTokenizerTest",
-    ),
-    Cause(
-        "Open: post_process_semantic_segmentation has no return_segmentation_scores.",
-        "skip",
-        "test_post_process_semantic_segmentation*",
-        "FaRLImageProcessorTest",
     ),
     Cause(
         "Time: of the precisions, padding sides, masks and kernels, four combinations meet every branch of our code.",

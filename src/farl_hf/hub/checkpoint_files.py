@@ -8,8 +8,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from farl_hf import modeling, processing
+from farl_hf.auto import auto_models
 from farl_hf.errors import NotACheckpointError
-from farl_hf.modeling.model_push_farl import MODELS
 from farl_hf.pipelines import PIPELINES
 
 _WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -110,10 +110,10 @@ def _reference(named: type) -> str:
 
 def _model_class(folder: Path, config: dict[str, Any]) -> tuple[type[PreTrainedModel], list[str]]:
     """The model's class, and the auto classes that load it."""
-    name = next(iter(config.get("architectures") or ()), None)
-    auto_names = [auto_name for auto_name, _, model_name in MODELS if model_name == name]
-    if name is None or not auto_names:
-        known = ", ".join(sorted({model_name for _, _, model_name in MODELS}))
+    name = next(iter(config.get("architectures") or ()), "None")
+    auto_names = [auto_name for auto_name, model_class in auto_models() if model_class.__name__ == name]
+    if not auto_names:
+        known = ", ".join(sorted({model_class.__name__ for _, model_class in auto_models()}))
         raise NotACheckpointError(f"{folder / _CONFIG} is of the model {name}; expected one of {known}.")
     return getattr(modeling, name), auto_names
 

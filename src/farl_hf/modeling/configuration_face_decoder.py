@@ -5,8 +5,6 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-__all__ = ["FaceDecoderConfig"]
-
 
 class FaceDecoderConfig(PreTrainedConfig):
     """Configuration of [`FaceDecoderModel`]; the defaults make pictures of 112 pixels with 1.5 million parameters.

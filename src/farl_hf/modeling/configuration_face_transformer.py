@@ -4,8 +4,6 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-__all__ = ["FaceTransformerConfig"]
-
 
 class FaceTransformerConfig(PreTrainedConfig):
     """Configuration of [`FaceTransformerModel`]; the defaults are ViT-P8S8 of zhongyy/Face-Transformer `config.py`.

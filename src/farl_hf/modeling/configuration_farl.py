@@ -15,8 +15,6 @@ from transformers.utils import logging
 
 from .configuration_face_transformer import FaceTransformerConfig
 
-__all__ = ["FaRLConfig", "FaRLTextConfig", "FaRLVisionConfig"]
-
 logger = logging.get_logger(__name__)
 
 # Block outputs used downstream, by depth (FaRL farl/network/transformers.py, get_default_output_indices).
@@ -193,7 +191,7 @@ class FaRLConfig(PreTrainedConfig):
             branch is not built.
         mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared encoder, 1
             in the released checkpoints; with 0 its classifier reads the encoder's last block.
-        mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch tells apart, 8,192 in the
+        mim_vocab_size (`int`, *optional*, defaults to 8192): Visual tokens that the branch predicts, 8,192 in the
             released checkpoints.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scales every initial standard deviation.
         feature_levels (`list[int]`, *optional*): Blocks (0-based) that feed a head; `vision_config.out_indices` by

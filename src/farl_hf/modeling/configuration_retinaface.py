@@ -5,8 +5,6 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-__all__ = ["RetinaFaceConfig"]
-
 # Per body: default width multiplier and default channels of the feature pyramid, as in the published weights.
 BODY_DEFAULTS = {"mobilenet_v1": (0.25, 64), "resnet": (1.0, 256)}
 

@@ -4,12 +4,12 @@ Nothing is approximated; results differ by rounding. Without that call no model 
 its modules. After it, every call asks again whether the modules would compute the same, and runs them where they might
 not: see [`FastInferenceMixin`].
 
-- Pyramid and UperNet head on a CPU ([`FastDenseHead`]): a quarter of the arithmetic, 2e-6 relative for ViT-B/16 at
-  448 pixels in float32. Batch norms are folded into their convolutions; the last transposed convolution of a level is
-  merged with the 1 x 1 convolution that follows it; a 3 x 3 convolution over concatenated, upsampled maps is computed
-  map by map, each mixed over its channels at its own resolution and upsampled after that, because bilinear upsampling
-  acts on every channel alike and so commutes with mixing them; what remains of wide 3 x 3 convolutions is computed by
-  Winograd's F(4 x 4, 3 x 3) (Lavin and Gray, CVPR 2016).
+- Pyramid and UperNet head on a CPU ([`FastDenseHead`]): a quarter of the arithmetic. For ViT-B/16 at 448 pixels in
+  float32, results differ by 2e-6, relative. Batch norms are folded into their convolutions; the last transposed
+  convolution of a level is merged with the 1 x 1 convolution that follows it; a 3 x 3 convolution over concatenated,
+  upsampled maps is computed map by map, each mixed over its channels at its own resolution and upsampled after that,
+  because bilinear upsampling acts on every channel alike and so commutes with mixing them; what remains of wide 3 x 3
+  convolutions is computed by Winograd's F(4 x 4, 3 x 3) (Lavin and Gray, CVPR 2016).
 - Linear layers of the encoders on AMD's processors with AVX-512 ([`FastLinears`]): products of matrices as
   convolutions of 1 x 1. PyTorch gives products of float32 matrices to Intel's MKL, which uses half the width of the
   registers on AMD's processors, and convolutions to oneDNN, which uses all of it: 2.1 times the rate on a Zen 5.
@@ -23,7 +23,6 @@ added to.
 """
 
 import functools
-import inspect
 import operator
 import weakref
 from collections.abc import Callable, Sequence
@@ -36,24 +35,15 @@ from torch.nn.modules import module as torch_modules
 from torch.overrides import TorchFunctionMode
 from transformers.utils import logging
 
-__all__ = [
-    "FastConvolutionAndNorm",
-    "FastDenseHead",
-    "FastInferenceMixin",
-    "FastLinears",
-    "FastQuickGELU",
-    "fast_as",
-]
-
 logger = logging.get_logger(__name__)
 
-# PyTorch does not give inputs of up to so many numbers to oneDNN.
+# PyTorch gives inputs to oneDNN only if they hold more numbers than this.
 _SMALLEST_INPUT = 20480
 # Below this width, or on smaller maps, a direct convolution is as fast as Winograd and spares its fourfold weights.
 _WINOGRAD_CHANNELS = 256
 _WINOGRAD_SIDE = 48
 _TILE = 4
-# Numbers in one level of the backbone's maps, summed over the faces that go through the head together.
+# Faces go through the head together up to this many numbers in one level of the backbone's maps.
 _NUMBERS_AT_ONCE = 2**19
 # Columns are taps -1, 0, 1 of the filter; F(4, 3), interpolation points 0, 1, -1, 2, -2 and infinity.
 _FILTER_TRANSFORM = (
@@ -68,7 +58,7 @@ _OUTPUT_TRANSFORM = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0
 _PRECISIONS = (torch.float32, torch.bfloat16)
 _PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
 _GRADIENTS = "gradients are on"
-# So many numbers of each tensor are compared at every call: writing through `tensor.data` leaves no other trace.
+# Numbers of each tensor that are compared at every call: writing through `tensor.data` leaves no other trace.
 _NUMBERS_COMPARED = 16
 _PLAN = "_fast_inference"  # the attribute that marks an optimised module
 
@@ -93,12 +83,14 @@ class FastInferenceMixin(nn.Module):
         told: set[str] = set()
         for name, module in self.named_modules():
             methods = _marked_methods(type(module))  # type: ignore[arg-type]  # classes are hashable
-            for method in methods.values():
-                own = module.__dict__  # what stands there is found ahead of the class
+            if not methods:
+                continue
+            own = module.__dict__  # what stands there is found ahead of the class
+            for method in methods:
                 way = own.setdefault(_PLAN, method.fast_way(name or type(module).__name__, told))
                 own.setdefault(method.__name__, _MethodOfOne(functools.partial(way.run, method), module))
-            for function in _OF_OPTIMISED_MODULES if methods else ():
-                module.__dict__.setdefault(function.__name__, _MethodOfOne(function, module))
+            for replaced, function in _METHODS_OF_OPTIMISED.items():
+                own.setdefault(replaced, _MethodOfOne(function, module))
         return self
 
 
@@ -123,7 +115,7 @@ def _marked_methods(module_class):
     members: dict[str, Any] = {}
     for base in reversed(module_class.__mro__):
         members |= vars(base)
-    return {name: member for name, member in members.items() if hasattr(member, "fast_way")}
+    return [member for member in members.values() if hasattr(member, "fast_way")]
 
 
 class _MethodOfOne:
@@ -141,32 +133,32 @@ def _attributes_of_plain(module):
     return {name: value for name, value in module.__dict__.items() if not isinstance(value, optimised)}
 
 
-class _OptimisedModule:
-    """What an optimised module has in place of its class's methods of these names; `self` is the module."""
-
-    def train(self, mode=True):
-        if mode:  # undoes `optimize_for_inference`
-            self.__dict__ = _attributes_of_plain(self)
-        return type(self).train(self, mode)
-
-    def __getstate__(self):
-        return _attributes_of_plain(self)  # copies and pickles are plain
-
-    def _replicate_for_data_parallel(self):
-        replica = type(self)._replicate_for_data_parallel(self)
-        replica.__dict__ = _attributes_of_plain(replica)  # else it would compute with the weights of this one
-        return replica
+def _train(module, mode=True):
+    if mode:  # undoes `optimize_for_inference`
+        module.__dict__ = _attributes_of_plain(module)
+    return type(module).train(module, mode)
 
 
-_OF_OPTIMISED_MODULES = tuple(each for each in vars(_OptimisedModule).values() if inspect.isfunction(each))
+def _plain_replica(module):
+    replica = type(module)._replicate_for_data_parallel(module)
+    replica.__dict__ = _attributes_of_plain(replica)  # else it would compute with the weights of this one
+    return replica
+
+
+# What an optimised module has in place of its class's methods. Copies and pickles are plain.
+_METHODS_OF_OPTIMISED = {
+    "train": _train,
+    "__getstate__": _attributes_of_plain,
+    "_replicate_for_data_parallel": _plain_replica,
+}
 
 
 class FastWay:
-    """How a part of a model is computed instead; a part is a module with a method under [`fast_as`].
+    """A faster computation of a part of a model: of a module whose method is marked by [`fast_as`].
 
     Args:
         name (`str`): Of the part, for the log.
-        told (`set[str]`): What the log was told of this model.
+        told (`set[str]`): Reasons that the log already gave for this model.
     """
 
     def __init__(self, name: str, told: set[str]):
@@ -174,7 +166,7 @@ class FastWay:
 
     def run(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Return what `method(module, *inputs, **options)` returns, computed in the faster way where that suits."""
-        # While a graph is compiled or exported, the modules alone are read.
+        # A compiled or exported graph is that of the modules.
         if torch.compiler.is_compiling() or not self.suits(module, *inputs):
             return method(module, *inputs, **options)
         return self.compute(method, module, *inputs, **options)
@@ -189,26 +181,22 @@ class FastWay:
 
     def obstacle(self, module: Any, *inputs: Any) -> str | None:
         """Return why the modules must compute this call, or None."""
-        return _obstacle_of_the_moment(inputs)
+        if torch.is_grad_enabled():
+            return _GRADIENTS
+        if torch.jit.is_tracing():
+            return "it is traced"
+        if not inputs:
+            return "its input has a keyword"
+        for tensor in inputs[0] if isinstance(inputs[0], (list, tuple)) else inputs[:1]:
+            if type(tensor) not in _PLAIN_TENSORS or tensor.device.type == "meta":
+                return "its input is no plain tensor"
+            if torch.is_autocast_enabled(tensor.device.type):
+                return "autocast is on"
+        return None
 
     def compute(self, method: Callable, module: Any, *inputs: Any, **options: Any) -> Any:
         """Return what `method(module, *inputs, **options)` returns."""
         raise NotImplementedError
-
-
-def _obstacle_of_the_moment(inputs):
-    if torch.is_grad_enabled():
-        return _GRADIENTS
-    if torch.jit.is_tracing():
-        return "it is traced"
-    if not inputs:
-        return "its input has a keyword"
-    for tensor in inputs[0] if isinstance(inputs[0], (list, tuple)) else inputs[:1]:
-        if type(tensor) not in _PLAIN_TENSORS or tensor.device.type == "meta":
-            return "its input is no plain tensor"
-        if torch.is_autocast_enabled(tensor.device.type):
-            return "autocast is on"
-    return None
 
 
 # --- modules that are skipped ---------------------------------------------------------------------------------------
@@ -367,13 +355,11 @@ class _LinearsAsConvolutions(TorchFunctionMode):
 
 @functools.cache
 def _products_waste_registers():
-    """Return whether MKL computes on a processor that is not Intel's and has AVX-512."""
+    """Return whether MKL computes on a processor of AMD that has AVX-512."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _processor_is_from_amd()
-
-
-def _processor_is_from_amd():
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             return "AuthenticAMD" in file.read()
@@ -591,7 +577,7 @@ class _UpsampledConvolution3x3:
 
 
 class _Fusion:
-    """A convolution block over one map and several coarser ones, upsampled to it and concatenated behind it."""
+    """Convolution, batch norm, ReLU over a map and any coarser ones, upsampled to it and concatenated behind it."""
 
     def __init__(self, block, widths):
         dtype = block[0].weight.dtype
@@ -601,23 +587,11 @@ class _Fusion:
         self.others = [_UpsampledConvolution3x3(part) for part in others]
         self.bias = bias_K[:, None, None].to(dtype)
 
-    def __call__(self, finest, coarser):
+    def __call__(self, finest, coarser=()):
         total = self.first(finest)
         for convolution, level in zip(self.others, coarser, strict=True):
             total = convolution.add_to(total, level)
         return total.add_(self.bias).relu_()
-
-
-class _Smoother:
-    """Convolution, batch norm, ReLU."""
-
-    def __init__(self, block):
-        dtype = block[0].weight.dtype
-        weight, bias_K = _folded(block)
-        self.convolution, self.bias = _Convolution3x3(weight.to(dtype)), bias_K[:, None, None].to(dtype)
-
-    def __call__(self, map_BKHW):
-        return self.convolution(map_BKHW).add_(self.bias).relu_()
 
 
 class InferenceHead:
@@ -636,7 +610,7 @@ class InferenceHead:
         channels = head.classifier.in_channels
         in_channels = pooling.bottleneck[0].in_channels - len(pooling.pool_scales) * channels
         self.bottleneck = _Fusion(pooling.bottleneck, [in_channels, *[channels] * len(pooling.pool_scales)])
-        self.smoothers = [_Smoother(block) for block in head.smoothers]
+        self.smoothers = [_Fusion(block, [channels]) for block in head.smoothers]
         self.fusion = _Fusion(head.fusion, [channels] * 4)
         self.classifier = head.classifier
 

@@ -19,10 +19,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_face_decoder import FaceDecoderConfig
-from .model_push_farl import ModelPushedWithCode
-from .modeling_farl import warn_unrecorded
-
-__all__ = ["FaceDecoderModel", "FaceDecoderOutput", "FaceDecoderPreTrainedModel", "ResidualStage"]
+from .pretrained_model_farl import ModelPushedWithCode, warn_unrecorded
 
 _PIXELS_PER_CELL = 2  # along a side, of the last stage
 
@@ -112,6 +109,8 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
     ```
     """
 
+    _input_embed_layer = "grid"
+
     def __init__(self, config: FaceDecoderConfig):
         super().__init__(config)
         channels = config.stage_channels
@@ -122,14 +121,6 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
         )
         self.to_pixels = nn.Conv2d(channels[-1], 3 * _PIXELS_PER_CELL**2, 3, padding=1)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the layer that reads latents."""
-        return self.grid
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the layer that reads latents."""
-        self.grid = value  # type: ignore[assignment]  # a linear layer
 
     @can_return_tuple
     def forward(self, latents: torch.Tensor, **kwargs: Any) -> FaceDecoderOutput:

@@ -18,16 +18,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_face_transformer import FaceTransformerConfig
 from .fast_inference_farl import FastLinears, fast_as
-from .modeling_farl import (
-    FaRLPreTrainedModel,
-    PatchMaps,
-    eager_attention,
-    record_outputs,
-    resize_position_table,
-    token_grid,
-)
-
-__all__ = ["FaceTransformerModel"]
+from .modeling_farl import FaRLPreTrainedModel, PatchMaps, eager_attention, resize_position_table, token_grid
+from .pretrained_model_farl import record_outputs
 
 
 class FaceTransformerAttention(nn.Module):
@@ -79,7 +71,8 @@ class FaceTransformerLayer(GradientCheckpointingLayer):
 class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
     """The encoder; its class token, normalised, is the embedding of a face.
 
-    Input is RGB in 0..255 as the authors feed it, which mean 0 and standard deviation 1/255 make of [0, 1].
+    Input is RGB in 0..255, as in the authors' code. An image processor whose mean is 0 and whose standard deviation is
+    1/255 makes it from [0, 1].
 
     Args:
         config ([`FaceTransformerConfig`]): Its sizes.
@@ -90,6 +83,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
     config_class = FaceTransformerConfig
     base_model_prefix = "face_transformer"
     input_modalities = ["image"]  # noqa: RUF012
+    _input_embed_layer = "patch_embedding"
     _no_split_modules = ["FaceTransformerLayer"]  # noqa: RUF012
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": FaceTransformerLayer,
@@ -114,14 +108,6 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         """Class token and positions are standard normal, as officially."""
         init.normal_(self.class_embedding, std=factor)
         init.normal_(self.position_embedding, std=factor)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.patch_embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the patch convolution."""
-        self.patch_embedding = value  # type: ignore[assignment]  # a convolution
 
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return the tokens (B, T, C) that enter the first block."""

@@ -1,8 +1,7 @@
 """FaRL: General Facial Representation Learning in a Visual-Linguistic Manner (CVPR 2022): image and text encoder.
 
 Paper: Zheng et al., arXiv 2112.03109. Sources: FacePerceiver/FaRL `farl/network/farl/model.py` and
-`farl/network/transformers.py` (MIT), openai/CLIP `clip/model.py` (MIT); for relative positions microsoft/unilm
-`beit/modeling_finetune.py`. Changed:
+`farl/network/transformers.py` (MIT), openai/CLIP `clip/model.py` (MIT). Changed:
 
 - Module names and separate q, k, v projections are those of Transformers' CLIP, so its checkpoints load unchanged.
 - Attention goes through Transformers' attention interface.
@@ -11,12 +10,11 @@ Paper: Zheng et al., arXiv 2112.03109. Sources: FacePerceiver/FaRL `farl/network
 - The logit scale has shape (1,), because DeepSpeed cannot broadcast 0-dimensional parameters.
 
 Letters in shapes: B batch, T tokens, C width, A attention heads, D channels of a head, H and W pixels, h and w a grid
-of tokens, P size of the shared image-text space, N rows of a table.
+of tokens, P size of the shared image-text space.
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,82 +28,22 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import ModelOutput, logging
+from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .contrastive_loss_farl import contrastive_loss, scaled_similarities, unit_length
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
-from .model_push_farl import ModelPushedWithCode
+from .pretrained_model_farl import ModelPushedWithCode, record_outputs
 
-__all__ = [
-    "FaRLAttention",
-    "FaRLBackbone",
-    "FaRLEncoder",
-    "FaRLEncoderLayer",
-    "FaRLMLP",
-    "FaRLModel",
-    "FaRLOutput",
-    "FaRLPreTrainedModel",
-    "FaRLTextModel",
-    "FaRLVisionModel",
-    "PatchMaps",
-    "RelativePositionBias",
-    "eager_attention",
-    "record_outputs",
-    "resize_position_table",
-    "token_grid",
-    "warn_unrecorded",
-]
-
-logger = logging.get_logger(__name__)
-
-# Parts of a checkpoint that a model does not have on purpose: loading one encoder does not report the other.
+# Weights of a checkpoint that a model leaves out on purpose. Loading does not report them.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")
 FORMER_PARTS = (r"word_head\.",)  # of checkpoints of version 0.1 that learned to name words
 JOINT_PARTS = (r"visual_projection\.", r"logit_scale", *FORMER_PARTS)
 PRETRAINING_PARTS = (r"mim_", r"mask_token", r"self_supervision\.")
+PARTS_BESIDE_VISION = (*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS)
 HEAD_PARTS = (r"pyramid\.", r"(^|\.)head\.")
-_CLASS_ROWS = 3  # of a table of relative positions: class to patch, patch to class, class to class
-_UNRECORDED = {
-    "hidden_states": "its encoder is of another library, which does not record them here",
-    "attentions": "load the model with attn_implementation='eager'; another library's encoder records none",
-}
-
-
-def record_outputs(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate the forward of a model whose blocks run inside of it, in a part that is no `forward` of its own.
-
-    The output gets `hidden_states`, the input of the first block and the output of each one that ran, and
-    `attentions`, where the call or the configuration asks for them. `return_dict` is obeyed, too.
-    """
-    recorded = capture_outputs(tie_last_hidden_states=False)(forward)
-
-    @functools.wraps(forward)
-    def wrapper(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        return_dict = kwargs.pop("return_dict", None)
-        outputs = recorded(self, *args, return_dict=True, **kwargs)
-        for name, reason in _UNRECORDED.items():
-            if outputs.get(name) == ():
-                logger.warning_once(f"{type(self).__name__} returns no {name}: {reason}.")
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return outputs if return_dict else outputs.to_tuple()
-
-    return wrapper
-
-
-def warn_unrecorded(model: PreTrainedModel, kwargs: dict[str, Any], instead: str = "") -> None:
-    """Take `output_hidden_states` and `output_attentions` out of a call; warn if one is on, in call or configuration.
-
-    Args:
-        model (`PreTrainedModel`): A model for which they have no meaning.
-        kwargs (`dict`): Arguments of its forward; changed.
-        instead (`str`, *optional*): What to do instead, as the end of the sentence.
-    """
-    for name in ("output_hidden_states", "output_attentions"):
-        if kwargs.pop(name, None) or getattr(model.config, name, False):
-            logger.warning_once(f"{type(model).__name__} ignores {name}{instead}.")
 
 
 @dataclass
@@ -154,25 +92,15 @@ def token_grid(pixel_values_BCHW: torch.Tensor, patch_size: int) -> tuple[int, i
     return height // patch_size, width // patch_size
 
 
-def _resized(rows_NC, stored_hw, wanted_hw):
-    grid_1ChW = rows_NC.reshape(1, *stored_hw, -1).permute(0, 3, 1, 2)
-    resized = nn.functional.interpolate(grid_1ChW.float(), size=wanted_hw, mode="bicubic", align_corners=False)
-    return resized.flatten(2)[0].t().to(rows_NC.dtype)
-
-
 def resize_position_table(
     table_TC: torch.Tensor, num_prefix_rows: int, stored_hw: tuple[int, int], wanted_hw: tuple[int, int]
 ) -> torch.Tensor:
     """Return positions (num_prefix_rows + h * w, C) for a token grid; the rows of prefix tokens are untouched."""
     if tuple(stored_hw) == tuple(wanted_hw):
         return table_TC
-    resized_NC = _resized(table_TC[num_prefix_rows:], stored_hw, wanted_hw)
-    return torch.cat([table_TC[:num_prefix_rows], resized_NC])
-
-
-def _whole_table(embedding, device):
-    """Read all rows by a call: accelerate and DeepSpeed bring offloaded weights only to a module that is called."""
-    return embedding(torch.arange(embedding.num_embeddings, device=device))
+    grid_1ChW = table_TC[num_prefix_rows:].reshape(1, *stored_hw, -1).permute(0, 3, 1, 2)
+    resized = nn.functional.interpolate(grid_1ChW.float(), size=wanted_hw, mode="bicubic", align_corners=False)
+    return torch.cat([table_TC[:num_prefix_rows], resized.flatten(2)[0].t().to(table_TC.dtype)])
 
 
 class FaRLVisionEmbeddings(nn.Module):
@@ -201,8 +129,9 @@ class FaRLVisionEmbeddings(nn.Module):
 
     def positions(self, grid_hw: tuple[int, int], device: torch.device) -> torch.Tensor:
         """Return positions (1, 1 + h * w, C) for a token grid, bicubically resized; the class row is untouched."""
-        stored_hw = (self.grid_size, self.grid_size)
-        return resize_position_table(_whole_table(self.position_embedding, device), 1, stored_hw, grid_hw)[None]
+        # All rows by a call: accelerate and DeepSpeed bring offloaded weights only to a module that is called.
+        table_TC = self.position_embedding(torch.arange(self.position_embedding.num_embeddings, device=device))
+        return resize_position_table(table_TC, 1, (self.grid_size, self.grid_size), grid_hw)[None]
 
     def forward(
         self,
@@ -245,44 +174,6 @@ class FaRLTextEmbeddings(nn.Module):
             raise ValueError(f"The text has {length} tokens, the model takes {longest}; truncate it.")
         positions_TC = self.position_embedding(torch.arange(length, device=input_ids_BT.device))
         return self.token_embedding(input_ids_BT) + positions_TC
-
-
-def _relative_rows(grid_hw, device):
-    """Return which row of the table belongs to each pair of tokens, (1 + h * w, 1 + h * w)."""
-    height, width = grid_hw
-    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    dy, dx = (axis.flatten()[:, None] - axis.flatten()[None] for axis in (y, x))
-    num_offsets = (2 * height - 1) * (2 * width - 1)
-    patches = (dy + height - 1) * (2 * width - 1) + dx + width - 1
-    rows = nn.functional.pad(patches, (1, 0, 1, 0), value=num_offsets)
-    rows[:, 0] = num_offsets + 1
-    rows[0, 0] = num_offsets + 2
-    return rows
-
-
-class RelativePositionBias(nn.Module):
-    """BEiT's bias of attention by the offset of two tokens, resized to the input's grid.
-
-    The table has a row per offset, (2h - 1)(2w - 1) of them, and three for the class token, which are untouched.
-    """
-
-    def __init__(self, grid_hw: tuple[int, int], num_heads: int):
-        super().__init__()
-        self.stored_hw = tuple(2 * side - 1 for side in grid_hw)
-        self.table = nn.Parameter(torch.zeros(self.stored_hw[0] * self.stored_hw[1] + _CLASS_ROWS, num_heads))
-
-    def init_farl_weights(self, factor: float) -> None:
-        """Zero, as officially."""
-        init.zeros_(self.table)
-
-    def forward(self, grid_hw: tuple[int, int]) -> torch.Tensor:
-        """Return (1, A, 1 + h * w, 1 + h * w), to be added to attention scores."""
-        table_NA: torch.Tensor = self.table
-        wanted_hw = tuple(2 * side - 1 for side in grid_hw)
-        if wanted_hw != self.stored_hw:
-            offsets_NA = _resized(table_NA[:-_CLASS_ROWS], self.stored_hw, wanted_hw)
-            table_NA = torch.cat([offsets_NA, table_NA[-_CLASS_ROWS:]])
-        return table_NA[_relative_rows(grid_hw, table_NA.device)].permute(2, 0, 1)[None]
 
 
 # --- blocks
@@ -439,17 +330,15 @@ class FaRLEncoder(nn.Module):
         return hidden_BTC
 
     @fast_as(FastLinears)
-    def block_outputs(
-        self, hidden_BTC: torch.Tensor, block_indices: Sequence[int], **kwargs: Any
-    ) -> list[torch.Tensor]:
+    def block_outputs(self, hidden_BTC: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs (B, T, C) of the given 0-based blocks, in that order; blocks may repeat.
 
         Blocks after the last one given are not computed.
         """
-        wanted, outputs = set(block_indices), {}
-        for index, layer in enumerate(self.layers[: max(wanted) + 1]):
-            hidden_BTC = layer(hidden_BTC, None, **kwargs)
-            if index in wanted:
+        outputs = {}
+        for index, layer in enumerate(self.layers[: max(block_indices) + 1]):
+            hidden_BTC = layer(hidden_BTC)
+            if index in block_indices:
                 outputs[index] = hidden_BTC
         return [outputs[index] for index in block_indices]
 
@@ -463,6 +352,7 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
     config_class: type[PreTrainedConfig] = FaRLConfig
     base_model_prefix = "farl"
     main_input_name = "pixel_values"
+    _input_encoder = "vision_model"
     input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     # Trainer takes a forward with **kwargs for one that divides by num_items_in_batch, and scales gradients wrongly.
@@ -494,13 +384,13 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
             super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:
-        """Return what turns inputs into vectors: here the patch convolution of the vision encoder."""
-        encoder: Any = self.vision_model
+        """Return what turns inputs into vectors: those of the encoder `_input_encoder`, if the model has one."""
+        encoder: Any = getattr(self, self._input_encoder, super())
         return encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace it."""
-        encoder: Any = self.vision_model
+        encoder: Any = getattr(self, self._input_encoder, super())
         encoder.set_input_embeddings(value)
 
     def _initialize_weights(self, module, *_):
@@ -545,7 +435,8 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
 
     config_class = FaRLVisionConfig
     input_modalities = ["image"]  # noqa: RUF012
-    _keys_to_ignore_on_load_unexpected = [*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS]  # noqa: RUF012
+    _input_embed_layer = "patch_embedding"
+    _keys_to_ignore_on_load_unexpected = [*PARTS_BESIDE_VISION, *HEAD_PARTS]  # noqa: RUF012
 
     def __init__(self, config: FaRLVisionConfig, add_post_layernorm: bool = True):
         super().__init__(config)
@@ -557,14 +448,6 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if add_post_layernorm else nn.Identity()
         )
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the patch convolution."""
-        return self.embeddings.patch_embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the patch convolution."""
-        self.embeddings.patch_embedding = value  # type: ignore[assignment]  # a convolution
 
     def embed(
         self,
@@ -621,6 +504,7 @@ class FaRLTextModel(FaRLPreTrainedModel):
     config_class = FaRLTextConfig
     main_input_name = "input_ids"
     input_modalities = ["text"]  # noqa: RUF012
+    _input_embed_layer = "token_embedding"
     _keys_to_ignore_on_load_unexpected = [r"vision_model\.", r"text_projection\.", *JOINT_PARTS, *PRETRAINING_PARTS]  # noqa: RUF012
 
     def __init__(self, config: FaRLTextConfig):
@@ -629,14 +513,6 @@ class FaRLTextModel(FaRLPreTrainedModel):
         self.encoder = FaRLEncoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the token table."""
-        return self.embeddings.token_embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token table."""
-        self.embeddings.token_embedding = value  # type: ignore[assignment]  # an embedding
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -668,6 +544,7 @@ class FaRLModel(FaRLPreTrainedModel):
     """Both encoders and their projections into the shared image-text space (paper section 3.1)."""
 
     main_input_name = "input_ids"
+    _input_encoder = "text_model"
     _keys_to_ignore_on_load_unexpected = [*PRETRAINING_PARTS, *FORMER_PARTS]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig):
@@ -693,14 +570,6 @@ class FaRLModel(FaRLPreTrainedModel):
         init.normal_(self.visual_projection.weight, std=self.config.vision_config.hidden_size**-0.5 * factor)
         init.normal_(self.text_projection.weight, std=self.config.text_config.hidden_size**-0.5 * factor)
         init.constant_(self.logit_scale, float(self.config.logit_scale_init_value))
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the token table of the text encoder."""
-        return self.text_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token table of the text encoder."""
-        self.text_model.set_input_embeddings(value)
 
     def _for_encoders(self, kwargs):
         """Pass on what the configuration of the whole model asks for; the encoders know their own only."""
@@ -779,13 +648,7 @@ class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):
 
     config_class = FaRLVisionConfig
     input_modalities = ["image"]  # noqa: RUF012
-    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
-        *TEXT_PARTS,
-        *JOINT_PARTS,
-        *PRETRAINING_PARTS,
-        *HEAD_PARTS,
-        r"post_layernorm\.",
-    ]
+    _keys_to_ignore_on_load_unexpected = [*PARTS_BESIDE_VISION, *HEAD_PARTS, r"post_layernorm\."]  # noqa: RUF012
 
     def __init__(self, config: FaRLVisionConfig):
         super().__init__(config)

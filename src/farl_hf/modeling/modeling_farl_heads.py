@@ -6,12 +6,16 @@ features of several blocks.
 
 Sources: FacePerceiver/FaRL `farl/network/transformers.py` (pyramid) and `farl/experiments` (MIT); open-mmlab/
 mmsegmentation 0.18 `decode_heads/uper_head.py` and `psp_head.py` (Apache-2.0), the head of FaRL's
-`farl/network/mmseg.py`; FacePerceiver/facer `facer/farl/classification.py` (MIT) for attributes. Rewritten; the
-arithmetic is the same. Changed: batch norm instead of its synchronised kind, which
-`torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores for multi-GPU training.
+`farl/network/mmseg.py`; `farl/network/ext/p2i_ops` (heat maps); FacePerceiver/facer `facer/farl/classification.py`
+(MIT) for attributes. Rewritten; the arithmetic is the same. Changed: batch norm instead of its synchronised kind,
+which `torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores for multi-GPU training.
+
+Losses are in float32; entries that are not labelled take no part. Points are (x, y) in [0, 1] of the crop, continuous
+pixels divided by the size: the centre of the first cell of a heat map of side M lies at 0.5 / M.
 
 Letters in shapes: B batch, T tokens, C channels of the encoder, S side of the token grid, K channels of the head, N
-classes or points, V pooled vectors, s `config.output_stride`.
+classes, points or attributes, V pooled vectors, H and W pixels or labels, h and w scores, M side of a heat map,
+s `config.output_stride`.
 """
 
 from collections.abc import Sequence
@@ -27,25 +31,12 @@ from transformers.utils import ModelOutput
 
 from .configuration_farl import FaRLConfig
 from .fast_inference_farl import FastDenseHead, fast_as
-from .losses_farl import attribute_loss, decode_heatmaps, landmark_losses, parsing_loss
-from .modeling_farl import JOINT_PARTS, PRETRAINING_PARTS, TEXT_PARTS, FaRLPreTrainedModel, record_outputs
+from .modeling_farl import PARTS_BESIDE_VISION, FaRLPreTrainedModel
+from .pretrained_model_farl import record_outputs
 from .vision_backbones_farl import make_vision_backbone
-
-__all__ = [
-    "FaRLDenseModel",
-    "FaRLFeaturePyramid",
-    "FaRLForAttributes",
-    "FaRLForFaceParsing",
-    "FaRLForLandmarks",
-    "FaRLLandmarksOutput",
-    "FaRLUperHead",
-    "cells_per_patch",
-]
-
 
 # Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`.
 POOL_SCALES = (1, 2, 3, 6)
-_PATCH_SIZES = (8, 14, 16)
 
 
 @dataclass
@@ -90,10 +81,8 @@ def cells_per_patch(patch_size: int, output_stride: int) -> int:
     Raises:
         ValueError: The pyramid has no such level.
     """
-    if patch_size not in _PATCH_SIZES:
-        *smaller, largest = map(str, _PATCH_SIZES)
-        known = f"{', '.join(smaller)} and {largest}"
-        raise ValueError(f"The feature pyramid is defined for patch sizes {known}, not {patch_size}.")
+    if patch_size not in (8, 14, 16):
+        raise ValueError(f"The feature pyramid is defined for patch sizes 8, 14 and 16, not {patch_size}.")
     nominal_size = 16 if patch_size == 14 else patch_size  # ViT-L/14 has the pyramid of 16, of strides 3.5, 7, 14, 28
     if nominal_size not in (2 * output_stride, 4 * output_stride):
         raise ValueError(
@@ -213,16 +202,16 @@ class FaRLUperHead(nn.Module):
 
 
 class FaRLDenseModel(FaRLPreTrainedModel):
-    """What parsing and landmarks share: encoder, pyramid and head, from pixels to maps of a quarter of the side.
+    """What parsing and landmarks share: encoder, pyramid and head.
 
-    A quarter is the paper's; with `config.output_stride` 2 it is a half.
+    The side of the maps is that of the input divided by `config.output_stride`, which is 4 in the paper.
 
-    Loads a checkpoint of [`FaRLModel`], too: the text encoder and everything else that is not needed is skipped.
+    Loads a checkpoint of [`FaRLModel`], too: everything but the vision encoder is skipped.
     """
 
     config_class = FaRLConfig
     input_modalities = ["image"]  # noqa: RUF012
-    _keys_to_ignore_on_load_unexpected = [*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, r"post_layernorm\."]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [*PARTS_BESIDE_VISION, r"post_layernorm\."]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig):
         super().__init__(config)
@@ -248,6 +237,27 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         return self.head(self.pyramid(maps))
 
 
+def parsing_loss(
+    logits: torch.Tensor, labels: torch.Tensor, label_weights: Sequence[float] | None = None
+) -> torch.Tensor:
+    """Mean cross-entropy per pixel, logits bilinearly upsampled to the labels.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, N, h, w)`): Class scores.
+        labels (`torch.LongTensor` of shape `(B, H, W)`): Class ids; 255 and -100 are ignored.
+        label_weights (`list[float]` of length `N`, *optional*): Weight of the pixels of each class in the mean; equal
+            by default, as in the original.
+    """
+    logits = interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    ignored = (labels == 255) | (labels == -100)
+    targets = labels.masked_fill(ignored, -100).long()
+    if label_weights is None:
+        return nn.functional.cross_entropy(logits, targets, reduction="sum") / (~ignored).sum().clamp(min=1)
+    weights_N = logits.new_tensor(label_weights)
+    total = nn.functional.cross_entropy(logits, targets, weight=weights_N, reduction="sum")
+    return total / (weights_N[targets.clamp(min=0)] * ~ignored).sum().clamp(min=1e-6)
+
+
 class FaRLForFaceParsing(FaRLDenseModel):
     """Labels every pixel of a face crop; `config.id2label` names the classes."""
 
@@ -271,6 +281,71 @@ class FaRLForFaceParsing(FaRLDenseModel):
         return SemanticSegmenterOutput(loss=loss, logits=logits)
 
 
+def landmark_losses(
+    logits: torch.Tensor, points: torch.Tensor, labels: torch.Tensor, heatmap_size: int, heatmap_radius: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two losses of the official code: of the points, and of the heat maps.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, N, h, w)`): Heat-map scores before the sigmoid.
+        points (`torch.Tensor` of shape `(B, N, 2)`): Decoded points in [0, 1].
+        labels (`torch.Tensor` of shape `(B, N, 2)`): True points in [0, 1]; NaN where a point is not labelled.
+        heatmap_size (`int`): Side of the target maps.
+        heatmap_radius (`float`): Radius of a target in cells.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: Mean Euclidean distance ("coord_l1_loss" in the original, though it is no
+        L1 norm) and mean binary cross-entropy of the maps.
+    """
+    labelled = torch.isfinite(labels).all(dim=-1)
+    count = labelled.sum().clamp(min=1)
+    targets = torch.where(labelled[..., None], labels, torch.zeros_like(labels)).float()
+    distances = (points.float() - targets + 1e-12).norm(dim=-1)
+    maps = interpolate(logits.float(), size=(heatmap_size, heatmap_size), mode="bilinear", align_corners=False)
+    drawn = draw_heatmaps(targets, heatmap_size, heatmap_radius)
+    entropies = nn.functional.binary_cross_entropy_with_logits(maps, drawn, reduction="none").mean(dim=(-2, -1))
+    return (distances * labelled).sum() / count, (entropies * labelled).sum() / count
+
+
+def decode_heatmaps(maps_BNHW: torch.Tensor) -> torch.Tensor:
+    """Return each map's centre of mass.
+
+    Args:
+        maps_BNHW (`torch.Tensor` of shape `(B, N, H, W)`): Non-negative maps, sigmoid already applied.
+
+    Returns:
+        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, as in the original.
+    """
+    height, width = maps_BNHW.shape[-2:]
+    mass_BN = maps_BNHW.sum(dim=(-2, -1)).clamp(min=1e-6)
+    x_BN = maps_BNHW.sum(dim=-2) @ _cell_centres(width, maps_BNHW)
+    y_BN = maps_BNHW.sum(dim=-1) @ _cell_centres(height, maps_BNHW)
+    return torch.stack([x_BN, y_BN], dim=-1) / mass_BN[..., None]
+
+
+def draw_heatmaps(points_BN2: torch.Tensor, size: int, radius: float) -> torch.Tensor:
+    """Draw one truncated Gaussian per point.
+
+    Args:
+        points_BN2 (`torch.Tensor` of shape `(B, N, 2)`): (x, y) in [0, 1]; points outside draw what still reaches in.
+        size (`int`): Side M of the maps.
+        radius (`float`): Radius R in cells; the value is exp(-16 r^2 / (2 R^2)), zero beyond R.
+
+    Returns:
+        `torch.Tensor` of shape `(B, N, M, M)`: Values in [0, 1]; zero for points that are NaN.
+    """
+    centres_M = _cell_centres(size, points_BN2)
+    dx2_BN1M = ((centres_M - points_BN2[..., :1]) * size).square().unsqueeze(-2)
+    dy2_BNM1 = ((centres_M - points_BN2[..., 1:]) * size).square().unsqueeze(-1)
+    squared_BNMM = dx2_BN1M + dy2_BNM1
+    values_BNMM = torch.exp(squared_BNMM * (-8.0 / radius**2))
+    return torch.where(squared_BNMM <= radius**2, values_BNMM, torch.zeros_like(values_BNMM))
+
+
+def _cell_centres(size, like):
+    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
+
+
 class FaRLForLandmarks(FaRLDenseModel):
     """Finds `config.num_labels` points in a face crop."""
 
@@ -290,13 +365,11 @@ class FaRLForLandmarks(FaRLDenseModel):
         """
         logits = self.dense_logits(pixel_values)
         landmarks = decode_heatmaps(logits.float().sigmoid())
-        loss = None if labels is None else self._loss(logits, landmarks, labels)
+        loss, config = None, self.config
+        if labels is not None:
+            point, heatmap = landmark_losses(logits, landmarks, labels, config.heatmap_size, config.heatmap_radius)
+            loss = config.point_loss_weight * point + heatmap
         return FaRLLandmarksOutput(loss=loss, logits=logits, landmarks=landmarks)
-
-    def _loss(self, logits, landmarks, labels):
-        config = self.config
-        point, heatmap = landmark_losses(logits, landmarks, labels, config.heatmap_size, config.heatmap_radius)
-        return config.point_loss_weight * point + heatmap
 
 
 # --- attributes
@@ -335,6 +408,19 @@ class FaRLAttributeHead(nn.Module):
         return self.classifier(mixed_BC)
 
 
+def attribute_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy over the entries that are labelled.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, N)`): Scores before the sigmoid.
+        labels (`torch.Tensor` of shape `(B, N)`): 0 or 1; -100 where an attribute is not labelled.
+    """
+    labelled = labels != -100
+    targets = labels.float().masked_fill(~labelled, 0.0)
+    entropies = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
+    return (entropies * labelled).sum() / labelled.sum().clamp(min=1)
+
+
 class FaRLForAttributes(FaRLPreTrainedModel):
     """Scores the attributes of a face crop, each on its own; `config.id2label` names them.
 
@@ -343,13 +429,7 @@ class FaRLForAttributes(FaRLPreTrainedModel):
 
     config_class = FaRLConfig
     input_modalities = ["image"]  # noqa: RUF012
-    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
-        *TEXT_PARTS,
-        *JOINT_PARTS,
-        *PRETRAINING_PARTS,
-        r"post_layernorm\.",
-        r"^pyramid\.",
-    ]
+    _keys_to_ignore_on_load_unexpected = [*PARTS_BESIDE_VISION, r"post_layernorm\.", r"^pyramid\."]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig):
         if config.problem_type is None:  # else Transformers' image-classification takes labels for exclusive

@@ -19,7 +19,6 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
 from .contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities, unit_length
-from .losses_farl import masked_token_loss
 from .modeling_farl import (
     FORMER_PARTS,
     HEAD_PARTS,
@@ -30,11 +29,8 @@ from .modeling_farl import (
     FaRLModel,
     FaRLPreTrainedModel,
     FaRLVisionModel,
-    record_outputs,
-    warn_unrecorded,
 )
-
-__all__ = ["FaRLForMaskedImageModeling", "FaRLForPreTraining", "FaRLForPreTrainingOutput"]
+from .pretrained_model_farl import record_outputs, warn_unrecorded
 
 
 @dataclass
@@ -112,16 +108,32 @@ class MaskedImageBranch(FaRLPreTrainedModel):
         hidden_BTC = self.mim_encoder(hidden_BTC, **kwargs)
         return self.mim_head(self.mim_layer_norm(hidden_BTC[:, 1:][bool_masked_pos]))
 
-    def masked_loss(
-        self, mim_logits: torch.Tensor, mim_labels: torch.Tensor, bool_masked_pos: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the loss of masked image modelling; see `masked_token_loss`."""
-        if mim_labels.shape != bool_masked_pos.shape:
-            raise ValueError(
-                f"The visual tokens are {tuple(mim_labels.shape)}, expected {tuple(bool_masked_pos.shape)}: one for "
-                "every patch, masked or not."
-            )
-        return masked_token_loss(mim_logits, mim_labels.to(mim_logits.device), bool_masked_pos)
+
+def masked_token_loss(logits: torch.Tensor, labels: torch.Tensor, bool_masked_pos: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy over visual tokens, averaged over the masked patches of each image and then over the images.
+
+    Images differ a little in how many patches are masked. Averaging per image keeps the loss of a batch the same
+    however it is split over processes and accumulated passes; an image without masked patches counts as 0.
+
+    Args:
+        logits (`torch.Tensor` of shape `(M, V)`): Scores of the M masked patches, in row-major order.
+        labels (`torch.LongTensor` of shape `(B, patches)`): Visual token of every patch; -100 is ignored.
+        bool_masked_pos (`torch.BoolTensor` of shape `(B, patches)`): Which patches are masked.
+
+    Raises:
+        ValueError: The visual tokens do not match the mask.
+    """
+    if labels.shape != bool_masked_pos.shape:
+        raise ValueError(
+            f"The visual tokens are {tuple(labels.shape)}, expected {tuple(bool_masked_pos.shape)}: one for every "
+            "patch, masked or not."
+        )
+    labels = labels.to(logits.device)
+    targets_M = labels[bool_masked_pos].long()
+    entropies_M = nn.functional.cross_entropy(logits.float(), targets_M, reduction="none", ignore_index=-100)
+    counted = bool_masked_pos & (labels != -100)
+    share_B = 1.0 / counted.sum(dim=1).clamp(min=1).float()
+    return (entropies_M * share_B[bool_masked_pos.nonzero()[:, 0]]).sum() / labels.shape[0]
 
 
 class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
@@ -155,7 +167,7 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
         return_loss: bool = True,
         **kwargs: Any,
     ) -> FaRLForPreTrainingOutput:
-        """Encode clean and masked images and texts, contrast the pairs of all processes, name the masked patches.
+        """Encode clean and masked images and texts, contrast the pairs of all processes, predict the masked patches.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids; text i belongs to image i.
@@ -185,7 +197,7 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
 
         mim_loss = None
         if mask_BT is not None and mim_labels is not None:
-            mim_loss = self.masked_loss(mim_logits, mim_labels, mask_BT)
+            mim_loss = masked_token_loss(mim_logits, mim_labels, mask_BT)
 
         return FaRLForPreTrainingOutput(
             loss=None if itc_loss is None else self.joint_loss(itc_loss, mim_loss),
@@ -233,7 +245,7 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
 
 
 class FaRLForMaskedImageModeling(MaskedImageBranch):
-    """The vision encoder and the branch of masked image modelling: names the visual tokens of masked patches."""
+    """The vision encoder and the branch of masked image modelling: predicts the visual tokens of masked patches."""
 
     config_class = FaRLConfig
     input_modalities = ["image"]  # noqa: RUF012
@@ -271,5 +283,5 @@ class FaRLForMaskedImageModeling(MaskedImageBranch):
         mask_BT = self.checked_mask(bool_masked_pos, pixel_values)
         tokens_BTC = self.vision_model.embed(pixel_values, mask_BT, self.mask_token)[pixel_values.shape[0] :]
         logits = self.masked_logits(self.vision_model.encoder(tokens_BTC, **kwargs), mask_BT, **kwargs)
-        loss = None if labels is None else self.masked_loss(logits, labels, mask_BT)
+        loss = None if labels is None else masked_token_loss(logits, labels, mask_BT)
         return MaskedLMOutput(loss=loss, logits=logits)

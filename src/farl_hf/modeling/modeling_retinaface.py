@@ -22,28 +22,12 @@ from torch import nn
 from torchvision.ops import box_convert, box_iou
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple, logging
+from transformers.modeling_outputs import BackboneOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_retinaface import RetinaFaceConfig
 from .fast_inference_farl import FastConvolutionAndNorm, FastInferenceMixin, fast_as
-from .model_push_farl import ModelPushedWithCode
-
-__all__ = [
-    "RetinaFaceFaceDetectionOutput",
-    "RetinaFaceForFaceDetection",
-    "RetinaFaceModel",
-    "RetinaFaceModelOutput",
-    "RetinaFacePreTrainedModel",
-    "anchors_for",
-    "encode_boxes",
-    "encode_keypoints",
-    "make_anchors",
-    "match_anchors",
-    "retinaface_loss",
-]
-
-logger = logging.get_logger(__name__)
-
+from .pretrained_model_farl import ModelPushedWithCode, warn_unrecorded
 
 # (output channels at full width, stride) of the depthwise-separable blocks of MobileNetV1, by stage; the stem comes
 # first in stage one.
@@ -56,18 +40,6 @@ MOBILENET_V1_STAGES = (
 RESNET_WIDTHS = (64, 128, 256, 512)
 RESNET_EXPANSION = 4
 MOBILENET_SLOPE = 0.1
-
-
-@dataclass
-class RetinaFaceModelOutput(ModelOutput):
-    """
-    Features of the three pyramid levels.
-
-    Args:
-        feature_maps (`tuple` of three `torch.Tensor` of shape (B, C, ceil(H/s), ceil(W/s)), s = 8, 16, 32).
-    """
-
-    feature_maps: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -339,7 +311,7 @@ def anchors_for(size_hw: tuple[int, int], config: RetinaFaceConfig, device: torc
     """`make_anchors` of a configuration, cached per input size; do not write into the result."""
     min_sizes = tuple(tuple(sizes) for sizes in config.min_sizes)
     make = make_anchors if torch.compiler.is_compiling() else _cached_anchors
-    return make((size_hw[0], size_hw[1]), tuple(config.steps), min_sizes, device)
+    return make(size_hw, tuple(config.steps), min_sizes, device)
 
 
 # --- the MultiBox loss
@@ -527,15 +499,13 @@ class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrai
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the first convolution."""
-        return self._model().body.stem.convolution
+        model: Any = self.base_model
+        return model.body.stem.convolution
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the first convolution."""
-        self._model().body.stem.convolution = value
-
-    def _model(self) -> Any:
-        """The model without heads."""
-        return getattr(self, self.base_model_prefix, self)
+        model: Any = self.base_model
+        model.body.stem.convolution = value
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -547,12 +517,6 @@ class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrai
         else:  # the heads: at first, face and background are about equally likely
             init.normal_(module.weight, std=0.01)
             init.zeros_(module.bias)
-
-    def warn_unrecorded(self, kwargs: dict[str, Any]) -> None:
-        """Warn if a call or the configuration asks for hidden states or attentions; take them out of the call."""
-        for name in ("output_hidden_states", "output_attentions"):
-            if kwargs.pop(name, None) or getattr(self.config, name, False):
-                logger.warning_once(f"{type(self).__name__} ignores {name}.")
 
 
 class RetinaFaceModel(RetinaFacePreTrainedModel):
@@ -573,13 +537,13 @@ class RetinaFaceModel(RetinaFacePreTrainedModel):
         self.post_init()
 
     @can_return_tuple
-    def forward(self, pixel_values: torch.Tensor, **kwargs) -> RetinaFaceModelOutput:
+    def forward(self, pixel_values: torch.Tensor, **kwargs) -> BackboneOutput:
         """
         Args:
             pixel_values (`torch.Tensor` of shape (B, 3, H, W)): Output of `RetinaFaceImageProcessor`.
 
         Returns:
-            `RetinaFaceModelOutput`
+            `BackboneOutput`: `feature_maps`, three of shape (B, C, ceil(H/s), ceil(W/s)) with s = 8, 16, 32.
 
         Raises:
             ValueError: `pixel_values` has another shape.
@@ -588,12 +552,12 @@ class RetinaFaceModel(RetinaFacePreTrainedModel):
             raise ValueError(
                 f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, 3, height, width)."
             )
-        self.warn_unrecorded(kwargs)
+        warn_unrecorded(self, kwargs)
         weight = self.get_input_embeddings().get_parameter("weight")
         pixel_values = pixel_values.to(weight.dtype, memory_format=torch.channels_last)
         pyramid = self.feature_pyramid(self.body(pixel_values))
         maps = tuple(module(features) for module, features in zip(self.context_modules, pyramid, strict=True))
-        return RetinaFaceModelOutput(feature_maps=maps)
+        return BackboneOutput(feature_maps=maps)
 
 
 class RetinaFaceForFaceDetection(RetinaFacePreTrainedModel):
@@ -631,19 +595,18 @@ class RetinaFaceForFaceDetection(RetinaFacePreTrainedModel):
         Raises:
             ValueError: `pixel_values` or `labels` have another form.
         """
-        self.warn_unrecorded(kwargs)
+        warn_unrecorded(self, kwargs)
         feature_maps = self.model(pixel_values, return_dict=True).feature_maps
         class_logits = self.class_head(feature_maps)
         box_offsets = self.box_head(feature_maps)
         keypoint_offsets = self.keypoint_head(feature_maps)
         height, width = pixel_values.shape[-2:]
-        config, size_hw = self.config, (height, width)
-        anchors = anchors_for(size_hw, config, pixel_values.device)
+        anchors = anchors_for((height, width), self.config, pixel_values.device)
 
         loss = loss_dict = None
         if labels is not None:
             loss, loss_dict = retinaface_loss(
-                class_logits, box_offsets, keypoint_offsets, anchors, size_hw, labels, config
+                class_logits, box_offsets, keypoint_offsets, anchors, (height, width), labels, self.config
             )
         return RetinaFaceFaceDetectionOutput(
             loss=loss,

@@ -9,7 +9,9 @@ timm's ViTs and BEiTs are run block by block here, because they would resize pos
 of relative positions not at all. BEiT is timm's and not Transformers', because timm's names are those of the official
 files.
 
-Letters in shapes: B batch, T tokens, C width.
+Source of the relative positions: microsoft/unilm `beit/modeling_finetune.py` (MIT).
+
+Letters in shapes: B batch, T tokens, C width, A attention heads, h and w a grid of tokens, N rows of a table.
 """
 
 import inspect
@@ -27,25 +29,20 @@ from .configuration_farl import FaRLConfig
 from .modeling_face_transformer import FaceTransformerModel
 from .modeling_farl import (
     HEAD_PARTS,
-    JOINT_PARTS,
-    PRETRAINING_PARTS,
-    TEXT_PARTS,
+    PARTS_BESIDE_VISION,
     FaRLPreTrainedModel,
     FaRLVisionModel,
     PatchMaps,
-    RelativePositionBias,
-    record_outputs,
     resize_position_table,
     token_grid,
 )
-
-__all__ = ["FaRLFeatureMaps", "make_vision_backbone"]
-
+from .pretrained_model_farl import record_outputs
 
 _TIMM_CONFIGS = ("timm_wrapper", "timm_backbone")
 # Parameters of Transformers' embeddings that stand before the patches; the second axis from the end counts tokens.
 _PREFIX_PARAMETERS = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
 _AFTER_THE_BLOCKS = ("layernorm", "post_layernorm", "norm", "pooler", "head")
+_CLASS_ROWS = 3  # of a table of relative positions: class to patch, patch to class, class to class
 
 
 class FaRLFeatureMaps(FaRLPreTrainedModel):
@@ -56,10 +53,7 @@ class FaRLFeatureMaps(FaRLPreTrainedModel):
 
     config_class = FaRLConfig
     input_modalities = ["image"]  # noqa: RUF012
-    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
-        *(*TEXT_PARTS, *JOINT_PARTS, *PRETRAINING_PARTS, *HEAD_PARTS),
-        r"post_layernorm\.",
-    ]
+    _keys_to_ignore_on_load_unexpected = [*PARTS_BESIDE_VISION, *HEAD_PARTS, r"post_layernorm\."]  # noqa: RUF012
 
     def __init__(self, config: FaRLConfig):
         super().__init__(config)
@@ -152,6 +146,42 @@ def _make_timm_backbone(config, attention):
     return TimmBackbone(model, num_tables, fused=attention != "eager")
 
 
+def _relative_rows(grid_hw, device):
+    """Return which row of the table belongs to each pair of tokens, (1 + h * w, 1 + h * w)."""
+    height, width = grid_hw
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    dy, dx = (axis.flatten()[:, None] - axis.flatten()[None] for axis in (y, x))
+    num_offsets = (2 * height - 1) * (2 * width - 1)
+    patches = (dy + height - 1) * (2 * width - 1) + dx + width - 1
+    rows = nn.functional.pad(patches, (1, 0, 1, 0), value=num_offsets)
+    rows[:, 0] = num_offsets + 1
+    rows[0, 0] = num_offsets + 2
+    return rows
+
+
+class RelativePositionBias(nn.Module):
+    """BEiT's bias of attention by the offset of two tokens, resized to the input's grid.
+
+    The table has a row per offset, (2h - 1)(2w - 1) of them, and three for the class token, which are untouched.
+    """
+
+    def __init__(self, grid_hw: tuple[int, int], num_heads: int):
+        super().__init__()
+        self.stored_hw = (2 * grid_hw[0] - 1, 2 * grid_hw[1] - 1)
+        self.table = nn.Parameter(torch.zeros(self.stored_hw[0] * self.stored_hw[1] + _CLASS_ROWS, num_heads))
+
+    def init_farl_weights(self, factor: float) -> None:
+        """Zero, as officially."""
+        init.zeros_(self.table)
+
+    def forward(self, grid_hw: tuple[int, int]) -> torch.Tensor:
+        """Return (1, A, 1 + h * w, 1 + h * w), to be added to attention scores."""
+        wanted_hw = (2 * grid_hw[0] - 1, 2 * grid_hw[1] - 1)
+        offsets_NA = resize_position_table(self.table[:-_CLASS_ROWS], 0, self.stored_hw, wanted_hw)
+        table_NA = torch.cat([offsets_NA, self.table[-_CLASS_ROWS:]])
+        return table_NA[_relative_rows(grid_hw, table_NA.device)].permute(2, 0, 1)[None]
+
+
 class TimmBackbone(PatchMaps, nn.Module):
     """A ViT, distilled DeiT or BEiT of timm, for any input size that its patch divides.
 
@@ -199,21 +229,18 @@ class TimmBackbone(PatchMaps, nn.Module):
         patches_BTC = model.patch_embed(pixel_values.to(model.patch_embed.proj.weight.dtype)).flatten(1, -2)
         tokens = (getattr(model, name, None) for name in ("cls_token", "dist_token", "reg_token"))
         prefix = [token.expand(patches_BTC.shape[0], -1, -1) for token in tokens if token is not None]
-        positions_TC = self._positions(grid_hw)
-        if getattr(model, "no_embed_class", False):
-            return self._dropped(torch.cat([*prefix, patches_BTC + positions_TC], dim=1))
-        return self._dropped(torch.cat([*prefix, patches_BTC], dim=1) + positions_TC)
-
-    def _positions(self, grid_hw):
-        table = self.model.pos_embed
-        if table is None:
-            return 0.0
-        num_rows = 0 if getattr(self.model, "no_embed_class", False) else self.num_prefix_tokens
-        return resize_position_table(table[0], num_rows, self.model.patch_embed.grid_size, grid_hw)
-
-    def _dropped(self, tokens_BTC):
-        tokens_BTC = self.model.pos_drop(tokens_BTC)
-        return self.model.norm_pre(tokens_BTC) if hasattr(self.model, "norm_pre") else tokens_BTC
+        only_patches = getattr(model, "no_embed_class", False)  # have positions, not the prefix
+        positions_TC: torch.Tensor | float = 0.0
+        if model.pos_embed is not None:
+            num_rows = 0 if only_patches else self.num_prefix_tokens
+            stored_hw = model.patch_embed.grid_size
+            positions_TC = resize_position_table(model.pos_embed[0], num_rows, stored_hw, grid_hw)
+        if only_patches:
+            tokens_BTC = torch.cat([*prefix, patches_BTC + positions_TC], dim=1)
+        else:
+            tokens_BTC = torch.cat([*prefix, patches_BTC], dim=1) + positions_TC
+        tokens_BTC = model.pos_drop(tokens_BTC)
+        return model.norm_pre(tokens_BTC) if hasattr(model, "norm_pre") else tokens_BTC
 
     def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
@@ -268,18 +295,13 @@ class TransformersBackbone(PatchMaps, nn.Module):
         """Replace it."""
         self.model.set_input_embeddings(value)
 
-    def _blocks(self):
-        stacks = (module for module in self.model.modules() if isinstance(module, nn.ModuleList))
-        return next(stack for stack in stacks if len(stack) == self.depth)
-
     def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
         """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
         token_grid(pixel_values, self.patch_size)
         outputs: dict[int, torch.Tensor] = {}
-        hooks = []
-        blocks = self._blocks()
-        for index in set(block_indices):
-            hooks.append(blocks[index].register_forward_hook(_keep(outputs, index)))
+        stacks = (module for module in self.model.modules() if isinstance(module, nn.ModuleList))
+        blocks = next(stack for stack in stacks if len(stack) == self.depth)
+        hooks = [blocks[index].register_forward_hook(_keep(outputs, index)) for index in set(block_indices)]
         try:
             self.model(pixel_values, **self._options)
         finally:

@@ -5,10 +5,8 @@ from typing import NamedTuple
 from transformers import Pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.pipelines.face_attributes import FaceAttributesPipeline
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
-from farl_hf.pipelines.face_landmarks import FaceLandmarksPipeline
-from farl_hf.pipelines.face_parsing import FaceParsingPipeline
+from farl_hf.pipelines.face_tasks import FaceAttributesPipeline, FaceLandmarksPipeline, FaceParsingPipeline
 
 __all__ = [
     "PIPELINES",

@@ -14,32 +14,18 @@ from farl_hf.results import Faces, plain_faces
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
 
 
-def save_without_code(pipeline: Pipeline, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-    """Write model and image processor, and no pipeline code.
-
-    `Pipeline.save_pretrained` would add the class's file and the table it was registered with to the folder: the
-    table holds the path of the default model on this machine, and from then on loading would demand
-    `trust_remote_code=True` although `import farl_hf` already brings the class.
-    """
-    if hasattr(pipeline.model.config, "custom_pipelines"):
-        del pipeline.model.config.custom_pipelines
-    pipeline.model.save_pretrained(save_directory, **kwargs)
-    if pipeline.image_processor is not None:
-        pipeline.image_processor.save_pretrained(save_directory, **kwargs)
-
-
 def optimized_for_inference(model: Any) -> Any:
     """The model, after `optimize_for_inference()` where it has that; exported graphs and other libraries' have not."""
     return model.optimize_for_inference() if hasattr(model, "optimize_for_inference") else model
 
 
-class ImageProcessorOnly:
-    """Of the parts beside a model, `pipeline()` loads the image processor alone.
+class PhotoPipeline(Pipeline):
+    """What all pipelines share: which model they run, what they take, and how they are saved.
 
-    Mixed in before a pipeline class of Transformers, whose annotations allow `None` only, and no processor that has
-    methods of its own.
+    Of the parts beside a model, `pipeline()` loads the image processor alone.
     """
 
+    model_name: str
     _load_image_processor: Any = True
     _load_processor: Any = False
     _load_tokenizer: Any = False
@@ -47,8 +33,37 @@ class ImageProcessorOnly:
     _load_video_processor: Any = False
     image_processor: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        require_model(self.model, self.model_name)
+        optimized_for_inference(self.model)
 
-class FaceDetectionPipeline(ImageProcessorOnly, Pipeline):
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
+        """Answer for a photo, or for each of a list, generator or dataset of photos; see the class."""
+        inputs = as_pipeline_inputs(inputs)
+        if isinstance(inputs, list) and not inputs:
+            return []
+        return super().__call__(inputs, **kwargs)
+
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
+        """Answers one after the other; the next photos are prepared while the network runs."""
+        answers = super().get_iterator(inputs, num_workers, batch_size, *params)
+        return prefetch_inputs(answers, inputs, num_workers, batch_size)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Write the model and its image processor (no detector); the folder is a checkpoint of this task.
+
+        `Pipeline.save_pretrained` would add the class's file and the table it was registered with to the folder: the
+        table holds the path of the default model on this machine, and from then on loading would demand
+        `trust_remote_code=True` although `import farl_hf` already brings the class.
+        """
+        if hasattr(self.model.config, "custom_pipelines"):
+            del self.model.config.custom_pipelines
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.image_processor.save_pretrained(save_directory, **kwargs)
+
+
+class FaceDetectionPipeline(PhotoPipeline):
     """Finds faces with a RetinaFace model.
 
     Each photo gives a list with one dict per face, best score first: `score`, `box` {xmin, ymin, xmax, ymax} and
@@ -71,30 +86,9 @@ class FaceDetectionPipeline(ImageProcessorOnly, Pipeline):
 
     model_name = "RetinaFaceForFaceDetection"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        require_model(self.model, self.model_name)
-        optimized_for_inference(self.model)
-
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
-        """Find the faces of a photo, or of a list, generator or dataset of photos."""
-        inputs = as_pipeline_inputs(inputs)
-        if isinstance(inputs, list) and not inputs:
-            return []
-        return super().__call__(inputs, **kwargs)
-
-    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
-        """Answers one after the other; the next photos are decoded and resized while the network runs."""
-        answers = super().get_iterator(inputs, num_workers, batch_size, *params)
-        return prefetch_inputs(answers, inputs, num_workers, batch_size)
-
     def get_inference_context(self) -> Any:
         """Inference mode: tensors without version counters, which gradients alone need."""
         return torch.inference_mode
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Write the model and its image processor; the folder is a checkpoint of this task."""
-        save_without_code(self, save_directory, **kwargs)
 
     def _sanitize_parameters(self, threshold: float | None = None, nms_threshold: float | None = None):  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         given = {"threshold": threshold, "nms_threshold": nms_threshold}

@@ -81,14 +81,9 @@ def faces_from_keypoints(keypoints: Any, size_hw: tuple[int, int]) -> Faces:
         _require_spread(row, highest[row] - lowest[row])
         _require_overlap(f"The extent of keypoints {row}", (*lowest[row], *highest[row]), size_hw)
     margin = _BOX_MARGIN * (highest - lowest).max(axis=1, keepdims=True)
-    boxes_xyxy = _inside(np.concatenate([lowest - margin, highest + margin], axis=1), size_hw)
-    return Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE), five_points_xy)
-
-
-def whole_photo_as_face(size_hw: tuple[int, int]) -> Faces:
-    """The photo as one face that fills it."""
     height, width = size_hw
-    return Faces(np.array([[0, 0, width, height]]), np.array([_GIVEN_SCORE]))
+    boxes_xyxy = np.concatenate([lowest - margin, highest + margin], axis=1).clip(0, [width, height, width, height])
+    return Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE), five_points_xy)
 
 
 def _box_values(box: Any) -> Any:
@@ -141,11 +136,6 @@ def _require_overlap(what: str, box_xyxy: Any, size_hw: tuple[int, int]) -> None
         )
 
 
-def _inside(boxes_xyxy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    height, width = size_hw
-    return np.clip(boxes_xyxy, 0, np.array([width, height, width, height]))
-
-
 class FaceFinder:
     """Finds the faces of photos, and loads its detector at the first photo that needs one.
 
@@ -172,13 +162,14 @@ class FaceFinder:
         """
         size_hw = (photo.height, photo.width)
         if aligned:
-            return whole_photo_as_face(size_hw)
+            return Faces(np.array([[0, 0, photo.width, photo.height]]), np.array([_GIVEN_SCORE]))
         if isinstance(photo_input, Mapping):
             faces = given_faces(photo_input, size_hw)
             if faces is not None:
                 return faces
         with torch.inference_mode():
-            return _best_first(Faces.from_pipeline(self.detector(photo, **detection)))
+            faces = Faces.from_pipeline(self.detector(photo, **detection))
+        return faces[np.argsort(-faces.scores, kind="stable")]
 
     @property
     def detector(self) -> Detector:
@@ -186,7 +177,3 @@ class FaceFinder:
         if self._detector is None or isinstance(self._detector, (str, Path)):
             self._detector = load_detector(self._detector, self._device, self._served)
         return self._detector
-
-
-def _best_first(faces: Faces) -> Faces:
-    return faces[np.argsort(-faces.scores, kind="stable")]

@@ -5,7 +5,7 @@ Of many photos, the next ones are prepared by a thread while the network compute
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import GeneratorType
 from typing import Any
@@ -35,8 +35,8 @@ def as_pipeline_inputs(inputs: Any) -> Any:
         return inputs
     if isinstance(inputs, tuple):
         return list(inputs)
-    if isinstance(inputs, (Iterable, Sequence)):  # a `datasets.Dataset` or any other collection
-        return _stream(inputs)
+    if isinstance(inputs, Iterable):  # a `datasets.Dataset` or any other collection
+        return (photo for photo in inputs)
     return inputs
 
 
@@ -54,10 +54,6 @@ def photo_of(photo_input: Any) -> Any:
             "'keypoints' to skip the detection."
         )
     return photo_input["image"]
-
-
-def _stream(photos: Iterable[Any]) -> Iterator[Any]:
-    yield from photos
 
 
 class Prefetched:

@@ -16,23 +16,6 @@ from typing import Any
 import torch
 from torch.nn.functional import grid_sample
 
-__all__ = [
-    "ATTRIBUTE_TEMPLATE",
-    "LAPA_TEMPLATE",
-    "WarpGeometry",
-    "box_matrix",
-    "checked_boxes",
-    "checked_points",
-    "ffhq_square_matrix",
-    "sample_aligned_crops",
-    "sample_crops",
-    "similarity_matrix",
-    "tanh_unwarp",
-    "tanh_warp",
-    "transform_points",
-    "whole_matrix",
-]
-
 # Where the five points of a face lie in an aligned crop, in fractions of the half side: (-1, -1) is top left, (1, 1)
 # bottom right. Order: image-left eye, image-right eye, nose tip, image-left mouth corner, image-right mouth corner.
 
@@ -203,13 +186,11 @@ class WarpGeometry:
         return self._along_tanh(points_crop_xy, self._half_xy(points_crop_xy), tanh_warp)
 
     def photo_from_warped(
-        self, points_warped_xy: torch.Tensor, crop_from_photo: torch.Tensor, **options: float
+        self, points_warped_xy: torch.Tensor, crop_from_photo: torch.Tensor, clamp: float = _ARCTANH_CLAMP
     ) -> torch.Tensor:
-        """Map points (F, N, 2) from warped-crop pixels to photo pixels.
-
-        Inexact at the rim: see `tanh_unwarp`, which takes the options.
-        """
-        points_crop_xy = self._along_tanh(points_warped_xy, self._half_xy(points_warped_xy), tanh_unwarp, **options)
+        """Map points (F, N, 2) from warped-crop pixels to photo pixels; inexact at the rim, see `tanh_unwarp`."""
+        half_xy = self._half_xy(points_warped_xy)
+        points_crop_xy = self._along_tanh(points_warped_xy, half_xy, tanh_unwarp, clamp=clamp)
         return transform_points(points_crop_xy, torch.linalg.inv(crop_from_photo))
 
     def sampling_axes(self, like: torch.Tensor) -> list[torch.Tensor]:

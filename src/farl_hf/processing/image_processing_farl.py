@@ -30,8 +30,6 @@ from .face_geometry_farl import (
 )
 from .processor_push_farl import ProcessorPushedWithCode
 
-__all__ = ["FaRLImageProcessor", "unwarp_heat_maps", "unwarp_label_map"]
-
 _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
 _TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
 _ALIGNMENTS = ("template", "ffhq_square")
@@ -152,6 +150,10 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         return size["height"], size["width"]
 
     @property
+    def _score_size_hw(self):
+        return (self.score_size, self.score_size) if self.score_size else self.size_hw
+
+    @property
     def geometry(self) -> WarpGeometry:
         """The [`WarpGeometry`] of the crops."""
         return WarpGeometry(self.size_hw, float(self.warp_factor), _GRID_OFFSETS[self.pixel_grid])
@@ -163,7 +165,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
 
         Args:
             points_photo_xy (`torch.Tensor` of shape `(F, 5, 2)`): (x, y) in photo pixels, continuous.
-            photo_name (`str`, *optional*): How errors call the photo.
+            photo_name (`str`, *optional*): Name of the photo in error messages.
 
         Returns:
             `torch.Tensor` of shape `(F, 3, 3)`: `crop_from_photo`.
@@ -209,11 +211,9 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         """Map points (F, N, 2) from photo pixels to warped-crop pixels."""
         return self.geometry.warped_from_photo(points_photo_xy, crop_from_photo)
 
-    def normalize(self, image: torch.Tensor, mean: Any = None, std: Any = None, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]  # tensors only
-        """Subtract the mean and divide by the deviation; images (..., 3, H, W) in [0, 1]."""
-        mean = torch.as_tensor(self.image_mean if mean is None else mean, dtype=image.dtype, device=image.device)
-        std = torch.as_tensor(self.image_std if std is None else std, dtype=image.dtype, device=image.device)
-        return (image - mean[:, None, None]).div_(std[:, None, None])
+    def normalize(self, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # mean and deviation are its own
+        """Subtract `image_mean` and divide by `image_std`; images (..., 3, H, W) in [0, 1]."""
+        return super().normalize(image, self.image_mean, self.image_std)
 
     def _preprocess_image_like_inputs(  # type: ignore[override]  # the base class declares it without self
         self,
@@ -290,15 +290,15 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             `list[torch.Tensor]`: One (H, W) uint8 map of class ids per face.
         """
         logits = getattr(outputs, "logits", outputs)
-        geometry = self.geometry
-        score_size_hw = (self.score_size, self.score_size) if self.score_size else None
         return [
-            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), geometry, score_size_hw)
+            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), self.geometry, self._score_size_hw)
             for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
         ]
 
-    def post_process_semantic_segmentation(self, outputs: Any, target_sizes: Any = None) -> list[torch.Tensor]:
-        """Label maps of photos of which each is one face crop; what Transformers' image-segmentation calls.
+    def post_process_semantic_segmentation(
+        self, outputs: Any, target_sizes: Any = None, return_segmentation_scores: bool = False
+    ) -> list[Any]:
+        """Label maps of photos, each of which is one face crop. Transformers' image-segmentation pipeline calls this.
 
         Faces that were placed by points or boxes need `post_process_face_parsing`, which knows their matrices.
 
@@ -306,23 +306,31 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             outputs: The model's output, or its logits (F, K, h, w).
             target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs, *optional*): (height, width) of each
                 photo; the crop's by default.
+            return_segmentation_scores (`bool`, *optional*, defaults to `False`): Whether to return the class scores
+                of every pixel, too.
 
         Returns:
-            `list[torch.Tensor]`: One (H, W) int64 map of class ids per photo.
+            `list[torch.Tensor]`: One (H, W) int64 map of class ids per photo. With scores a `list[BatchFeature]`:
+            `segmentation`, this map, and `segmentation_scores` (K, H, W), float32.
 
         Raises:
             ValueError: The number of sizes is not that of the photos.
         """
         logits = getattr(outputs, "logits", outputs)
-        sizes = (
-            [self.size_hw] * len(logits)
-            if target_sizes is None
-            else [(int(height), int(width)) for height, width in target_sizes]
-        )
+        sizes = [self.size_hw] * len(logits) if target_sizes is None else target_sizes
+        sizes = [(int(height), int(width)) for height, width in sizes]
         if len(sizes) != len(logits):
             raise ValueError(f"target_sizes has {len(sizes)} entries for the scores of {len(logits)} photos.")
-        matrices = [self.crop_matrix_whole(size_hw)[0] for size_hw in sizes]
-        return [label_map.long() for label_map in self.post_process_face_parsing(logits, matrices, sizes)]  # type: ignore[arg-type]  # a list serves, too
+        matrices = torch.cat([self.crop_matrix_whole(size_hw) for size_hw in sizes])
+        label_maps = [label_map.long() for label_map in self.post_process_face_parsing(logits, matrices, sizes)]
+        if not return_segmentation_scores:
+            return label_maps
+        scores = interpolate(logits.float(), size=self._score_size_hw, mode="bilinear", align_corners=False)
+        score_maps = self.post_process_heat_maps(scores, matrices, sizes)
+        return [
+            BatchFeature({"segmentation": label_map, "segmentation_scores": score_map})
+            for label_map, score_map in zip(label_maps, score_maps, strict=True)
+        ]
 
     def post_process_landmarks(self, outputs: Any, crop_from_photo: torch.Tensor) -> torch.Tensor:
         """Landmarks in photo pixels.
@@ -431,8 +439,9 @@ def unwarp_label_map(
     height, width = photo_size_hw
     labels_HW = torch.full((height, width), outside or 0, dtype=torch.uint8, device=logits_KHW.device)
     cells = _cell_classes(winners_HW)
-    whole = (0, 0, width, height)
-    x0, y0, x1, y1 = whole if outside is None else _busy_window(cells, outside, crop_from_photo, whole, geometry)
+    x0, y0, x1, y1 = 0, 0, width, height
+    if outside is not None:
+        x0, y0, x1, y1 = _busy_window(cells, outside, crop_from_photo, photo_size_hw, geometry)
     rows = max(1, _STRIPE_PIXELS // max(x1 - x0, 1))
     for top in range(y0, y1, rows):
         bottom = min(top + rows, y1)
@@ -446,7 +455,7 @@ def _border_class(winners_HW):
     return int(border[0]) if bool((border == border[0]).all()) else None
 
 
-def _busy_window(cells, outside, crop_from_photo, whole, geometry):
+def _busy_window(cells, outside, crop_from_photo, photo_size_hw, geometry):
     """Return the photo window x0, y0, x1, y1 around all cells that are not of the outside's class."""
     busy = (cells != outside).nonzero()
     if not len(busy):
@@ -458,11 +467,15 @@ def _busy_window(cells, outside, crop_from_photo, whole, geometry):
     corners_warped_xy = corners_xy / _cells_per_pixel(cells, geometry, corners_xy)
     matrix = crop_from_photo.double().cpu()
     corners_xy = geometry.photo_from_warped(corners_warped_xy[None], matrix[None], clamp=1 - 1e-9)[0]
-    x0, y0 = (corners_xy.amin(dim=0) - 1).floor().int().tolist()
-    x1, y1 = (corners_xy.amax(dim=0) + 1).ceil().int().tolist()
-    clip_x, clip_y = (min(max(x, 0), whole[2]) for x in (x0, x1)), (min(max(y, 0), whole[3]) for y in (y0, y1))
-    (x0, x1), (y0, y1) = clip_x, clip_y
-    return x0, y0, x1, y1
+    return _window_around(corners_xy, photo_size_hw, margin=1)
+
+
+def _window_around(points_xy, photo_size_hw, margin=0):
+    """Return the smallest window x0, y0, x1, y1 of whole pixels that holds the points, inside the photo."""
+    limits_xy = points_xy.new_tensor([photo_size_hw[1], photo_size_hw[0]])
+    low_xy = (points_xy.amin(dim=0) - margin).floor().clamp(min=0).minimum(limits_xy)
+    high_xy = (points_xy.amax(dim=0) + margin).ceil().clamp(min=0).minimum(limits_xy)
+    return (*low_xy.int().tolist(), *high_xy.int().tolist())
 
 
 def _cell_classes(winners_HW):
@@ -551,7 +564,4 @@ def _crop_window(crop_from_photo, photo_size_hw, geometry):
         return 0, 0, width, height
     corners_xy = torch.tensor([[0, 0], [crop_width, 0], [crop_width, crop_height], [0, crop_height]])
     matrix = crop_from_photo.double().cpu()
-    corners_xy = geometry.photo_from_warped(corners_xy.double()[None], matrix[None])[0]
-    x0, y0 = corners_xy.amin(dim=0).floor().int().tolist()
-    x1, y1 = corners_xy.amax(dim=0).ceil().int().tolist()
-    return (*(max(low, 0) for low in (x0, y0)), min(x1, width), min(y1, height))
+    return _window_around(geometry.photo_from_warped(corners_xy.double()[None], matrix[None])[0], photo_size_hw)

@@ -19,11 +19,8 @@ from transformers.utils import logging
 
 from .processor_push_farl import ProcessorPushedWithCode
 
-__all__ = ["RetinaFaceImageProcessor", "RetinaFaceImageProcessorKwargs"]
-
 logger = logging.get_logger(__name__)
 
-FACE_LABEL = 1  # of the two classes, background and face
 # Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
 _COARSE_FACE = 0.75
 
@@ -316,10 +313,10 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         self, outputs: Mapping[str, torch.Tensor], threshold: float = 0.5, target_sizes: Any = None
     ) -> list[dict[str, torch.Tensor]]:
         """
-        Faces as boxes of class 1; what Transformers' object-detection calls.
+        Faces as boxes of class 1. Transformers' object-detection pipeline calls this.
 
-        `post_process_face_detection` gives the five points, too. This method has to derive how the photos were resized
-        from the attributes, so a call with other settings of size needs the former.
+        It takes the photos as resized by the attributes. For photos resized by other settings, and for the five
+        points, use `post_process_face_detection`.
 
         Args:
             outputs (`RetinaFaceFaceDetectionOutput`): Raw predictions.
@@ -342,7 +339,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         return [
             {
                 "scores": found["scores"],
-                "labels": torch.full_like(found["scores"], FACE_LABEL, dtype=torch.int64),
+                "labels": torch.ones_like(found["scores"], dtype=torch.int64),
                 "boxes": found["boxes_xyxy"],
             }
             for found in faces
@@ -396,7 +393,7 @@ def pad_and_stack(
     inputs: list[torch.Tensor], divisor: int, factor: float | None = None, mean_and_std: Any = None
 ) -> torch.Tensor:
     """
-    One float batch of pictures (3, H, W), each converted where it lies in the batch: a pass over memory, no copies.
+    Stack pictures (3, H, W) into one float batch. Each is converted in its place, without a further copy.
 
     Args:
         inputs (`list[torch.Tensor]`): Pictures of any type.

@@ -7,8 +7,6 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from .image_processing_farl import FaRLImageProcessorKwargs
 from .processor_push_farl import ProcessorPushedWithCode
 
-__all__ = ["FaRLProcessor"]
-
 
 class FaRLProcessorKwargs(ProcessingKwargs, total=False):
     """Settings of a call of [`FaRLProcessor`]: those of the tokenizer and of the image processor."""

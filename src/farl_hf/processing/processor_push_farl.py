@@ -12,8 +12,6 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import PushToHubMixin
 
-__all__ = ["ProcessorPushedWithCode"]
-
 _AUTO_CLASSES = (
     (BaseImageProcessor, "AutoImageProcessor"),
     (PreTrainedTokenizerBase, "AutoTokenizer"),

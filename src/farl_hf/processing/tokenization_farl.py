@@ -18,8 +18,6 @@ try:
 except ImportError:
     ftfy = None  # type: ignore[assignment]  # an optional package
 
-__all__ = ["FaRLTokenizer"]
-
 # What the package regex, which splits words in openai/CLIP and open_clip, takes for letters and numbers but the engine
 # of `tokenizers` does not: all that Unicode gained after version 16. Hexadecimal.
 _NEW_LETTERS = """
@@ -77,7 +75,7 @@ def clean_text(text: str) -> str:
 
 
 def _clean_around(text: str, kept: re.Pattern[str] | None) -> str:
-    """Clean a text, but not the words of a pattern; blanks around these stay."""
+    """Clean a text except for the words that a pattern matches; blanks around these words stay."""
     if kept is None:
         return clean_text(text)
     parts = kept.split(text)  # between words, and at odd places the words

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from farl_hf.errors import FaRLError, UnsuitableModelError
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
-from farl_hf.pipelines.face_task import face_arguments
+from farl_hf.pipelines.face_tasks import face_arguments
 from farl_hf.pipelines.faces import FaceFinder
 from farl_hf.pipelines.inputs import photo_of
 from farl_hf.processing import FaRLImageProcessor

@@ -25,7 +25,7 @@ def alone():
     return step_alone(worker.make_model())
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.nightly)])
 def together(request, tmp_path_factory):
     """What two or four processes computed; they are forked from a server that has imported everything once."""
     folder = tmp_path_factory.mktemp("processes")

@@ -1,5 +1,9 @@
-"""What the pipelines that look into faces share: photo → faces → one network input per face → answers per photo."""
+"""The pipelines that look into faces: face-parsing, face-landmarks and face-attributes.
 
+They share the way from a photo over its faces and one network input per face to an answer per photo.
+"""
+
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,20 +12,22 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn.functional import pad
+from transformers.modeling_outputs import ImageClassifierOutput, SemanticSegmenterOutput
 from transformers.pipelines.base import ChunkPipeline
+from transformers.utils import ModelOutput
 
-from farl_hf.checkpoints.checked_loading import require_model
+from farl_hf.labels import palette_for
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.face_detection import ImageProcessorOnly, optimized_for_inference, save_without_code
+from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.faces import Detector, FaceFinder
-from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
-from farl_hf.results import Faces, plain_faces
+from farl_hf.pipelines.inputs import photo_of
+from farl_hf.results import Faces, plain_faces, plain_points
 
 # Faces warped at a time: bounds the memory that a photo of a crowd takes, whatever the batch size.
 _FACES_PER_WARP = 16
 
 
-class FaceTaskPipeline(ImageProcessorOnly, ChunkPipeline):
+class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
     """Base of the pipelines that run a network on every face of a photo.
 
     A photo becomes one chunk per face, and faces of different photos share a batch. A photo without a face becomes
@@ -35,34 +41,19 @@ class FaceTaskPipeline(ImageProcessorOnly, ChunkPipeline):
         NotACheckpointError: The model, or its checkpoint, is of another task or not whole.
     """
 
-    model_name: str
     kept_outputs: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        require_model(self.model, self.model_name)
-        optimized_for_inference(self.model)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
-        """Answer for a photo, or for each of a list, generator or dataset of photos; see the class."""
-        inputs = as_pipeline_inputs(inputs)
-        if isinstance(inputs, list) and not inputs:
-            return []
-        return super().__call__(inputs, **kwargs)
-
     def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
-        """Answers one after the other; see `prefetch_inputs`."""
+        """Answers one after the other; the network is told how many rows a full batch has."""
         preprocess_params, forward_params, postprocess_params = params
         forward_params = forward_params | {"num_rows": batch_size}
-        answers = super().get_iterator(
+        return super().get_iterator(
             inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
         )
-        return prefetch_inputs(answers, inputs, num_workers, batch_size)
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Write the model and its image processor (not the detector); the folder is a checkpoint of this task."""
-        save_without_code(self, save_directory, **kwargs)
 
     def _sanitize_parameters(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         self,
@@ -184,3 +175,115 @@ def _faces_of(chunks: dict[str, torch.Tensor]) -> Faces:
     return Faces(
         chunks["box_xyxy"].numpy(), chunks["score"].numpy(), None if np.isnan(keypoints_xy).any() else keypoints_xy
     )
+
+
+class FaceParsingPipeline(FaceTaskPipeline):
+    """Labels the pixels of every face.
+
+    A photo may be a path, a URL, a PIL image, an array, or a dict `{"image": …, "boxes": …}` or
+    `{"image": …, "keypoints": …}` whose faces are used instead of searched for; many photos come in a list, a
+    generator or a dataset. Each photo gives a list with one dict per face, best score first: `score`,
+    `box` {xmin, ymin, xmax, ymax}, `keypoints` (five [x, y], or `None` if only a box was given),
+    `segmentation` (a PIL image of mode "P" as large as the upright photo, class ids with a palette) and
+    `labels` (class id -> name). A photo without a face gives an empty list.
+
+    Args:
+        detector (`FaceDetectionPipeline`, `str`, *optional*):
+            What finds the faces: a pipeline, or the name or folder of a checkpoint.
+        aligned (`bool`, *optional*, defaults to `False`): The whole photo is one face; nothing is searched.
+        threshold, nms_threshold (`float`, *optional*): Passed to the detector.
+
+    Example:
+        >>> from transformers import pipeline
+        >>> import farl_hf
+        >>> parse_faces = pipeline("face-parsing")  # doctest: +SKIP
+        >>> faces = parse_faces(["a.jpg", "b.jpg"], batch_size=8)  # doctest: +SKIP
+    """
+
+    model_name = "FaRLForFaceParsing"
+    kept_outputs: tuple[str, ...] = ("logits",)
+
+    def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        """`segmentation` and `labels` of each face."""
+        label_maps = self.image_processor.post_process_face_parsing(
+            SemanticSegmenterOutput(logits=faces["logits"]),
+            crop_from_photo=faces["crop_from_photo"],
+            target_sizes=faces["size_hw"],
+        )
+        names = self.label_names()
+        palette = _flat_palette(names)
+        return [
+            {"segmentation": _palette_image(label_map, palette), "labels": dict(enumerate(names))}
+            for label_map in label_maps
+        ]
+
+
+@functools.cache
+def _flat_palette(names: tuple[str, ...]) -> list[int]:
+    return [channel for colour in palette_for(names) for channel in colour]
+
+
+def _palette_image(label_map: torch.Tensor, palette: list[int]) -> Image.Image:
+    image = Image.fromarray(label_map.to(torch.uint8).cpu().numpy())
+    image.putpalette(palette)
+    return image
+
+
+class FaceLandmarksPipeline(FaceTaskPipeline):
+    """Finds the landmarks of every face.
+
+    Inputs and arguments are those of `FaceParsingPipeline`. Each photo gives a list with one dict per face, best
+    score first: `score`, `box`, `keypoints` and `landmarks`, [[x, y], …] in pixels of the upright photo, in the
+    model's order (`farl_hf.labels.LANDMARK_GROUPS[len(landmarks)]` names the parts).
+
+    Example:
+        >>> from transformers import pipeline
+        >>> import farl_hf
+        >>> find_landmarks = pipeline("face-landmarks")  # doctest: +SKIP
+        >>> points = find_landmarks("crop_of_a_face.png", aligned=True)[0]["landmarks"]  # doctest: +SKIP
+    """
+
+    model_name = "FaRLForLandmarks"
+    kept_outputs: tuple[str, ...] = ("landmarks",)
+
+    def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        """`landmarks` of each face."""
+        points_photo_xy = self.image_processor.post_process_landmarks(
+            ModelOutput(landmarks=faces["landmarks"]), crop_from_photo=faces["crop_from_photo"]
+        )
+        return [{"landmarks": plain_points(points)} for points in points_photo_xy]
+
+
+class FaceAttributesPipeline(FaceTaskPipeline):
+    """Scores the attributes of every face.
+
+    Inputs and arguments are those of `FaceParsingPipeline`. Each photo gives a list with one dict per face, best
+    score first: `score`, `box`, `keypoints` and `attributes`, [{"label", "score", "present"}, …] with the likeliest
+    first. Every score is an independent probability. `present` says whether it is above the threshold of the label:
+    `attribute_thresholds` of the configuration, else 0.5.
+
+    Example:
+        >>> from transformers import pipeline
+        >>> import farl_hf
+        >>> describe_faces = pipeline("face-attributes")  # doctest: +SKIP
+        >>> describe_faces("photo.jpg")[0]["attributes"][:3]  # doctest: +SKIP
+    """
+
+    model_name = "FaRLForAttributes"
+    kept_outputs: tuple[str, ...] = ("logits",)
+
+    def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        """`attributes` of each face."""
+        probabilities = self.image_processor.post_process_attributes(ImageClassifierOutput(logits=faces["logits"]))
+        names = self.label_names()
+        thresholds = getattr(self.model.config, "attribute_thresholds", None) or {}
+        return [{"attributes": _likeliest_first(names, row.tolist(), thresholds)} for row in probabilities]
+
+
+def _likeliest_first(
+    names: tuple[str, ...], probabilities: list[float], thresholds: dict[str, float]
+) -> list[dict[str, Any]]:
+    scored = sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])
+    return [
+        {"label": name, "score": float(score), "present": score > thresholds.get(name, 0.5)} for name, score in scored
+    ]
