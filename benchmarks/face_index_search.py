@@ -1,4 +1,4 @@
-"""Search by text in a face index: NumPy beside the FAISS index of `datasets`, and the index files.
+"""Search by text in a face index: PyTorch beside the FAISS index of `datasets`, and the index files.
 
     python -m benchmarks.face_index_search [--faces N] [--size P] [--rounds N]
 
@@ -18,7 +18,7 @@ import numpy as np
 from farl_hf import FaceIndex
 from farl_hf.retrieval.face_index import make_faiss_index
 
-WAYS = {"numpy": False, "faiss": True}
+WAYS = {"torch": False, "faiss": True}
 
 
 def unit_vectors(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def print_searches(index: FaceIndex, rounds: int, rng: np.random.Generator) -> N
             for way, use_faiss in WAYS.items():
                 taken, (rows[way], _) = timed(index.search, queries, 10, use_faiss)
                 seconds[way].append(taken)
-            assert np.array_equal(rows["numpy"], rows["faiss"])
+            assert np.array_equal(rows["torch"], rows["faiss"])
         # The first round, in which libraries warm up, does not count.
         shown = " | ".join(f"{1000 * statistics.median(seconds[way][1:]):.0f}" for way in WAYS)
         print(f"| {count} | {shown} |")

@@ -1,4 +1,4 @@
-"""Brings a named checkpoint onto this machine: fetch, verify, convert, store, link."""
+"""Downloads a named checkpoint: fetch, verify, convert, store, link."""
 
 import contextlib
 import errno
@@ -37,13 +37,13 @@ def download_checkpoint(
     """
     Make a named checkpoint loadable by its name, offline too.
 
-    Official weights are fetched and converted, unless they are here. Embedded models need no download; they become
-    known to the Hugging Face cache.
+    Official weights are fetched and converted, unless they are on this machine. Embedded models need no download; they
+    get an entry in the Hugging Face cache.
 
     Args:
         name (`str`): A known name.
         source (`Path`, *optional*): The published file, where it is here already.
-        force (`bool`): Fetch and convert anew what is here, and accept a file that differs from the earlier one.
+        force (`bool`): Fetch and convert again, and accept a file that differs from the earlier one.
         keep_source (`bool`): Keep a downloaded file beside the checkpoint after its conversion.
         progress (`Callable`, *optional*): See `download_file`.
         tell (`Callable`): Called with a word or two when a stage begins.
@@ -61,10 +61,11 @@ def download_checkpoint(
     folder = read_snapshot(name)
     if name in OFFICIAL_MODELS and not force and folder is not None and _has_aliases(name):
         return folder  # without a lock: the cache may be read-only
-    with _storable(name), _only_one_process(name, tell):
+    tell("waiting for another process that works on the same name")
+    with _storable(name), entry_lock(name):
         if name not in OFFICIAL_MODELS:
             if source is not None:
-                raise DownloadError(f"{name} is built in and needs no file; leave --from away.")
+                raise DownloadError(f"{name} is built in and needs no file; omit --from.")
             return link_embedded_checkpoint(name)
         folder = None if force else read_snapshot(name)
         if folder is None:
@@ -83,7 +84,8 @@ def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Pat
     unfinished = unfinished_folder(name)
     (entry_folder(name) / "snapshots").mkdir(parents=True, exist_ok=True)  # else the Hub's tools call it corrupted
     unfinished.mkdir(exist_ok=True)
-    _remove_stale_conversions(unfinished)
+    for draft in unfinished.glob("*converting-*"):  # of a killed process: only this one works on the name
+        shutil.rmtree(draft, ignore_errors=True)
     try:
         file = _fetched(name, unfinished, progress, tell) if source is None else _given(source)
         with _removed_if_wrong(file) if source is None else contextlib.nullcontext():
@@ -125,7 +127,7 @@ def _given(source: Path) -> Path:
 
 @contextlib.contextmanager
 def _removed_if_wrong(file: Path) -> Iterator[None]:
-    """Do not let the next run take a file again that is not the one or does not convert."""
+    """Remove a file that is another one or does not convert, so that the next run does not take it again."""
     try:
         yield
     except (DownloadError, ConversionError):
@@ -146,23 +148,9 @@ def _converted(name: str, file: Path, unfinished: Path, tell: Callable[[str], No
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _remove_stale_conversions(unfinished: Path) -> None:
-    """What a killed process left: this process alone works on the name now."""
-    for draft in unfinished.glob("*converting-*"):  # the conversion writes beside its output
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _only_one_process(name: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """A second process waits, and then finds what the first one made."""
-    tell("waiting for another process that works on the same name")
-    with entry_lock(name):
-        yield
-
-
 @contextlib.contextmanager
 def _storable(name: str) -> Iterator[None]:
-    """Turn what the disk says into a sentence."""
+    """Turn errors of the disk into a [`DownloadError`]."""
     try:
         yield
     except OSError as error:

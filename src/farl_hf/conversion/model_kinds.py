@@ -1,4 +1,4 @@
-"""The known kinds of source: how each is recognised, how its tensors are renamed, and which model it becomes.
+"""The known kinds of source: signature, renaming of tensors, and model class.
 
 Configurations follow from the shapes of the converted weights. Where shapes do not decide, CLIP's values are used:
 heads of 64 channels, QuickGELU, the last two entries of the vocabulary as start and end token. The `config.json` of a
@@ -16,6 +16,7 @@ from farl_hf.conversion.backbone_keys import (
     BEIT_KEYS,
     CLIP_KEYS,
     FACE_TRANSFORMER_KEYS,
+    HEAD_CHANNELS,
     HF_CLIP_KEYS,
     MOCO_KEYS,
     TIMM_KEYS,
@@ -31,8 +32,8 @@ from farl_hf.conversion.backbone_keys import (
 from farl_hf.conversion.head_keys import ATTRIBUTE_KEYS, DENSE_KEYS, RETINAFACE_KEYS, place_folded_convolutions
 from farl_hf.conversion.key_rules import KeyMap, apply_key_rules, name_some
 from farl_hf.errors import ConversionError
+from farl_hf.modeling import FaRLConfig, RetinaFaceConfig
 
-_HEAD_CHANNELS = 64
 _MOBILENET_STEM = 32  # channels at full width
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
 
@@ -48,13 +49,13 @@ def _num_blocks(tensors: Tensors, prefix: str) -> int:
 
 
 def _encoder_sizes(tensors: Tensors, encoder: str, width: int) -> dict[str, int]:
-    if width % _HEAD_CHANNELS:
-        raise ConversionError(f"The {encoder} is {width} wide; CLIP's widths are multiples of {_HEAD_CHANNELS}.")
+    if width % HEAD_CHANNELS:
+        raise ConversionError(f"The {encoder} is {width} wide; CLIP's widths are multiples of {HEAD_CHANNELS}.")
     return {
         "hidden_size": width,
         "intermediate_size": _shape(tensors, f"{encoder}.encoder.layers.0.mlp.fc1.weight")[0],
         "num_hidden_layers": _num_blocks(tensors, f"{encoder}.encoder.layers"),
-        "num_attention_heads": width // _HEAD_CHANNELS,
+        "num_attention_heads": width // HEAD_CHANNELS,
     }
 
 
@@ -93,10 +94,8 @@ def _of_folder(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: given[key] for key in _FROM_CLIP_FOLDER if key in given}
 
 
-def two_tower_config(tensors: Tensors, settings: Mapping[str, Any]):
+def image_text_config(tensors: Tensors, settings: Mapping[str, Any]):
     """`FaRLConfig` of the vision and the text encoder; `settings` is the `config.json` of a CLIP folder, or empty."""
-    from farl_hf.modeling import FaRLConfig
-
     return FaRLConfig(
         vision_config=_vision_sizes(tensors) | _of_folder(settings, "vision_config"),
         text_config=_text_sizes(tensors) | _of_folder(settings, "text_config"),
@@ -107,8 +106,6 @@ def two_tower_config(tensors: Tensors, settings: Mapping[str, Any]):
 
 def face_task_config(tensors: Tensors, settings: Mapping[str, Any]):
     """`FaRLConfig` of a model with a head; class names are numbers until labels are known."""
-    from farl_hf.modeling import FaRLConfig
-
     vision = _vision_sizes(tensors)
     config: dict[str, Any] = {"vision_config": vision, "num_labels": _shape(tensors, "head.classifier.weight")[0]}
     if "head.mixture" in tensors:
@@ -131,16 +128,12 @@ def _attribute_levels(vectors: int, depth: int) -> list[int] | None:
 
 def detection_config(tensors: Tensors, settings: Mapping[str, Any]):
     """`RetinaFaceConfig` of one of the two published bodies."""
-    from farl_hf.modeling import RetinaFaceConfig
-
     is_resnet = any(".shortcut." in name for name in tensors)
     return RetinaFaceConfig(body="resnet" if is_resnet else "mobilenet_v1")
 
 
 def graph_detection_config(tensors: Tensors, settings: Mapping[str, Any]):
     """`RetinaFaceConfig` of a MobileNetV1 body whose batch norms are folded: an epsilon of 0 lets them pass."""
-    from farl_hf.modeling import RetinaFaceConfig
-
     return RetinaFaceConfig(
         width_multiplier=_shape(tensors, "model.body.stem.convolution.weight")[0] / _MOBILENET_STEM,
         pyramid_channels=_shape(tensors, "model.feature_pyramid.laterals.0.convolution.weight")[0],
@@ -154,11 +147,11 @@ class ModelKind:
 
     Args:
         name (`str`): Key of the tables of labels, processors and cards.
-        described (`str`): How messages call it.
-        signature (`tuple[str, ...]`): Source tensors that only this kind has all of.
+        described (`str`): What messages call it.
+        signature (`tuple[str, ...]`): Names of source tensors; a source that has all of them is of this kind.
         model_class (`str`): Name in `farl_hf.modeling`.
-        make_config (`Callable`): From converted tensors and a folder's settings to the configuration.
-        keys (`KeyMap`, *optional*): Where its tensors go; None for a graph, whose tensors have no names.
+        make_config (`Callable`): Converted tensors, `config.json` of a CLIP folder -> configuration.
+        keys (`KeyMap`, *optional*): New names of its tensors; `None` for a graph, whose tensors have no names.
         backbone (`str`): Row of `farl_hf.labels.backbones`, which holds the mean and standard deviation of its input.
     """
 
@@ -171,10 +164,10 @@ class ModelKind:
     backbone: str = "farl"
 
     def convert(self, tensors: Tensors) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-        """Source tensors under our names, and why the others were dropped.
+        """Rename the source tensors. Return them, and the reason for each dropped tensor.
 
         Raises:
-            ConversionError: Tensors that have no place in the model.
+            ConversionError: A tensor has no place in the model.
         """
         if self.keys is None:
             return place_folded_convolutions(tensors, self.described), {}
@@ -185,22 +178,13 @@ def _encoder(backbone, described, signature, make_config, keys):
     return ModelKind("encoder", described, signature, "FaRLFeatureMaps", make_config, keys, backbone)
 
 
-_DETECTION_GRAPH = ModelKind(
-    "detection",
-    "a RetinaFace graph in ONNX with a MobileNetV1 body",
-    ("convolutions.0.weight", "convolutions.0.bias"),
-    "RetinaFaceForFaceDetection",
-    graph_detection_config,
-    None,
-)
-
 MODEL_KINDS = (
     ModelKind(
         "two_towers",
         "a FaRL backbone (or an OpenAI CLIP model)",
         ("visual.conv1.weight", "token_embedding.weight"),
         "FaRLModel",
-        two_tower_config,
+        image_text_config,
         CLIP_KEYS,
     ),
     ModelKind(
@@ -208,7 +192,7 @@ MODEL_KINDS = (
         "a CLIP model of Transformers",
         ("vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight"),
         "FaRLModel",
-        two_tower_config,
+        image_text_config,
         HF_CLIP_KEYS,
     ),
     ModelKind(
@@ -243,7 +227,14 @@ MODEL_KINDS = (
         detection_config,
         RETINAFACE_KEYS,
     ),
-    _DETECTION_GRAPH,
+    ModelKind(
+        "detection",
+        "a RetinaFace graph in ONNX with a MobileNetV1 body",
+        ("convolutions.0.weight", "convolutions.0.bias"),
+        "RetinaFaceForFaceDetection",
+        graph_detection_config,
+        None,
+    ),
     _encoder(
         "face_transformer",
         "a Face Transformer",
@@ -291,12 +282,12 @@ MODEL_KINDS = (
 
 def recognise_kind(names: Iterable[str]) -> tuple[ModelKind, str]:
     """
-    The kind of source that has these tensors, and the prefix of its names.
+    Find the kind of source that has these tensors, and the prefix of its names.
 
-    A wrapper puts its own name before all others: `module.` for data-parallel training, `net.` for an exported model.
+    Wrappers prefix all names: `module.` for data-parallel training, `net.` for an exported model.
 
     Raises:
-        ConversionError: No kind has them; the message names the first few tensors and the kinds that are known.
+        ConversionError: No kind matches; the message lists the first few tensors and the known kinds.
     """
     names, prefix = set(names), ""
     while prefix is not None:
@@ -309,13 +300,13 @@ def recognise_kind(names: Iterable[str]) -> tuple[ModelKind, str]:
 
 
 def with_trained_kind(kind: ModelKind, tensors: Mapping[str, torch.Tensor]) -> ModelKind:
-    """The kind with its backbone. MoCo v3 without its prefix has a ViT's names; only the position values differ."""
+    """The kind with the right backbone: MoCo v3 without its prefix differs from a ViT by its position values only."""
     is_moco = kind.backbone == "vit" and has_fixed_positions(tensors)
     return replace(kind, backbone="mocov3", described="a converted MoCo v3") if is_moco else kind
 
 
 def _longer_prefix(names, prefix):
-    """One more part, up to the next dot, that all names share; `None` if they differ there."""
+    """The prefix with one more part, up to the next dot, if all names share it; else `None`."""
     parts = {name[len(prefix) :].partition(".")[:2] for name in names}
     if len(parts) != 1:
         return None

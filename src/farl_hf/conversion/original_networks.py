@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from farl_hf.conversion.backbone_keys import HEAD_CHANNELS
 from farl_hf.errors import MissingExtraError
 
-_HEAD_CHANNELS = 64
 # The branch of masked image modelling; OpenAI's sizes and masks, which the constructor makes itself.
 _NOT_IN_CLIP = r"visual\.(mask_token|lm_|ln_lm)|(input_resolution|context_length|vocab_size)$|(.*\.)?attn_mask$"
 
@@ -50,7 +50,7 @@ def make_visual_transformer(
         patch_size=patch_size,
         width=width,
         layers=depth,
-        heads=width // _HEAD_CHANNELS,
+        heads=width // HEAD_CHANNELS,
         output_dim=projection,
         config=SimpleNamespace(MIM=mim) if mim_layers else None,
     )
@@ -215,7 +215,7 @@ def _make_clip(tensors):
             "context_length": tensors["positional_embedding"].shape[0],
             "vocab_size": vocabulary,
             "width": width,
-            "heads": width // _HEAD_CHANNELS,
+            "heads": width // HEAD_CHANNELS,
             "layers": len(blocks),
         },
         quick_gelu=True,

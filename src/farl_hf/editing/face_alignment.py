@@ -8,10 +8,10 @@ from farl_hf.retrieval.face_embedding import FaceCutter
 
 
 class FaceAlignment:
-    """Where the faces lie in some pictures. It is found once, and kept while the pictures change.
+    """The alignment of the faces in some pictures. It is computed once, and kept while the pictures change.
 
     Args:
-        cutter ([`FaceCutter`]): Cuts faces as the model expects them.
+        cutter ([`FaceCutter`]): Makes the crops that the model expects.
         images (`torch.Tensor` of shape `(N, 3, H, W)`): RGB in [0, 1], one face each.
         points5_xy (`torch.Tensor` of shape `(5, 2)`, *optional*): Where the five points are in every picture.
 

@@ -1,4 +1,4 @@
-"""What draws the faces that are edited: the protocol, and StyleGAN2 behind it."""
+"""Generators of the faces that are edited: the protocol, and StyleGAN2."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,12 +39,12 @@ class StyleGAN2Generator:
             It must draw the same picture of the same latent, so with constant noise.
         latent_shape (`tuple[int, ...]`): Of one w latent, such as `(18, 512)`; `(512,)` for z, without `mapping`.
         mapping (`Callable`, *optional*): z (N, D) to w, (N, D) or (N, layers, D). Without it `sample_latents` gives
-            what the standard normal distribution gives, which is right for networks that take z.
+            standard normal values, which is right for networks that take z.
         truncation (`float`, *optional*, defaults to 0.7): How far from the mean w sampled ones are, as in StyleCLIP.
         points5_xy (`torch.Tensor` of shape `(5, 2)`, *optional*): See [`FaceGenerator`].
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where the network is.
 
-    Values beyond [-1, 1], of which StyleGAN2 has a few, are cut.
+    StyleGAN2 gives a few values outside [-1, 1]; they are clamped.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""`edit_latents`: StyleCLIP's latent optimisation, with FaRL in CLIP's place (supplement, section 1).
+"""`edit_latents`: StyleCLIP's latent optimisation with FaRL instead of CLIP (supplement, section 1).
 
 Source: Patashnik et al., StyleCLIP (ICCV 2021), section 4; orpatashnik/StyleCLIP `optimization/run_optimization.py`.
-What differs: faces are aligned as the model expects them, several are edited together, and the model may be FaRL or
-CLIP.
+Differences: faces are aligned as the model expects them, several faces are edited together, and the model may be FaRL
+or CLIP.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity
 
 from farl_hf.editing.face_alignment import FaceAlignment
 from farl_hf.editing.face_generators import FaceGenerator
@@ -23,6 +23,9 @@ from farl_hf.retrieval.text_embedding import PLAIN, checked_texts, embed_texts
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
 _RANGE_TOLERANCE = 1e-3
 _LARGEST_NOISE = 0.2  # standard deviation; with more, some crops show almost nothing of the face
+
+# Weight of a part of the loss, and its values (N,) from latents (N, …) and their pictures (N, 3, H, W).
+_Term = tuple[float, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class EditedFaces:
         losses (`dict[str, np.ndarray]`): What was minimised, (S, N) each: `text` (1 - similarity), `l2` (squared
             distance to the start), with an identity term `identity` (1 - similarity to the start), and `total`, their
             weighted sum.
-        crop_from_photo (`torch.Tensor` of shape `(N, 3, 3)`): Where the model looked, see docs/conventions.md.
+        crop_from_photo (`torch.Tensor` of shape `(N, 3, 3)`): The crops that the model saw, see docs/conventions.md.
     """
 
     text: str
@@ -85,20 +88,21 @@ def edit_latents(
         processor: Its processor.
         latents (`torch.Tensor` of shape `(N, *latent_shape)`): Where to start, such as `generator.sample_latents(8)`.
         text (`str`): What the faces should show.
-        num_steps (`int`, *optional*, defaults to 300): Steps, all of them taken.
+        num_steps (`int`, *optional*, defaults to 300): Number of steps.
         learning_rate (`float`, *optional*, defaults to 0.1): Highest rate; see [`ramped_learning_rate`].
         l2_weight (`float`, *optional*, defaults to 0.008): Of the squared distance to the start.
         identity_weight (`float`, *optional*, defaults to 0.0): Of 1 - cosine similarity of `identity_embedding`.
         identity_embedding (`Callable`, *optional*): Pictures (N, 3, H, W) in [0, 1] to vectors (N, D) that tell people
             apart, differentiably.
         crop_noise (`float`, *optional*, defaults to 0.0): In each step the crops are scaled and shifted at random, by
-            about this share of their size, so that the text fits however the face is cut. StyleCLIP has no such noise.
+            about this share of their size, so that the result does not depend on one exact crop. StyleCLIP has no such
+            noise.
         prompts (`Sequence[str]`, *optional*): Patterns around the text, such as `labels.PROMPT_WRAPPERS`, whose
             vectors are averaged.
         aligned (`bool`, *optional*, defaults to `False`): The whole picture is the face crop. Otherwise faces are
             aligned by the generator's `points5_xy`, or by those that are found in the pictures of the start.
         detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds them.
-        progress (`Callable`, *optional*): Told the number of steps taken after each.
+        progress (`Callable`, *optional*): Called after each step with the number of steps done.
 
     Raises:
         InvalidTextError: If the text is empty.
@@ -119,21 +123,31 @@ def edit_latents(
         raise InvalidTextError(f"The text is {text!r}; give one sentence, and edit once per sentence.")
     _check_settings(num_steps, learning_rate, crop_noise, identity_weight, identity_embedding)
     with evaluating(model):
-        text_embeds_KP = embed_texts(model, processor, checked_texts(text), prompts)
+        text_embed_P = embed_texts(model, processor, checked_texts(text), prompts)[0]
         start = _checked_latents(latents, generator.latent_shape)
         with torch.no_grad():
             start_images = _checked_images(generator.images_from_latents(start), len(start))
-        cutter = FaceCutter(model, processor, aligned, detector)
-        alignment = FaceAlignment(cutter, start_images, generator.points5_xy)
-        similarity = _Similarity(model, alignment, text_embeds_KP)
+        alignment = FaceAlignment(FaceCutter(model, processor, aligned, detector), start_images, generator.points5_xy)
         random = torch.Generator().manual_seed(0)
-        terms = [
-            _Term("text", 1.0, lambda latents, images: 1 - similarity(images, crop_noise, random)),
-            _Term("l2", l2_weight, lambda latents, images: (latents - start).square().flatten(1).sum(dim=1)),
-        ]
+
+        def similarity(images: torch.Tensor, noise: float = 0.0) -> torch.Tensor:
+            # One motion for all faces, so that the result for a face does not depend on the others.
+            motion = alignment.random_motion(noise, random) if noise else None
+            crops = alignment(images, motion).to(model.device, model.dtype)
+            units_NP = unit_image_features(model, crops)
+            return units_NP @ text_embed_P.to(units_NP)
+
+        terms: dict[str, _Term] = {
+            "text": (1.0, lambda latents, images: 1 - similarity(images, crop_noise)),
+            "l2": (l2_weight, lambda latents, images: (latents - start).square().flatten(1).sum(dim=1)),
+        }
         if identity_weight and identity_embedding is not None:
-            unlike_start = _IdentityLoss(identity_embedding, start_images)
-            terms.append(_Term("identity", identity_weight, lambda latents, images: unlike_start(images)))
+            with torch.no_grad():
+                identity_ND = identity_embedding(start_images)
+            terms["identity"] = (
+                identity_weight,
+                lambda latents, images: 1 - cosine_similarity(identity_embedding(images), identity_ND, dim=-1),
+            )
         latents, losses = _optimised(generator, start, terms, num_steps, learning_rate, progress)
         with torch.no_grad():
             images = generator.images_from_latents(latents)
@@ -159,60 +173,22 @@ def ramped_learning_rate(step: int, num_steps: int, highest: float) -> float:
     return highest * falling * min(1.0, done / _RAMP_UP)
 
 
-@dataclass(frozen=True)
-class _Term:
-    """A part of the loss: latents (N, …) and their pictures (N, 3, H, W) to values (N,)."""
-
-    name: str
-    weight: float
-    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-class _Similarity:
-    """Cosine similarity (N,) of the aligned faces in pictures and the text."""
-
-    def __init__(self, model: Any, alignment: FaceAlignment, text_embeds_KP: torch.Tensor) -> None:
-        self.model, self.alignment, self.text_embed_P = model, alignment, text_embeds_KP[0]
-
-    def __call__(
-        self, images: torch.Tensor, crop_noise: float = 0.0, random: torch.Generator | None = None
-    ) -> torch.Tensor:
-        # One motion for all, so that what becomes of a face does not depend on the others.
-        motion = self.alignment.random_motion(crop_noise, random) if crop_noise and random is not None else None
-        crops = self.alignment(images, motion).to(self.model.device, self.model.dtype)
-        units_NP = unit_image_features(self.model, crops)
-        return units_NP @ self.text_embed_P.to(units_NP)
-
-
-class _IdentityLoss:
-    """1 - cosine similarity (N,) to the person of the start."""
-
-    def __init__(self, embedding: Callable[[torch.Tensor], torch.Tensor], start_images: torch.Tensor) -> None:
-        self.embedding = embedding
-        with torch.no_grad():
-            self.start_ND = normalize(embedding(start_images), dim=-1)
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return 1 - (normalize(self.embedding(images), dim=-1) * self.start_ND).sum(dim=-1)
-
-
 def _optimised(
     generator: FaceGenerator,
     start: torch.Tensor,
-    terms: Sequence[_Term],
+    terms: dict[str, _Term],
     num_steps: int,
     learning_rate: float,
     progress: Callable[[int], None] | None,
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     latents = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([latents], lr=learning_rate)
-    history: dict[str, list[torch.Tensor]] = {name: [] for name in (*(term.name for term in terms), "total")}
+    history: dict[str, list[torch.Tensor]] = {name: [] for name in (*terms, "total")}
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = ramped_learning_rate(step, num_steps, learning_rate)
         images = generator.images_from_latents(latents)
-        values = {term.name: term.compute(latents, images) for term in terms}
-        weighted = [term.weight * values[term.name].to(start.device) for term in terms]
-        values["total"] = sum(weighted[1:], start=weighted[0])
+        values = {name: compute(latents, images).to(start.device) for name, (_, compute) in terms.items()}
+        values["total"] = torch.stack([weight * values[name] for name, (weight, _) in terms.items()]).sum(dim=0)
         # The sum, not the mean: the loss of one face must not depend on how many are edited. Not `backward`, which
         # would leave gradients in the weights of both networks.
         (latents.grad,) = torch.autograd.grad(values["total"].sum(), latents)
@@ -238,8 +214,8 @@ def _check_settings(
         )
     if identity_weight and identity_embedding is None:
         raise InvalidArgumentError(
-            f"identity_weight is {identity_weight}, but nothing tells people apart; pass an identity_embedding, such "
-            "as a face recognition network, or leave the weight at 0."
+            f"identity_weight is {identity_weight}, but identity_embedding is missing; pass one, such as a face "
+            "recognition network, or leave the weight at 0."
         )
 
 

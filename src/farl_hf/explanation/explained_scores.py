@@ -1,7 +1,8 @@
-"""What a heat map explains: a number per face and name that the model computes from pixels."""
+"""The scores that a heat map explains: one per face and name, computed by the model from pixels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,10 +47,10 @@ def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers:
         return ExplainedScores(names, lambda pixels: unit_image_features(model, pixels) @ text_embeds_PK, True)
     if not hasattr(model, "head"):
         raise UnsuitableModelError(
-            f"{type(model).__name__} has neither a text encoder nor a head for attributes or classes, so {names[0]!r} "
-            "means nothing to it; load a checkpoint of images and texts, or one for face-attributes or face-parsing."
+            f"{type(model).__name__} has neither a text encoder nor a head for attributes or classes, so it gives no "
+            f"score for {names[0]!r}; load a checkpoint of images and texts, of face-attributes or of face-parsing."
         )
-    return ExplainedScores(names, _label_scores(model, _label_ids(model, names)), False)
+    return ExplainedScores(names, partial(_label_scores, model, _label_ids(model, names)), False)
 
 
 def _label_ids(model: Any, names: Sequence[str]) -> list[int]:
@@ -57,18 +58,15 @@ def _label_ids(model: Any, names: Sequence[str]) -> list[int]:
     unknown = [name for name in names if name not in ids]
     if unknown:
         raise UnknownNameError(
-            f"{type(model).__name__} has no label {unknown[0]!r}, and no text encoder that would read it as a text. "
+            f"{type(model).__name__} has no label {unknown[0]!r}, and no text encoder for free texts. "
             f"Its labels: {', '.join(ids)}."
         )
     return [ids[name] for name in names]
 
 
-def _label_scores(model: Any, ids: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
-    def compute(pixel_values: torch.Tensor) -> torch.Tensor:
-        logits = model(pixel_values=pixel_values).logits.float()
-        return logits[:, ids] if logits.ndim == 2 else _mean_over_own_pixels(logits, ids)
-
-    return compute
+def _label_scores(model: Any, ids: list[int], pixel_values: torch.Tensor) -> torch.Tensor:
+    logits = model(pixel_values=pixel_values).logits.float()
+    return logits[:, ids] if logits.ndim == 2 else _mean_over_own_pixels(logits, ids)
 
 
 def _mean_over_own_pixels(logits_FCHW: torch.Tensor, ids: list[int]) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """`farl_hf.explain`: heat maps for every face of a photo, over its crop and over the photo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from farl_hf.errors import InvalidTextError, UnknownNameError
-from farl_hf.explanation.explained_scores import ExplainedScores, explained_scores
+from farl_hf.explanation.explained_scores import explained_scores
 from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
 from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_model_of
 from farl_hf.retrieval.face_embedding import FaceCrops, FaceCutter, evaluating
@@ -22,15 +23,15 @@ class FaceExplanation:
 
     Args:
         names (`tuple[str, ...]`): Texts, attributes or classes, one per map.
-        scores (`np.ndarray` of shape `(num_names,)`): What was explained: cosine similarity of face and text, the
-            attribute's logit, the class's mean logit over its pixels. NaN for attention roll-out.
+        scores (`np.ndarray` of shape `(num_names,)`): The explained scores: cosine similarity of face and text, logit
+            of the attribute, or mean logit of the class over its pixels. NaN for attention roll-out.
         patch_maps (`np.ndarray` of shape `(num_names, rows, columns)`): Maps as computed, one value per patch, ≥ 0.
-        crop_maps (`np.ndarray` of shape `(num_names, h, w)`): Those over the pixels of the (warped) crop, each scaled
-            to [0, 1]; all 0 where nothing speaks for the name.
+        crop_maps (`np.ndarray` of shape `(num_names, h, w)`): Maps over the pixels of the (warped) crop, each scaled
+            to [0, 1]; all 0 if no patch raises the score.
         crop_from_photo (`np.ndarray` of shape `(3, 3)`): Where the crop lies in the photo, see docs/conventions.md.
         box_xyxy (`np.ndarray` of shape `(4,)`): The face's box in photo pixels.
         photo_size_hw (`tuple[int, int]`): Height and width of the upright photo.
-        image_processor ([`FaRLImageProcessor`]): What cut the crop, and brings the maps back.
+        image_processor ([`FaRLImageProcessor`]): Made the crop, and maps it back to the photo.
     """
 
     names: tuple[str, ...]
@@ -45,7 +46,7 @@ class FaceExplanation:
     def photo_map(self, name: str) -> np.ndarray:
         """One map in the photo frame, (height, width), float32 in [0, 1], 0 where the crop does not reach.
 
-        Computed when asked for: the maps of all names over all faces of a large photo would take gigabytes.
+        It is computed on each call: the maps of all names for all faces of a large photo would take gigabytes.
 
         Raises:
             UnknownNameError: If there is no map of that name.
@@ -60,7 +61,6 @@ class FaceExplanation:
 
 
 METHODS = ("grad_cam", "attention_rollout")
-_ROLLOUT_NAME = "attention"
 
 
 def explain(
@@ -84,8 +84,8 @@ def explain(
         processor: The checkpoint's processor; for attributes and classes an image processor will do.
         image: A path, URL, picture or array; or a dict `{"image": …, "boxes": … or "keypoints": …}` of known faces.
         texts (`str` or `Sequence[str]`): Free texts for a model of images and texts, else names of its labels.
-        method (`str`, *optional*, defaults to `"grad_cam"`): `"attention_rollout"` shows what reaches the class token.
-            It is the same for every text, and takes none.
+        method (`str`, *optional*, defaults to `"grad_cam"`): `"attention_rollout"` shows what reaches the class token
+            from each patch. It is the same for every text, and takes no text.
         layer (`str`, *optional*): Where Grad-CAM is taken, such as `"layers.5.layer_norm1"`, blocks counted from 0; by
             default the first LayerNorm of the last block (supplement section 2).
         prompts (`Sequence[str]`, *optional*): Patterns around each text, such as `labels.PROMPT_WRAPPERS`, whose
@@ -99,7 +99,7 @@ def explain(
         `list[FaceExplanation]`: One per face, best score first; empty if there is none.
 
     Raises:
-        InvalidTextError: If a text is empty, or none or one too many was given.
+        InvalidTextError: If a text is empty, if there is none, or if the method takes none.
         UnknownNameError: If there is no such method, layer or label; the message lists those there are.
         UnsuitableModelError: If the model or the processor lacks what is needed, such as the text encoder.
         UnreadablePhotoError, InvalidFaceInputError: If the picture or the faces given with it cannot be used.
@@ -112,45 +112,38 @@ def explain(
         >>> faces = farl_hf.explain(model, processor, "photo.jpg", ["a smile", "eyeglasses"])  # doctest: +SKIP
         >>> heat_map = faces[0].photo_map("a smile")  # doctest: +SKIP
     """
-    explainer = _Explainer(model, processor, texts, method, layer, prompts)
-    crops = FaceCutter(model, processor, aligned, detector, threshold=threshold)
-    cut = crops(image)
+    names, heat_maps = _heat_maps(model, processor, texts, method, layer, prompts)
+    cutter = FaceCutter(model, processor, aligned, detector, threshold=threshold)
+    cut = cutter(image)
     explained = []
     for start in range(0, len(cut.faces), batch_size):
-        rows = slice(start, start + batch_size)
-        scores_FK, patch_maps_FKhw = explainer(cut.pixel_values[rows])
-        explained += _explanations(explainer.names, scores_FK, patch_maps_FKhw, cut, start, crops.image_processor)
+        pixel_values = cut.pixel_values[start : start + batch_size].to(model.device, model.dtype)
+        with evaluating(model):
+            scores_FK, patch_maps_FKhw = heat_maps(pixel_values)
+        explained += _explanations(names, scores_FK, patch_maps_FKhw, cut, start, cutter.image_processor)
     return explained
 
 
-class _Explainer:
-    """One method, with everything checked and texts embedded once for all faces."""
-
-    names: tuple[str, ...]
-    scores: ExplainedScores | None
-
-    def __init__(self, model: Any, processor: Any, texts: Any, method: str, layer: str | None, prompts: Any) -> None:
-        if method not in METHODS:
-            raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(METHODS)}.")
-        self.model, self.vision_model = model, vision_model_of(model)
-        if method == "attention_rollout":
-            if len(texts):
-                raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")
-            self.scores = None
-            self.names = (_ROLLOUT_NAME,)
-            return
+def _heat_maps(
+    model: Any, processor: Any, texts: str | Sequence[str], method: str, layer: str | None, prompts: Sequence[str]
+) -> tuple[tuple[str, ...], Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]]:
+    """Check the arguments. Return the names, and a function: network inputs -> scores (F, K), maps (F, K, h, w)."""
+    if method not in METHODS:
+        raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(METHODS)}.")
+    vision_model = vision_model_of(model)
+    if method == "grad_cam":
         with evaluating(model):
-            self.scores = explained_scores(model, processor, texts, prompts)
-        self.names, self.layer = self.scores.names, layer or default_layer(self.vision_model)
-        find_layer(self.vision_model, self.layer, self.scores.class_token_only)  # before any photo is read
+            scores = explained_scores(model, processor, texts, prompts)
+        layer = layer or default_layer(vision_model)
+        find_layer(vision_model, layer, scores.class_token_only)  # before any photo is read
+        return scores.names, partial(grad_cam, vision_model, scores, layer)
+    if len(texts):
+        raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")
+    return ("attention",), partial(_rollout_without_scores, vision_model)
 
-    def __call__(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (F, K) and maps (F, K, rows, columns) of network inputs."""
-        pixel_values = pixel_values.to(self.model.device, self.model.dtype)
-        with evaluating(self.model):
-            if self.scores is not None:
-                return grad_cam(self.vision_model, self.scores, self.layer, pixel_values)
-            return torch.full((len(pixel_values), 1), torch.nan), attention_rollout(self.vision_model, pixel_values)
+
+def _rollout_without_scores(vision_model: Any, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.full((len(pixel_values), 1), torch.nan), attention_rollout(vision_model, pixel_values)
 
 
 def _explanations(

@@ -1,9 +1,8 @@
-"""A checkpoint as one graph, with the exporters of Transformers.
+"""Writes a checkpoint as one graph, with the exporters of Transformers.
 
-The graph begins with the network's input and ends with its outputs, for any number of faces. The geometry around it,
-alignment, warp and the way back to the photo, stays in the image processor: it has one matrix per face, reads photos
-of any size, and costs little beside the network. The graph of the detector takes any height and width that 32 divides:
-the exported image processor pads photos to these, whatever the checkpoint's does.
+The graph holds the network, for any number of faces. Alignment, warp and the mapping back to the photo stay in the
+image processor: they need one matrix per face and photos of any size, and cost little beside the network. The graph of
+the detector takes heights and widths that are multiples of 32; the exported image processor pads photos to them.
 """
 
 import json
@@ -26,13 +25,13 @@ EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32
 _COPIED = ("preprocessor_config.json", "processor_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*")
-# Every size is dynamic that differs from the sample's; two in the sample, since one would be taken for a constant.
+# Two in the sample, because the exporter takes a size of one for a constant; another number in the check.
 _SAMPLE_BATCH, _CHECKED_BATCH = 2, 3
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What came of an export.
+    """The result of an export.
 
     Args:
         output (`Path`): The folder.
@@ -51,13 +50,13 @@ class ExportReport:
 def export_checkpoint(
     folder: Path, output: Path, export_format: str = "onnx", overwrite: bool = False
 ) -> ExportReport:
-    """Write a checkpoint as a graph, compare both, and put the folder in its place when they agree.
+    """Write a checkpoint as a graph. The folder appears only if graph and model agree.
 
     Args:
         folder (`Path`): A checkpoint folder.
-        output (`Path`): Folder to make: the graph, `config.json`, and the files of the processor.
+        output (`Path`): Folder to create: the graph, `config.json`, and the files of the processor.
         export_format (`str`): One of `EXPORT_FORMATS`.
-        overwrite (`bool`): Replace an export that is there.
+        overwrite (`bool`): Replace an existing export.
 
     Raises:
         UnknownNameError: There is no such format.

@@ -27,7 +27,7 @@ class OnnxModel(PreTrainedModel):
         super().__init__(config)
         self.session = session
         self.output_names = [output.name for output in session.get_outputs()]
-        # What tells a pipeline the type and the place of the model.
+        # From a parameter, a pipeline learns the type and the device of the model.
         self.place = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> ModelOutput:

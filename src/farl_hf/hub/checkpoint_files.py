@@ -34,7 +34,7 @@ class RepositoryFile(NamedTuple):
 
 
 class CheckpointFiles(NamedTuple):
-    """What a checkpoint brings to a repository.
+    """The part of a repository that comes from a checkpoint.
 
     Args:
         files (`list[RepositoryFile]`): Settings, weights, vocabulary, model card.
@@ -51,7 +51,7 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
     """Check a checkpoint folder and prepare its files.
 
     Raises:
-        NotACheckpointError: If a file is missing or damaged, or the model is none of this library.
+        NotACheckpointError: If a file is missing or damaged, or the model is not one of this library.
     """
     config = _read_json(folder, _CONFIG)
     model_class, auto_names = _model_class(folder, config)
@@ -75,7 +75,7 @@ def _loadable_config(
     auto_map = {"AutoConfig": _reference(model_class.config_class)}
     auto_map |= {name: _reference(model_class) for name in ("AutoModel", *auto_names)}
     config = config | {"auto_map": auto_map}
-    config.pop("_name_or_path", None)  # would tell a path of the machine that wrote it
+    config.pop("_name_or_path", None)  # a path on the machine that wrote it
     config.pop("custom_pipelines", None)  # likewise: Transformers writes the path of the default model into it
     if task:
         entry = PIPELINES[task]
@@ -85,7 +85,7 @@ def _loadable_config(
 
 
 def _naming_their_code(settings: dict[str, Any]) -> tuple[dict[str, Any], list[type]]:
-    """The settings of a processor, naming the file of each class of this library that they mention."""
+    """The settings of a processor with an `auto_map` for the classes of this library in them; and these classes."""
     auto_map, classes = {}, []
     for key, auto_name in (
         ("processor_class", "AutoProcessor"),
@@ -94,7 +94,7 @@ def _naming_their_code(settings: dict[str, Any]) -> tuple[dict[str, Any], list[t
     ):
         if settings.get(key) in processing.__all__:
             named = getattr(processing, settings[key])
-            # Of a tokenizer, the second entry is for a class written in Rust beside one in Python.
+            # For a tokenizer, the second entry is a second class in Rust; ours has none.
             auto_map[auto_name] = [_reference(named), None] if key == "tokenizer_class" else _reference(named)
             classes.append(named)
     settings = settings | ({"auto_map": auto_map} if auto_map else {})

@@ -1,7 +1,6 @@
-"""The face detector of a pipeline that looks into faces, from the Hub repository of its model.
+"""Loads the face detector of a pipeline from the Hub repository of its model.
 
-In a repository, this module takes the place of `farl_hf.pipelines.detector_loading`: there are no names of
-checkpoints, and the detector's classes are at hand.
+In a repository, this module replaces `farl_hf.pipelines.detector_loading`, because checkpoints have no names there.
 """
 
 from pathlib import Path
@@ -23,7 +22,7 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
         name (`str` or `Path`, *optional*): Repository or folder of a RetinaFace checkpoint; the detector in the
             repository of the model if not given.
         device (`torch.device`): Where it runs.
-        served (`PreTrainedConfig`): Configuration of the model whose faces it finds; knows the repository.
+        served (`PreTrainedConfig`): Configuration of the pipeline's model, which has the name of the repository.
 
     Raises:
         NotACheckpointError: If there is no detector.

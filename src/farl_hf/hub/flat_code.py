@@ -1,7 +1,8 @@
-"""The library's code as one flat folder, the only shape in which a Hub repository can carry code.
+"""The library's code as one flat folder, the only form in which a Hub repository can carry code.
 
-Transformers fetches, with a module, what it imports by `from .sibling import name`; nothing else. So every import of
-this library becomes one of that form, and names that a package only passes on are taken from where they are defined.
+With a module, Transformers fetches the files that it imports by `from .sibling import name`, and no others. So every
+import of this library is rewritten to that form. A name that a package re-exports is imported from the module that
+defines it.
 """
 
 import ast
@@ -16,7 +17,7 @@ _INSTEAD_OF = {"farl_hf.pipelines.detector_loading": "farl_hf.hub.detector_in_re
 
 
 def flat_code(modules: Iterable[str]) -> dict[str, str]:
-    """The sources of modules and of everything of this library that they import.
+    """Return the sources of modules, and of all modules of this library that they import.
 
     Args:
         modules (`Iterable[str]`): Full names, such as `"farl_hf.modeling.modeling_farl"`.
@@ -82,7 +83,7 @@ def _imported_module(node: ast.ImportFrom, module: str) -> str:
 
 
 def _defining_module(module: str, name: str) -> str:
-    """The module itself, or, if it is a package, the one that it has the name from."""
+    """The module itself; for a package, the module that defines the name."""
     path = _source_path(module)
     if path.name != "__init__.py":
         return module

@@ -1,10 +1,12 @@
-"""Repositories of the Hugging Face Hub: what one of a checkpoint holds, and the upload of checkpoints and data sets.
+"""Repositories of the Hugging Face Hub: the files for a checkpoint, and the upload of checkpoints and data sets.
 
-A repository of a checkpoint holds the checkpoint, the code that loads it, and, for a model that looks into faces, the
-detector beside it.
+A repository of a checkpoint holds the checkpoint and the code that loads it. With a model for face crops it also holds
+the detector.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ _DETECTION = "face-detection"
 
 @dataclass(frozen=True)
 class RepositoryPlan:
-    """What a push uploads.
+    """The files that a push uploads.
 
     Args:
         files (`tuple[RepositoryFile, ...]`): By path.
@@ -42,12 +44,12 @@ class RepositoryPlan:
 
 
 def plan_repository(name: str | Path, detector: str | Path | None = None) -> RepositoryPlan:
-    """Everything that a repository of a checkpoint needs to work where farl_hf is not installed.
+    """Collect the files that a repository of a checkpoint needs where farl_hf is not installed.
 
     Args:
         name (`str` or `Path`): Name or folder of a checkpoint of this library, with its processor.
-        detector (`str` or `Path`, *optional*): Name or folder of the detector that goes beside a model that looks
-            into faces; the default one if not given.
+        detector (`str` or `Path`, *optional*): Name or folder of the detector, uploaded with a model for face crops;
+            the default one if not given.
 
     Raises:
         NotACheckpointError: If a file is missing or damaged; the message names it.
@@ -92,11 +94,10 @@ def push_repository(
     """Upload a repository in one commit: it changes completely or not at all.
 
     Args:
-        plan (`RepositoryPlan`): What to upload; files of other names that the repository has are kept.
-        repo_id (`str`): `user/name` or `organisation/name`; made if it does not exist.
-        public (`bool`, *optional*, defaults to `False`): Whether everybody may see a repository that is made now. One
-            that exists stays as it is.
-        revision (`str`, *optional*): The branch, made if it does not exist; the main one if not given.
+        plan (`RepositoryPlan`): What to upload; other files of the repository are kept.
+        repo_id (`str`): `user/name` or `organisation/name`; created if it does not exist.
+        public (`bool`, *optional*, defaults to `False`): Make a new repository public. An existing one stays as it is.
+        revision (`str`, *optional*): The branch, created if it does not exist; the main one if not given.
         message (`str`, *optional*): Message of the commit.
         token (`str`, *optional*): Access token; the one of `hf auth login` if not given.
 
@@ -111,14 +112,11 @@ def push_repository(
         CommitOperationAdd(file.path, file.content if isinstance(file.content, bytes) else str(file.content))
         for file in plan.files
     ]
-    try:
+    with _explained(f"{repo_id} could not be written; no file in it has changed"):
         api.create_repo(repo_id, private=not public, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision)
-    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
-        raise UploadError(f"{repo_id} could not be written; no file in it has changed: {_reason(error)}") from error
-    return str(commit.commit_url)
+        return str(api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url)
 
 
 def push_dataset(
@@ -128,9 +126,8 @@ def push_dataset(
 
     Args:
         folder (`str`): The folder, as `farl-hf data convert` writes it.
-        repo_id (`str`): `user/name` or `organisation/name`; made if it does not exist.
-        public (`bool`, *optional*, defaults to `False`): Whether everybody may see a repository that is made now. One
-            that exists stays as it is.
+        repo_id (`str`): `user/name` or `organisation/name`; created if it does not exist.
+        public (`bool`, *optional*, defaults to `False`): Make a new repository public. An existing one stays as it is.
         message (`str`, *optional*): Message of the commit.
 
     Returns:
@@ -140,23 +137,25 @@ def push_dataset(
         UploadError: If the Hub cannot be reached or refuses; the message says what it answered.
     """
     api = HfApi()
-    try:
+    with _explained(
+        f"The data set {repo_id} could not be written; {folder} is complete, so the upload alone can be repeated"
+    ):
         api.create_repo(repo_id, repo_type="dataset", private=not public, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id, folder_path=Path(folder), repo_type="dataset", commit_message=message
+        return str(
+            api.upload_folder(
+                repo_id=repo_id, folder_path=Path(folder), repo_type="dataset", commit_message=message
+            ).commit_url
         )
+
+
+@contextmanager
+def _explained(failure: str) -> Iterator[None]:
+    """Turn errors of the Hub's client into one line: what failed, what the Hub answered, and what to do."""
+    try:
+        yield
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
-        raise UploadError(
-            f"The data set {repo_id} could not be written; {folder} is complete, so the upload alone can be repeated:"
-            f" {_reason(error)}"
-        ) from error
-    return str(commit.commit_url)
-
-
-def _reason(error: Exception) -> str:
-    """What the Hub answered, in one line, and what to do where it refused."""
-    # Of a file that failed, the client says which in a RuntimeError, and why in its cause.
-    said = [error, error.__cause__] if isinstance(error, RuntimeError) and error.__cause__ else [error]
-    refused = any(getattr(getattr(one, "response", None), "status_code", None) in (401, 403) for one in said)
-    advice = ["Log in with `hf auth login`, with a token that may write there."] if refused else []
-    return " ".join(" ".join([*map(str, said), *advice]).split())
+        # When a file fails, the client names it in a RuntimeError, and gives the reason in its cause.
+        said = [error, error.__cause__] if isinstance(error, RuntimeError) and error.__cause__ else [error]
+        refused = any(getattr(getattr(one, "response", None), "status_code", None) in (401, 403) for one in said)
+        advice = ["Log in with `hf auth login`, with a token that may write there."] if refused else []
+        raise UploadError(" ".join(" ".join([f"{failure}:", *map(str, said), *advice]).split())) from error

@@ -1,6 +1,6 @@
-"""Faces of photos as unit vectors of the space that faces and texts share, and a [`FaceIndex`] of many.
+"""Embeds faces of photos as unit vectors of the space that faces and texts share, and makes a [`FaceIndex`].
 
-The model is FaRL's or CLIP's, and so is its processor. [`unit_image_features`] is differentiable.
+Model and processor are FaRL's or CLIP's. [`unit_image_features`] is differentiable.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +47,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """The faces of one photo, cut out.
+    """The crops of the faces of one photo.
 
     Args:
         faces (`Faces`): Where they are, in photo pixels, best score first.
@@ -63,13 +63,13 @@ class FaceCrops:
 
 
 class FaceCutter:
-    """Finds the faces of photos and cuts them as a model expects them.
+    """Finds the faces of photos and makes the crops that a model expects.
 
     Args:
-        model (`PreTrainedModel`): Whose faces they are.
-        processor: A processor or an image processor. [`FaRLImageProcessor`] cuts as it is set; of another one, such as
-            CLIP's, the size and the normalisation are taken, and faces are aligned as FaRL's default.
-        aligned (`bool`): Each photo is one face, or is to be taken whole; nothing is searched.
+        model (`PreTrainedModel`): The model that takes the crops.
+        processor: A processor or an image processor. [`FaRLImageProcessor`] is used as it is. Of another one, such as
+            CLIP's, size and normalisation are used; faces are aligned with FaRL's default settings.
+        aligned (`bool`): Each photo is one face crop; no face is searched.
         detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds the faces; the default
             detector otherwise.
         detection: `threshold`, `nms_threshold` of the detector.
@@ -87,7 +87,7 @@ class FaceCutter:
         self._detection = {name: value for name, value in detection.items() if value is not None}
 
     def __call__(self, photo_input: Any) -> FaceCrops:
-        """Cut the faces of a photo: anything that `load_photo` reads, or a dict that brings boxes or keypoints."""
+        """Crop the faces of a photo: anything that `load_photo` reads, or a dict with boxes or keypoints too."""
         photo = load_photo(photo_of(photo_input))
         faces = self._find_faces(photo, photo_input, self.aligned, **self._detection)
         size_hw = (photo.height, photo.width)
@@ -136,12 +136,12 @@ def index_faces(
         model ([`FaRLModel`] or [`CLIPModel`]): A model of images and texts.
         processor: Its processor.
         photos (`Iterable`): Paths and URLs, or (name, photo) pairs whose photos are anything that `explain` takes,
-            also dicts that bring the faces' boxes or keypoints. Read one after the other.
-        aligned (`bool`, *optional*, defaults to `False`): Each photo is one face; nothing is searched.
+            also dicts with the faces' boxes or keypoints. Read one after the other.
+        aligned (`bool`, *optional*, defaults to `False`): Each photo is one face crop; no face is searched.
         detector, threshold (*optional*): See [`explain`].
         batch_size (`int`, *optional*, defaults to 32): Faces that share a forward pass.
-        on_failure (`Callable`, *optional*): Told the name and the reason of each photo that cannot be used, which is
-            then left out. By default the first one ends the run.
+        on_failure (`Callable`, *optional*): Called with the name and the error of each photo that cannot be used;
+            the photo is skipped. By default the first one ends the run.
 
     Returns:
         [`FaceIndex`]: One row per face, photos in order. Photos without a face have none.
@@ -158,9 +158,10 @@ def index_faces(
     cutter = FaceCutter(model, processor, aligned, detector, threshold=threshold)
     names: list[str] = []
     boxes, embeddings = [np.zeros((0, 4), np.float32)], [np.zeros((0, model.config.projection_dim), np.float32)]
-    for some_names, boxes_xyxy, pixel_values in _batches(_cut_photos(cutter, photos, on_failure), batch_size):
-        names += some_names
-        boxes.append(boxes_xyxy)
+    for batch in _batches(_cut_photos(cutter, photos, on_failure), batch_size):
+        names += [name for name, crops in batch for _ in range(len(crops.faces))]
+        boxes += [crops.faces.boxes_xyxy for _, crops in batch]
+        pixel_values = torch.cat([crops.pixel_values for _, crops in batch])
         embeddings += [_embedded(model, some) for some in pixel_values.split(batch_size)]
     return FaceIndex(np.concatenate(embeddings), tuple(names), np.concatenate(boxes), model_fingerprint(model))
 
@@ -176,25 +177,17 @@ def _cut_photos(cutter: FaceCutter, photos: Iterable[Any], on_failure: Any) -> I
             on_failure(name, error)
 
 
-def _batches(
-    cut_photos: Iterable[tuple[str, FaceCrops]], size: int
-) -> Iterator[tuple[list, np.ndarray, torch.Tensor]]:
-    """At least `size` faces of different photos at a time, so that the faces of a photo stay together."""
-    names: list[str] = []
-    waiting: list[FaceCrops] = []
+def _batches(cut_photos: Iterable[tuple[str, FaceCrops]], size: int) -> Iterator[list[tuple[str, FaceCrops]]]:
+    """Photos with at least `size` faces together, so that the faces of a photo stay together."""
+    waiting: list[tuple[str, FaceCrops]] = []
     for name, crops in cut_photos:
-        names += [name] * len(crops.faces)
-        waiting.append(crops)
-        if len(names) >= size:
-            yield names, *_joined(waiting)
-            names, waiting = [], []
-    if names:
-        yield names, *_joined(waiting)
-
-
-def _joined(crops: list[FaceCrops]) -> tuple[np.ndarray, torch.Tensor]:
-    boxes_xyxy = np.concatenate([one.faces.boxes_xyxy for one in crops])
-    return boxes_xyxy, torch.cat([one.pixel_values for one in crops])
+        if len(crops.faces):
+            waiting.append((name, crops))
+        if sum(len(crops.faces) for _, crops in waiting) >= size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 @torch.inference_mode()

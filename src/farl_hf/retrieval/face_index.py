@@ -1,6 +1,6 @@
-"""Many faces as unit vectors, stored in one file, and found by texts.
+"""An index of faces: unit vectors, stored in one file, and searched by texts.
 
-The search is exact: by NumPy, or by the FAISS index of `datasets`. A file is safetensors, which needs no other
+The search is exact: by PyTorch, or by the FAISS index of `datasets`. A file is safetensors, which needs no other
 package, or Parquet, which other tools read: one row per face with the columns `photo`, `box_xyxy` and `embedding`.
 """
 
@@ -34,22 +34,14 @@ def search_vectors(vectors: np.ndarray, queries: np.ndarray, count: int) -> tupl
     Returns:
         `tuple[np.ndarray, np.ndarray]`: Rows and inner products, (Q, count), largest first.
     """
-    rows = np.zeros((len(queries), 0), np.int64)
-    products = np.zeros((len(queries), 0), np.float32)
+    queries_QP = torch.from_numpy(queries)
+    rows, products = torch.zeros(len(queries), 0, dtype=torch.int64), torch.zeros(len(queries), 0)
     for start in range(0, len(vectors), _ROWS_AT_A_TIME):
-        part = queries @ vectors[start : start + _ROWS_AT_A_TIME].T
-        part_rows = np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)
-        rows, products = _best(np.hstack([rows, part_rows]), np.hstack([products, part]), count)
-    order = np.argsort(-products, axis=1, kind="stable")
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(products, order, 1)
-
-
-def _best(rows: np.ndarray, products: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` largest per query, in no particular order."""
-    if products.shape[1] <= count:
-        return rows, products
-    best = np.argpartition(-products, count - 1, axis=1)[:, :count]
-    return np.take_along_axis(rows, best, 1), np.take_along_axis(products, best, 1)
+        part = queries_QP @ torch.from_numpy(vectors[start : start + _ROWS_AT_A_TIME]).T
+        part_rows = torch.arange(start, start + part.shape[1]).expand_as(part)
+        products, order = torch.cat([products, part], 1).topk(min(count, products.shape[1] + part.shape[1]))
+        rows = torch.cat([rows, part_rows], 1).gather(1, order)
+    return rows.numpy(), products.numpy()
 
 
 def make_faiss_index(vectors: np.ndarray) -> Any:
@@ -208,7 +200,7 @@ class FaceIndex:
             text_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_texts, P)`): From `embed_texts`.
             count (`int`, *optional*, defaults to 10): Faces per text; all of them if there are fewer.
             use_faiss (`bool`, *optional*, defaults to `False`): Search in an exact FAISS index of `datasets`, which is
-                built at the first such call. NumPy needs none, and is as quick (`benchmarks/face_index_search.py`).
+                built at the first such call. PyTorch needs none, and is as quick (`benchmarks/face_index_search.py`).
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: Rows of this index and their similarities, (num_texts, count), best first.
@@ -232,8 +224,8 @@ class FaceIndex:
         """Raise `InvalidFaceIndexError` unless this model embedded the faces: vectors of two models do not compare."""
         if self.fingerprint != model_fingerprint(model):
             raise InvalidFaceIndexError(
-                "The index was made with another model, whose vectors this one cannot read; name the model it was "
-                "made with, or index the photos anew."
+                "The index was made with another model, whose vectors do not compare with this one's; name the model "
+                "that made it, or index the photos again."
             )
 
     def save(self, path: str | Path) -> None:
@@ -280,14 +272,14 @@ class FaceIndex:
         queries = np.ascontiguousarray(text_embeds, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.embeddings.shape[1]:
             raise InvalidFaceIndexError(
-                f"Texts of shape {queries.shape} cannot be looked for among vectors of size "
-                f"{self.embeddings.shape[1]}; embed them with the model that made the index."
+                f"Texts of shape {queries.shape} cannot be compared with vectors of size {self.embeddings.shape[1]}; "
+                "embed them with the model that made the index."
             )
         return queries
 
 
 def model_fingerprint(model: Any) -> str:
-    """Sixteen characters that tell models apart whose vectors must not be mixed, from the image projection."""
+    """Sixteen characters, from the image projection, that differ between models whose vectors do not compare."""
     # As bfloat16, so that the fingerprint does not depend on the precision in which the model is loaded.
     weight = model.visual_projection.weight.detach().bfloat16().float().cpu().contiguous()
     return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16]
