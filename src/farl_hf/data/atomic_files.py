@@ -1,18 +1,21 @@
-"""Parquet files that are written whole or not at all, and record in their footer what they were made of.
+"""Files and folders that appear complete or not at all; Parquet files that record what they were made of.
 
-The record lies in the file itself, so that file and record cannot disagree; a restarted job reads it to know what is
-finished.
+The record lies in the footer of the file itself, so that file and record cannot disagree. A restarted job reads it to
+know what is finished.
 """
 
 import contextlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farl_hf.errors import DatasetWriteError
+import numpy as np
+
+from farl_hf.errors import DatasetWriteError, FaRLError
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -21,27 +24,59 @@ RECORD_KEY = "farl_hf"
 UNFINISHED = ".unfinished"
 
 
-class RecordedWriter:
-    """Writes tables or record batches into one file; `record` goes into its footer.
+@contextlib.contextmanager
+def written_atomically(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a place to write a file or folder at; it moves to `path` when the block ends without an error.
+
+    That place lies in a temporary folder beside `path`; whatever else is written there is deleted.
 
     Args:
-        writer (`pyarrow.parquet.ParquetWriter`): Of the unfinished file.
-    """
+        path (`str`): Where the file or folder will be.
 
-    def __init__(self, writer: "pyarrow.parquet.ParquetWriter"):
-        self.write_batch, self.write_table = writer.write_batch, writer.write_table
-        self.record: dict[str, Any] = {}
+    Raises:
+        DatasetWriteError: The disk is full, or the place cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            UNFINISHED, f".{path.name}.", path.parent, ignore_cleanup_errors=True
+        ) as work:
+            unfinished = Path(work, path.name)
+            yield unfinished
+            os.replace(unfinished, path)
+    except FaRLError:
+        raise
+    except OSError as error:
+        raise DatasetWriteError(f"{path} could not be written: {error}; nothing is left of it.") from error
+
+
+def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes a folder of `{name}.npy` atomically, unless another process has finished it meanwhile.
+
+    Raises:
+        DatasetWriteError: The disk is full, or the place cannot be written.
+    """
+    try:
+        with written_atomically(folder) as unfinished:
+            unfinished.mkdir()
+            for name, values in arrays:
+                np.save(unfinished / f"{name}.npy", values)
+    except DatasetWriteError:
+        if not folder.is_dir():
+            raise
 
 
 @contextlib.contextmanager
-def recorded_parquet(path: str | os.PathLike, schema: Any) -> Iterator[RecordedWriter]:
-    """Opens a file beside its place; it moves there when the block ends without an error.
-
-    Unfinished files that killed runs left are removed.
+def recorded_parquet(
+    path: str | os.PathLike, schema: Any, record: dict[str, Any]
+) -> Iterator["pyarrow.parquet.ParquetWriter"]:
+    """Opens a Parquet file that is written atomically; folders that killed runs left beside it are removed.
 
     Args:
         path (`str`): Where the file will be.
         schema (`pyarrow.Schema`): Its columns.
+        record (`dict`): What the file is made of, for its footer. It is read when the block ends.
 
     Raises:
         DatasetWriteError: The disk is full, or the place cannot be written.
@@ -49,39 +84,14 @@ def recorded_parquet(path: str | os.PathLike, schema: Any) -> Iterator[RecordedW
     import pyarrow.parquet
 
     path = Path(path)
-    unfinished = None
-    try:
-        unfinished = unfinished_file(path)
-        with pyarrow.parquet.ParquetWriter(unfinished, schema, compression="snappy") as writer:
-            recorded = RecordedWriter(writer)
-            yield recorded
-            writer.add_key_value_metadata({RECORD_KEY: json.dumps(recorded.record)})
-        os.replace(unfinished, path)
-    except OSError as error:
-        if isinstance(error, DatasetWriteError):
-            raise
-        raise DatasetWriteError(f"{path} could not be written: {error}; nothing is left of it.") from error
-    finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
-
-
-def unfinished_file(path: Path) -> Path:
-    """A new name beside a file; names of earlier runs are freed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for left_behind in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
-        left_behind.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
-    os.close(handle)
-    os.chmod(name, 0o666 & ~current_umask())  # mkstemp's files are for their owner alone
-    return Path(name)
-
-
-def current_umask() -> int:
-    """Which permissions new files lack."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        shutil.rmtree(left_behind, ignore_errors=True)
+    with (
+        written_atomically(path) as unfinished,
+        pyarrow.parquet.ParquetWriter(unfinished, schema, compression="snappy") as writer,
+    ):
+        yield writer
+        writer.add_key_value_metadata({RECORD_KEY: json.dumps(record)})
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
