@@ -93,8 +93,9 @@ def detected_table(path: str) -> FaceTable:
         table = pyarrow.parquet.read_table(path, columns=list(DETECTION_COLUMNS))
         sample_ids, *columns = (table[name].combine_chunks() for name in DETECTION_COLUMNS)
         num_faces = pyarrow.compute.list_value_length(columns[0]).to_numpy()
-        values = [np.asarray(pyarrow.compute.list_flatten(column, recursive=True), np.float32) for column in columns]
-        boxes, points, scores = values
+        boxes, points, scores = (
+            np.asarray(pyarrow.compute.list_flatten(column, recursive=True), np.float32) for column in columns
+        )
         faces = np.concatenate([boxes.reshape(-1, 4), points.reshape(-1, 10), scores.reshape(-1, 1)], axis=1)
     except (OSError, KeyError, ValueError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(
