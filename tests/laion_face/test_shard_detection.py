@@ -10,8 +10,8 @@ import skimage.data
 from laion_shards import sample_id, write_shard
 from transformers import pipeline
 
+from farl_hf.data.atomic_files import read_record, recorded_parquet
 from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, detections_schema, open_face_table
-from farl_hf.data.parquet import read_record, recorded_parquet
 from farl_hf.face_renderer import render_face_photo
 from farl_hf.laion_face.shard_detection import ShardDetector, shard_jobs
 
@@ -67,6 +67,6 @@ def test_records_of_version_0_1_call_what_was_skipped_left_out(tmp_path):
 
     record = read_record(job["output"])
     record["left_out"] = record.pop("skipped")
-    with recorded_parquet(job["output"], detections_schema()) as file:
-        file.record = record
+    with recorded_parquet(job["output"], detections_schema(), record):
+        pass
     assert detector(job) == answer | {"kept": True}

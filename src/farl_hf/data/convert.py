@@ -5,10 +5,10 @@
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from farl_hf.data.atomic_files import written_atomically
 from farl_hf.data.datasets.catalogue import PublishedDataset, get_published_dataset
 from farl_hf.data.loading import published_builder
 from farl_hf.errors import DatasetWriteError
@@ -42,7 +42,7 @@ def convert_face_dataset(
 ) -> ConvertedDataset:
     """Writes a published data set as Parquet. Every picture is decoded once on the way, to be sure of it.
 
-    The folder appears when it is complete; until then, everything lies in a folder beside it.
+    The folder appears when it is complete. Until then, everything is in a temporary folder beside it.
 
     Args:
         name (`str`): A published data set.
@@ -60,27 +60,17 @@ def convert_face_dataset(
     published, output = get_published_dataset(name), Path(output).expanduser()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DatasetWriteError(f"{output} exists and is not an empty folder; choose another output or remove it.")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
-            builder = published_builder(
-                name, config_name, data_dir, bad_photos=bad_photos, cache_dir=os.path.join(work, "cache")
-            )
-            prepared = Path(work, "prepared")
-            builder.download_and_prepare(
-                str(prepared), file_format="parquet", num_proc=num_proc, max_shard_size=_SHARD_SIZE
-            )
-            num_photos = {str(split): info.num_examples for split, info in builder.info.splits.items()}
-            finished = Path(work, "finished")
-            for split in num_photos:
-                move_shards(prepared, finished / "data", split)
-            card = dataset_card(name, builder.config.name, published, num_photos)
-            (finished / "README.md").write_text(card, encoding="utf-8")
-            os.replace(finished, output)
-    except OSError as error:
-        if isinstance(error, DatasetWriteError) or not error.errno:
-            raise
-        raise DatasetWriteError(f"{output} could not be written: {error}; nothing is left of it.") from error
+    with written_atomically(output) as finished:
+        cache_dir, prepared = (finished.with_name(f"{output.name}-{kind}") for kind in ("cache", "prepared"))
+        builder = published_builder(name, config_name, data_dir, bad_photos=bad_photos, cache_dir=str(cache_dir))
+        builder.download_and_prepare(
+            str(prepared), file_format="parquet", num_proc=num_proc, max_shard_size=_SHARD_SIZE
+        )
+        num_photos = {str(split): info.num_examples for split, info in builder.info.splits.items()}
+        for split in num_photos:
+            move_shards(prepared, finished / "data", split)
+        card = dataset_card(name, builder.config.name, published, num_photos)
+        (finished / "README.md").write_text(card, encoding="utf-8")
     num_skipped = {split: builder.num_listed[split] - count for split, count in num_photos.items()}
     return ConvertedDataset(output, num_photos, num_skipped)
 
@@ -97,7 +87,7 @@ def move_shards(prepared: Path, folder: Path, split: str) -> None:
 
 
 def dataset_card(name: str, config_name: str, published: PublishedDataset, num_photos: dict[str, int]) -> str:
-    """README.md: which files are which split, where the data comes from, what may be done with it."""
+    """README.md: the files of each split, the source of the data, its licence."""
     files = "".join(f"      - split: {split}\n        path: data/{split}-*\n" for split in num_photos)
     sizes = "".join(f"| {split} | {count:,} |\n" for split, count in num_photos.items())
     return f"""---

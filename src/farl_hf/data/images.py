@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from farl_hf.errors import MissingExtraError, UnreadablePhotoError
+from farl_hf.errors import UnreadablePhotoError
 
 # What Pillow itself warns about: a quarter of a gigabyte of RGB. Photos of the web are far below.
 MAX_PHOTO_PIXELS = 89_478_485
@@ -39,10 +39,8 @@ def without_decoding(rows: Any, columns: Sequence[str]) -> Any:
     """
     if not hasattr(rows, "cast_column"):
         return rows
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError('Training needs the `datasets` package: pip install "farl-hf[train]".') from error
+    import datasets
+
     view = rows.select_columns([name for name in columns if name in rows.column_names])
     for name, feature in view.features.items():
         if isinstance(feature, datasets.Image):
@@ -80,22 +78,15 @@ def decode(picture: Any, flag: int) -> np.ndarray | None:
     """The array that OpenCV decodes of `{"bytes", "path"}`; None for anything else."""
     if not isinstance(picture, dict):
         return None
-    if picture.get("bytes") is not None:
-        encoded = np.frombuffer(picture["bytes"], np.uint8)
-    else:
-        encoded = read_bytes(picture["path"])
+    try:
+        content = picture.get("bytes")
+        encoded = np.fromfile(picture["path"], np.uint8) if content is None else np.frombuffer(content, np.uint8)
+    except OSError as error:
+        raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be read: {error.strerror}.") from error
     array = cv2.imdecode(encoded, flag) if encoded.size else None
     if array is None:
         raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be decoded.")
     return array
-
-
-def read_bytes(path: str) -> np.ndarray:
-    """Encoded bytes of a file as uint8."""
-    try:
-        return np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UnreadablePhotoError(f"The picture {path} cannot be read: {error.strerror}.") from error
 
 
 def encoded_source(picture: Mapping[str, Any]) -> Any:
@@ -121,31 +112,31 @@ class ReducedPhoto:
     Args:
         picture: `{"bytes", "path"}` as the undecoded `datasets.Image` gives it, a PIL image, or an array (H, W, 3)
             uint8 RGB.
-        max_pixels (`int`): Larger photos are refused before they are decoded.
 
     Attributes:
         size_hw (`tuple[int, int]`): Height and width of the whole photo, turned as its EXIF tag says.
 
     Raises:
-        OversizedPhotoError: More than `max_pixels`.
+        OversizedPhotoError: It has more than `MAX_PHOTO_PIXELS`; it is refused before it is decoded.
         UnreadablePhotoError: The picture cannot be opened.
     """
 
-    def __init__(self, picture: Any, max_pixels: int = MAX_PHOTO_PIXELS):
+    def __init__(self, picture: Any):
         # Asking for a smaller decoding changes a PIL image for good, so never one of the caller's.
         self.draftable = isinstance(picture, dict)
-        picture = opened(picture) if isinstance(picture, dict) else picture
-        self.picture = picture if isinstance(picture, PIL.Image.Image) else decode_photo(picture)
-        if isinstance(self.picture, PIL.Image.Image):
-            width, height = self.picture.size
-        else:
-            height, width = self.picture.shape[:2]
-        if width * height > max_pixels:
-            raise OversizedPhotoError(f"A picture of {width} x {height} pixels is larger than {max_pixels} pixels.")
-        self.turned = sideways = False
-        if isinstance(self.picture, PIL.Image.Image) and has_orientation(self.picture):
-            self.turned, sideways = True, self.picture.getexif()[EXIF_ORIENTATION] >= 5
-        self.size_hw = (width, height) if sideways else (height, width)
+        if isinstance(picture, dict):
+            picture = opened(picture)
+        elif not isinstance(picture, PIL.Image.Image):
+            picture = PIL.Image.fromarray(np.asarray(picture))
+        width, height = picture.size
+        if width * height > MAX_PHOTO_PIXELS:
+            raise OversizedPhotoError(
+                f"A picture of {width} x {height} pixels is larger than {MAX_PHOTO_PIXELS} pixels."
+            )
+        # Most pictures have no EXIF block, and asking for the tags would parse one of XMP too.
+        orientation = picture.getexif().get(EXIF_ORIENTATION, 1) if "exif" in picture.info else 1
+        self.picture, self.turned = picture, orientation in range(2, 9)
+        self.size_hw = (width, height) if orientation in range(5, 9) else (height, width)
 
     def decode(self, scale: float) -> tuple[np.ndarray, int]:
         """Decodes for a crop that shows `scale` crop pixels per photo pixel.
@@ -158,40 +149,17 @@ class ReducedPhoto:
             UnreadablePhotoError: The data is damaged or ends early.
         """
         reduction = next((factor for factor in REDUCTIONS if scale * factor <= 1), 1)
-        if isinstance(self.picture, PIL.Image.Image):
-            return self.decoded(self.picture, reduction), reduction
-        return shrunk_array(self.picture, reduction), reduction
-
-    def decoded(self, picture: PIL.Image.Image, reduction: int) -> np.ndarray:
-        """RGB of a PIL image, `reduction` times smaller."""
+        picture, achieved = self.picture, 1
         try:
-            achieved = 1
             if reduction > 1 and self.draftable and not self.turned:  # a turned photo's last blocks would come first
                 size = (max(1, picture.width // reduction), max(1, picture.height // reduction))
                 drafted = picture.draft("RGB", size)
                 achieved = round(self.size_hw[1] / drafted[1][2]) if drafted else 1
             picture = PIL.ImageOps.exif_transpose(picture) if self.turned else picture
             picture = picture.convert("RGB")
-            return np.asarray(picture.reduce(reduction // achieved) if reduction > achieved else picture)
+            return np.asarray(picture.reduce(reduction // achieved) if reduction > achieved else picture), reduction
         except (OSError, ValueError, SyntaxError, IndexError, TypeError) as error:  # Pillow's own, by format
             raise UnreadablePhotoError(f"A picture of a dataset row cannot be decoded: {error}.") from error
-
-
-def shrunk_array(array_rgb: np.ndarray, reduction: int) -> np.ndarray:
-    """RGB `reduction` times smaller, in whole blocks as a shrunk JPEG has them; the rim repeats the last pixels."""
-    if reduction == 1:
-        return array_rgb
-    height, width = array_rgb.shape[:2]
-    padded = cv2.copyMakeBorder(
-        array_rgb, 0, -height % reduction, 0, -width % reduction, borderType=cv2.BORDER_REPLICATE
-    )
-    small_wh = (padded.shape[1] // reduction, padded.shape[0] // reduction)
-    return cv2.resize(padded, small_wh, interpolation=cv2.INTER_AREA)
-
-
-def open_photo(picture: Any, max_pixels: int = MAX_PHOTO_PIXELS) -> ReducedPhoto:
-    """The photo of a row, not yet decoded; see [`ReducedPhoto`]."""
-    return ReducedPhoto(picture, max_pixels)
 
 
 def opened(picture: dict[str, Any]) -> PIL.Image.Image:
@@ -204,9 +172,3 @@ def opened(picture: dict[str, Any]) -> PIL.Image.Image:
         raise OversizedPhotoError(f"A picture is far too large: {error}") from error
     except (OSError, ValueError, SyntaxError, TypeError) as error:
         raise UnreadablePhotoError(f"A picture of a dataset row cannot be opened: {error}.") from error
-
-
-def has_orientation(picture: PIL.Image.Image) -> bool:
-    """Whether the EXIF tag turns or mirrors the picture."""
-    # Most pictures carry no EXIF block, and asking for the tags would parse one of XMP too.
-    return "exif" in picture.info and picture.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9)

@@ -72,19 +72,19 @@ def load_face_dataset(
         import datasets  # noqa: F401
     except ImportError as error:
         raise MissingExtraError('Data sets need the `datasets` package: pip install "farl-hf[train]".') from error
-    num_photos = dict(num_photos or {})
-    wanted = (split,) if split is not None else None
+    num_photos = num_photos or {}
     if name == "synthetic_faces":
-        splits = load_synthetic_faces(config_name, num_photos, wanted, streaming, cache_dir, num_proc)
+        splits = load_synthetic_faces(config_name, num_photos, split, streaming, cache_dir, num_proc)
     elif name == "laion_face":
         splits = {"train": load_laion_face(data_dir, streaming, cache_dir)}
     elif name in PUBLISHED_DATASETS:
-        left_in = wanted or tuple(other for other in PUBLISHED_DATASETS[name].counts if num_photos.get(other) != 0)
+        published = PUBLISHED_DATASETS[name].counts
+        wanted = (split,) if split is not None else tuple(other for other in published if num_photos.get(other) != 0)
         settings: dict[str, Any] = {"bad_photos": bad_photos, "check_counts": check_counts}
-        if len(left_in) < len(PUBLISHED_DATASETS[name].counts):
-            settings["splits"] = left_in
+        if len(wanted) < len(published):  # otherwise one cache for all splits
+            settings["splits"] = wanted
         builder = published_builder(name, config_name, data_dir, cache_dir=cache_dir, **settings)
-        splits = streamed(builder) if streaming else prepared(builder, num_proc)
+        splits = builder.as_streaming_dataset() if streaming else prepared(builder, num_proc)
     else:
         splits = load_other(name, config_name, streaming, cache_dir, num_proc)
     splits = {
@@ -124,11 +124,6 @@ def prepared(builder: Any, num_proc: int | None) -> dict[str, Any]:
     return splits
 
 
-def streamed(builder: Any) -> dict[str, Any]:
-    """All splits of a builder, made while iterating."""
-    return dict(builder.as_streaming_dataset())
-
-
 def load_other(
     name: str, config_name: str | None, streaming: bool, cache_dir: str | None, num_proc: int | None
 ) -> dict[str, Any]:
@@ -137,11 +132,9 @@ def load_other(
 
     if Path(name, "dataset_dict.json").is_file():
         splits = datasets.load_from_disk(name)
-        return {split: rows.to_iterable_dataset() for split, rows in splits.items()} if streaming else dict(splits)
+        return {split: rows.to_iterable_dataset() for split, rows in splits.items()} if streaming else splits
     try:
-        return dict(
-            datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)
-        )
+        return datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)
     except (FileNotFoundError, ConnectionError, HFValidationError) as error:
         known = ", ".join(PUBLISHED_DATASETS)
         raise UnknownNameError(
@@ -159,13 +152,10 @@ def load_face_datasets(
         return loaded[0]
     import datasets
 
-    splits = dict.fromkeys(split for one in loaded for split in one)
+    splits = {split: (num_photos or {}).get(split) for one in loaded for split in one}
     return {
-        split: limited(
-            datasets.concatenate_datasets([one[split] for one in loaded if split in one]),
-            (num_photos or {}).get(split),
-        )
-        for split in splits
+        split: limited(datasets.concatenate_datasets([one[split] for one in loaded if split in one]), count)
+        for split, count in splits.items()
     }
 
 
@@ -177,7 +167,7 @@ def is_synthetic(rows: Any) -> bool:
 def load_synthetic_faces(
     config_name: str | None,
     num_photos: dict[str, int],
-    wanted: Sequence[str] | None,
+    split: str | None,
     streaming: bool,
     cache_dir: str | None,
     num_proc: int | None,
@@ -185,10 +175,10 @@ def load_synthetic_faces(
     """Renders (or finds in the cache) the synthetic faces."""
     from farl_hf.data.synthetic_faces import SyntheticFaces
 
-    skipped = () if wanted is None else [split for split in SPLITS if split not in wanted]
-    sizes = {f"num_{split}": count for split, count in (num_photos | dict.fromkeys(skipped, 0)).items()}
+    skipped = () if split is None else [other for other in SPLITS if other != split]
+    sizes = {f"num_{name}": count for name, count in (num_photos | dict.fromkeys(skipped, 0)).items()}
     builder = SyntheticFaces(config_name=config_name or "portraits", cache_dir=cache_dir, **sizes)
-    return streamed(builder) if streaming else prepared(builder, num_proc)
+    return builder.as_streaming_dataset() if streaming else prepared(builder, num_proc)
 
 
 def load_laion_face(data_dir: str | os.PathLike | None, streaming: bool, cache_dir: str | None) -> Any:

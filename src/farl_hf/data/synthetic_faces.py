@@ -1,10 +1,10 @@
 """Datasets of procedurally rendered faces: no download, no real person, exact ground truth."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import datasets
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from farl_hf.data.datasets.builder import encoded_png, index_ranges, row_features
@@ -13,52 +13,37 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 
 # Part of the cache's path: raise it with every change of the photo or caption that a number gives.
 VERSION = datasets.Version("1.3.0")
+JPEG_QUALITY = 95
 # Splits draw from ranges of photo numbers that never meet.
 FIRST_INDEX = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 
 
+@dataclass
 class SyntheticFacesConfig(datasets.BuilderConfig):
     """Sizes of the splits and of the photos.
 
     Args:
         kind (`str`): `"portrait"` or `"scene"`.
-        num_train, num_validation, num_test (`int`): photos per split, at most 10 million.
-        image_size (`int` or `tuple`, *optional*): pixels, one side or (height, width).
-        jpeg_quality (`int`): quality of the stored photo; 0 stores PNG.
+        num_train, num_validation, num_test (`int`): Photos per split, at most 10 million.
+        image_size (`int`, *optional*): Side of square photos in pixels; that of the kind by default.
     """
 
-    def __init__(
-        self, kind: str = "portrait", num_train: int = 20000, num_validation: int = 1000, num_test: int = 1000,
-        image_size: int | tuple[int, int] | None = None, jpeg_quality: int = 95, **keywords: object,
-    ) -> None:  # fmt: skip
-        super().__init__(**keywords)
-        self.kind = kind
-        self.num_train = num_train
-        self.num_validation = num_validation
-        self.num_test = num_test
-        self.image_size = image_size
-        self.jpeg_quality = jpeg_quality
+    kind: str = "portrait"
+    num_train: int = 20000
+    num_validation: int = 1000
+    num_test: int = 1000
+    image_size: int | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """(height, width) of the photos."""
-        if self.image_size is None:
-            return DEFAULT_SIZES_HW[self.kind]
-        height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
-        return height, width
+        return DEFAULT_SIZES_HW[self.kind] if self.image_size is None else (self.image_size, self.image_size)
 
 
-def _encoded_photo(picture: np.ndarray, quality: int) -> dict[str, object]:
-    """JPEG, or PNG when the quality is 0."""
-    if quality == 0:
-        return encoded_png(picture)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    return {"path": None, "bytes": cv2.imencode(".jpg", picture[..., ::-1], options)[1].tobytes()}
-
-
-def _row(photo: FacePhoto, jpeg_quality: int) -> dict[str, object]:
+def _row(photo: FacePhoto) -> dict[str, object]:
+    jpeg = cv2.imencode(".jpg", photo.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return {
-        "image": _encoded_photo(photo.image, jpeg_quality),
+        "image": {"path": None, "bytes": jpeg.tobytes()},
         "label_map": encoded_png(photo.label_map),
         "instance_map": encoded_png(photo.instance_map),
         "boxes_xyxy": photo.boxes_xyxy.tolist(),
@@ -98,11 +83,7 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
-        counts = {
-            "train": self.config.num_train,
-            "validation": self.config.num_validation,
-            "test": self.config.num_test,
-        }
+        counts = {split: getattr(self.config, f"num_{split}") for split in FIRST_INDEX}
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"shards": index_ranges(FIRST_INDEX[split], count)})
             for split, count in counts.items()
@@ -115,5 +96,4 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
         with threadpool_limits(1, user_api="blas"):
             for first, last in shards:
                 for index in range(first, last):
-                    photo = render_face_photo(index, self.config.kind, self.config.size_hw)
-                    yield index, _row(photo, self.config.jpeg_quality)
+                    yield index, _row(render_face_photo(index, self.config.kind, self.config.size_hw))

@@ -8,8 +8,6 @@ imports torch, so that the processes of a cluster start in a moment.
 import hashlib
 import os
 import pickletools
-import shutil
-import tempfile
 import zipfile
 from array import array
 from collections.abc import Callable, Iterator
@@ -18,8 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from farl_hf.data.parquet import current_umask
-from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError
+from farl_hf.data.atomic_files import write_arrays
+from farl_hf.errors import InvalidDatasetError, UnknownNameError
 
 # The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).
 LAION_FACE_20M = (0, 2, 5, 8, 13, 15, 17, 18, 21, 22, 24, 25, 28)
@@ -68,12 +66,9 @@ def id_arrays(path: str | os.PathLike, cache_dir: str | os.PathLike) -> dict[int
         DatasetWriteError: The arrays cannot be written.
     """
     folder = Path(cache_dir, f"ids-{content_mark(path)}")
-    try:
-        if not folder.is_dir():
-            write_arrays(path, folder)
-        return {int(file.stem.rpartition("_")[2]): file for file in sorted(folder.glob("part_*.npy"))}
-    except OSError as error:
-        raise DatasetWriteError(f"The arrays of numbers {folder} could not be written: {error}.") from error
+    if not folder.is_dir():
+        write_arrays(folder, ((f"part_{part:05d}", np.unique(numbers)) for part, numbers in read_parts(path)))
+    return {int(file.stem.rpartition("_")[2]): file for file in sorted(folder.glob("part_*.npy"))}
 
 
 def content_mark(path: str | os.PathLike) -> str:
@@ -86,20 +81,6 @@ def content_mark(path: str | os.PathLike) -> str:
             f"The list of numbers {path} cannot be read: {error.strerror}. It is laion_face_ids.pth of"
             " huggingface.co/datasets/FacePerceiver/laion-face."
         ) from error
-
-
-def write_arrays(path: str | os.PathLike, folder: Path) -> None:
-    """Writes the arrays of a list beside their place, then moves them there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".unfinished", dir=folder.parent)
-    try:
-        for part, numbers in read_parts(path):
-            np.save(Path(unfinished, f"part_{part:05d}.npy"), np.unique(numbers))
-        os.chmod(unfinished, 0o777 & ~current_umask())  # mkdtemp's folders are for their owner alone
-        if not folder.is_dir():  # another process may have been faster
-            os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_parts(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]]:

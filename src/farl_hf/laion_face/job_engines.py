@@ -7,7 +7,7 @@ one file each, and recognise a finished file; so a job can be repeated after a m
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,11 +82,14 @@ def run_jobs(
     """
     if not jobs:
         return
+    rows = [{"job": json.dumps(job)} for job in jobs]
+    answered: Iterable[dict[str, str]]
     if engine.name == "local":
-        tried = TriedWorker(worker, settings)
-        yield from (as_outcome(tried({"job": json.dumps(job)})) for job in jobs)
+        answered = map(TriedWorker(worker, settings), rows)
     else:
-        yield from run_on_ray(worker, settings, jobs, engine)
+        answered = run_on_ray(worker, settings, rows, engine)
+    for row in answered:
+        yield JobOutcome(json.loads(row["job"]), **json.loads(row["answer"]))
 
 
 class TriedWorker:
@@ -111,14 +114,9 @@ class TriedWorker:
         return {"job": row["job"], "answer": json.dumps(answer)}
 
 
-def as_outcome(row: dict[str, str]) -> JobOutcome:
-    """The outcome in an answered row."""
-    return JobOutcome(json.loads(row["job"]), **json.loads(row["answer"]))
-
-
 def run_on_ray(
-    worker: Worker, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], engine: Engine
-) -> Iterator[JobOutcome]:
+    worker: Worker, settings: dict[str, Any], rows: list[dict[str, str]], engine: Engine
+) -> Iterator[dict[str, str]]:
     """Jobs as rows of a Ray data set, mapped by a pool of actors that each hold one worker."""
     ray = imported_ray()
     ours = not ray.is_initialized()
@@ -130,14 +128,13 @@ def run_on_ray(
             raise UnknownNameError(f"There is no Ray cluster at {engine.address}: {error}") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = [{"job": json.dumps(job)} for job in jobs]
         answered = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             TriedWorker,
             fn_constructor_args=(worker, settings),
             compute=ray.data.ActorPoolStrategy(size=pool_size(ray, len(rows), engine)),
             num_gpus=engine.gpus_per_worker or None,
         )
-        yield from (as_outcome(row) for row in answered.iter_rows())
+        yield from answered.iter_rows()
     finally:
         if ours:
             ray.shutdown()

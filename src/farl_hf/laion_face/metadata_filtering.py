@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from farl_hf.data.parquet import read_record, recorded_parquet
+from farl_hf.data.atomic_files import read_record, recorded_parquet
 from farl_hf.errors import InvalidDatasetError
 
 ID_COLUMN = "SAMPLE_ID"
 NEEDED_COLUMNS = (ID_COLUMN, "URL", "TEXT")
-# Rows in; rows out; numbers of the list without a row; rows beyond the first of a number; rows skipped.
+# Rows read; rows written; listed SAMPLE_IDs without a row; rows that repeat a SAMPLE_ID; rows skipped, by reason.
 COUNTS = ("rows", "written", "missing_ids", "repeated", "without_number", "without_url", "without_text")
 # 2**16 rows of LAION-400M are some 15 MB.
 ROWS_PER_BATCH = 2**16
@@ -30,11 +30,10 @@ class PartFilter:
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
         """Counts of the part, and whether it was finished before."""
-        files = job["source"], job["ids"], job["output"]
-        counts = finished_counts(*files)
-        if counts is not None:
-            return {"counts": counts, "kept": True}
-        return {"counts": filter_metadata(*files), "kept": False}
+        record = read_record(job["output"])
+        if record is not None and record.get("origin") == origin_of(job["source"], job["ids"]):
+            return {"counts": record["counts"], "kept": True}
+        return {"counts": filter_metadata(job["source"], job["ids"], job["output"]), "kept": False}
 
 
 def filter_metadata(
@@ -59,15 +58,15 @@ def filter_metadata(
     ids = np.load(ids_path, mmap_mode="r")
     seen = np.zeros(len(ids), dtype=bool)
     counts = Counter(dict.fromkeys(COUNTS, 0))
+    record = {"origin": origin_of(source, ids_path), "counts": counts}
     with open_parquet(source) as opened:
         schema = checked_schema(opened.schema_arrow, source)
-        with recorded_parquet(output, schema) as file:
+        with recorded_parquet(output, schema, record) as file:
             for batch in record_batches(opened, source):
                 chosen = chosen_rows(batch, ids, seen, counts)
                 if len(chosen):
                     file.write_batch(with_numbers(batch.take(chosen), schema))
             counts["missing_ids"] = int(len(seen) - np.count_nonzero(seen))
-            file.record = {"origin": origin_of(source, ids_path), "counts": dict(counts)}
     return dict(counts)
 
 
@@ -90,20 +89,6 @@ def record_batches(opened: Any, source: str | os.PathLike) -> Iterator[Any]:
         yield from opened.iter_batches(ROWS_PER_BATCH, use_threads=False)
     except (OSError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(f"{source} is damaged: {error}") from error
-
-
-def finished_counts(
-    source: str | os.PathLike, ids_path: str | os.PathLike, output: str | os.PathLike
-) -> dict[str, int] | None:
-    """Counts of an output that was made of this source with this list; None when it is yet to be made.
-
-    Raises:
-        DatasetWriteError: The output is a file that this job did not write.
-    """
-    record = read_record(output)
-    if record is None or record.get("origin") != origin_of(source, ids_path):
-        return None
-    return record["counts"]
 
 
 def origin_of(source: str | os.PathLike, ids_path: str | os.PathLike) -> dict[str, Any]:

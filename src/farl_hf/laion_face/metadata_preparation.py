@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from farl_hf.data.parquet import read_record
-from farl_hf.errors import DatasetWriteError, InvalidDatasetError
+from farl_hf.data.atomic_files import read_record, written_atomically
+from farl_hf.errors import InvalidDatasetError
 from farl_hf.laion_face.id_lists import id_arrays
 from farl_hf.laion_face.metadata_filtering import COUNTS, open_parquet
 
@@ -102,13 +102,8 @@ def write_manifest(output: str | os.PathLike) -> dict[str, int]:
     parts = {name: record for name, record in records.items() if record is not None}
     sums: Counter[str] = sum((Counter(record["counts"]) for record in parts.values()), Counter())
     total = {name: sums[name] for name in COUNTS}
-    path = folder / MANIFEST
-    unfinished = path.with_name(f".{MANIFEST}.unfinished")
-    try:
+    with written_atomically(folder / MANIFEST) as unfinished:
         unfinished.write_text(json.dumps({"parts": parts, "total": total}, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise DatasetWriteError(f"{path} could not be written: {error}.") from error
     return total
 
 

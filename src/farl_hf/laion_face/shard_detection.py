@@ -1,5 +1,6 @@
 """`farl-hf laion-face detect`: faces in webdataset shards, one file of detections per shard."""
 
+import contextlib
 import json
 import os
 from collections import Counter
@@ -14,10 +15,10 @@ from transformers import pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.conversion.source_reading import file_sha256
-from farl_hf.data.images import OversizedPhotoError, open_photo
+from farl_hf.data.atomic_files import read_record
+from farl_hf.data.images import ReducedPhoto
 from farl_hf.data.laion_face.detections import detections_path, write_detections
-from farl_hf.data.laion_face.shards import OpenShard, Shard, SkippedSampleError, sample_id_of
-from farl_hf.data.parquet import read_record
+from farl_hf.data.laion_face.shards import OpenShard, Shard, SkippedSampleError, sample_id_of, skip_reason, tars_in
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError, UnsuitableModelError
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
 from farl_hf.results import Faces
@@ -57,16 +58,13 @@ class ShardDetector:
             raise InvalidArgumentError(f"The detector cannot run on the device {device!r}: {error}") from error
         self.batch_size = batch_size
         self.options = {} if threshold is None else {"threshold": threshold}
-        settings = (folder / "preprocessor_config.json").read_text(encoding="utf-8")
-        self.detector = {
-            "weights": file_sha256(folder / "model.safetensors"),
-            "settings": json.loads(settings),
-            **self.options,
-        }
+        settings = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        self.detector = {"weights": file_sha256(folder / "model.safetensors"), "settings": settings, **self.options}
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
         """Counts of the shard, what was skipped of it, and whether it was finished before."""
-        origin = {"shard": Path(job["shard"]).name, "bytes": shard_size(job["shard"]), "detector": self.detector}
+        shard = Path(job["shard"])
+        origin = {"shard": shard.name, "bytes": shard.stat().st_size, "detector": self.detector}
         record = read_record(job["output"])
         if record is not None and record.get("origin") == origin:
             # Files of version 0.1 have the older name.
@@ -98,18 +96,6 @@ def detector_folder(model: str | None) -> Path:
     return folder
 
 
-def shard_size(path: str | os.PathLike) -> int:
-    """Bytes of a shard.
-
-    Raises:
-        InvalidDatasetError: It cannot be opened.
-    """
-    try:
-        return os.stat(path).st_size
-    except OSError as error:
-        raise InvalidDatasetError(f"The shard {path} cannot be read: {error.strerror}.") from error
-
-
 def faces_of_answer(answer: list[dict[str, Any]]) -> Faces:
     """The faces of one photo, five points each; boxes without an area are no faces."""
     sides = ((face["box"], face) for face in answer)
@@ -122,17 +108,18 @@ def photo_batches(shard: str, batch_size: int, skipped: Counter) -> Iterator[tup
 
     A SAMPLE_ID that occurs twice gives two samples; the training stream takes the first.
     """
-    opened = OpenShard(Shard(shard), None)
-    skipped.update(opened.skipped)
     sample_ids: list[int] = []
     photos: list[PIL.Image.Image] = []
     num_pixels = 0
-    try:
+    with contextlib.closing(OpenShard(Shard(shard), None)) as opened:
+        skipped.update(opened.skipped)
         for number in range(len(opened)):
             try:
-                sample_id, photo = sample_id_of(opened.metadata(number)), decoded(opened.picture(number))
-            except SkippedSampleError as error:
-                skipped[error.reason] += 1
+                sample_id = sample_id_of(opened.metadata(number))
+                # In full size: the training stream expects faces in pixels of the whole photo.
+                photo = PIL.Image.fromarray(ReducedPhoto(opened.picture(number)).decode(1.0)[0])
+            except (SkippedSampleError, UnreadablePhotoError) as error:
+                skipped[skip_reason(error)] += 1
                 continue
             if photos and (len(photos) == batch_size or num_pixels + photo.width * photo.height > MAX_BATCH_PIXELS):
                 yield sample_ids, photos
@@ -140,24 +127,8 @@ def photo_batches(shard: str, batch_size: int, skipped: Counter) -> Iterator[tup
             sample_ids.append(sample_id)
             photos.append(photo)
             num_pixels += photo.width * photo.height
-        if photos:
-            yield sample_ids, photos
-    finally:
-        opened.close()
-
-
-def decoded(picture: dict[str, Any]) -> PIL.Image.Image:
-    """The upright photo of a sample in full size: the training stream expects faces in its pixels.
-
-    Raises:
-        SkippedSampleError: It is damaged, or its header promises more pixels than any photo has.
-    """
-    try:
-        return PIL.Image.fromarray(open_photo(picture).decode(1.0)[0])
-    except OversizedPhotoError as error:
-        raise SkippedSampleError("oversized_image") from error
-    except UnreadablePhotoError as error:
-        raise SkippedSampleError("unreadable_image") from error
+    if photos:
+        yield sample_ids, photos
 
 
 def shard_jobs(shards: Sequence[str | os.PathLike], output: str | os.PathLike) -> list[dict[str, Any]]:
@@ -186,12 +157,7 @@ def tars_of(path: Path) -> list[Path]:
     """The shards that a file or folder stands for."""
     if not path.exists():
         raise InvalidDatasetError(f"The shard {path} does not exist.")
-    if not path.is_dir():
-        return [path]
-    tars = sorted([*path.glob("*.tar"), *path.glob("*/*.tar")])
-    if not tars:
-        raise InvalidDatasetError(f"The folder {path} holds no shards; expected *.tar or split_*/*.tar.")
-    return tars
+    return tars_in(path) if path.is_dir() else [path]
 
 
 def detect_faces(

@@ -10,7 +10,7 @@ from laion_shards import bomb_bytes
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 from farl_hf.data.augmentation import get_augmentation_recipe
-from farl_hf.data.images import OversizedPhotoError, open_photo
+from farl_hf.data.images import OversizedPhotoError, ReducedPhoto
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.errors import UnreadablePhotoError
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE
@@ -66,7 +66,7 @@ def test_a_face_in_a_large_photo_is_decoded_smaller_and_keeps_its_place(tokenize
     transform = make_transform(tokenizer)
     photo = cv2.resize(smooth_photo(), (1003, 757), interpolation=cv2.INTER_CUBIC)
     row = {"points5_xy": face_at((520, 380), 90)[None], "caption": ""}
-    decoded, reduction = open_photo(jpeg(photo)).decode(SIDE / 550)
+    decoded, reduction = ReducedPhoto(jpeg(photo)).decode(SIDE / 550)
     assert reduction == 8
     assert decoded.shape == (95, 126, 3)
     expected = transform.image_processor(photo, keypoints=row["points5_xy"], return_tensors="pt")["pixel_values"][0]
@@ -79,7 +79,7 @@ def test_a_face_in_a_large_photo_is_decoded_smaller_and_keeps_its_place(tokenize
 def test_a_callers_picture_stays_as_it_is():
     encoded = jpeg(cv2.resize(smooth_photo(), (800, 600)))["bytes"]
     picture = PIL.Image.open(io.BytesIO(encoded))
-    _, reduction = open_photo(picture).decode(0.1)
+    _, reduction = ReducedPhoto(picture).decode(0.1)
     assert reduction == 8
     assert picture.size == (800, 600)
 
@@ -90,7 +90,7 @@ def test_a_turned_photo_is_seen_as_it_is_shown(tokenizer):
     exif[0x0112] = 6
     buffer = io.BytesIO()
     PIL.Image.fromarray(np.rot90(photo)).save(buffer, "jpeg", quality=95, exif=exif)
-    opened = open_photo({"bytes": buffer.getvalue()})
+    opened = ReducedPhoto({"bytes": buffer.getvalue()})
     assert opened.size_hw == (160, 240)
     decoded, reduction = opened.decode(1.0)
     assert reduction == 1
@@ -198,13 +198,14 @@ def test_damaged_pictures_are_refused(tokenizer, mode):
         make_transform(tokenizer).sample(row)
 
 
-def test_an_image_bomb_is_refused_before_it_is_decoded(tokenizer):
+def test_an_image_bomb_is_refused_before_it_is_decoded(tokenizer, monkeypatch):
     row = {"points5_xy": [], "caption": ""}
     for size_wh in ((40_000, 30_000), (10_000, 9_000)):  # Pillow itself refuses the first and only warns of the second
         with pytest.raises(OversizedPhotoError):
             make_transform(tokenizer).sample(row | {"image": {"bytes": bomb_bytes(*size_wh)}})
+    monkeypatch.setattr("farl_hf.data.images.MAX_PHOTO_PIXELS", 100)
     with pytest.raises(OversizedPhotoError, match="larger than 100 pixels"):
-        make_transform(tokenizer, max_pixels=100).sample(row | {"image": smooth_photo()})
+        make_transform(tokenizer).sample(row | {"image": smooth_photo()})
 
 
 def test_it_serves_datasets_and_streams(tokenizer):

@@ -21,7 +21,7 @@ def augment_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.ra
     Args:
         image_rgb (`numpy.ndarray`): (H, W, 3) float32 in [0, 1]. Not changed.
         recipe ([`AugmentationRecipe`]): Amounts.
-        rng (`numpy.random.Generator`): Source of chance.
+        rng (`numpy.random.Generator`): Source of randomness.
 
     Returns:
         `numpy.ndarray`: (H, W, 3) float32 in [0, 1].
@@ -38,13 +38,13 @@ def augment_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.ra
 def fill_padding(
     image_rgb: np.ndarray, inside: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator
 ) -> np.ndarray:
-    """Shows a smooth random texture outside the photo, with the recipe's chance.
+    """Shows a smooth random texture outside the photo, with the recipe's probability.
 
     Args:
         image_rgb (`numpy.ndarray`): (H, W, 3) float32 in [0, 1], black outside the photo. Not changed.
         inside (`numpy.ndarray`): (H, W) float32, share of each pixel that the photo covers.
         recipe ([`AugmentationRecipe`]): Amounts.
-        rng (`numpy.random.Generator`): Source of chance.
+        rng (`numpy.random.Generator`): Source of randomness.
 
     Returns:
         `numpy.ndarray`: (H, W, 3) float32 in [0, 1].
@@ -71,27 +71,21 @@ def lower_resolution(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.
 
 def jitter_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast, saturation, hue, channel gain and grey in one 3 × 4 colour matrix."""
-    matrix = random_color_matrix(recipe, rng, image_rgb)
-    if matrix is None:
-        return image_rgb
-    return np.clip(cv2.transform(image_rgb, matrix), 0.0, 1.0)
-
-
-def random_color_matrix(
-    recipe: AugmentationRecipe, rng: np.random.Generator, image_rgb: np.ndarray
-) -> np.ndarray | None:
-    """(3, 4) float32 affine change of RGB, or None when the recipe left this picture alone."""
     gray = rng.random() < recipe.grayscale_probability
-    if not (recipe.brightness or recipe.contrast or recipe.saturation or recipe.hue_rad or recipe.channel_gain):
-        return np.hstack([np.tile(LUMA_WEIGHTS, (3, 1)), np.zeros((3, 1), np.float32)]) if gray else None
-    linear = saturation_matrix(0.0 if gray else 1.0 + rng.uniform(-recipe.saturation, recipe.saturation))
-    linear = linear @ hue_matrix(rng.uniform(-recipe.hue_rad, recipe.hue_rad))
-    gains = 1.0 + rng.uniform(-recipe.channel_gain, recipe.channel_gain, 3)
-    contrast = 1.0 + rng.uniform(-recipe.contrast, recipe.contrast)
-    brightness = 1.0 + rng.uniform(-recipe.brightness, recipe.brightness)
-    linear = np.diag(gains * contrast * brightness) @ linear
-    offset = (1.0 - contrast) * brightness * float(cv2.mean(image_rgb)[1])
-    return np.hstack([linear, np.full((3, 1), offset)]).astype(np.float32)
+    if recipe.brightness or recipe.contrast or recipe.saturation or recipe.hue_rad or recipe.channel_gain:
+        linear = saturation_matrix(0.0 if gray else 1.0 + rng.uniform(-recipe.saturation, recipe.saturation))
+        linear = linear @ hue_matrix(rng.uniform(-recipe.hue_rad, recipe.hue_rad))
+        gains = 1.0 + rng.uniform(-recipe.channel_gain, recipe.channel_gain, 3)
+        contrast = 1.0 + rng.uniform(-recipe.contrast, recipe.contrast)
+        brightness = 1.0 + rng.uniform(-recipe.brightness, recipe.brightness)
+        linear = np.diag(gains * contrast * brightness) @ linear
+        offset = (1.0 - contrast) * brightness * float(cv2.mean(image_rgb)[1])
+    elif gray:
+        linear, offset = saturation_matrix(0.0), 0.0
+    else:
+        return image_rgb
+    matrix = np.hstack([linear, np.full((3, 1), offset)]).astype(np.float32)
+    return np.clip(cv2.transform(image_rgb, matrix), 0.0, 1.0)
 
 
 def saturation_matrix(factor: float) -> np.ndarray:
@@ -107,7 +101,7 @@ def hue_matrix(angle_rad: float) -> np.ndarray:
 
 
 def change_gamma(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
-    """One of the recipe's exponents, with equal chance."""
+    """One of the recipe's exponents, drawn uniformly."""
     exponent = recipe.gamma_exponents[int(rng.integers(len(recipe.gamma_exponents)))]
     return image_rgb if exponent == 1 else cv2.pow(image_rgb, exponent)
 
@@ -135,7 +129,7 @@ def add_noise(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.
 
 
 def compress(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
-    """JPEG round trip at a random quality, with the recipe's chance."""
+    """JPEG round trip at a random quality, with the recipe's probability."""
     if rng.random() >= recipe.jpeg_probability:
         return image_rgb
     quality = int(rng.integers(recipe.jpeg_quality[0], recipe.jpeg_quality[1] + 1))

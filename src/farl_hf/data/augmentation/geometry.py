@@ -23,16 +23,14 @@ def random_crop_motion(
 
     Args:
         recipe ([`AugmentationRecipe`]): Amounts.
-        rng (`numpy.random.Generator`): Source of chance.
+        rng (`numpy.random.Generator`): Source of randomness.
         size_hw (`tuple[int, int]`): Height and width of the crop.
 
     Returns:
         `tuple[numpy.ndarray, bool]`: Matrix (3, 3) float64, and whether it mirrors.
     """
     height, width = size_hw
-    shift_xy = np.array(
-        [draw(rng, recipe.shift_distribution, recipe.shift_fraction) * side for side in (width, height)]
-    )
+    shift_xy = np.array([draw(rng, "uniform", recipe.shift_fraction) * side for side in (width, height)])
     angle_rad = draw(rng, recipe.rotation_distribution, recipe.rotation_rad)
     scale = 1.0 + draw(rng, recipe.scale_distribution, recipe.scale_spread) / recipe.scale_center
     mirrored = bool(rng.random() < recipe.mirror_probability)

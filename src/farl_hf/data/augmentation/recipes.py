@@ -1,4 +1,4 @@
-"""How much each experiment may change a sample, as a table of recipes; and what the changes are drawn from.
+"""How much each experiment may change a sample, as a table of recipes; and the random numbers of a sample.
 
 The official recipes follow FaRL's released configurations and the supplement of the paper (FacePerceiver/FaRL,
 `farl/experiments/*/augmenters`; CVPR 2022 supplement, section 6). None of the official parsing and landmark recipes
@@ -23,28 +23,27 @@ class AugmentationRecipe:
 
     Args:
         source (`str`): Where the numbers come from.
-        shift_fraction (`float`): Largest (uniform) or standard (gaussian) shift, as a part of the crop size.
+        shift_fraction (`float`): Largest shift, as a part of the crop size.
         rotation_rad (`float`): Largest or standard rotation about the crop centre.
         scale_center (`float`): Scale the processor already applies (`face_scale`); the spread is relative to it.
         scale_spread (`float`): Largest or standard deviation of the scale from `scale_center`.
-        shift_distribution, rotation_distribution, scale_distribution (`str`): `"uniform"` or `"gaussian"`.
-        mirror_probability (`float`): Chance of a left-right mirror (labels are swapped with it).
+        rotation_distribution, scale_distribution (`str`): `"uniform"` or `"gaussian"`.
+        mirror_probability (`float`): Probability of mirroring; labels are swapped with it.
         alignment_noise_px (`float`): Standard deviation, in photo pixels, added to the alignment points.
         alignment_noise_fraction (`float`): The same as a part of the distance between the eyes.
-        grayscale_probability (`float`): Chance of a grey picture.
-        gamma_exponents (`tuple[float, ...]`): One is chosen with equal chance; 1 leaves the picture alone.
+        grayscale_probability (`float`): Probability of a grey picture.
+        gamma_exponents (`tuple[float, ...]`): One is drawn uniformly; 1 changes nothing.
         box_blur_fraction (`float`): Box blur with kernel `int(u * size)`, u uniform up to this.
         occlusion (`bool`): Always paint one black rectangle (official alignment recipe).
-        noise_mix_probability, noise_mix_max (`float`): Chance and largest weight of a mixture with uniform noise.
+        noise_mix_probability, noise_mix_max (`float`): Probability and largest weight of mixed-in uniform noise.
         gaussian_noise_max (`float`): Additive noise, standard deviation uniform up to this, in units of [0, 1].
         brightness, contrast, saturation (`float`): Factors uniform in 1 ± this.
         hue_rad (`float`): Largest rotation about the grey axis.
         channel_gain (`float`): Each channel times its own factor in 1 ± this.
         gaussian_blur_max_px (`float`): Half of the samples are blurred, sigma uniform up to this, in crop pixels.
         downscale_max (`float`): A quarter of the samples loses resolution, by a factor up to this.
-        jpeg_probability (`float`), jpeg_quality (`tuple[int, int]`): Chance and range of quality of a JPEG round trip.
-        padding_fill_probability (`float`): Chance that what lies outside the photo shows a random texture instead of
-            black.
+        jpeg_probability (`float`), jpeg_quality (`tuple[int, int]`): Probability and qualities of a JPEG round trip.
+        padding_fill_probability (`float`): Probability that a random texture, not black, is shown outside the photo.
     """
 
     source: str
@@ -52,7 +51,6 @@ class AugmentationRecipe:
     rotation_rad: float = 0.0
     scale_center: float = 1.0
     scale_spread: float = 0.0
-    shift_distribution: str = "uniform"
     rotation_distribution: str = "uniform"
     scale_distribution: str = "uniform"
     mirror_probability: float = 0.0
@@ -211,7 +209,7 @@ AUGMENTATION_RECIPES: dict[str, AugmentationRecipe] = {
         source="supplement, section 6 (frozen backbone)", mirror_probability=0.5
     ),
     "celeba_attributes": AugmentationRecipe(
-        # The supplement names the operations; only the grey chance and the landmark variance have numbers in it.
+        # The supplement names the operations, with numbers only for the grey probability and the landmark variance.
         # The amounts of crop shift and pixel noise are ours.
         source="supplement, section 6 (fine-tuning); shift and pixel noise amounts are ours",
         mirror_probability=0.5,
@@ -245,11 +243,11 @@ def get_augmentation_recipe(name: str) -> AugmentationRecipe:
     return AUGMENTATION_RECIPES[name]
 
 
-class SampleChance:
-    """A base of what makes samples: their random numbers depend on seed, epoch and sample alone, not on the workers.
+class SeededSamples:
+    """A base of sample makers: random numbers depend on seed, epoch and sample, and not on the loader's workers.
 
     Args:
-        seed (`int`): Source of chance.
+        seed (`int`): Seed of the random numbers.
     """
 
     def __init__(self, seed: int):

@@ -187,12 +187,6 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
                 )
         return sentences
 
-    def checked_row(self, photo: RawPhoto) -> dict[str, Any]:
-        """The row of a photo, its pictures decoded and compared; see [`check_row`]."""
-        row = self.row(photo)
-        check_row(row, self.NUM_LABELS)
-        return row
-
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=f"{self.published.title}, one row per photo.",
@@ -213,10 +207,11 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
         return generators
 
     def _generate_examples(self, shards: list[list[tuple[int, RawPhoto]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        make_row = self.row if self.config.bad_photos is None else self.checked_row
         for number, photo in (numbered for shard in shards for numbered in shard):
             try:
-                row = make_row(photo)
+                row = self.row(photo)
+                if self.config.bad_photos is not None:
+                    check_row(row, self.NUM_LABELS)
             except (InvalidDatasetError, UnreadablePhotoError) as error:
                 if self.config.bad_photos != "skip":
                     raise
@@ -245,7 +240,7 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
                 )
 
     def _prepare_split_single(self, **job: Any) -> Iterator[Any]:
-        """Unwraps errors where they occur, since another process would hand on their text only."""
+        """Unwraps errors where they occur, because from another process only their text arrives."""
         try:
             yield from super()._prepare_split_single(**job)
         except DatasetGenerationError as error:

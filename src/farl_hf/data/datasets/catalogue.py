@@ -4,7 +4,7 @@ Sources of the counts: the data sets' pages and papers. FaRL's logs (FacePerceiv
 """
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from farl_hf.errors import UnknownNameError
@@ -34,7 +34,7 @@ class PublishedDataset:
     signature: tuple[str, ...]
     unit: str
     counts: dict[str, int]
-    needs: tuple[str, ...] = field(default=())
+    needs: tuple[str, ...] = ()
 
     def builder_class(self) -> Any:
         """The `datasets` builder."""
@@ -42,7 +42,6 @@ class PublishedDataset:
         return getattr(importlib.import_module(f"farl_hf.data.datasets.{module}"), name)
 
 
-_CELEBA_COUNTS = {"train": 162_770, "validation": 19_867, "test": 19_962}
 _WFLW_COUNTS = {
     "train": 7_500,
     "test": 2_500,
@@ -85,7 +84,7 @@ PUBLISHED_DATASETS: dict[str, PublishedDataset] = {
         " Eval/list_eval_partition.txt; the inner folders may be missing, as torchvision unpacks it",
         signature=("Anno/list_attr_celeba.txt", "list_attr_celeba.txt"),
         unit="photos",
-        counts=_CELEBA_COUNTS,
+        counts={"train": 162_770, "validation": 19_867, "test": 19_962},
     ),
     "lfwa": PublishedDataset(
         title="LFWA",

@@ -8,6 +8,7 @@ from typing import Any
 
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto
 from farl_hf.data.datasets.catalogue import get_published_dataset
+from farl_hf.data.datasets.raw_folders import check_row
 from farl_hf.data.loading import published_builder
 from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
 
@@ -97,7 +98,9 @@ def problems_of(
 def problem_of(builder: FaceDatasetBuilder, decode: bool, photo: RawPhoto) -> str | None:
     """What is wrong with a photo, or None."""
     try:
-        _ = builder.checked_row(photo) if decode else builder.row(photo)
+        row = builder.row(photo)
+        if decode:
+            check_row(row, builder.NUM_LABELS)
     except (InvalidDatasetError, UnreadablePhotoError) as error:
         return str(error)
     return None

@@ -39,7 +39,7 @@ def resolve_root(name: str, data_dir: str | os.PathLike | None) -> Path:
     """
     if data_dir is None:
         raise InvalidDatasetError(f"The data set {name!r} is read from its own files. {where_to_get(name)}")
-    folder = Path(data_dir).expanduser()
+    folder = Path(data_dir)
     if not folder.is_dir():
         what = "is a file, an archive perhaps" if folder.exists() else "does not exist"
         raise InvalidDatasetError(f"The folder {folder} {what}. {where_to_get(name)}")
@@ -116,16 +116,15 @@ def missing_files(paths: Iterable[str]) -> list[str]:
     return missing
 
 
-def folder_fingerprint(folder: str | os.PathLike | None) -> str:
+def folder_fingerprint(folder: str) -> str:
     """A hash that changes when files are added, removed or replaced, or annotations are edited.
 
     It is made of the times of the folders and the times and sizes of the annotation files; a picture that is edited in
     place goes unnoticed.
     """
-    if folder is None or not os.path.isdir(os.path.expanduser(folder)):
-        return ""
     marks: list[str] = []
-    collect_marks(os.path.expanduser(folder), "", _DEEPEST_FOLDER, marks)
+    if os.path.isdir(folder):
+        collect_marks(folder, "", _DEEPEST_FOLDER, marks)
     return hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()[:16]
 
 

@@ -12,12 +12,7 @@ One photo of ibug has a space in its name on disk, `image_092 _01.jpg`, but not 
 from pathlib import Path
 
 from farl_hf.data.datasets.builder import RawPhoto
-from farl_hf.data.datasets.landmark_tables import (
-    LandmarkDatasetBuilder,
-    LandmarkFace,
-    photos_of_faces,
-    read_hrnet_csv,
-)
+from farl_hf.data.datasets.landmark_tables import LandmarkDatasetBuilder, LandmarkFace, photos_of_faces, read_hrnet_csv
 from farl_hf.data.datasets.raw_folders import find_path
 
 _TABLES = {

@@ -19,12 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from farl_hf.data.datasets.builder import FaceDatasetConfig, RawPhoto
-from farl_hf.data.datasets.landmark_tables import (
-    LandmarkDatasetBuilder,
-    LandmarkFace,
-    photos_of_faces,
-    read_hrnet_csv,
-)
+from farl_hf.data.datasets.landmark_tables import LandmarkDatasetBuilder, LandmarkFace, photos_of_faces, read_hrnet_csv
 from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, read_lines
 from farl_hf.errors import InvalidDatasetError
 
@@ -32,7 +27,7 @@ from farl_hf.errors import InvalidDatasetError
 SUBSETS = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
 _NUM_LANDMARKS = 98
 _OFFSET_PX = 0.5
-_LIST_FOLDER = "list_98pt_rect_attr_train_test"
+_LIST_FOLDERS = ("WFLW_annotations/list_98pt_rect_attr_train_test", "list_98pt_rect_attr_train_test")
 
 
 class WFLW(LandmarkDatasetBuilder):
@@ -59,7 +54,7 @@ class WFLW(LandmarkDatasetBuilder):
             try:
                 path = find_path(self.DATASET, root, [name, f"annotations/{name}"])
             except InvalidDatasetError as error:
-                if original_lists(root) is None:
+                if not any((root / folder).is_dir() for folder in _LIST_FOLDERS):
                     raise
                 raise InvalidDatasetError(
                     f"The folder {root} has no {name}, but the lists of the authors: read them with the configuration"
@@ -70,20 +65,12 @@ class WFLW(LandmarkDatasetBuilder):
 
     def original_faces(self, root: Path) -> dict[str, list[LandmarkFace]]:
         """Faces of the authors' lists, the subsets by the flags."""
-        folder = original_lists(root)
-        if folder is None:
-            folder = find_path(self.DATASET, root, [f"WFLW_annotations/{_LIST_FOLDER}", _LIST_FOLDER])
+        folder = find_path(self.DATASET, root, _LIST_FOLDERS)
         train, test = (read_list(folder / f"list_98pt_rect_attr_{split}.txt") for split in ("train", "test"))
         faces = {"train": [face for face, _ in train], "test": [face for face, _ in test]}
         for position, subset in enumerate(SUBSETS):
             faces[f"test_{subset}"] = [face for face, flags in test if flags[position] == 1]
         return faces
-
-
-def original_lists(root: Path) -> Path | None:
-    """Where the authors' lists are, if they are there."""
-    places = (root / "WFLW_annotations" / _LIST_FOLDER, root / _LIST_FOLDER)
-    return next((place for place in places if place.is_dir()), None)
 
 
 def read_list(path: Path) -> list[tuple[LandmarkFace, np.ndarray]]:

@@ -59,18 +59,17 @@ class WiderFace(FaceDatasetBuilder):
 
         The archive of Pytorch_Retinaface has labels of train only; the owners' list serves for val then.
         """
-        names = {"retinaface": f"{folder}/label.txt", "original": f"wider_face_split/wider_face_{folder}_bbx_gt.txt"}
-        wanted, other = self.config.name, "original" if self.config.name == "retinaface" else "retinaface"
-        if (root / names[wanted]).exists():
-            return root / names[wanted], wanted == "original"
-        if (wanted, folder) == ("retinaface", "val") and (root / names["original"]).exists():
-            return root / names["original"], True
-        if (root / names[other]).exists():
+        lists = {"retinaface": f"{folder}/label.txt", "original": f"wider_face_split/wider_face_{folder}_bbx_gt.txt"}
+        found = [name for name, path in lists.items() if (root / path).exists()]
+        wanted = self.config.name
+        if wanted not in found and folder == "val" and "original" in found:
+            wanted = "original"
+        if wanted not in found and found:
             raise InvalidDatasetError(
-                f"The folder {root} has no {names[wanted]}, but {names[other]}: read it with the configuration"
-                f" {other!r}."
+                f"The folder {root} has no {lists[wanted]}, but {lists[found[0]]}: read it with the configuration"
+                f" {found[0]!r}."
             )
-        return find_path(self.DATASET, root, [names[wanted]]), wanted == "original"
+        return find_path(self.DATASET, root, [lists[wanted]]), wanted == "original"
 
     def row(self, photo: RawPhoto) -> dict[str, Any]:
         """Boxes and points of the faces that have an area."""

@@ -1,7 +1,7 @@
 """Detected faces by the number of their sample: LAION-Face's `sample2detect_*.pth`, and our own detections.
 
 A part of LAION-Face has faces for some 1.5 million samples. As Python objects they would fill gigabytes in every
-process; as arrays on disk, opened as memory maps, all processes share the few pages that they look at.
+process. As arrays on disk, opened as memory maps, they are shared by all processes.
 
 Our own detections lie in `detections-{shard}.parquet`, one file per shard, in pixels of the upright picture in the
 shard; LAION-Face's are in pixels of the downloaded picture.
@@ -10,9 +10,7 @@ shard; LAION-Face's are in pixels of the downloaded picture.
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from farl_hf.data.parquet import recorded_parquet
-from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError
+from farl_hf.data.atomic_files import recorded_parquet, write_arrays
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.results import Faces
 
 logger = logging.getLogger(__name__)
@@ -61,56 +59,50 @@ class FaceTable:
         return self.faces[self.first_face[place] : self.first_face[place + 1]]
 
     @classmethod
-    def of_samples(cls, samples: Iterable[tuple[int, np.ndarray]]) -> "FaceTable":
-        """A table of sample numbers and faces (n, 15), in any order; of a number that comes twice the first counts."""
-        numbers, counts, faces = [], [], [np.zeros((0, NUM_COLUMNS), np.float32)]
-        for sample_id, found in samples:
-            numbers.append(sample_id)
-            counts.append(len(found))
-            faces.append(found)
-        sample_ids, place = np.unique(np.array(numbers, np.int64), return_index=True)
-        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        joined = np.concatenate(faces)
-        order = [np.arange(starts[i], starts[i + 1]) for i in place]
-        rows = np.concatenate([np.zeros(0, np.int64), *order])
-        first_face = np.concatenate([[0], np.cumsum(np.array(counts, np.int64)[place], dtype=np.int64)])
-        return cls(sample_ids, first_face, joined[rows])
+    def of_samples(cls, sample_ids: Sequence[int], num_faces: Sequence[int], faces: np.ndarray) -> "FaceTable":
+        """A table of samples in any order; of a number that comes twice the first counts.
+
+        Args:
+            sample_ids (`Sequence[int]`): Numbers of the samples.
+            num_faces (`Sequence[int]`): How many of `faces` each sample has, in the same order.
+            faces (`numpy.ndarray` of shape `(F, 15)`): The faces of all samples, one sample after another.
+        """
+        numbers, place = np.unique(np.asarray(sample_ids, np.int64), return_index=True)
+        counts = np.asarray(num_faces, np.int64)
+        starts = np.cumsum(counts) - counts
+        first_face = np.concatenate([[0], np.cumsum(counts[place])])
+        rows = np.arange(first_face[-1]) + np.repeat(starts[place] - first_face[:-1], counts[place])
+        return cls(numbers, first_face, faces[rows])
 
 
 @lru_cache(maxsize=64)  # all parts of LAION-Face, or the shards of a window
-def open_face_table(path: str, cache_dir: str | None = None) -> FaceTable:
-    """The table in a folder of arrays, or in the Parquet file of one shard's detections.
-
-    The arrays of a Parquet file are kept in `cache_dir`, so that only its first reader turns it into arrays.
-    """
-    if not path.endswith(".parquet"):
-        return FaceTable(*(np.load(Path(path, f"{name}.npy"), mmap_mode="r") for name in ARRAYS))
-    folder = cached_folder(path, "detections", cache_dir)
-    if folder.is_dir():
-        return FaceTable(*(np.load(folder / f"{name}.npy") for name in ARRAYS))
-    table = FaceTable.of_samples(detected_samples(path))
-    try:
-        write_arrays(folder, **{name: getattr(table, name) for name in ARRAYS})
-    except DatasetWriteError as error:
-        logger.info("The faces in %s are read anew by every reader: %s", path, error)
-    return table
+def open_face_table(path: str) -> FaceTable:
+    """The table in a folder of arrays, as memory maps, or in the Parquet file of one shard's detections."""
+    if path.endswith(".parquet"):
+        return detected_table(path)
+    return FaceTable(*(np.load(Path(path, f"{name}.npy"), mmap_mode="r") for name in ARRAYS))
 
 
-def detected_samples(path: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Sample numbers and faces (n, 15) of the file that `farl-hf laion-face detect` writes for a shard."""
+def detected_table(path: str) -> FaceTable:
+    """The faces in the file that `farl-hf laion-face detect` writes for a shard."""
+    import pyarrow.compute
     import pyarrow.lib
     import pyarrow.parquet
 
     try:
-        rows = pyarrow.parquet.read_table(path, columns=list(DETECTION_COLUMNS)).to_pylist()
-    except (OSError, KeyError, pyarrow.lib.ArrowException) as error:
+        table = pyarrow.parquet.read_table(path, columns=list(DETECTION_COLUMNS))
+        sample_ids, *columns = (table[name].combine_chunks() for name in DETECTION_COLUMNS)
+        num_faces = pyarrow.compute.list_value_length(columns[0]).to_numpy()
+        boxes, points, scores = (
+            np.asarray(pyarrow.compute.list_flatten(column, recursive=True), np.float32) for column in columns
+        )
+        faces = np.concatenate([boxes.reshape(-1, 4), points.reshape(-1, 10), scores.reshape(-1, 1)], axis=1)
+    except (OSError, KeyError, ValueError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(
             f"The detections {path} cannot be read; expected a Parquet file with the columns"
             f" {', '.join(DETECTION_COLUMNS)}: {error}"
         ) from error
-    for sample_id, *columns in (tuple(row.values()) for row in rows):
-        faces = [face_row(face) for face in zip(*columns, strict=True)]
-        yield sample_id, np.array(faces, np.float32).reshape(-1, NUM_COLUMNS)
+    return FaceTable.of_samples(sample_ids.to_numpy(), num_faces, faces)
 
 
 def face_table_folder(path: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> str:
@@ -130,50 +122,31 @@ def face_table_folder(path: str | os.PathLike, cache_dir: str | os.PathLike | No
     folder = cached_folder(path, "detections", cache_dir)
     if not folder.is_dir():
         logger.warning("Reading the faces in %s; this is done once and takes minutes for a whole part.", path)
-        table = FaceTable.of_samples(official_samples(path))
-        write_arrays(folder, **{name: getattr(table, name) for name in ARRAYS})
+        table = official_table(path)
+        write_arrays(folder, [(name, getattr(table, name)) for name in ARRAYS])
     return str(folder)
 
 
 def cached_folder(path: str | os.PathLike, kind: str, cache_dir: str | os.PathLike | None) -> Path:
-    """Where arrays that were made from a file are kept: in `cache_dir`, by default the cache of `datasets`."""
+    """Where arrays that were made from a file are kept: in `cache_dir`, by default the cache of `datasets`.
+
+    The folder's name changes when the file does.
+    """
     if cache_dir is None:
         import datasets
 
         cache_dir = datasets.config.HF_DATASETS_CACHE
-    return Path(cache_dir, "laion_face", kind, f"{Path(path).stem}-{file_mark(path)}")
-
-
-def file_mark(path: str | os.PathLike) -> str:
-    """Changes when the file does."""
     try:
         found = os.stat(path)
     except OSError as error:
         raise InvalidDatasetError(f"{path} cannot be read: {error.strerror}.") from error
-    mark = f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
-    return hashlib.sha256(mark.encode()).hexdigest()[:16]
+    version = f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
+    mark = hashlib.sha256(version.encode()).hexdigest()[:16]
+    return Path(cache_dir, "laion_face", kind, f"{Path(path).stem}-{mark}")
 
 
-def write_arrays(folder: Path, **arrays: np.ndarray) -> None:
-    """Writes arrays beside their folder, each as `{name}.npy`, then moves them there."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".unfinished", dir=folder.parent)
-        try:
-            for name, values in arrays.items():
-                np.save(Path(unfinished, f"{name}.npy"), values)
-            if not folder.is_dir():  # another process may have been faster
-                os.replace(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        if folder.is_dir():
-            return
-        raise DatasetWriteError(f"The arrays {folder} could not be written: {error}.") from error
-
-
-def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]]:
-    """Sample numbers and faces (n, 15) of a `sample2detect_*.pth`; faces that are not three parts are skipped."""
+def official_table(path: str | os.PathLike) -> FaceTable:
+    """The faces of a `sample2detect_*.pth`; those that are not box, five points and score are skipped."""
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             samples = torch.load(path, map_location="cpu", weights_only=True)
@@ -185,14 +158,17 @@ def official_samples(path: str | os.PathLike) -> Iterator[tuple[int, np.ndarray]
         raise InvalidDatasetError(
             f"The detections {path} hold a {type(samples).__name__}; expected a dict from SAMPLE_ID to faces."
         )
-    malformed = 0
-    for sample_id, faces in samples.items():
-        rows = [face_row(face) for face in faces if face is not None] if faces is not None else []
+    sample_ids, num_faces, faces, malformed = [], [], [np.zeros((0, NUM_COLUMNS), np.float32)], 0
+    for sample_id, found in samples.items():
+        rows = [face_row(face) for face in found if face is not None] if found is not None else []
         known = [row for row in rows if row is not None]
         malformed += len(rows) - len(known)
-        yield int(sample_id), np.array(known, np.float32).reshape(-1, NUM_COLUMNS)
+        sample_ids.append(int(sample_id))
+        num_faces.append(len(known))
+        faces.append(np.array(known, np.float32).reshape(-1, NUM_COLUMNS))
     if malformed:
         logger.warning("Skipped %d faces of %s that are not box, five points and score.", malformed, path)
+    return FaceTable.of_samples(sample_ids, num_faces, np.concatenate(faces))
 
 
 def numpy_globals() -> list[Any]:
@@ -222,9 +198,7 @@ def detections_path(output: str | os.PathLike, shard: str | os.PathLike) -> Path
     return Path(output, shard.parent.name, f"detections-{shard.stem}.parquet")
 
 
-def write_detections(
-    path: str | os.PathLike, rows: Iterable[tuple[int, Faces]], record: dict[str, Any] | None = None
-) -> None:
+def write_detections(path: str | os.PathLike, rows: Iterable[tuple[int, Faces]], record: dict[str, Any]) -> None:
     """Writes the faces of samples, one row each; a sample without faces has empty lists.
 
     The file appears complete or not at all.
@@ -232,7 +206,7 @@ def write_detections(
     Args:
         path (`str`): The file.
         rows (iterable of `tuple[int, Faces]`): SAMPLE_ID and faces with five points.
-        record (`dict`, *optional*): What the file was made of, for `read_record`. It is read after the last row.
+        record (`dict`): What the file is made of, for `read_record`. It is read after the last row.
 
     Raises:
         InvalidFaceInputError: Faces without five points.
@@ -241,10 +215,8 @@ def write_detections(
     import pyarrow
 
     schema = detections_schema()
-    with recorded_parquet(path, schema) as file:
-        table = pyarrow.Table.from_pylist([detections_row(*row) for row in rows], schema)
-        file.write_table(table)
-        file.record = record or {}
+    with recorded_parquet(path, schema, record) as file:
+        file.write_table(pyarrow.Table.from_pylist([detections_row(*row) for row in rows], schema))
 
 
 def detections_row(sample_id: int, faces: Faces) -> dict[str, Any]:

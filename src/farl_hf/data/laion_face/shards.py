@@ -10,6 +10,7 @@ A sample with an error is skipped and counted under one of `SKIP_REASONS`. Nothi
 read in place, by offset. A damaged file gives the samples that can still be found.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -25,17 +26,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from farl_hf.data.atomic_files import write_arrays
+from farl_hf.data.images import OversizedPhotoError
 from farl_hf.data.laion_face.detections import (
     BOX,
+    NUM_COLUMNS,
     POINTS,
     SCORE,
     cached_folder,
     face_table_folder,
     open_face_table,
-    write_arrays,
 )
 from farl_hf.data.samples.pretraining_samples import usable_points
-from farl_hf.errors import DatasetWriteError, InvalidDatasetError
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnreadablePhotoError
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,6 @@ SKIP_REASONS = (
     "unreadable_image",
     "oversized_image",
 )
-COLUMNS = ("image", "boxes_xyxy", "points5_xy", "caption", "sample_id")
 OFFICIAL_TABLES = "sample2detect_*.pth"
 # A picture that was shrunk keeps its aspect, up to whole pixels.
 ASPECT_TOLERANCE = 0.02
@@ -117,21 +119,17 @@ def listed_members(path: str, cache_dir: str | None = None) -> ShardMembers:
     try:
         folder = cached_folder(path, "members", cache_dir)
         if folder.is_dir():
-            return ShardMembers(np.load(folder / "places.npy"), counter_of(np.load(folder / "skipped.npy")))
+            counts = zip(SKIP_REASONS, np.load(folder / "skipped.npy").tolist(), strict=True)
+            return ShardMembers(np.load(folder / "places.npy"), +Counter(dict(counts)))  # only what occurred
     except (InvalidDatasetError, OSError, ValueError):
         return find_members(path)
     members = find_members(path)
-    counts = np.array([members.skipped[reason] for reason in SKIP_REASONS], np.int64)
+    skipped = np.array([members.skipped[reason] for reason in SKIP_REASONS], np.int64)
     try:
-        write_arrays(folder, places=members.places, skipped=counts)
+        write_arrays(folder, [("places", members.places), ("skipped", skipped)])
     except DatasetWriteError as error:
         logger.info("The samples of %s are listed anew by every reader: %s", path, error)
     return members
-
-
-def counter_of(counts: np.ndarray) -> Counter:
-    """Skipped samples by reason, of counts in the order of `SKIP_REASONS`; reasons that did not occur are left out."""
-    return +Counter(dict(zip(SKIP_REASONS, counts.tolist(), strict=True)))
 
 
 def member_places(data: mmap.mmap, skipped: Counter) -> Iterator[tuple[str, int, int]]:
@@ -201,6 +199,13 @@ class SkippedSampleError(Exception):
         self.reason = reason
 
 
+def skip_reason(error: SkippedSampleError | UnreadablePhotoError) -> str:
+    """The one of `SKIP_REASONS` under which a sample that gave this error is counted."""
+    if isinstance(error, SkippedSampleError):
+        return error.reason
+    return "oversized_image" if isinstance(error, OversizedPhotoError) else "unreadable_image"
+
+
 @dataclass(frozen=True)
 class FaceFilter:
     """Which detected faces are used. The paper does not say; these values are ours.
@@ -218,8 +223,7 @@ class FaceFilter:
     def usable(self, faces: np.ndarray) -> np.ndarray:
         """Those of the faces (n, 15), in pixels of the shard's picture, that may be used."""
         sides = faces[:, 2:4] - faces[:, 0:2]
-        known = len(faces) and (faces[:, SCORE] >= self.min_score) & (sides.min(axis=1) >= self.min_face_px)
-        faces = faces[known] if len(faces) else faces
+        faces = faces[(faces[:, SCORE] >= self.min_score) & (sides.min(axis=1) >= self.min_face_px)]
         apart = [len(usable_points(face[None])) == 1 for face in faces[:, POINTS]]
         return faces[np.array(apart, dtype=bool)]
 
@@ -260,12 +264,7 @@ def find_shards(
     """
     root = Path(data_dir).expanduser()
     cache_dir = None if cache_dir is None else str(cache_dir)
-    tars = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")])
-    if not tars:
-        raise InvalidDatasetError(
-            f"The folder {root} holds no shards; expected split_*/*.tar, as img2dataset writes them with"
-            " --output_format webdataset. docs/pretraining.md says how to get them."
-        )
+    tars = tars_in(root)
     if not with_faces:
         return [Shard(str(tar), cache_dir=cache_dir) for tar in tars]
     official = {
@@ -275,6 +274,21 @@ def find_shards(
     # Shards of different parts have the same names: one file would be wrong for all but one of them.
     unique = len({tar.stem for tar in tars}) == len(tars)
     return [shard_with_faces(tar, root, unique, official, cache_dir) for tar in tars]
+
+
+def tars_in(folder: Path) -> list[Path]:
+    """The shards in a folder and in the folders in it.
+
+    Raises:
+        InvalidDatasetError: There are none.
+    """
+    tars = sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")])
+    if not tars:
+        raise InvalidDatasetError(
+            f"The folder {folder} holds no shards; expected *.tar or split_*/*.tar, as img2dataset writes them with"
+            " --output_format webdataset. docs/pretraining.md says how to get them."
+        )
+    return tars
 
 
 def shard_with_faces(tar: Path, root: Path, unique: bool, official: dict[str, Path], cache_dir: Any) -> Shard:
@@ -347,15 +361,12 @@ class OpenShard:
 
     def picture(self, number: int) -> dict[str, Any]:
         """The encoded picture of a sample."""
-        offset, size = self.places[number, 0:2]
-        content = self.read(offset, size, MAX_PICTURE_BYTES, "oversized_image")
-        return {"bytes": content, "path": None}
+        return {"bytes": self.read(number, PICTURE, MAX_PICTURE_BYTES, "oversized_image"), "path": None}
 
     def metadata(self, number: int) -> dict[str, Any]:
         """The JSON of a sample."""
-        offset, size = self.places[number, 2:4]
         try:
-            metadata = json.loads(self.read(offset, size, MAX_TEXT_BYTES, "bad_metadata"))
+            metadata = json.loads(self.read(number, METADATA, MAX_TEXT_BYTES, "bad_metadata"))
         except (ValueError, RecursionError) as error:
             raise SkippedSampleError("bad_metadata") from error
         if not isinstance(metadata, dict):
@@ -364,10 +375,7 @@ class OpenShard:
 
     def caption(self, number: int) -> str:
         """The text of a sample."""
-        offset, size = self.places[number, 4:6]
-        if size <= 0:
-            raise SkippedSampleError("missing_caption")
-        caption = self.read(offset, size, MAX_TEXT_BYTES, "missing_caption").decode("utf-8", "replace").strip()
+        caption = self.read(number, CAPTION, MAX_TEXT_BYTES, "missing_caption").decode("utf-8", "replace").strip()
         if not caption:
             raise SkippedSampleError("missing_caption")
         return caption
@@ -375,7 +383,7 @@ class OpenShard:
     def faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray:
         """The usable faces (n, 15) of a sample, at least one, in pixels of the shard's picture."""
         if self.face_filter is None:
-            return np.zeros((0, 15), np.float32)
+            return np.zeros((0, NUM_COLUMNS), np.float32)
         found = self.detected_faces(sample_id, metadata)
         if found is None:
             raise SkippedSampleError("missing_detection")
@@ -389,17 +397,18 @@ class OpenShard:
     def detected_faces(self, sample_id: int, metadata: dict[str, Any]) -> np.ndarray | None:
         """All faces that are known of a sample, in pixels of the shard's picture."""
         if self.shard.detections is not None:
-            return open_face_table(self.shard.detections, self.shard.cache_dir).find(sample_id)
+            return open_face_table(self.shard.detections).find(sample_id)
         found = (open_face_table(table).find(sample_id) for table in self.shard.official_tables)
         faces = next((faces for faces in found if faces is not None), None)
         return faces if faces is None else scaled_faces(faces, metadata)
 
-    def read(self, offset: int, size: int, limit: int, reason: str) -> bytes:
-        """Bytes of the shard, fewer than `size` if the file was cut since; `reason` if there are more than `limit`."""
+    def read(self, number: int, column: int, limit: int, reason: str) -> bytes:
+        """A member of a sample, shorter where the file ends early. One of more than `limit` bytes skips the sample."""
+        offset, size = self.places[number, column : column + 2].tolist()
         if self.file is None or size > limit:
             raise SkippedSampleError(reason)
         try:
-            return os.pread(self.file.fileno(), int(size), int(offset))
+            return os.pread(self.file.fileno(), max(size, 0), offset)
         except OSError as error:
             raise SkippedSampleError("unreadable_image") from error
 
@@ -432,26 +441,21 @@ def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:
     return np.concatenate([faces[:, :SCORE] * scales, faces[:, SCORE:]], axis=1)
 
 
-def shard_rows(shards: Sequence[Shard], face_filter: FaceFilter | None = None) -> Iterator[dict[str, Any]]:
+def shard_rows(shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
     """Yields the rows of shards in order; the log (level INFO) says what was skipped of each."""
     for shard in shards:
-        opened = OpenShard(shard, face_filter)
-        skipped = Counter(opened.skipped)
-        for number in range(len(opened)):
-            try:
-                yield opened.row(number)
-            except SkippedSampleError as error:
-                skipped[error.reason] += 1
-        opened.close()
+        with contextlib.closing(OpenShard(shard, FaceFilter())) as opened:
+            skipped = Counter(opened.skipped)
+            for number in range(len(opened)):
+                try:
+                    yield opened.row(number)
+                except SkippedSampleError as error:
+                    skipped[error.reason] += 1
         if skipped.total():
             logger.info("Skipped of %s: %s.", shard.path, counts_in_words(skipped))
 
 
-def laion_face_rows(
-    data_dir: str | os.PathLike,
-    face_filter: FaceFilter | None = None,
-    cache_dir: str | os.PathLike | None = None,
-) -> Any:
+def laion_face_rows(data_dir: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> Any:
     """A `datasets.IterableDataset` of the photos that have a usable face, one shard of it per shard of the folder.
 
     `boxes_xyxy` and `points5_xy` hold the usable faces of a photo, in pixels of the picture in the shard.
@@ -463,12 +467,11 @@ def laion_face_rows(
 
     from farl_hf.data.datasets.builder import row_features
 
-    shards = find_shards(data_dir, cache_dir=cache_dir)
-    features = row_features(COLUMNS[:-1]) | {"sample_id": datasets.Value("int64")}
+    features = row_features(("image", "boxes_xyxy", "points5_xy", "caption"))
     return datasets.IterableDataset.from_generator(
         shard_rows,
-        features=datasets.Features(features),
-        gen_kwargs={"shards": shards, "face_filter": face_filter or FaceFilter()},
+        features=datasets.Features(features | {"sample_id": datasets.Value("int64")}),
+        gen_kwargs={"shards": find_shards(data_dir, cache_dir=cache_dir)},
     )
 
 

@@ -5,12 +5,13 @@ shards are shuffled; as many as hold `window_size` samples form a window, and th
 This order is dealt like cards: sample by sample to the processes, batch by batch to the workers of a process. So a
 step has the next samples of the order, whatever the number of readers, and an epoch has every sample once.
 
-Samples are read where they lie in the tar; none waits in memory. The place of a reader is hence a few numbers. They
+Samples are read in place, from the tar, without a buffer in memory. So the state of a reader is a few numbers. They
 travel with every sample, together with the counts of skipped samples, so that they outlive loader workers. A skipped
 sample is replaced by the reader's next one. A run that is resumed with another number of readers, or another batch
 size, deals what is left of the order anew: nothing is lost and nothing comes twice.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,6 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from farl_hf.data.images import OversizedPhotoError
 from farl_hf.data.laion_face.shards import (
     SKIP_REASONS,
     FaceFilter,
@@ -29,6 +29,7 @@ from farl_hf.data.laion_face.shards import (
     Shard,
     SkippedSampleError,
     counts_in_words,
+    skip_reason,
 )
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError
@@ -57,14 +58,14 @@ class Deal:
 
     Args:
         world_size, num_workers, batch_size (`int`): Processes, loader workers of each, samples of a worker's batch.
-        places (`numpy.ndarray` of shape `(world_size * num_workers, 3)`, *optional*): The readers' places; None of
+        places (`numpy.ndarray` of shape `(world_size * num_workers, 3)`, *optional*): The readers' places; none of
             the deal in use.
     """
 
     world_size: int
     num_workers: int
     batch_size: int
-    places: np.ndarray | None = None
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
     def readers(self, first: int, count: int) -> np.ndarray:
         """(count,): the reader of each sample from the `first` dealt one on; reader = process * workers + worker."""
@@ -74,19 +75,16 @@ class Deal:
 
     def left(self, epoch: int, window: int, passed: np.ndarray, first: int) -> np.ndarray:
         """Those of the samples `passed` of a window, given out from number `first` on, that no reader has passed."""
-        assert self.places is not None
         epochs, windows, done = self.places[self.readers(first, len(passed))].T
         later = (epochs > epoch) | ((epochs == epoch) & (windows > window))
         return passed[~(later | ((epochs == epoch) & (windows == window) & (done > passed)))]
 
     def reaches(self, place: tuple[int, int, int]) -> bool:
         """Whether a reader has passed samples from the window of a place on."""
-        assert self.places is not None
         return any(tuple(reached) > place for reached in self.places.tolist())
 
     def numbers(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        assert self.places is not None
         return {name: getattr(self, name) for name in LAYOUT} | {"places": self.places.tolist()}
 
 
@@ -127,8 +125,8 @@ class StreamStart:
 
     Args:
         deals (`list[list[Deal]]`): Of each source, the deals that were stopped and still matter.
-        first (`list[int]`): Numbers from which a reader begins that has no own.
-        readers (`dict[str, list[int]]`): Numbers of readers that go on, by loader worker.
+        first (`list[int]`): State of a reader that has not begun.
+        readers (`dict[str, list[int]]`): States of readers that go on, by loader worker.
         next_worker (`int`): The worker whose batch comes first.
         num_workers (`int`, *optional*): For how many workers this is; None for any.
         skipped (`list[int]`): What readers of stopped deals have skipped, by reason. The first process counts it.
@@ -298,15 +296,11 @@ class PretrainingStream(IterableDataset):
         worker, num_workers = self.worker()
         numbers = self.start.readers.get(str(worker), self.start.first)
         deal = Deal(self.world_size, num_workers, self.batch_size)
+        places = source_places(numbers, self.start.num_deals)
         sources = [
-            SourceReader(
-                *source, self.transform, [*deals, deal], self.rank * num_workers + worker, self.window_size,
-                self.num_epochs, place,
-            )
-            for source, deals, place in zip(
-                self.sources, self.start.deals, source_places(numbers, self.start.num_deals), strict=True
-            )
-        ]  # fmt: skip
+            SourceReader(self, *source, [*deals, deal], self.rank * num_workers + worker, place)
+            for source, deals, place in zip(self.sources, self.start.deals, places, strict=True)
+        ]
         streams, count = [iter(source) for source in sources], numbers[2]
         while True:
             chosen = 0 if math.floor((count + 1) * self.face_ratio) > math.floor(count * self.face_ratio) else 1
@@ -334,23 +328,22 @@ class PretrainingStream(IterableDataset):
     def captions(self, limit: int = 100_000) -> Iterator[str]:
         """The captions of the first samples that have one, without a look at pictures."""
         for shard in [shard for shards, _ in self.sources for shard in shards]:
-            opened = OpenShard(shard, None)
-            for number in range(len(opened)):
-                if limit <= 0:
-                    break
-                try:
-                    yield opened.caption(number)
-                    limit -= 1
-                except SkippedSampleError:
-                    continue
-            opened.close()
+            with contextlib.closing(OpenShard(shard, None)) as opened:
+                for number in range(len(opened)):
+                    if limit <= 0:
+                        return
+                    with contextlib.suppress(SkippedSampleError):
+                        yield opened.caption(number)
+                        limit -= 1
 
 
 class SourceReader:
     """The part of one kind of shards that one reader sees, in the order of seed and epoch.
 
     Args:
-        shards, face_filter, transform, window_size, num_epochs: As in [`PretrainingStream`].
+        stream ([`PretrainingStream`]): The stream.
+        shards (`list[Shard]`): Its shards of this kind.
+        face_filter ([`FaceFilter`], *optional*): Which faces are used; without it faces do not matter.
         deals (`list[Deal]`): The stopped deals, then the one in use.
         reader (`int`): This reader's number in the deal in use.
         start ([`SourcePlace`]): Where it begins.
@@ -358,21 +351,17 @@ class SourceReader:
 
     def __init__(
         self,
+        stream: PretrainingStream,
         shards: list[Shard],
         face_filter: FaceFilter | None,
-        transform: PretrainingTransform,
         deals: list[Deal],
         reader: int,
-        window_size: int,
-        num_epochs: int | None,
         start: SourcePlace,
     ):
-        self.shards, self.face_filter, self.transform = shards, face_filter, transform
+        self.stream, self.shards, self.face_filter = stream, shards, face_filter
         self.deals, self.reader = deals, reader
-        self.window_size, self.num_epochs = window_size, num_epochs
         self.start = self.place = start.place
-        self.window = start.window
-        self.dealt = start.dealt
+        self.window, self.dealt = start.window, start.dealt
         self.skipped = Counter(dict(zip(SKIP_REASONS, start.skipped, strict=True)))
         self.unused = 0  # samples passed in a row of which none could be used
 
@@ -382,14 +371,14 @@ class SourceReader:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         epoch, first, done = self.place
-        while self.num_epochs is None or epoch < self.num_epochs:
+        while self.stream.num_epochs is None or epoch < self.stream.num_epochs:
             whole_pass, dealt_before = (first, done) == (0, 0), self.dealt[-1]
             yield from self.epoch_samples(epoch, first, done)
-            if whole_pass and self.num_epochs is None:
-                self.check_harvest(self.dealt[-1] - dealt_before)
+            if whole_pass and self.stream.num_epochs is None:
+                self.check_usable(self.dealt[-1] - dealt_before)
             epoch, first, done = epoch + 1, 0, 0
 
-    def check_harvest(self, num_samples: int) -> None:
+    def check_usable(self, num_samples: int) -> None:
         """Raises [`InvalidDatasetError`] when none of many samples in a row can be used.
 
         Readers may be more than samples, then a pass holds none for some. So a reader gives up only when it has passed
@@ -403,7 +392,7 @@ class SourceReader:
 
     def epoch_samples(self, epoch: int, first: int, done: int) -> Iterator[dict[str, torch.Tensor]]:
         """The samples of one pass, from a window and a place in it on."""
-        order = self.chance(epoch).permutation(len(self.shards)) if self.window_size else range(len(self.shards))
+        order = self.shuffled(np.arange(len(self.shards)), epoch)
         shards = [self.shards[i] for i in order]
         while first < len(shards):
             window = self.open_window(shards, first)
@@ -417,33 +406,38 @@ class SourceReader:
             for passed in own[own >= done].tolist():
                 shard, number = places[passed]
                 self.place = epoch, first, passed + 1
-                sample = self.sample(window[shard], int(number), epoch)
-                self.unused = 0 if sample is not None else self.unused + 1
-                if sample is not None:
+                try:
+                    sample = self.stream.transform.sample(window[shard].row(int(number)) | {"epoch": epoch})
+                except (SkippedSampleError, UnreadablePhotoError) as error:
+                    self.skipped[skip_reason(error)] += 1
+                    self.unused += 1
+                else:
+                    self.unused = 0
                     yield sample
             for opened in window:
                 opened.close()
             self.dealt = dealt
             first, done = first + len(window), 0
 
-    def chance(self, *purpose: int) -> np.random.Generator:
-        """A random generator that is the same in all readers."""
-        return np.random.default_rng((self.transform.seed, *purpose))
+    def shuffled(self, rows: np.ndarray, *purpose: int) -> np.ndarray:
+        """The rows in an order that is the same in all readers; as they are if the stream does not shuffle."""
+        if not self.stream.window_size:
+            return rows
+        return np.random.default_rng((self.stream.transform.seed, *purpose)).permutation(rows)
 
     def open_window(self, shards: list[Shard], first: int) -> list[OpenShard]:
         """Opens the next shards, until they hold enough samples."""
         window: list[OpenShard] = []
         for shard in shards[first:]:
             window.append(OpenShard(shard, self.face_filter))
-            if sum(map(len, window)) >= self.window_size:
+            if sum(map(len, window)) >= self.stream.window_size:
                 break
         return window
 
     def window_order(self, window: list[OpenShard], epoch: int, first: int) -> np.ndarray:
         """(n, 2): shard of the window and number in it of each sample, in the order in which they are dealt."""
         numbers = [np.stack([np.full(len(shard), i), np.arange(len(shard))], axis=1) for i, shard in enumerate(window)]
-        places = np.concatenate(numbers)
-        return self.chance(epoch, first).permutation(places) if self.window_size else places
+        return self.shuffled(np.concatenate(numbers), epoch, first)
 
     def own_samples(self, epoch: int, first: int, count: int) -> tuple[np.ndarray, list[int]]:
         """The samples of a window of `count` that this reader gets, and what each deal has then given out."""
@@ -453,18 +447,6 @@ class SourceReader:
             passed = deal.left(epoch, first, passed, before)
         dealt.append(self.dealt[-1] + len(passed))
         return passed[self.deals[-1].readers(self.dealt[-1], len(passed)) == self.reader], dealt
-
-    def sample(self, shard: OpenShard, number: int, epoch: int) -> dict[str, torch.Tensor] | None:
-        """The sample, or None when it is skipped."""
-        try:
-            return self.transform.sample(shard.row(number) | {"epoch": epoch})
-        except SkippedSampleError as error:
-            self.skipped[error.reason] += 1
-        except OversizedPhotoError:
-            self.skipped["oversized_image"] += 1
-        except UnreadablePhotoError:
-            self.skipped["unreadable_image"] += 1
-        return None
 
 
 class StreamProgress:
@@ -519,7 +501,7 @@ class StreamProgress:
         """What this process has skipped since the start, by reason; reasons that did not occur are 0."""
         totals = np.array(self.start.skipped)
         for numbers in self.readers.values():
-            totals = totals + np.sum([each.skipped for each in self.places(numbers)], axis=0)
+            totals = totals + np.sum([each.skipped for each in source_places(numbers, self.start.num_deals)], axis=0)
         return dict(zip(SKIP_REASONS, totals.tolist(), strict=True))
 
     @property
@@ -532,13 +514,9 @@ class StreamProgress:
         """Passes over the shards of faces, the mean of the readers of this process."""
         passes = [0.0]
         for numbers in self.readers.values():
-            (epoch, first, done), (shards, samples), *_ = self.places(numbers)[0]
+            (epoch, first, done), (shards, samples), *_ = source_places(numbers, self.start.num_deals)[0]
             passes.append(epoch + (first + shards * done / max(1, samples)) / max(1, self.stream.num_shards[0]))
         return sum(passes) / max(1, len(self.readers))
-
-    def places(self, numbers: list[int]) -> list[SourcePlace]:
-        """The places of a reader in each source."""
-        return source_places(numbers, self.start.num_deals)
 
 
 def check_face_ratio(face_ratio: float | None, other_shards: Sequence[Shard] | None) -> None:

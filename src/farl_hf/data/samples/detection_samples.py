@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from farl_hf.data.augmentation import SampleChance
+from farl_hf.data.augmentation import SeededSamples
 from farl_hf.data.images import column_names, decode_photo, without_decoding
+from farl_hf.data.samples.face_samples import mirror_order
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
 
@@ -30,9 +31,7 @@ CONTRAST_RANGE = (0.5, 1.5)
 SATURATION_RANGE = (0.5, 1.5)
 HUE_RANGE = (-18, 18)  # in OpenCV's half degrees: 180 is a full turn
 HUE_TURN = 180
-MIRRORED_POINTS = [0, 1, 2, 3, 4]
-for _left, _right in FIVE_POINTS_MIRROR_PAIRS:
-    MIRRORED_POINTS[_left], MIRRORED_POINTS[_right] = _right, _left
+MIRRORED_POINTS = mirror_order(FIVE_POINTS_MIRROR_PAIRS, 5)
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class PhotoFaces:
     keypoints_xy: np.ndarray
 
 
-class FaceDetectionSamples(SampleChance, Dataset):
+class FaceDetectionSamples(SeededSamples, Dataset):
     """One square training sample per photo.
 
     The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import (
     AugmentationRecipe,
-    SampleChance,
+    SeededSamples,
     augment_colors,
     fill_padding,
     get_augmentation_recipe,
@@ -29,13 +29,11 @@ from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownN
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
 FACE_TASKS = ("parsing", "landmarks", "attributes")
-ALIGNMENTS = ("points", "box", "whole")
+PICTURE_COLUMNS = ("image", "label_map", "instance_map")
 ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes")
-PICTURE_COLUMNS = {
-    "parsing": ("image", "label_map", "instance_map"),
-    "landmarks": ("image",),
-    "attributes": ("image",),
-}
+# The annotation that holds the labels of a task, and the one that places the crop.
+LABEL_COLUMNS = {"landmarks": "landmarks_xy", "attributes": "attributes"}
+ALIGNMENT_COLUMNS = {"points": "points5_xy", "box": "boxes_xyxy", "whole": None}
 IGNORED_LABEL = 255  # of the parsing loss and of the scores
 LISTED_KEYS = ("photo_labels",)  # photos differ in size, so these stay lists in a batch
 FEW_SHOT_SEED = 123  # of the official code: another seed trains on other faces
@@ -54,17 +52,20 @@ def mirror_order(pairs: Sequence[tuple[int, int]], num_labels: int) -> np.ndarra
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """What is known about one face before its photo is opened. Missing annotations are None."""
+    """What is known about one face before its photo is opened.
+
+    Args:
+        row (`int`): Its photo.
+        face (`int`): Its number in the photo.
+        annotations (`dict[str, numpy.ndarray]`): Its entry in each of `ANNOTATION_COLUMNS` that has one, float32.
+    """
 
     row: int
     face: int
-    box_xyxy: np.ndarray | None
-    points5_xy: np.ndarray | None
-    landmarks_xy: np.ndarray | None
-    attributes: np.ndarray | None
+    annotations: dict[str, np.ndarray]
 
 
-class FaceSamples(SampleChance, Dataset):
+class FaceSamples(SeededSamples, Dataset):
     """One training or evaluation sample per face of a dataset of photos.
 
     The random stream of a sample depends on `(seed, epoch, item)` alone: the number of loader workers changes nothing.
@@ -120,7 +121,7 @@ class FaceSamples(SampleChance, Dataset):
     ):
         super().__init__(seed)
         check_name("task", task, FACE_TASKS)
-        check_name("alignment", alignment, ALIGNMENTS)
+        check_name("alignment", alignment, list(ALIGNMENT_COLUMNS))
         self.processor, self.task, self.alignment = processor, task, alignment
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
         pairs = PARSING_MIRROR_PAIRS.get(num_labels) if label_mirror_pairs is None else label_mirror_pairs
@@ -141,7 +142,7 @@ class FaceSamples(SampleChance, Dataset):
             )
         if data_ratio is not None:
             self.records = few_shot_subset(self.records, data_ratio)
-        self.photos = without_decoding(rows, PICTURE_COLUMNS[task])
+        self.photos = without_decoding(rows, PICTURE_COLUMNS if task == "parsing" else ("image",))
 
     def __len__(self) -> int:
         return len(self.records)
@@ -160,8 +161,8 @@ class FaceSamples(SampleChance, Dataset):
         if self.with_photo_labels:
             sample["crop_from_photo"] = crop_from_photo
             sample["photo_labels"] = photo_labels
-            if record.box_xyxy is not None:
-                sample["box_xyxy"] = torch.from_numpy(record.box_xyxy)
+            if "boxes_xyxy" in record.annotations:
+                sample["box_xyxy"] = torch.from_numpy(record.annotations["boxes_xyxy"])
         return sample
 
     def crop_matrix(
@@ -177,10 +178,10 @@ class FaceSamples(SampleChance, Dataset):
     ) -> torch.Tensor:
         """The crop that the processor itself would take, up to noise on the alignment points."""
         if self.alignment == "points":
-            points_photo_xy = random_alignment_noise(self.recipe, rng, known(record.points5_xy)).astype(np.float32)
-            return self.processor.crop_matrix(torch.from_numpy(points_photo_xy)[None])[0]
+            points_photo_xy = random_alignment_noise(self.recipe, rng, record.annotations["points5_xy"])
+            return self.processor.crop_matrix(torch.from_numpy(points_photo_xy.astype(np.float32))[None])[0]
         if self.alignment == "box":
-            return self.processor.crop_matrix_from_boxes(torch.from_numpy(known(record.box_xyxy))[None])[0]
+            return self.processor.crop_matrix_from_boxes(torch.from_numpy(record.annotations["boxes_xyxy"])[None])[0]
         return self.processor.crop_matrix_whole(photo_size_hw)[0]
 
     def warped(
@@ -218,10 +219,10 @@ class FaceSamples(SampleChance, Dataset):
             if photo.get("instance_map") is not None:
                 label_map = np.where(decode_map(photo["instance_map"]) == record.face + 1, label_map, 0)
             return torch.from_numpy(label_map.astype(np.uint8))
-        if self.task == "landmarks":
-            return torch.from_numpy(known(record.landmarks_xy))
-        attributes = known(record.attributes)
-        return torch.from_numpy(attributes if self.attribute_columns is None else attributes[self.attribute_columns])
+        labels = record.annotations[LABEL_COLUMNS[self.task]]
+        if self.task == "attributes" and self.attribute_columns is not None:
+            labels = labels[self.attribute_columns]
+        return torch.from_numpy(labels)
 
     def crop_landmarks(self, landmarks_xy: torch.Tensor, matrix_133: torch.Tensor, mirrored: bool) -> torch.Tensor:
         """Landmarks (N, 2) of the photo in [0, 1] of the (warped) crop."""
@@ -265,55 +266,32 @@ def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
     return [record for row in range(len(rows)) for record in photo_records(row, annotations[row])]
 
 
-def known(annotation: np.ndarray | None) -> np.ndarray:
-    """An annotation that [`is_usable`] has found to be there."""
-    if annotation is None:
-        raise InvalidFaceInputError("A face lacks an annotation that its task or alignment needs.")
-    return annotation
-
-
 def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
     """One record per annotated face of a photo (one without annotations when there are none: the whole photo)."""
-    shapes = {"boxes_xyxy": (-1, 4), "points5_xy": (-1, 5, 2)}
+    shapes = {"boxes_xyxy": (4,), "points5_xy": (5, 2), "landmarks_xy": (-1, 2), "attributes": (-1,)}
     arrays = {}
-    for name in ANNOTATION_COLUMNS:
-        if annotations.get(name) is None:
-            continue
-        array = np.asarray(annotations[name], dtype=np.float32)
-        if name == "landmarks_xy" and array.size:
-            array = array.reshape(array.shape[0], -1, 2)
-        arrays[name] = array.reshape(shapes[name]) if name in shapes else array
+    for name, shape in shapes.items():
+        if annotations.get(name) is not None:
+            array = np.asarray(annotations[name], dtype=np.float32)
+            arrays[name] = array.reshape(len(array), *shape) if array.size else array[:0]
     num_faces = max((len(array) for array in arrays.values()), default=1)
     return [
-        FaceRecord(
-            row=row,
-            face=face,
-            box_xyxy=face_entry(arrays, "boxes_xyxy", face),
-            points5_xy=face_entry(arrays, "points5_xy", face),
-            landmarks_xy=face_entry(arrays, "landmarks_xy", face),
-            attributes=face_entry(arrays, "attributes", face),
-        )
+        FaceRecord(row, face, {name: array[face] for name, array in arrays.items() if face < len(array)})
         for face in range(num_faces)
     ]
 
 
-def face_entry(arrays: dict[str, np.ndarray], name: str, face: int) -> np.ndarray | None:
-    """The annotation of one face, or None."""
-    return arrays[name][face] if name in arrays and face < len(arrays[name]) else None
-
-
 def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float) -> bool:
     """Whether a face has the annotations that task and alignment need, and is large enough."""
-    if task == "landmarks" and record.landmarks_xy is None:
-        return False
-    if task == "attributes" and record.attributes is None:
+    needed = {LABEL_COLUMNS.get(task), ALIGNMENT_COLUMNS[alignment]} - {None}
+    if not needed <= record.annotations.keys():
         return False
     if alignment == "points":
-        points = record.points5_xy
-        return points is not None and float(np.linalg.norm(points[1] - points[0])) >= min_face_px
+        left_eye, right_eye = record.annotations["points5_xy"][:2]
+        return float(np.linalg.norm(right_eye - left_eye)) >= min_face_px
     if alignment == "box":
-        box = record.box_xyxy
-        return box is not None and float(min(box[2] - box[0], box[3] - box[1])) >= 2 * min_face_px
+        box = record.annotations["boxes_xyxy"]
+        return float(min(box[2] - box[0], box[3] - box[1])) >= 2 * min_face_px
     return True
 
 

@@ -7,7 +7,7 @@ that masked image modelling hides.
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -17,14 +17,14 @@ from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import (
     AugmentationRecipe,
-    SampleChance,
+    SeededSamples,
     augment_colors,
     fill_padding,
     get_augmentation_recipe,
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.images import MAX_PHOTO_PIXELS, column_names, open_photo, without_decoding
+from farl_hf.data.images import ReducedPhoto, column_names, without_decoding
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.processing.face_geometry_farl import box_matrix
 
@@ -46,15 +46,15 @@ WIDEST_LOG_ASPECT = -math.log(0.3)
 TRIES_PER_BLOCK = 10
 
 
-class PretrainingTransform(SampleChance):
+class PretrainingTransform(SeededSamples):
     """Makes samples of pre-training from rows in the common row shape.
 
     Called with a batch of rows (a dict of lists), it serves `Dataset.set_transform` and
     `IterableDataset.map(batched=True, remove_columns=…)`; `sample` makes one.
 
     One of a photo's faces is chosen at random and aligned by its five points; a photo without is cropped to its
-    centre. Random motion is composed into the crop's matrix, so that the photo is resampled once. All chance comes
-    from the seed, the epoch and the row's `sample_id` or `index` (else its caption): the same in every process.
+    centre. Random motion is composed into the crop's matrix, so that the photo is resampled once. Random numbers
+    depend on the seed, the epoch and the row's `sample_id` or `index` (else its caption): the same in every process.
 
     Args:
         image_processor ([`FaRLImageProcessor`]): What a crop is: size, template, normalisation.
@@ -62,8 +62,7 @@ class PretrainingTransform(SampleChance):
         codebook_size (`int`, *optional*): Side of `codebook_pixel_values`, the crop as a visual tokenizer sees it.
         mask_grid_hw (`tuple[int, int]`, *optional*): Rows and columns of patches; without it nothing is masked.
         augmentation (`str` or [`AugmentationRecipe`], *optional*, defaults to `"pretraining"`): Changes of the crop.
-        seed (`int`, *optional*, defaults to 0): Source of chance.
-        max_pixels (`int`, *optional*): Larger photos are refused before they are decoded.
+        seed (`int`, *optional*, defaults to 0): Seed of the random numbers.
 
     Returns:
         A dict of lists of tensors: `pixel_values` (3, S, S) float32, normalised; `input_ids` and `attention_mask`
@@ -71,7 +70,7 @@ class PretrainingTransform(SampleChance):
         `mask_grid_hw` also `bool_masked_pos` (rows * columns,) bool, row by row.
 
     Raises:
-        UnreadablePhotoError: A photo cannot be decoded, or is larger than `max_pixels`.
+        UnreadablePhotoError: A photo cannot be decoded, or is has too many pixels.
         UnknownNameError: There is no such augmentation recipe.
     """
 
@@ -84,19 +83,18 @@ class PretrainingTransform(SampleChance):
         mask_grid_hw: tuple[int, int] | None = None,
         augmentation: str | AugmentationRecipe = "pretraining",
         seed: int = 0,
-        max_pixels: int = MAX_PHOTO_PIXELS,
     ):
         super().__init__(seed)
         self.image_processor, self.tokenizer = image_processor, tokenizer
         self.codebook_size, self.mask_grid_hw = codebook_size, mask_grid_hw
         self.recipe = get_augmentation_recipe(augmentation) if isinstance(augmentation, str) else augmentation
         self.changes_colors = self.recipe != get_augmentation_recipe("none")
-        self.max_pixels = max_pixels
 
     def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
         """The samples of a batch of rows, whose captions are tokenized together."""
-        samples = [self.sample(row, with_text=False) for row in single_rows(rows)]
-        texts = self.tokens(list(rows["caption"]))
+        single_rows = (dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True))
+        samples = [self.sample(row, with_text=False) for row in single_rows]
+        texts = self.tokens(list(rows["caption"])) if self.tokenizer is not None else {}
         return {key: [sample[key] for sample in samples] for key in samples[0]} | {
             key: list(values) for key, values in texts.items()
         }
@@ -115,7 +113,7 @@ class PretrainingTransform(SampleChance):
         return sample
 
     def row_rng(self, row: dict[str, Any]) -> np.random.Generator:
-        """All chance of one row in one epoch, its own where it names one."""
+        """The random numbers of a row, in the epoch that it names, else in that of `set_epoch`."""
         epoch = row.get(EPOCH_COLUMN)
         return self.begin_sample(row_key(row), None if epoch is None else int(epoch))
 
@@ -128,7 +126,7 @@ class PretrainingTransform(SampleChance):
 
     def crop(self, row: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
         """The changed crop (H, W, 3) float32 in [0, 1], before normalisation; black outside the photo."""
-        photo = open_photo(row["image"], self.max_pixels)
+        photo = ReducedPhoto(row["image"])
         crop_from_photo = self.base_matrix(row, photo.size_hw, rng)
         changed_from_crop, _ = random_crop_motion(self.recipe, rng, self.image_processor.size_hw)
         crop_from_photo = changed_from_crop @ crop_from_photo
@@ -161,12 +159,6 @@ class PretrainingTransform(SampleChance):
         matrix = torch.from_numpy(crop_from_image).float()
         image_CHW = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         return self.image_processor.warp(image_CHW, matrix[None])[0].permute(1, 2, 0).numpy()
-
-
-def single_rows(rows: dict[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """The rows of a dict of lists."""
-    for values in zip(*rows.values(), strict=True):
-        yield dict(zip(rows, values, strict=True))
 
 
 def row_key(row: dict[str, Any]) -> int:
@@ -259,11 +251,6 @@ class TwoViewTransform(PretrainingTransform):
     def __init__(self, image_processor: Any, augmentation: str = "self_supervision", **settings: Any):
         super().__init__(image_processor, None, augmentation=augmentation, **settings)
 
-    def __call__(self, rows: dict[str, Sequence[Any]]) -> dict[str, list[torch.Tensor]]:
-        """The samples of a batch of rows."""
-        samples = [self.sample(row) for row in single_rows(rows)]
-        return {key: [sample[key] for sample in samples] for key in samples[0]}
-
     def sample(self, row: dict[str, Any], with_text: bool = False) -> dict[str, torch.Tensor]:
         """The sample of one row; there is never a text."""
         rng = self.row_rng(row)
@@ -280,14 +267,10 @@ def with_one_face(row: dict[str, Any], rng: np.random.Generator) -> dict[str, An
     return row | {"points5_xy": faces[[rng.integers(len(faces))]] if len(faces) else None}
 
 
-def column_of(rows: Any, name: str) -> Sequence[Any]:
-    """A column of a data set, or of a list of dicts."""
-    return rows[name] if hasattr(rows, "column_names") else [row[name] for row in rows]
-
-
 def rows_with_one_face(rows: Any) -> np.ndarray:
     """Numbers of the rows of which exactly one face has five usable points."""
-    return np.flatnonzero([len(usable_points(faces)) == 1 for faces in column_of(rows, "points5_xy")])
+    faces = (row["points5_xy"] for row in without_decoding(rows, ["points5_xy"]))
+    return np.flatnonzero([len(usable_points(points5_xy)) == 1 for points5_xy in faces])
 
 
 def require_captions(rows: Sequence[dict[str, Any]]) -> None:
@@ -305,7 +288,7 @@ def block_mask(
 
     Args:
         grid_hw (`tuple[int, int]`): Rows and columns of patches.
-        generator (`np.random.Generator`): Source of chance.
+        generator (`np.random.Generator`): Source of randomness.
         masked_share (`float`, *optional*, defaults to 75 / 196): Largest share of masked patches. Blocks are added
             until it is reached or ten tries in a row do not fit, so there may be a few patches less.
 

@@ -188,8 +188,7 @@ def check_landmark_count(task: FaceTask, samples: FaceSamples, label_names: list
     """Raises [`InvalidArgumentError`] when data and model have different numbers of landmarks."""
     if task.name != "landmarks":
         return
-    landmarks_xy = samples.records[0].landmarks_xy
-    annotated = 0 if landmarks_xy is None else len(landmarks_xy)
+    annotated = len(samples.records[0].annotations["landmarks_xy"])
     if annotated != len(label_names):
         raise InvalidArgumentError(
             f"The faces have {annotated} landmarks, but the model predicts {len(label_names)}; choose other data."

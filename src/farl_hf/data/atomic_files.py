@@ -1,0 +1,113 @@
+"""Files and folders that appear complete or not at all; Parquet files that record what they were made of.
+
+The record lies in the footer of the file itself, so that file and record cannot disagree. A restarted job reads it to
+know what is finished.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from farl_hf.errors import DatasetWriteError, FaRLError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+RECORD_KEY = "farl_hf"
+UNFINISHED = ".unfinished"
+
+
+@contextlib.contextmanager
+def written_atomically(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a place to write a file or folder at; it moves to `path` when the block ends without an error.
+
+    That place lies in a temporary folder beside `path`; whatever else is written there is deleted.
+
+    Args:
+        path (`str`): Where the file or folder will be.
+
+    Raises:
+        DatasetWriteError: The disk is full, or the place cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            UNFINISHED, f".{path.name}.", path.parent, ignore_cleanup_errors=True
+        ) as work:
+            unfinished = Path(work, path.name)
+            yield unfinished
+            os.replace(unfinished, path)
+    except FaRLError:
+        raise
+    except OSError as error:
+        raise DatasetWriteError(f"{path} could not be written: {error}; nothing is left of it.") from error
+
+
+def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes a folder of `{name}.npy` atomically, unless another process has finished it meanwhile.
+
+    Raises:
+        DatasetWriteError: The disk is full, or the place cannot be written.
+    """
+    try:
+        with written_atomically(folder) as unfinished:
+            unfinished.mkdir()
+            for name, values in arrays:
+                np.save(unfinished / f"{name}.npy", values)
+    except DatasetWriteError:
+        if not folder.is_dir():
+            raise
+
+
+@contextlib.contextmanager
+def recorded_parquet(
+    path: str | os.PathLike, schema: Any, record: dict[str, Any]
+) -> Iterator["pyarrow.parquet.ParquetWriter"]:
+    """Opens a Parquet file that is written atomically; folders that killed runs left beside it are removed.
+
+    Args:
+        path (`str`): Where the file will be.
+        schema (`pyarrow.Schema`): Its columns.
+        record (`dict`): What the file is made of, for its footer. It is read when the block ends.
+
+    Raises:
+        DatasetWriteError: The disk is full, or the place cannot be written.
+    """
+    import pyarrow.parquet
+
+    path = Path(path)
+    for left_behind in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    with (
+        written_atomically(path) as unfinished,
+        pyarrow.parquet.ParquetWriter(unfinished, schema, compression="snappy") as writer,
+    ):
+        yield writer
+        writer.add_key_value_metadata({RECORD_KEY: json.dumps(record)})
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
+    """What a file was made of; None when there is no file.
+
+    Raises:
+        DatasetWriteError: There is a file, but `recorded_parquet` did not write it: it is not ours to replace.
+    """
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    if not Path(path).exists():
+        return None
+    try:
+        return json.loads(pyarrow.parquet.read_metadata(path).metadata[RECORD_KEY.encode()])
+    except (OSError, ValueError, KeyError, TypeError, pyarrow.lib.ArrowException) as error:
+        raise DatasetWriteError(
+            f"{path} exists, and this command did not write it. Remove it, or choose another output."
+        ) from error
