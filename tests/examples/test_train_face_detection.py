@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_detection.py"
 def load_script():
     spec = importlib.util.spec_from_file_location("train_face_detection", SCRIPT)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # checkpoints pickle its arguments
     spec.loader.exec_module(module)
     return module
 

@@ -87,9 +87,4 @@ def evaluate_face_detection(
         ground_truths += [np.asarray(row["boxes_xyxy"], dtype=np.float64).reshape(-1, 4) for row in batch]
     model.train(was_training)
     scores = average_precision(detections, ground_truths, iou_threshold)
-    return {
-        "average_precision": scores["average_precision"],
-        "recall": scores["recall"],
-        "num_faces": scores["num_faces"],
-        "num_photos": len(rows),
-    }
+    return {name: scores[name] for name in ("average_precision", "recall", "num_faces")} | {"num_photos": len(rows)}
