@@ -1,4 +1,4 @@
-"""SimCLR and SwAV: the formulas of their papers, the same over processes, and a tower that every head starts from."""
+"""SimCLR and SwAV: the formulas of their papers, the same over processes, and an encoder that every head starts from."""
 
 import sys
 
@@ -89,7 +89,7 @@ def test_all_faces_of_all_processes_are_compared(together, name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_heads_start_from_the_saved_tower(name, toy_config, tmp_path):
+def test_heads_start_from_the_saved_encoder(name, toy_config, tmp_path):
     config = toy_config()
     model = FaRLForSelfSupervision._from_config(
         config, settings=PretrainingModelArguments(objective=name, num_prototypes=8)
