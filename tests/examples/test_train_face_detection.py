@@ -103,7 +103,7 @@ def test_learns_toy_squares_and_writes_a_whole_checkpoint(data_folder, tmp_path)
     model = RetinaFaceForFaceDetection.from_pretrained(tmp_path).eval()
     processor = RetinaFaceImageProcessor.from_pretrained(tmp_path)
     validation = [photo_row(1000 + index) for index in range(8)]
-    reloaded = evaluate_face_detection(model, processor, validation, show_progress=False)
+    reloaded = evaluate_face_detection(model, processor, validation)
     assert reloaded["average_precision"] == pytest.approx(scores["average_precision"], abs=1e-3)
     # The median: such a small network may miss a single unseen photo, and which one depends on the number of threads.
     errors_px = np.array([best_face_errors_px(model, processor, photo_row(2000 + index)) for index in range(16)])

@@ -1,4 +1,4 @@
-"""SimCLR and SwAV: the formulas of their papers, the same over processes, and an encoder that every head starts from."""
+"""SimCLR and SwAV: the formulas of their papers, the same over processes; an encoder that every head starts from."""
 
 import sys
 

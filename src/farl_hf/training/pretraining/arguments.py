@@ -117,7 +117,7 @@ class PretrainingArguments(SharedTrainingArguments):
     num_train_epochs: float = HfArg(default=16, help="Epochs.")
     per_device_train_batch_size: int = HfArg(default=160, help="Pairs per device and step.")
     per_device_eval_batch_size: int = HfArg(default=64, help="Pairs per device in evaluation.")
-    label_names: list[str] | None = HfArg(default_factory=lambda: ["attributes"], help="Leave it.")
+    label_names: list[str] | None = HfArg(default_factory=lambda: ["attributes"], help="Leave the default.")
     dataloader_drop_last: bool = HfArg(default=True, help="Leave True: all processes need batches of one size.")
     save_total_limit: int | None = HfArg(
         default=3, help="Checkpoints that are kept, the newest; one of ViT-B/16 takes 2 GB."

@@ -46,7 +46,7 @@ from farl_hf.training.pretraining.self_supervised import (
     SelfSupervisedTrainer,
     make_self_supervised_trainer,
 )
-from farl_hf.training.pretraining.trainer import PretrainingTrainer, samples_per_step
+from farl_hf.training.pretraining.trainer import PretrainingTrainer
 from farl_hf.training.pretraining.visual_tokens import (
     KMEANS_CONFIG,
     PatchKMeansTokenizer,
@@ -234,8 +234,10 @@ def training_pairs(
     """Samples of rows, or this process's endless stream from shards."""
     if sources.train_rows is not None:
         return PretrainingPairs(sources.train_rows, transform)
-    if training_args.max_steps <= 0:
-        training_args.max_steps = steps_of_stream(sources, training_args)
+    if training_args.max_steps <= 0:  # so many that all processes together see the samples of all epochs
+        batch_size = training_args.train_batch_size * training_args.gradient_accumulation_steps
+        num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
+        training_args.max_steps = max(1, round(num_samples / (batch_size * training_args.world_size)))
     return PretrainingStream(
         sources.shards,
         transform,
@@ -247,12 +249,6 @@ def training_pairs(
         rank=training_args.process_index,
         world_size=training_args.world_size,
     )
-
-
-def steps_of_stream(sources: PairSources, training_args: PretrainingArguments) -> int:
-    """Optimizer steps in which all processes together see the samples of all epochs."""
-    num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
-    return max(1, round(num_samples / samples_per_step(training_args)))
 
 
 def patch_grid(model: FaRLForPreTraining, processor: FaRLProcessor) -> tuple[int, int]:
@@ -387,7 +383,15 @@ def scratch_config(
 ) -> FaRLConfig:
     """Configuration of encoders with random weights, for this size of crop and this vocabulary, if there is one."""
     settings, side = read_settings(model_args.config_name), image_processor.size["height"]
-    text = {} if tokenizer is None else vocabulary_settings(tokenizer)
+    text: dict[str, Any] = {}
+    if tokenizer is not None:
+        text = {
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": tokenizer.model_max_length,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
     return FaRLConfig(
         **(
             settings
@@ -398,17 +402,6 @@ def scratch_config(
             }
         )
     )
-
-
-def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
-    """Settings of the text encoder that depend on its tokenizer."""
-    return {
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": tokenizer.model_max_length,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
 
 
 # A small vocabulary, for text encoders too small for CLIP's 49,408 entries
