@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
-from transformers.hf_argparser import HfArg
+from transformers import HfArgumentParser, TrainingArguments, hf_argparser
 
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.recipes import as_flags, read_recipe, with_present_names
+
+HfArg: Any = hf_argparser.HfArg  # declared as a Field, which type checkers take for the value of the argument
 
 
 @dataclass

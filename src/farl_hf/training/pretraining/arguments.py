@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from transformers.hf_argparser import HfArg
-
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import DatasetArguments, SharedTrainingArguments
+from farl_hf.training.arguments import DatasetArguments, HfArg, SharedTrainingArguments
 
 
 @dataclass
