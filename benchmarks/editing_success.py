@@ -137,7 +137,7 @@ class Outcome:
         return f"| {attribute} | {faces} | {shares} | {similarities} | {moved:.1f} |"
 
 
-def measure(attribute: str, generator: Any, towers: tuple, judges: Judges, arguments: argparse.Namespace) -> Outcome:
+def measure(attribute: str, generator: Any, encoders: tuple, judges: Judges, arguments: argparse.Namespace) -> Outcome:
     """Edit faces that lack an attribute, and let the judges say what came of it."""
     pool = generator.sample_latents(POOL, arguments.seed)
     with torch.inference_mode():
@@ -145,7 +145,7 @@ def measure(attribute: str, generator: Any, towers: tuple, judges: Judges, argum
     has = judges.has(attribute, images)
     starts = pool[~has][: arguments.starts]
     edited = edit_latents(
-        generator, *towers, starts, TEXTS[attribute], num_steps=arguments.steps,
+        generator, *encoders, starts, TEXTS[attribute], num_steps=arguments.steps,
         learning_rate=arguments.learning_rate, l2_weight=arguments.l2_weight, crop_noise=arguments.crop_noise,
         prompts=PLAIN if arguments.plain else PROMPT_WRAPPERS,
     )  # fmt: skip
@@ -190,7 +190,7 @@ def write_sheet(path: Path, outcomes: dict[str, Outcome]) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default="farl-tiny-generator", help="A face decoder's name or folder.")
-    parser.add_argument("--model", default=IMAGE_TEXT_MODEL, help="Checkpoint of both towers.")
+    parser.add_argument("--model", default=IMAGE_TEXT_MODEL, help="Checkpoint of both encoders.")
     parser.add_argument("--attributes", default=DEFAULT_CHECKPOINTS["face-attributes"], help="Judge of attributes.")
     parser.add_argument("--parser", default=DEFAULT_CHECKPOINTS["face-parsing"], help="Judge of faces.")
     parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")
@@ -206,10 +206,10 @@ def main():
     parser.add_argument("--sheet", type=Path, help="Also draw the first faces of each word here.")
     arguments = parser.parse_args()
     generator = AutoModel.from_pretrained(checkpoint(arguments.generator)).eval()
-    towers = load_model_and_processor(arguments.model, "cpu")
+    encoders = load_model_and_processor(arguments.model, "cpu")
     judges = Judges(arguments, generator.points5_xy)
     reliability = judges.reliability(rendered_crops(generator, arguments))
-    outcomes = {word: measure(word, generator, towers, judges, arguments) for word in arguments.words}
+    outcomes = {word: measure(word, generator, encoders, judges, arguments) for word in arguments.words}
     print_table(outcomes, reliability)
     if arguments.sheet:
         write_sheet(arguments.sheet, outcomes)

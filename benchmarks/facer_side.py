@@ -13,7 +13,7 @@ from benchmarks import face_scenes
 from benchmarks.official_files import NUM_LANDMARKS, source_path
 from benchmarks.two_processes import serve
 
-ALIGNER = "wflw/448"
+LANDMARK_MODEL = "wflw/448"
 
 
 class WithFaceScores(torch.nn.Module):
@@ -24,13 +24,13 @@ class WithFaceScores(torch.nn.Module):
         self.network, self.scores = network, scores
 
     def forward(self, pixel_values):
-        """The parser's outputs: scores, and one that nobody reads."""
+        """The outputs of the parsing model: scores, and one that nobody reads."""
         scores, unread = self.network(pixel_values)
         return scores + self.scores, unread
 
 
 class HeadWithScores(torch.nn.Module):
-    """The same for the aligner's head."""
+    """The same for the head of the landmark model."""
 
     def __init__(self, head, scores):
         super().__init__()
@@ -42,18 +42,18 @@ class HeadWithScores(torch.nn.Module):
 
 
 @functools.cache
-def parser(folder):
-    """The parser of facer with random weights."""
-    made = FaRLFaceParser("lapa/448", str(source_path(folder, "parser")), device=torch.device("cpu"))
+def parsing_model(folder):
+    """The parsing model of facer, with random weights."""
+    made = FaRLFaceParser("lapa/448", str(source_path(folder, "parsing")), device=torch.device("cpu"))
     scores = interpolate(face_scenes.face_scores(11, 112)[None], (512, 512), mode="bilinear", align_corners=False)
     made.net = WithFaceScores(made.net, scores)
     return made
 
 
 @functools.cache
-def aligner(folder):
-    """The aligner of facer with random weights."""
-    made = alignment.FaRLFaceAlignment(ALIGNER, str(source_path(folder, "aligner")))
+def landmark_model(folder):
+    """The landmark model of facer, with random weights."""
+    made = alignment.FaRLFaceAlignment(LANDMARK_MODEL, str(source_path(folder, "landmarks")))
     scores = face_scenes.heat_map_scores(NUM_LANDMARKS, 112)[None]
     made.net.heatmap_head = HeadWithScores(made.net.heatmap_head, scores)
     return made
@@ -67,7 +67,7 @@ def photo_and_faces(request):
 
 
 def inference(work):
-    """Work without gradients; facer's detector and aligner leave that to the caller."""
+    """Work without gradients; facer's detector and landmark model leave that to the caller."""
 
     def run():
         with torch.inference_mode():
@@ -91,16 +91,18 @@ def detection(request, folder):
 def parsing(request, folder):
     """Photo and points to label maps."""
     photo, faces = photo_and_faces(request)
-    return inference(lambda: {"labels": parser(folder)(photo, dict(faces))["seg"]["logits"].argmax(dim=1).byte()})
+    return inference(
+        lambda: {"labels": parsing_model(folder)(photo, dict(faces))["seg"]["logits"].argmax(dim=1).byte()}
+    )
 
 
 def parsing_crops(request, folder):
     """Photo and points to crops."""
     photo, faces = photo_and_faces(request)
-    settings = parser(folder).setting
+    settings = parsing_model(folder).setting
 
     def work():
-        photos = parser(folder).unify_image_dtype(photo)[faces["image_ids"]]
+        photos = parsing_model(folder).unify_image_dtype(photo)[faces["image_ids"]]
         matrix = settings["get_matrix_fn"](faces["points"])
         grid = settings["get_grid_fn"](matrix=matrix, orig_shape=photo.shape[-2:])
         return {"crops": grid_sample(photos, grid, mode="bilinear", align_corners=False)}
@@ -111,13 +113,13 @@ def parsing_crops(request, folder):
 def parsing_network(request, folder):
     """Crops to scores."""
     crops = torch.rand(request["faces"], 3, 448, 448, generator=torch.Generator().manual_seed(0))
-    return inference(lambda: {"scores": parser(folder).net(crops)[0]})
+    return inference(lambda: {"scores": parsing_model(folder).net(crops)[0]})
 
 
 def parsing_labels(request, folder):
     """Scores of 512 pixels to label maps."""
     photo, faces = photo_and_faces(request)
-    settings = parser(folder).setting
+    settings = parsing_model(folder).setting
     scores = interpolate(face_scenes.face_scores(11, 112)[None], (512, 512), mode="bilinear", align_corners=False)
     scores = scores.repeat(request["faces"], 1, 1, 1)
 
@@ -133,13 +135,13 @@ def parsing_labels(request, folder):
 def landmarks(request, folder):
     """Photo and points to landmarks, in continuous pixels."""
     photo, faces = photo_and_faces(request)
-    return inference(lambda: {"points": aligner(folder)(photo, dict(faces))["alignment"] + 0.5})
+    return inference(lambda: {"points": landmark_model(folder)(photo, dict(faces))["alignment"] + 0.5})
 
 
 def landmarks_points(request, folder):
     """Heat maps to landmarks."""
     photo, faces = photo_and_faces(request)
-    settings, (height, width) = alignment.pretrain_settings[ALIGNER], photo.shape[-2:]
+    settings, (height, width) = alignment.pretrain_settings[LANDMARK_MODEL], photo.shape[-2:]
     maps = face_scenes.heat_map_scores(NUM_LANDMARKS, 112).sigmoid().repeat(request["faces"], 1, 1, 1)
 
     def work():
@@ -167,7 +169,7 @@ def first_result(folder: Path) -> None:
     """Import, load and parse one face, as a fresh process does."""
     request = {"size": "480p", "faces": 1}
     photo, faces = photo_and_faces(request)
-    FaRLFaceParser("lapa/448", str(source_path(folder, "parser")), device=torch.device("cpu"))(photo, faces)
+    FaRLFaceParser("lapa/448", str(source_path(folder, "parsing")), device=torch.device("cpu"))(photo, faces)
 
 
 if __name__ == "__main__":

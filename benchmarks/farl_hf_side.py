@@ -28,15 +28,15 @@ def load(task, folder, kind, scores=None, dtype="float32"):
 
 
 @functools.cache
-def parser(folder, dtype):
+def parsing_model(folder, dtype):
     """The parsing model with random weights."""
-    return load("face-parsing", folder, "parser", face_scenes.face_scores(11, 112), dtype)
+    return load("face-parsing", folder, "parsing", face_scenes.face_scores(11, 112), dtype)
 
 
 @functools.cache
-def aligner(folder, dtype):
+def landmark_model(folder, dtype):
     """The landmarks model with random weights."""
-    return load("face-landmarks", folder, "aligner", face_scenes.heat_map_scores(NUM_LANDMARKS, 112), dtype)
+    return load("face-landmarks", folder, "landmarks", face_scenes.heat_map_scores(NUM_LANDMARKS, 112), dtype)
 
 
 @functools.cache
@@ -98,7 +98,7 @@ def detection(request, folder):
 def parsing(request, folder):
     """Photo and points to label maps."""
     photo, points = photo_and_points(request)
-    run = parser(folder, request.get("dtype", "float32"))
+    run = parsing_model(folder, request.get("dtype", "float32"))
 
     def work():
         faces = run({"image": photo, "keypoints": points}, batch_size=request.get("batch_size", 1))
@@ -110,7 +110,7 @@ def parsing(request, folder):
 def parsing_crops(request, folder):
     """Photo and points to crops."""
     photo, points = photo_and_points(request)
-    processor = parser(folder, "float32").image_processor
+    processor = parsing_model(folder, "float32").image_processor
     photo_chw = torch.from_numpy(photo).permute(2, 0, 1)
 
     def work():
@@ -124,7 +124,7 @@ def parsing_crops(request, folder):
 
 def parsing_network(request, folder):
     """Crops to scores; the normalisation is part of facer's network."""
-    run = parser(folder, request.get("dtype", "float32"))
+    run = parsing_model(folder, request.get("dtype", "float32"))
     crops = torch.rand(request["faces"], 3, 448, 448, generator=torch.Generator().manual_seed(0))
 
     def work():
@@ -136,7 +136,7 @@ def parsing_network(request, folder):
 def parsing_labels(request, folder):
     """Scores of 112 pixels to label maps."""
     photo, points = photo_and_points(request)
-    processor = parser(folder, "float32").image_processor
+    processor = parsing_model(folder, "float32").image_processor
     scores = face_scenes.face_scores(11, 112).repeat(request["faces"], 1, 1, 1)
 
     def work():
@@ -150,7 +150,7 @@ def parsing_labels(request, folder):
 def landmarks(request, folder):
     """Photo and points to landmarks."""
     photo, points = photo_and_points(request)
-    run = aligner(folder, request.get("dtype", "float32"))
+    run = landmark_model(folder, request.get("dtype", "float32"))
 
     def work():
         faces = run({"image": photo, "keypoints": points}, batch_size=request.get("batch_size", 1))
@@ -162,7 +162,7 @@ def landmarks(request, folder):
 def landmarks_points(request, folder):
     """Heat maps to landmarks."""
     _, points = photo_and_points(request)
-    processor = aligner(folder, "float32").image_processor
+    processor = landmark_model(folder, "float32").image_processor
     maps = face_scenes.heat_map_scores(NUM_LANDMARKS, 112).sigmoid().repeat(request["faces"], 1, 1, 1)
 
     def work():
@@ -195,10 +195,10 @@ def _floor_of_faces(network, request, folder):
 
 FLOORS = {
     "detection": _floor_of_detection,
-    "parsing: network": functools.partial(_floor_of_faces, parser),
-    "parsing": functools.partial(_floor_of_faces, parser),
+    "parsing: network": functools.partial(_floor_of_faces, parsing_model),
+    "parsing": functools.partial(_floor_of_faces, parsing_model),
     "parsing: after the network": _floor_of_labels,
-    "landmarks": functools.partial(_floor_of_faces, aligner),
+    "landmarks": functools.partial(_floor_of_faces, landmark_model),
 }
 CASES = {
     "threshold": threshold_for,
@@ -216,7 +216,7 @@ CASES = {
 def first_result(folder: Path) -> None:
     """Import, load and parse one face, as a fresh process does."""
     photo, points = photo_and_points({"size": "480p", "faces": 1})
-    load("face-parsing", folder, "parser")({"image": photo, "keypoints": points})
+    load("face-parsing", folder, "parsing")({"image": photo, "keypoints": points})
 
 
 if __name__ == "__main__":

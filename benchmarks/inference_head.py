@@ -45,7 +45,7 @@ def timed(model: FaRLForFaceParsing, pixel_values: torch.Tensor) -> tuple[float,
 
 
 def head_gflop(model: FaRLForFaceParsing, pixel_values: torch.Tensor) -> float:
-    """Multiplications and additions of the network without its tower, in billions."""
+    """Multiplications and additions of the network without its encoder, in billions."""
     counted = []
     for compute in (model, lambda pixels: model.vision_model.feature_maps(pixels, model.config.feature_levels)):
         with FlopCounter() as counter:

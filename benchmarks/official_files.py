@@ -11,11 +11,11 @@ from pathlib import Path
 from benchmarks.conversion_cost import write_backbone
 from farl_hf.conversion import convert_checkpoint
 
-FULL_TOWER = {"width": 768, "depth": 12, "projection": 512}
-# "small": the tests' own, for trying a benchmark out. facer's aligner takes the full tower only.
+FULL_ENCODER = {"width": 768, "depth": 12, "projection": 512}
+# "small": the tests' own, for trying a benchmark out. facer's landmark model takes the full encoder only.
 SIZES = {
-    "full": {"parser": {"sizes": FULL_TOWER, "head_channels": 768}, "aligner": {"head_channels": 768}},
-    "small": {"parser": {}, "aligner": {}},
+    "full": {"parsing": {"sizes": FULL_ENCODER, "head_channels": 768}, "landmarks": {"head_channels": 768}},
+    "small": {"parsing": {}, "landmarks": {}},
 }
 NUM_LANDMARKS = 98
 
@@ -41,7 +41,7 @@ def prepare(folder: Path, kinds: list[str], size: str = "full") -> None:
 
 def source_path(folder: Path, kind: str) -> Path:
     """The file of a kind in the released format; facer tells an archive by `jit` in its name."""
-    return folder / {"parser": "parser_jit.pt", "aligner": "aligner_jit.pt"}.get(kind, f"{kind}.pth")
+    return folder / {"parsing": "parsing_jit.pt", "landmarks": "landmarks_jit.pt"}.get(kind, f"{kind}.pth")
 
 
 def converted_path(folder: Path, kind: str) -> Path:
@@ -49,15 +49,15 @@ def converted_path(folder: Path, kind: str) -> Path:
     return folder / f"{kind}-converted"
 
 
-def _write_parser(path, size):
+def _write_parsing(path, size):
     sources = _test_sources()
-    sources.write_parsing(path, sources.make_parsing_network(11, 448, **SIZES[size]["parser"]), out_size=(512, 512))
+    sources.write_parsing(path, sources.make_parsing_network(11, 448, **SIZES[size]["parsing"]), out_size=(512, 512))
 
 
-def _write_aligner(path, size):
+def _write_landmarks(path, size):
     sources = _test_sources()
     sources.write_landmarks(
-        path, sources.make_landmark_network(NUM_LANDMARKS, 448, FULL_TOWER, **SIZES[size]["aligner"])
+        path, sources.make_landmark_network(NUM_LANDMARKS, 448, FULL_ENCODER, **SIZES[size]["landmarks"])
     )
 
 
@@ -66,11 +66,16 @@ def _write_detector(path, size):
     sources.write_plain(path, sources.make_detector())
 
 
-def _write_towers(path, size):
+def _write_encoders(path, size):
     write_backbone(path)
 
 
-WRITERS = {"parser": _write_parser, "aligner": _write_aligner, "detector": _write_detector, "towers": _write_towers}
+WRITERS = {
+    "parsing": _write_parsing,
+    "landmarks": _write_landmarks,
+    "detector": _write_detector,
+    "encoders": _write_encoders,
+}
 
 
 def _test_sources():

@@ -5,16 +5,16 @@ import functools
 import open_clip
 import torch
 
+from benchmarks.encoder_inputs import make_input_ids, make_pixel_values
 from benchmarks.official_files import source_path
-from benchmarks.tower_inputs import make_input_ids, make_pixel_values
 from benchmarks.two_processes import serve
 
 
 @functools.cache
-def towers(folder):
+def encoders(folder):
     """FaRL's random weights in open_clip's model."""
     model = open_clip.create_model("ViT-B-16-quickgelu", pretrained=None)
-    weights = torch.load(source_path(folder, "towers"), weights_only=True)["state_dict"]
+    weights = torch.load(source_path(folder, "encoders"), weights_only=True)["state_dict"]
     known = model.state_dict()
     model.load_state_dict({name: value for name, value in weights.items() if name in known}, strict=True)
     return model.eval()
@@ -22,7 +22,7 @@ def towers(folder):
 
 def image(request, folder):
     """Pictures to embeddings."""
-    model, pixel_values = towers(folder), make_pixel_values(request["batch"])
+    model, pixel_values = encoders(folder), make_pixel_values(request["batch"])
 
     def work():
         with torch.inference_mode():
@@ -33,7 +33,7 @@ def image(request, folder):
 
 def text(request, folder):
     """Texts to embeddings."""
-    model, input_ids = towers(folder), make_input_ids(request["batch"])
+    model, input_ids = encoders(folder), make_input_ids(request["batch"])
 
     def work():
         with torch.inference_mode():

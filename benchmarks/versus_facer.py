@@ -23,13 +23,13 @@ from benchmarks.two_processes import Side, compare, in_words, make_parser, make_
 
 STAGES = {
     "detection": ["detector"],
-    "parsing: crops": ["parser"],
-    "parsing: network": ["parser"],
-    "parsing: after the network": ["parser"],
-    "parsing": ["parser"],
-    "landmarks: after the network": ["aligner"],
-    "landmarks": ["aligner"],
-    "start": ["parser"],
+    "parsing: crops": ["parsing"],
+    "parsing: network": ["parsing"],
+    "parsing: after the network": ["parsing"],
+    "parsing": ["parsing"],
+    "landmarks: after the network": ["landmarks"],
+    "landmarks": ["landmarks"],
+    "start": ["parsing"],
 }
 CANDIDATES = 1000  # of detection, over the threshold
 START_ROUNDS = 3
@@ -148,7 +148,9 @@ def main() -> None:
     parser.add_argument("--photos", nargs="+", default=["1080p"], choices=["480p", "1080p", "4K"])
     parser.add_argument("--faces", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
-    parser.add_argument("--dtype", default="float32", help="Of farl_hf's parser and aligner; facer has float32 only.")
+    parser.add_argument(
+        "--dtype", default="float32", help="Of farl_hf's parsing and landmark models; facer has float32 only."
+    )
     parser.add_argument("--weights", default="full", choices=list(official_files.SIZES))
     report(parser.parse_args(), measure, table)
 

@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks import official_files
 from benchmarks.two_processes import compare, make_parser, make_table, opened, report
 
-SIDES = {"open_clip": "open_clip_side", "farl_hf": "farl_hf_tower_side"}
-TOWERS = ("image", "text")
+SIDES = {"open_clip": "open_clip_side", "farl_hf": "farl_hf_encoder_side"}
+ENCODERS = ("image", "text")
 
 
 def relative_difference(folder: Path) -> float:
@@ -24,11 +24,11 @@ def relative_difference(folder: Path) -> float:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[dict]:
-    """A row for each tower and batch."""
-    official_files.prepare(folder, ["towers"])
+    """A row for each encoder and batch."""
+    official_files.prepare(folder, ["encoders"])
     rows = []
     with opened(SIDES, folder, arguments) as sides:
-        for request in [{"case": tower, "batch": batch} for tower in TOWERS for batch in arguments.batches]:
+        for request in [{"case": encoder, "batch": batch} for encoder in ENCODERS for batch in arguments.batches]:
             figures = compare(sides, request, arguments.rounds, folder)
             rows.append(request | figures | {"relative_difference": relative_difference(folder)})
     return rows
@@ -37,7 +37,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[dict]:
 def table(rows: list[dict]) -> str:
     """In Markdown."""
     cells = [([row["case"], row["batch"]], row, f"{row['relative_difference']:.1e} relative") for row in rows]
-    return make_table(["tower", "batch"], list(SIDES), cells)
+    return make_table(["encoder", "batch"], list(SIDES), cells)
 
 
 def main() -> None:

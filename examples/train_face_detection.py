@@ -13,11 +13,12 @@ The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import HfArgumentParser, Trainer, set_seed
+from transformers.hf_argparser import HfArg
 
 from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.data.loading import load_face_dataset
@@ -29,7 +30,7 @@ from farl_hf.data.samples.detection_samples import (
 )
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
-from farl_hf.training.arguments import FaceDetectionTrainingArguments
+from farl_hf.training.arguments import SharedTrainingArguments
 from farl_hf.training.evaluation.detection import evaluate_face_detection
 from farl_hf.training.runs import check_launcher, folder_of_name, last_finished_checkpoint
 from farl_hf.training.trainer import leave_group_at_exit
@@ -43,16 +44,15 @@ SGD_MILESTONES = (190 / 250, 220 / 250)
 class ModelArguments:
     """Which network to train."""
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint folder or Hub name to start from; otherwise random weights."}
+    model_name_or_path: str | None = HfArg(
+        default=None, help="Checkpoint folder or Hub name to start from; otherwise random weights."
     )
-    body: str = field(default="mobilenet_v1", metadata={"help": "mobilenet_v1 or resnet, without a checkpoint."})
-    width: float | None = field(
-        default=None,
-        metadata={"help": "Width multiplier of the body; 0.25 (mobilenet_v1) or 1.0 (resnet) by default."},
+    body: str = HfArg(default="mobilenet_v1", help="mobilenet_v1 or resnet, without a checkpoint.")
+    width: float | None = HfArg(
+        default=None, help="Width multiplier of the body; 0.25 (mobilenet_v1) or 1.0 (resnet) by default."
     )
-    pyramid_channels: int | None = field(
-        default=None, metadata={"help": "Channels of the pyramid; 64 (mobilenet_v1) or 256 (resnet) by default."}
+    pyramid_channels: int | None = HfArg(
+        default=None, help="Channels of the pyramid; 64 (mobilenet_v1) or 256 (resnet) by default."
     )
 
 
@@ -60,30 +60,68 @@ class ModelArguments:
 class DataArguments:
     """Which photos to train on."""
 
-    dataset_name: str = field(
+    dataset_name: str = HfArg(
         default="synthetic_faces",
-        metadata={"help": "synthetic_faces, widerface, a folder written by save_to_disk, or a data set on the Hub."},
+        help="synthetic_faces, widerface, a folder written by save_to_disk, or a data set on the Hub.",
     )
-    data_dir: str | None = field(default=None, metadata={"help": "Folder of widerface, as its owners distribute it."})
-    dataset_config: str | None = field(
-        default=None,
-        metadata={"help": "Configuration: scenes (default) or portraits, retinaface (default) or original."},
+    data_dir: str | None = HfArg(default=None, help="Folder of widerface, as its owners distribute it.")
+    dataset_config: str | None = HfArg(
+        default=None, help="Configuration: scenes (default) or portraits, retinaface (default) or original."
     )
-    num_train_samples: int | None = field(default=None, metadata={"help": "Photos to train on; all by default."})
-    num_validation_samples: int | None = field(
-        default=None, metadata={"help": "Photos to evaluate on; all by default."}
-    )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data is kept."})
-    num_proc: int | None = field(default=None, metadata={"help": "Processes that prepare the data."})
-    image_size: int = field(default=320, metadata={"help": "Side of the square training samples, pixels."})
-    crop_scales: str = field(
+    num_train_samples: int | None = HfArg(default=None, help="Photos to train on; all by default.")
+    num_validation_samples: int | None = HfArg(default=None, help="Photos to evaluate on; all by default.")
+    cache_dir: str | None = HfArg(default=None, help="Where prepared data is kept.")
+    num_proc: int | None = HfArg(default=None, help="Processes that prepare the data.")
+    image_size: int = HfArg(default=320, help="Side of the square training samples, pixels.")
+    crop_scales: str = HfArg(
         default="original",
-        metadata={"help": "original (0.3 to 1 of the short side), or wide: also beyond the photo, for smaller faces."},
+        help="original (0.3 to 1 of the short side), or wide: also beyond the photo, for smaller faces.",
     )
-    min_face_px: float = field(default=7.2, metadata={"help": "Smaller faces of a sample are left out."})
-    max_long_side: int = field(
-        default=1080, metadata={"help": "Photos with a longer side are shrunk to it at inference; 0 keeps every size."}
+    min_face_px: float = HfArg(default=7.2, help="Smaller faces of a sample are left out.")
+    max_long_side: int = HfArg(
+        default=1080, help="Photos with a longer side are shrunk to it at inference; 0 keeps every size."
     )
+
+
+@dataclass
+class FaceDetectionTrainingArguments(SharedTrainingArguments):
+    """
+    [`~transformers.TrainingArguments`] with defaults for a small detector trained from random weights.
+
+    Changed defaults (there: biubug6/Pytorch_Retinaface, MobileNet0.25; its recipe is `recipe="sgd_steps"`):
+
+    | argument | here | there |
+    |---|---|---|
+    | `learning_rate` | 1e-3 | 1e-3 |
+    | `lr_scheduler_type` | `"cosine"` | divided by ten at epochs 190 and 220 of 250 |
+    | `weight_decay` | 5e-4 | 5e-4 |
+    | `warmup_steps` | 100 | 0 |
+    | `per_device_train_batch_size` | 32 | 32 |
+    | `num_train_epochs` | 100 | 250 |
+    | `logging_steps` | 50 | |
+    | `dataloader_num_workers` | 2 | 1 |
+    | `remove_unused_columns` | `False` (samples are built by our own dataset) | |
+    | `label_names` | `["labels"]` | |
+    | `report_to` | `"none"` | |
+
+    Args:
+        recipe (`str`, *optional*, defaults to `"adamw_cosine"`): `"adamw_cosine"` leaves optimiser and schedule to the
+            other arguments; `"sgd_steps"` is the original's SGD with momentum 0.9, without warm-up.
+    """
+
+    recipe: str = HfArg(
+        default="adamw_cosine",
+        help="adamw_cosine (suits small networks from random weights), or sgd_steps, the original's: SGD with "
+        "momentum 0.9 whose rate is divided by ten after 76 % and 88 % of the training.",
+    )
+    learning_rate: float = HfArg(default=1e-3, help="Initial learning rate.")
+    lr_scheduler_type: str = HfArg(default="cosine", help="Schedule with recipe adamw_cosine.")
+    weight_decay: float = HfArg(default=5e-4, help="Weight decay.")
+    warmup_steps: float = HfArg(default=100, help="Warm-up steps with recipe adamw_cosine.")
+    per_device_train_batch_size: int = HfArg(default=32, help="Photos per device and step.")
+    num_train_epochs: float = HfArg(default=100.0, help="Epochs.")
+    report_to: str = HfArg(default="none", help="Where to report; none by default.")
+    label_names: list[str] | None = HfArg(default_factory=lambda: ["labels"], help="Label inputs.")
 
 
 def make_model(args: ModelArguments, data_args: DataArguments):

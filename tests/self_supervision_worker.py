@@ -5,7 +5,8 @@ import os
 import torch
 from torch import distributed, nn
 
-from farl_hf.training.pretraining.self_supervised import SELF_SUPERVISED_OBJECTIVES, SelfSupervisionSettings
+from farl_hf.training.pretraining.arguments import PretrainingModelArguments
+from farl_hf.training.pretraining.self_supervised import SELF_SUPERVISED_OBJECTIVES
 
 NUM_FACES, NUM_PROTOTYPES, WIDTH = 8, 6, 128
 
@@ -21,7 +22,7 @@ def make_features():
 def make_objective(name, **settings):
     """An objective whose projection head, with its batch norm of each process, is left out."""
     torch.manual_seed(0)
-    settings = SelfSupervisionSettings(name, num_prototypes=NUM_PROTOTYPES, **settings)
+    settings = PretrainingModelArguments(objective=name, num_prototypes=NUM_PROTOTYPES, **settings)
     objective = SELF_SUPERVISED_OBJECTIVES[name](WIDTH, settings)
     objective.projector = nn.Identity()
     return objective

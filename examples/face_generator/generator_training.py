@@ -26,8 +26,8 @@ from farl_hf.data.samples.pretraining_samples import pretraining_collate
 from farl_hf.errors import UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
-from farl_hf.training.pretraining.run import FACE_TEMPLATES, load_rows
-from farl_hf.training.runs import evaluate_and_save, train_to_end
+from farl_hf.training.pretraining.run import FACE_TEMPLATES
+from farl_hf.training.runs import evaluate_and_save, load_splits, train_to_end
 from farl_hf.training.trainer import AveragedWeightsTrainer
 
 __all__ = ["DECODER_FOLDER", "run_generator_training"]
@@ -61,11 +61,10 @@ def run_generator_training(
     model = make_autoencoder(model_args, training_args)
     image_processor = crop_of(model.config)
     with training_args.main_process_first(desc="preparing the data set"):
-        rows = load_rows(data_args.dataset_name, data_args, training_args, data_args.data_dir)
+        rows = load_splits(
+            [data_args.dataset_name], data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
+        )
     splits = {"train": training_args.do_train, data_args.eval_split: training_args.do_eval}
-    missing = [name for name, wanted in splits.items() if wanted and name not in rows]
-    if missing:
-        raise UnknownNameError(f"{data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(rows)}.")
     train_crops, eval_crops = (
         FaceCrops(rows[name], image_processor, augment, training_args.seed) if wanted else None
         for (name, wanted), augment in zip(splits.items(), (True, False), strict=True)

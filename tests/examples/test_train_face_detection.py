@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "train_face_detection.py"
 def load_script():
     spec = importlib.util.spec_from_file_location("train_face_detection", SCRIPT)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # checkpoints pickle its arguments
     spec.loader.exec_module(module)
     return module
 
@@ -101,7 +103,7 @@ def test_learns_toy_squares_and_writes_a_whole_checkpoint(data_folder, tmp_path)
     model = RetinaFaceForFaceDetection.from_pretrained(tmp_path).eval()
     processor = RetinaFaceImageProcessor.from_pretrained(tmp_path)
     validation = [photo_row(1000 + index) for index in range(8)]
-    reloaded = evaluate_face_detection(model, processor, validation, show_progress=False)
+    reloaded = evaluate_face_detection(model, processor, validation)
     assert reloaded["average_precision"] == pytest.approx(scores["average_precision"], abs=1e-3)
     # The median: such a small network may miss a single unseen photo, and which one depends on the number of threads.
     errors_px = np.array([best_face_errors_px(model, processor, photo_row(2000 + index)) for index in range(16)])

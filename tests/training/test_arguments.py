@@ -3,10 +3,10 @@
 import pytest
 
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import FaceDetectionTrainingArguments, FaRLTrainingArguments
+from farl_hf.training.arguments import FaRLTrainingArguments, SharedTrainingArguments
 from farl_hf.training.pretraining.arguments import PretrainingArguments
 
-CLASSES = (FaRLTrainingArguments, FaceDetectionTrainingArguments, PretrainingArguments)
+CLASSES = (SharedTrainingArguments, FaRLTrainingArguments, PretrainingArguments)
 
 
 @pytest.mark.parametrize("arguments_class", CLASSES)

@@ -244,15 +244,15 @@ def push(
     """Upload a checkpoint with all the code that it needs. A new repository is private unless --public is given.
 
     It works where farl_hf is not installed:
-    [bold]pipeline("face-parsing", model="me/my-parser", trust_remote_code=True)[/bold].
+    [bold]pipeline("face-parsing", model="me/my-model", trust_remote_code=True)[/bold].
 
     Log in first with [bold]hf auth login[/bold].
 
     Examples:
 
-    [dim]$[/dim] farl-hf push runs/parsing me/my-parser --dry-run
+    [dim]$[/dim] farl-hf push runs/parsing me/my-model --dry-run
 
-    [dim]$[/dim] farl-hf push runs/parsing me/my-parser --public
+    [dim]$[/dim] farl-hf push runs/parsing me/my-model --public
     """
     with plain_errors():
         from farl_hf.hub import plan_repository, push_repository

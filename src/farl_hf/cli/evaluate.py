@@ -11,8 +11,6 @@ from rich.table import Table
 from farl_hf.cli.options import DataDirOption, MaxSamplesOption, make_folder, plain_console, plain_errors
 from farl_hf.errors import InvalidArgumentError
 
-_NUM_FAILURES = 16  # drawn for each split
-
 
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Parsing, landmark or attribute model: a folder or a name.")],
@@ -64,7 +62,7 @@ def evaluate(
             num_photos = None if max_samples is None else {name: max_samples}
             rows = load_face_dataset(dataset, config, data_dir=data_dir, split=name, num_photos=num_photos)
             evaluated.append(measuring.measure(rows, name))
-            draw_failures(measuring, evaluated[-1], _NUM_FAILURES).save(output / f"failures.{name}.jpg", quality=92)
+            draw_failures(measuring, evaluated[-1]).save(output / f"failures.{name}.jpg", quality=92)
         report = measuring.report(evaluated) | {"checkpoint": checkpoint}
         write_json(output / "results.json", report)
         Console().print(_scores_table(report))

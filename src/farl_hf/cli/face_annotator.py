@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +134,22 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
         require_device(device)
     folder = checkpoint(name_or_folder or IMAGE_TEXT_MODEL)
     disable_progress_bar()
-    try:
+    with _errors_of_loading(f"{folder} cannot be loaded"):
         model = load_whole(_model_class(folder), folder)
         processor = transformers.AutoProcessor.from_pretrained(folder)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
+
+
+@contextmanager
+def _errors_of_loading(what: str) -> Iterator[None]:
+    """Turns errors of Transformers into a sentence that names the checkpoint."""
+    try:
+        yield
     except NotACheckpointError:
         raise
     except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
+        raise NotACheckpointError(f"{what}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _model_class(folder: Path) -> Any:
@@ -168,16 +175,11 @@ def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) ->
 
     folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS[task])
     entry: Any = PIPELINES[task]
-    try:
+    load: Any = pipeline  # its overloads know the tasks of Transformers only
+    with _errors_of_loading(f"{folder} cannot be loaded as a {task} checkpoint"):
         auto_class = getattr(transformers, entry.auto_model_name)
         model = load_whole(auto_class, folder, entry.pipeline_class.model_name)
-        load: Any = pipeline  # its overloads know the tasks of Transformers only
         return load(task, model=model, image_processor=str(folder), device=device)
-    except NotACheckpointError:
-        raise
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise NotACheckpointError(f"{folder} cannot be loaded as a {task} checkpoint: {first_line}") from error
 
 
 def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:

@@ -151,11 +151,28 @@ def match(
     [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a woman with a hat"
     """
     with plain_errors():
-        options = {"aligned": aligned, "threshold": threshold, "detector": detector}
-        matched, failures = _match(photos or [], texts or [], index, top, plain, model, device, options)
-        if output is not None:
-            from farl_hf.cli.face_annotator import write_json
+        from farl_hf.cli.face_annotator import load_model_and_processor, write_json
+        from farl_hf.labels.attributes import PROMPT_WRAPPERS
+        from farl_hf.retrieval import FaceIndex, embed_texts
+        from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
 
+        checked = checked_texts(texts or [])  # before anything is loaded
+        if bool(photos) == (index is not None):
+            raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
+        faces = None if index is None else FaceIndex.load(index)
+        loaded = load_model_and_processor(model, device)
+        text_embeds = embed_texts(*loaded, checked, PLAIN if plain else PROMPT_WRAPPERS)
+        found, failures = find_photos(photos or [])
+        if faces is None:
+            options = {"aligned": aligned, "threshold": threshold, "detector": detector}
+            faces = index_photos(loaded, found, failures, options)
+        else:
+            faces.require_model(loaded[0])
+        matched = {"num_faces": len(faces), "faces_of_text": _faces_of_texts(faces, checked, text_embeds, top)}
+        if index is None:
+            scale = float(loaded[0].logit_scale.detach().exp())
+            matched["texts_of_face"] = _texts_of_faces(faces, checked, faces.similarities(text_embeds), scale, top)
+        if output is not None:
             write_json(output, matched)
     report_failures(failures)
     if not matched["num_faces"]:
@@ -164,40 +181,6 @@ def match(
     _show(matched)
     if failures:
         raise typer.Exit(SOME_FAILED)
-
-
-def _match(
-    photos: list[str],
-    texts: Sequence[str],
-    index: Path | None,
-    top: int,
-    plain: bool,
-    checkpoint: str,
-    device: str | None,
-    options: dict[str, Any],
-) -> tuple[dict[str, Any], dict[str, Exception]]:
-    """The answers, fit for JSON, and the photos that failed, with the reason."""
-    from farl_hf.cli.face_annotator import load_model_and_processor
-    from farl_hf.labels.attributes import PROMPT_WRAPPERS
-    from farl_hf.retrieval import FaceIndex, embed_texts
-    from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
-
-    texts = checked_texts(texts)  # before anything is loaded
-    if bool(photos) == (index is not None):
-        raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
-    faces = None if index is None else FaceIndex.load(index)
-    loaded = load_model_and_processor(checkpoint, device)
-    text_embeds = embed_texts(*loaded, texts, PLAIN if plain else PROMPT_WRAPPERS)
-    found, failures = find_photos(photos)
-    if faces is None:
-        faces = index_photos(loaded, found, failures, options)
-    else:
-        faces.require_model(loaded[0])
-    matched = {"num_faces": len(faces), "faces_of_text": _faces_of_texts(faces, texts, text_embeds, top)}
-    if index is None:
-        temperature = float(loaded[0].logit_scale.detach().exp())
-        matched["texts_of_face"] = _texts_of_faces(faces, texts, faces.similarities(text_embeds), temperature, top)
-    return matched, failures
 
 
 def _faces_of_texts(faces: Any, texts: tuple[str, ...], text_embeds: Any, top: int) -> list[dict[str, Any]]:

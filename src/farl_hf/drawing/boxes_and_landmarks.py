@@ -106,29 +106,19 @@ def _draw_face_landmarks(picture: Image.Image, points_xy: np.ndarray) -> Image.I
     width_px = line_width_px(float(np.sqrt(np.prod(highest - lowest))))
     margin = 5 * width_px
     canvas = AntialiasedCanvas((*(lowest - margin), *(highest + margin)), picture.size)
-    everything = {"other": (tuple(range(len(points_xy))), False)}
-    groups = LANDMARK_GROUPS.get(len(points_xy))
-    if groups is not None:
-        _draw_lines(canvas, points_xy, groups, width_px)
-    _draw_points(canvas, points_xy, groups or everything, width_px)
-    return canvas.composite_over(picture)
-
-
-def _draw_lines(canvas: AntialiasedCanvas, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
-    lines = [
-        (name, points_xy[list(indices)], closed) for name, (indices, closed) in groups.items() if len(indices) > 1
-    ]
+    unjoined = {"other": (tuple(range(len(points_xy))), False)}
+    layout = LANDMARK_GROUPS.get(len(points_xy))
+    groups = [(_colour(name), points_xy[list(row)], closed) for name, (row, closed) in (layout or unjoined).items()]
+    lines = [group for group in groups if layout and len(group[1]) > 1]
     for _, line_xy, closed in lines:
         canvas.line(line_xy, (*INK, 110), 2.2 * width_px, closed)
-    for name, line_xy, closed in lines:
-        canvas.line(line_xy, _colour(name), width_px, closed)
-
-
-def _draw_points(canvas: AntialiasedCanvas, points_xy: np.ndarray, groups: dict, width_px: float) -> None:
-    for name, (indices, _) in groups.items():
-        for point_xy in points_xy[list(indices)]:
-            canvas.dot(point_xy, 1.3 * width_px, _colour(name))
+    for colour, line_xy, closed in lines:
+        canvas.line(line_xy, colour, width_px, closed)
+    for colour, group_xy, _ in groups:
+        for point_xy in group_xy:
+            canvas.dot(point_xy, 1.3 * width_px, colour)
             canvas.dot(point_xy, 0.75 * width_px, (255, 255, 255))
+    return canvas.composite_over(picture)
 
 
 def _colour(group_name: str) -> tuple[int, int, int]:

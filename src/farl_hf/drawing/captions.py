@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from farl_hf.drawing.antialiased_canvas import INK, PAPER, AntialiasedCanvas, line_width_px
 from farl_hf.drawing.boxes_and_landmarks import face_colour, face_sizes_px
@@ -27,7 +27,6 @@ _CAPTION_PX = 30  # height of the strip above a picture of a sheet
 
 # Legends and attribute panels, whose text grows with the picture and the face.
 _SMALLEST_TEXT_PX = 8.0
-_LEGEND_OVERSAMPLING = 3
 
 # Attribute panels, in units of the text size.
 _LINE = 1.35  # height of a line of text
@@ -61,8 +60,15 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, in
     height = round(line_px * len(rows) + 0.8 * text_px)
     result = Image.new("RGB", (picture.width, picture.height + height), PAPER)
     result.paste(picture, (0, 0))
-    result.paste(_strip(rows, text_px, line_px, (picture.width, height)), (0, picture.height))
-    return result
+    canvas = AntialiasedCanvas((0, picture.height, *result.size), result.size)
+    half_px = 0.45 * text_px
+    for row, shown in enumerate(rows):
+        middle = picture.height + 0.4 * text_px + (row + 0.5) * line_px
+        for name, colour, left in shown:
+            swatch = (left, middle - half_px, left + 2 * half_px, middle + half_px)
+            canvas.rounded_box(swatch, half_px / 2.5, None, 0, fill=colour)
+            canvas.text((left + 3 * half_px, middle), name, text_px, INK)
+    return canvas.composite_over(result)
 
 
 def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
@@ -76,21 +82,6 @@ def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
         rows[-1].append((name, colour, used_px))
         used_px += entry_px
     return rows
-
-
-def _strip(rows: list[list], text_px: float, line_px: float, size_wh: tuple[int, int]) -> Image.Image:
-    scale = _LEGEND_OVERSAMPLING
-    strip = Image.new("RGB", (size_wh[0] * scale, size_wh[1] * scale), PAPER)
-    draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(text_px * scale)
-    for row, entries in enumerate(rows):
-        middle = (0.4 * text_px + (row + 0.5) * line_px) * scale
-        half = 0.45 * text_px * scale
-        for name, colour, left_px in entries:
-            left = left_px * scale
-            draw.rounded_rectangle([left, middle - half, left + 2 * half, middle + half], half / 2.5, fill=colour)
-            draw.text((left + 3 * half, middle), name, fill=INK, font=font, anchor="lm")
-    return strip.reduce(scale)
 
 
 def draw_face_attributes(
@@ -233,7 +224,9 @@ def contact_sheet(
     Returns:
         `PIL.Image.Image`: A new RGB image.
     """
-    shown = [(caption, _fitted(picture, cell_size_wh)) for caption, picture in pictures]
+    shown = [(caption, picture.convert("RGB")) for caption, picture in pictures]
+    for _, picture in shown:
+        picture.thumbnail(cell_size_wh)
     width = max(picture.width for _, picture in shown)
     height = max(picture.height for _, picture in shown) + _CAPTION_PX
     columns = min(columns, len(shown))
@@ -248,9 +241,3 @@ def contact_sheet(
         draw.text((left, top + _CAPTION_PX / 2), caption, fill=INK, font=font, anchor="lm")
         sheet.paste(picture, (left, top + _CAPTION_PX))
     return sheet
-
-
-def _fitted(picture: Image.Image, size_wh: tuple[int, int]) -> Image.Image:
-    picture = picture.convert("RGB")
-    fits = picture.width <= size_wh[0] and picture.height <= size_wh[1]
-    return picture if fits else ImageOps.contain(picture, size_wh)

@@ -1,92 +1,81 @@
 """Arguments of the training scripts, and the way from a command line, a recipe or a JSON file to them.
 
 Three dataclasses describe the training of a task model: [`ModelArguments`], [`DataArguments`] and
-[`FaRLTrainingArguments`]. [`FaceDetectionTrainingArguments`] belongs to the face detector alone. Options may be
-written with dashes or underscores: `--output-dir` or `--output_dir`.
+[`FaRLTrainingArguments`]. Other trainings build on [`DatasetArguments`] and [`SharedTrainingArguments`]. Options may
+be written with dashes or underscores: `--output-dir` or `--output_dir`.
 """
 
 import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser, TrainingArguments, hf_argparser
 
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.recipes import as_flags, read_recipe, with_present_names
+
+HfArg: Any = hf_argparser.HfArg  # declared as a Field, which type checkers take for the value of the argument
 
 
 @dataclass
 class ModelArguments:
     """Which model is trained, which weights it starts from, and how its image processor crops faces."""
 
-    model_name_or_path: str | None = field(
+    model_name_or_path: str | None = HfArg(
         default=None,
-        metadata={
-            "help": "Checkpoint to start from: a folder or a name. Any FaRL checkpoint can lend its vision encoder."
-        },
+        help="Checkpoint to start from: a folder or a name. Any FaRL checkpoint can lend its vision encoder.",
     )
-    config_name: str | None = field(
+    config_name: str | None = HfArg(
+        default=None, help="Start from random weights: tiny, toy, base, or a JSON file with FaRLConfig arguments."
+    )
+    backbone: str | None = HfArg(
         default=None,
-        metadata={"help": "Start from random weights: tiny, toy, base, or a JSON file with FaRLConfig arguments."},
+        help="Encoder under the head: the folder that farl-hf convert made of its weights; or, with "
+        "--config-name base, one of farl, clip, vit, deit, mocov3, beit, face_transformer, with random weights.",
     )
-    backbone: str | None = field(
+    image_size: int | None = HfArg(
+        default=None, help="Side of the crop in pixels. Default: the checkpoint's, or 224 from scratch."
+    )
+    warp_factor: float | None = HfArg(default=None, help="Alpha of the tanh warp. Default: 0.8 for parsing, else 0.")
+    face_scale: float | None = HfArg(
+        default=None, help="Scale of the alignment template; smaller shows more around the face."
+    )
+    box_scale: float | None = HfArg(
+        default=None, help="Share of the crop that a box fills, with --alignment box. Default: the data set's rule."
+    )
+    pixel_grid: str | None = HfArg(
+        default=None, help="half_pixel, or integer: the warp of the official training code."
+    )
+    score_size: int | None = HfArg(
+        default=None, help="Parsing: side to which class scores are upsampled before labels are read."
+    )
+    hidden_size: int | None = HfArg(default=None, help="From scratch: width of the vision encoder.")
+    num_hidden_layers: int | None = HfArg(default=None, help="From scratch: blocks of the vision encoder.")
+    num_attention_heads: int | None = HfArg(default=None, help="From scratch: heads per block.")
+    patch_size: int | None = HfArg(default=None, help="From scratch: side of a patch in pixels.")
+    feature_levels: list[int] | None = HfArg(
+        default=None, help="Four blocks, from 0 on, that feed the head; one may be repeated. Default: the model's."
+    )
+    head_channels: int | None = HfArg(default=None, help="Channels of the dense head.")
+    output_stride: int | None = HfArg(
         default=None,
-        metadata={
-            "help": "Encoder under the head: the folder that farl-hf convert made of its weights; or, with "
-            "--config-name base, one of farl, clip, vit, deit, mocov3, beit, face_transformer, with random weights."
-        },
+        aliases=["--score_stride", "--score-stride"],
+        help="Pixels between two cells of the dense head's scores. Default: 4, as in the paper; 2 draws thin "
+        "regions better with patches of 8 pixels.",
     )
-    image_size: int | None = field(
-        default=None, metadata={"help": "Side of the crop in pixels. Default: the checkpoint's, or 224 from scratch."}
+    label_weights: list[float] | None = HfArg(
+        default=None, help="Parsing: weight of each class in the loss, one number per class."
     )
-    warp_factor: float | None = field(
-        default=None, metadata={"help": "Alpha of the tanh warp. Default: 0.8 for parsing, else 0."}
+    point_loss_weight: float | None = HfArg(
+        default=None, help="Landmarks: weight of the point distance beside the heat-map loss."
     )
-    face_scale: float | None = field(
-        default=None, metadata={"help": "Scale of the alignment template; smaller shows more around the face."}
-    )
-    box_scale: float | None = field(
-        default=None,
-        metadata={"help": "Share of the crop that a box fills, with --alignment box. Default: the data set's rule."},
-    )
-    pixel_grid: str | None = field(
-        default=None, metadata={"help": "half_pixel, or integer: the warp of the official training code."}
-    )
-    score_size: int | None = field(
-        default=None, metadata={"help": "Parsing: side to which class scores are upsampled before labels are read."}
-    )
-    hidden_size: int | None = field(default=None, metadata={"help": "From scratch: width of the vision encoder."})
-    num_hidden_layers: int | None = field(
-        default=None, metadata={"help": "From scratch: blocks of the vision encoder."}
-    )
-    num_attention_heads: int | None = field(default=None, metadata={"help": "From scratch: heads per block."})
-    patch_size: int | None = field(default=None, metadata={"help": "From scratch: side of a patch in pixels."})
-    feature_levels: list[int] | None = field(
-        default=None,
-        metadata={"help": "Four blocks, from 0 on, that feed the head; one may be repeated. Default: the model's."},
-    )
-    head_channels: int | None = field(default=None, metadata={"help": "Channels of the dense head."})
-    output_stride: int | None = field(
-        default=None,
-        metadata={
-            "aliases": ["--score_stride", "--score-stride"],
-            "help": "Pixels between two cells of the dense head's scores. Default: 4, as in the paper; 2 draws thin "
-            "regions better with patches of 8 pixels.",
-        },
-    )
-    label_weights: list[float] | None = field(
-        default=None, metadata={"help": "Parsing: weight of each class in the loss, one number per class."}
-    )
-    point_loss_weight: float | None = field(
-        default=None, metadata={"help": "Landmarks: weight of the point distance beside the heat-map loss."}
-    )
-    attn_implementation: str | None = field(
-        default=None, metadata={"help": "eager or sdpa. Default: eager on a CPU, where it trains faster, else sdpa."}
+    attn_implementation: str | None = HfArg(
+        default=None, help="eager or sdpa. Default: eager on a CPU, where it trains faster, else sdpa."
     )
 
     def head_overrides(self) -> dict[str, Any]:
@@ -98,66 +87,80 @@ class ModelArguments:
         """Sizes of the vision encoder that replace a recipe's."""
         return given_settings(self, ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size"))
 
-    def scratch_overrides(self) -> dict[str, Any]:
-        """Settings that replace a recipe's when the model starts from random weights."""
-        return self.encoder_overrides() | self.head_overrides()
+
+@dataclass
+class DatasetArguments:
+    """Where the rows of a training come from."""
+
+    dataset_config_name: str | None = HfArg(
+        default=None, help="Configuration of the data set; portraits or scenes for synthetic_faces."
+    )
+    data_dir: str | None = HfArg(default=None, help="Folder of a published data set, as its owners distribute it.")
+    cache_dir: str | None = HfArg(default=None, help="Where prepared data is kept.")
+    preprocessing_num_workers: int | None = HfArg(default=None, help="Processes that prepare data.")
+    max_train_samples: int | None = HfArg(default=None, help="At most so many training photos.")
+    max_eval_samples: int | None = HfArg(default=None, help="At most so many evaluation photos.")
+    eval_split: str = HfArg(default="validation", help="Split evaluated during and after training.")
 
 
 @dataclass
-class DataArguments:
+class DataArguments(DatasetArguments):
     """Which photos are used, and how samples are made of them."""
 
-    dataset_name: list[str] = field(
+    dataset_name: list[str] = HfArg(
         default_factory=lambda: ["synthetic_faces"],
-        metadata={
-            "help": "synthetic_faces, folders written by save_to_disk, or names for datasets.load_dataset; joined."
-        },
+        help="synthetic_faces, folders written by save_to_disk, or names for datasets.load_dataset; joined.",
     )
-    dataset_config_name: str | None = field(
-        default=None, metadata={"help": "Configuration of the data set; portraits or scenes for synthetic_faces."}
+    alignment: str | None = HfArg(
+        default=None, help="What places the crop: points, box or whole. Default: the data set's rule, else points."
     )
-    data_dir: str | None = field(
-        default=None, metadata={"help": "Folder of a published data set, as its owners distribute it."}
+    augmentation: str | None = HfArg(
+        default=None, help="Recipe of farl_hf.data.augmentation. Default: the task's official or synthetic one."
     )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data is kept."})
-    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that prepare data."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "At most so many training photos."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "At most so many evaluation photos."})
-    eval_split: str = field(default="validation", metadata={"help": "Split evaluated during and after training."})
-    alignment: str | None = field(
+    mirror_probability: float | None = HfArg(
+        default=None, help="Chance of a left-right mirror, which swaps labels and points. Default: the augmentation's."
+    )
+    train_data_ratio: float | None = HfArg(
+        default=None, help="Part of the training faces to use, by the official few-shot rule."
+    )
+    label_set: str | None = HfArg(
         default=None,
-        metadata={"help": "What places the crop: points, box or whole. Default: the data set's rule, else points."},
+        help="Parsing classes: lapa (11), celebamask or celebamask_dataset (19). Default: the data set's.",
     )
-    augmentation: str | None = field(
+    min_face_px: float | None = HfArg(
         default=None,
-        metadata={"help": "Recipe of farl_hf.data.augmentation. Default: the task's official or synthetic one."},
-    )
-    mirror_probability: float | None = field(
-        default=None,
-        metadata={
-            "help": "Chance of a left-right mirror, which swaps labels and points. Default: the augmentation's."
-        },
-    )
-    train_data_ratio: float | None = field(
-        default=None, metadata={"help": "Part of the training faces to use, by the official few-shot rule."}
-    )
-    label_set: str | None = field(
-        default=None,
-        metadata={
-            "help": "Parsing classes: lapa (11), celebamask or celebamask_dataset (19). Default: the data set's."
-        },
-    )
-    min_face_px: float | None = field(
-        default=None,
-        metadata={
-            "help": "Smallest distance of the eyes in pixels; other faces are skipped. Default: 0 for a published "
-            "data set, else 12."
-        },
+        help="Smallest distance of the eyes in pixels; other faces are skipped. Default: 0 for a published "
+        "data set, else 12.",
     )
 
 
 @dataclass
-class FaRLTrainingArguments(TrainingArguments):
+class SharedTrainingArguments(TrainingArguments):
+    """[`~transformers.TrainingArguments`] with the defaults that all trainings share.
+
+    Where there is no accelerator, `use_cpu` is on and `dataloader_pin_memory` off.
+
+    Raises:
+        InvalidArgumentError: `fp16` on a CPU.
+    """
+
+    remove_unused_columns: bool = HfArg(default=False, help="Leave False: samples are made on the fly.")
+    dataloader_num_workers: int = HfArg(default=2, help="Processes that prepare samples.")
+    logging_steps: float = HfArg(default=50, help="Steps between two log entries.")
+
+    def __post_init__(self):
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # otherwise `bf16` is refused, although CPUs have it
+            self.dataloader_pin_memory = False  # PyTorch warns at every loader where memory cannot be pinned
+        if self.use_cpu and self.fp16:
+            raise InvalidArgumentError(
+                "--fp16 needs an accelerator, but the training runs on CPUs; use --bf16, or leave it out for float32."
+            )
+        super().__post_init__()
+
+
+@dataclass
+class FaRLTrainingArguments(SharedTrainingArguments):
     """[`~transformers.TrainingArguments`] with the official FaRL recipe as defaults.
 
     Changed defaults (FacePerceiver/FaRL, `farl/experiments/face_parsing`):
@@ -197,42 +200,33 @@ class FaRLTrainingArguments(TrainingArguments):
             `gradient_accumulation_steps`.
     """
 
-    weight_decay: float = field(default=1e-5, metadata={"help": "AdamW weight decay."})
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of all learning rates."})
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 is off."})
-    per_device_train_batch_size: int = field(default=5, metadata={"help": "Faces per device and step."})
-    num_train_epochs: float = field(default=300, metadata={"help": "Epochs."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
-    label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "Names of label inputs."}
-    )
-    dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
+    weight_decay: float = HfArg(default=1e-5, help="AdamW weight decay.")
+    lr_scheduler_type: str = HfArg(default="constant", help="Schedule of all learning rates.")
+    max_grad_norm: float = HfArg(default=0.0, help="Gradient clipping; 0 is off.")
+    per_device_train_batch_size: int = HfArg(default=5, help="Faces per device and step.")
+    num_train_epochs: float = HfArg(default=300, help="Epochs.")
+    label_names: list[str] | None = HfArg(default_factory=lambda: ["labels"], help="Names of label inputs.")
 
-    backbone_learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of the vision encoder."})
-    head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of pyramid and head."})
-    pyramid_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the pyramid when it differs from the head's."}
+    backbone_learning_rate: float = HfArg(default=1e-4, help="Learning rate of the vision encoder.")
+    head_learning_rate: float = HfArg(default=1e-3, help="Learning rate of pyramid and head.")
+    pyramid_learning_rate: float | None = HfArg(
+        default=None, help="Learning rate of the pyramid when it differs from the head's."
     )
-    decay_norm_and_bias: bool = field(default=True, metadata={"help": "Weight decay on norms and biases too."})
-    milestone_epochs: list[float] | None = field(
-        default=None, metadata={"help": "Epochs at which the learning rates drop by milestone_factor."}
+    decay_norm_and_bias: bool = HfArg(default=True, help="Weight decay on norms and biases too.")
+    milestone_epochs: list[float] | None = HfArg(
+        default=None, help="Epochs at which the learning rates drop by milestone_factor."
     )
-    milestone_factor: float = field(default=0.1, metadata={"help": "Factor at each milestone."})
-    ema_decay: float = field(default=0.999, metadata={"help": "Decay of the averaged weights; 0 is off."})
-    ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
-    freeze_backbone: bool = field(default=False, metadata={"help": "Do not train the vision encoder."})
+    milestone_factor: float = HfArg(default=0.1, help="Factor at each milestone.")
+    ema_decay: float = HfArg(default=0.999, help="Decay of the averaged weights; 0 is off.")
+    ema_warmup: bool = HfArg(default=False, help="Start averaging with a smaller decay.")
+    freeze_backbone: bool = HfArg(default=False, help="Do not train the vision encoder.")
 
-    sync_batch_norm: bool = field(
-        default=False, metadata={"help": "Batch norms share their statistics over all processes."}
-    )
-    total_train_batch_size: int | None = field(
-        default=None,
-        metadata={"help": "Faces per optimizer step over all processes; sets gradient_accumulation_steps."},
+    sync_batch_norm: bool = HfArg(default=False, help="Batch norms share their statistics over all processes.")
+    total_train_batch_size: int | None = HfArg(
+        default=None, help="Faces per optimizer step over all processes; sets gradient_accumulation_steps."
     )
 
     def __post_init__(self):
-        use_processors_if_alone(self)
         if self.total_train_batch_size is not None:  # before the parent, which tells DeepSpeed the steps
             self.gradient_accumulation_steps = self.accumulation_steps(self.total_train_batch_size)
         super().__post_init__()
@@ -255,66 +249,11 @@ class FaRLTrainingArguments(TrainingArguments):
             )
         return total_train_batch_size // together
 
-    def part_learning_rates(self) -> dict[str, float]:
-        """Learning rate of each part of the model."""
-        pyramid = self.head_learning_rate if self.pyramid_learning_rate is None else self.pyramid_learning_rate
-        return {"backbone": self.backbone_learning_rate, "pyramid": pyramid, "head": self.head_learning_rate}
-
-
-@dataclass
-class FaceDetectionTrainingArguments(TrainingArguments):
-    """
-    [`~transformers.TrainingArguments`] with defaults for a small detector trained from random weights.
-
-    Changed defaults (there: biubug6/Pytorch_Retinaface, MobileNet0.25; its recipe is `recipe="sgd_steps"`):
-
-    | argument | here | there |
-    |---|---|---|
-    | `learning_rate` | 1e-3 | 1e-3 |
-    | `lr_scheduler_type` | `"cosine"` | divided by ten at epochs 190 and 220 of 250 |
-    | `weight_decay` | 5e-4 | 5e-4 |
-    | `warmup_steps` | 100 | 0 |
-    | `per_device_train_batch_size` | 32 | 32 |
-    | `num_train_epochs` | 100 | 250 |
-    | `logging_steps` | 50 | |
-    | `dataloader_num_workers` | 2 | 1 |
-    | `remove_unused_columns` | `False` (samples are built by our own dataset) | |
-    | `label_names` | `["labels"]` | |
-    | `report_to` | `"none"` | |
-
-    Args:
-        recipe (`str`, *optional*, defaults to `"adamw_cosine"`): `"adamw_cosine"` leaves optimiser and schedule to the
-            other arguments; `"sgd_steps"` is the original's SGD with momentum 0.9, without warm-up.
-    """
-
-    recipe: str = field(
-        default="adamw_cosine",
-        metadata={
-            "help": "adamw_cosine (suits small networks from random weights), or sgd_steps, the original's: SGD with "
-            "momentum 0.9 whose rate is divided by ten after 76 % and 88 % of the training."
-        },
-    )
-    learning_rate: float = field(default=1e-3, metadata={"help": "Initial learning rate."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule with recipe adamw_cosine."})
-    weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay."})
-    warmup_steps: float = field(default=100, metadata={"help": "Warm-up steps with recipe adamw_cosine."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Photos per device and step."})
-    num_train_epochs: float = field(default=100.0, metadata={"help": "Epochs."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
-    dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
-    report_to: str = field(default="none", metadata={"help": "Where to report; none by default."})
-    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Label inputs."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
-
-    def __post_init__(self):
-        use_processors_if_alone(self)
-        super().__post_init__()
-
 
 # From words to arguments
 
 ParsedArguments = tuple[ModelArguments, DataArguments, FaRLTrainingArguments]
-ARGUMENT_GROUPS: tuple[Any, ...] = (ModelArguments, DataArguments, FaRLTrainingArguments)
+ARGUMENT_GROUPS = (ModelArguments, DataArguments, FaRLTrainingArguments)
 
 
 def parse_script_arguments(arguments: list[str] | None = None, task: str | None = None) -> ParsedArguments:
@@ -333,14 +272,14 @@ def parse_script_arguments(arguments: list[str] | None = None, task: str | None 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
         values = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        return cast(ParsedArguments, make_parser().parse_dict(with_present_names(values)))
+        return make_parser().parse_dict(with_present_names(values))
     if "--recipe" in arguments:
         place = arguments.index("--recipe")
         if place + 1 == len(arguments):
             raise InvalidArgumentError("--recipe takes the name or the file of a recipe.")
         flags = arguments[:place] + arguments[place + 2 :]
         return parse_recipe_arguments(arguments[place + 1], flags=flags, task=task)[1:]
-    return parse_words(arguments)
+    return make_parser().parse_args_into_dataclasses(arguments)
 
 
 def parse_recipe_arguments(
@@ -364,23 +303,14 @@ def parse_recipe_arguments(
     recipe = read_recipe(name_or_file)
     if task not in (None, recipe.task):
         raise InvalidArgumentError(f"The recipe {name_or_file} is for {recipe.task}; this script trains {task}.")
-    words = as_flags(recipe.arguments | with_present_names(overrides or {}), argument_names())
-    return recipe.task, *parse_words([*words, *flags])
+    known = [argument.name for group in ARGUMENT_GROUPS for argument in fields(group) if argument.init]
+    words = as_flags(recipe.arguments | with_present_names(overrides or {}), known)
+    return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
 
 
-def parse_words(words: list[str]) -> ParsedArguments:
-    """Arguments of a command line's words."""
-    return cast(ParsedArguments, make_parser().parse_args_into_dataclasses(words))
-
-
-def make_parser() -> HfArgumentParser:
+def make_parser() -> Any:
     """The parser of all training arguments."""
     return HfArgumentParser(ARGUMENT_GROUPS)
-
-
-def argument_names() -> list[str]:
-    """Names of all training arguments."""
-    return [argument.name for group in ARGUMENT_GROUPS for argument in fields(group) if argument.init]
 
 
 def output_folder(args: TrainingArguments) -> Path:
@@ -388,21 +318,6 @@ def output_folder(args: TrainingArguments) -> Path:
     return Path(str(args.output_dir))
 
 
-def given_settings(arguments: ModelArguments, names: tuple[str, ...]) -> dict[str, Any]:
+def given_settings(arguments: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """The named settings that are not None."""
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-
-
-def use_processors_if_alone(args: TrainingArguments) -> None:
-    """Chooses the CPU where there is no accelerator; to call before `TrainingArguments.__post_init__`.
-
-    Raises:
-        InvalidArgumentError: `fp16` on a CPU.
-    """
-    if not torch.accelerator.is_available():
-        args.use_cpu = True  # otherwise `bf16` is refused, although CPUs have it
-        args.dataloader_pin_memory = False  # PyTorch warns at every loader where memory cannot be pinned
-    if args.use_cpu and args.fp16:
-        raise InvalidArgumentError(
-            "--fp16 needs an accelerator, but the training runs on CPUs; use --bf16, or leave it out for float32."
-        )

@@ -16,8 +16,7 @@ from transformers.utils import logging
 
 from farl_hf.checkpoints.checked_loading import load_with_new_parts
 from farl_hf.data.augmentation import get_augmentation_recipe
-from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-from farl_hf.data.loading import SPLITS, is_synthetic, load_face_datasets
+from farl_hf.data.loading import is_synthetic
 from farl_hf.data.samples.face_samples import FaceSamples
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -38,8 +37,10 @@ from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, labe
 from farl_hf.training.evaluation.results import training_results, write_json
 from farl_hf.training.recipes import label_settings, make_scratch_config, save_resolved_recipe
 from farl_hf.training.runs import (
+    SCRATCH_IMAGE_SIZE,
     attention_of,
     evaluate_and_save,
+    load_splits,
     model_from_scratch,
     start_deepspeed,
     train_to_end,
@@ -49,7 +50,6 @@ from farl_hf.training.trainer import PART_PREFIXES, FaRLTrainer
 
 logger = logging.get_logger(__name__)
 
-SCRATCH_IMAGE_SIZE = 224
 NEW_PARTS = (PART_PREFIXES["pyramid"], PART_PREFIXES["head"])  # a checkpoint of another task lacks them
 
 
@@ -133,7 +133,9 @@ def run_face_training(
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
     with training_args.main_process_first(desc="preparing the data set"):
-        splits = load_splits(data_args, training_args)
+        splits = load_splits(
+            listed(data_args.dataset_name), data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
+        )
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
@@ -196,36 +198,6 @@ def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple
 def listed(names: str | list[str]) -> list[str]:
     """Names of data sets as a list; a JSON file may hold a single name."""
     return [names] if isinstance(names, str) else names
-
-
-def load_splits(data_args: DataArguments, training_args: FaRLTrainingArguments) -> dict[str, Any]:
-    """The data set's splits, shortened to `max_train_samples` and `max_eval_samples`."""
-    names = listed(data_args.dataset_name)
-    published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
-    # Splits that are not used need not be rendered, nor exist.
-    limits: dict[str, int | None] = dict.fromkeys((*SPLITS, *published), 0)
-    if training_args.do_train:
-        limits["train"] = data_args.max_train_samples
-    if training_args.do_eval:
-        limits[data_args.eval_split] = data_args.max_eval_samples
-    splits = load_face_datasets(
-        names,
-        data_args.dataset_config_name,
-        data_dir=data_args.data_dir,
-        num_photos={split: count for split, count in limits.items() if count is not None},
-        cache_dir=data_args.cache_dir,
-        num_proc=data_args.preprocessing_num_workers,
-    )
-    needed = [
-        *(["train"] if training_args.do_train else []),
-        *([data_args.eval_split] if training_args.do_eval else []),
-    ]
-    missing = [split for split in needed if split not in splits]
-    if missing:
-        raise UnknownNameError(
-            f"The data set {', '.join(names)} has no split {missing[0]!r}; it has: {', '.join(splits)}."
-        )
-    return splits
 
 
 def names_of_labels(
@@ -356,7 +328,7 @@ def model_from_checkpoint(
 
 def scratch_settings(model_args: ModelArguments) -> dict[str, Any]:
     """Settings that replace a model recipe's where a model starts from random weights."""
-    given = model_args.scratch_overrides()
+    given = model_args.encoder_overrides() | model_args.head_overrides()
     row = None if model_args.backbone is None else BACKBONES[model_args.backbone]
     if row is None or row.config is None:
         return given

@@ -28,7 +28,6 @@ MACHINE_FIELDS = ("dataloader_pin_memory", "local_rank", "use_cpu")
 # Arguments of version 0.1: renamed ones, and one that is gone. Every recipe.yaml of that version holds it, turned off.
 RENAMED_ARGUMENTS = {"score_stride": "output_stride"}
 DROPPED_ARGUMENTS = {"data_dependent_start": False}
-FIRST_LINE = "# farl-hf train {name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +166,7 @@ def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -
     folder.mkdir(parents=True, exist_ok=True)
     values = {"task": task} | {name: value for group in argument_groups for name, value in plain_values(group).items()}
     path, unfinished = folder / RESOLVED_NAME, folder / f".{RESOLVED_NAME}.{os.getpid()}"
-    command = FIRST_LINE.format(name=path)
-    unfinished.write_text(f"{command}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}")
+    unfinished.write_text(f"# farl-hf train {path}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}")
     os.replace(unfinished, path)
     return path
 

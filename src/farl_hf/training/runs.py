@@ -6,7 +6,7 @@ A run that was interrupted goes on from the newest checkpoint that was written c
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,17 @@ from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
 
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
-from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import output_folder
+from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
+from farl_hf.data.loading import SPLITS, load_face_datasets
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.training.arguments import DatasetArguments, output_folder
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
 
 logger = logging.get_logger(__name__)
 
 INITIAL_MODEL_FOLDER = "initial_model"
+SCRATCH_IMAGE_SIZE = 224
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -106,6 +109,36 @@ def folder_of_name(name: str | None) -> str | None:
 def with_folders_of_names(arguments: Any, *fields: str) -> Any:
     """A copy of a dataclass; in the given fields, names are replaced by their folders."""
     return replace(arguments, **{name: folder_of_name(getattr(arguments, name)) for name in fields})
+
+
+def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: bool, do_eval: bool) -> dict[str, Any]:
+    """The splits of joined data sets that a training needs, shortened to `max_train_samples` and `max_eval_samples`.
+
+    Raises:
+        UnknownNameError: There is no such data set or split.
+    """
+    limits: dict[str, int | None] = {}
+    if do_train:
+        limits["train"] = data_args.max_train_samples
+    if do_eval:
+        limits[data_args.eval_split] = data_args.max_eval_samples
+    # Other splits need not be rendered, nor exist.
+    published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
+    skipped = dict.fromkeys((*SPLITS, *published), 0)
+    splits = load_face_datasets(
+        names,
+        data_args.dataset_config_name,
+        data_dir=data_args.data_dir,
+        num_photos={split: count for split, count in (skipped | limits).items() if count is not None},
+        cache_dir=data_args.cache_dir,
+        num_proc=data_args.preprocessing_num_workers,
+    )
+    missing = [split for split in limits if split not in splits]
+    if missing:
+        raise UnknownNameError(
+            f"The data set {', '.join(names)} has no split {missing[0]!r}; it has: {', '.join(splits)}."
+        )
+    return splits
 
 
 def attention_of(model_args: Any, training_args: TrainingArguments) -> str:

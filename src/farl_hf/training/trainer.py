@@ -67,29 +67,22 @@ class AveragedWeightsTrainer(Trainer):
         with last_batch_kept(self.args):
             return super().get_test_dataloader(test_dataset)
 
-    def evaluate(
-        self,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Evaluates the averaged weights."""
-        return self.with_averaged_weights(super().evaluate, eval_dataset, ignore_keys, metric_key_prefix)
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluates the averaged weights; see [`~transformers.Trainer.evaluate`]."""
+        return self.with_averaged_weights(super().evaluate, *args, **kwargs)
 
-    def predict(
-        self, test_dataset: Dataset, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
-    ) -> Any:
-        """Predicts with the averaged weights."""
-        return self.with_averaged_weights(super().predict, test_dataset, ignore_keys, metric_key_prefix)
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predicts with the averaged weights; see [`~transformers.Trainer.predict`]."""
+        return self.with_averaged_weights(super().predict, *args, **kwargs)
 
-    def with_averaged_weights(self, function: Any, *arguments: Any) -> Any:
+    def with_averaged_weights(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls the function while the model holds the averaged weights."""
         model = self.accelerator.unwrap_model(self.model)
         average = None if self.ema is None else self.ema.average
         with nullcontext() if average is None else average.applied_to(model):
             if self.args.world_size > 1:
                 share_buffers(model)
-            return function(*arguments)
+            return function(*args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         if self.ema is not None and self.ema.average is not None:
@@ -121,9 +114,6 @@ class FaRLTrainer(AveragedWeightsTrainer):
         **kwargs: As [`~transformers.Trainer`]. Pass the image processor as `processing_class`, so that every
             checkpoint folder holds it and loads as a pipeline.
 
-    During training, `trainer.model` holds the trained weights. `evaluate`, `predict` and everything that is saved use
-    their moving average.
-
     Raises:
         InvalidArgumentError: `sync_batch_norm` on CPUs.
     """
@@ -150,7 +140,12 @@ class FaRLTrainer(AveragedWeightsTrainer):
         if self.optimizer is None:
             args = self.args
             trained: Any = self.model if model is None else model
-            rates = args.part_learning_rates()
+            head_rate, pyramid_rate = args.head_learning_rate, args.pyramid_learning_rate
+            rates = {
+                "backbone": args.backbone_learning_rate,
+                "pyramid": head_rate if pyramid_rate is None else pyramid_rate,
+                "head": head_rate,
+            }
             groups = make_parameter_groups(trained, rates, args.weight_decay, args.decay_norm_and_bias)
             optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, trained)
             self.optimizer = optimizer_class(groups, **settings)
@@ -239,11 +234,6 @@ def part_of(parameter_name: str) -> str:
     return "head"
 
 
-def decays(parameter: nn.Parameter, decay_norm_and_bias: bool) -> bool:
-    """Whether weight decay applies; biases and weights of norms are the parameters with one axis."""
-    return decay_norm_and_bias or parameter.ndim > 1
-
-
 def make_parameter_groups(
     model: nn.Module, learning_rates: dict[str, float], weight_decay: float, decay_norm_and_bias: bool = True
 ) -> list[dict[str, Any]]:
@@ -263,15 +253,15 @@ def make_parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = (part_of(name), decays(parameter, decay_norm_and_bias))
-        part, decay = key
+        # Biases and weights of norms are the parameters with one axis.
+        part, decay = part_of(name), decay_norm_and_bias or parameter.ndim > 1
         settings = {
             "params": [],
             "lr": learning_rates[part],
             "weight_decay": weight_decay if decay else 0.0,
             "name": part if decay else f"{part}_without_decay",
         }
-        groups.setdefault(key, settings)["params"].append(parameter)
+        groups.setdefault((part, decay), settings)["params"].append(parameter)
     return list(groups.values())
 
 
@@ -327,10 +317,8 @@ def leave_group_at_exit() -> None:
     Otherwise gloo's threads still run while the process ends. Some processes then abort after their work is done, with
     "terminate called without an active exception".
     """
-    atexit.register(leave_group)
 
-
-def leave_group() -> None:
-    """Leaves the process group, if there is one."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    @atexit.register
+    def leave_group() -> None:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()

@@ -45,13 +45,12 @@ class SceneCuts:
         return float(np.mean((thumbnail - before) ** 2) / spread) > _CUT
 
 
-def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray, least_overlap: float = _LEAST_OVERLAP) -> dict[int, int]:
+def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray) -> dict[int, int]:
     """Pairs of boxes, the best overlap first, each box once.
 
     Args:
         old_xyxy (`np.ndarray` of shape `(n, 4)`): x_min, y_min, x_max, y_max.
         new_xyxy (`np.ndarray` of shape `(m, 4)`): The same of another frame.
-        least_overlap (`float`): IoU that a pair needs.
 
     Returns:
         `dict[int, int]`: Index of the new box -> index of the old one.
@@ -62,7 +61,7 @@ def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray, least_overlap: float
     pairs: dict[int, int] = {}
     for flat in np.argsort(-overlaps, axis=None, kind="stable"):
         old, new = divmod(int(flat), len(new_xyxy))
-        if overlaps[old, new] < least_overlap:
+        if overlaps[old, new] < _LEAST_OVERLAP:
             break
         if new not in pairs and old not in pairs.values():
             pairs[new] = old

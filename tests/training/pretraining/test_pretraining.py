@@ -74,7 +74,7 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(faces, tmp_path, sto
     assert losses[0] == losses[1]
 
 
-def test_the_run_leaves_a_two_tower_checkpoint_from_which_heads_start(faces, tmp_path):
+def test_the_run_leaves_both_encoders_from_which_heads_start(faces, tmp_path):
     scores = pretrain(faces, tmp_path, do_eval=True, gallery_size=4)
     assert scores["eval_gallery_size"] == 4
     assert 0 <= scores["eval_text_to_image_recall_at_1"] <= 1

@@ -1,4 +1,4 @@
-"""SimCLR and SwAV: the formulas of their papers, the same over processes, and a tower that every head starts from."""
+"""SimCLR and SwAV: the formulas of their papers, the same over processes; an encoder that every head starts from."""
 
 import sys
 
@@ -10,7 +10,8 @@ from torch import multiprocessing
 
 from farl_hf import FaRLForFaceParsing
 from farl_hf.errors import MissingExtraError, UnknownNameError
-from farl_hf.training.pretraining.self_supervised import FaRLForSelfSupervision, SelfSupervisionSettings
+from farl_hf.training.pretraining.arguments import PretrainingModelArguments
+from farl_hf.training.pretraining.self_supervised import FaRLForSelfSupervision
 
 NUM_PROCESSES = 2
 OBJECTIVES = ("simclr", "swav")
@@ -88,9 +89,11 @@ def test_all_faces_of_all_processes_are_compared(together, name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_heads_start_from_the_saved_tower(name, toy_config, tmp_path):
+def test_heads_start_from_the_saved_encoder(name, toy_config, tmp_path):
     config = toy_config()
-    model = FaRLForSelfSupervision._from_config(config, settings=SelfSupervisionSettings(name, num_prototypes=8))
+    model = FaRLForSelfSupervision._from_config(
+        config, settings=PretrainingModelArguments(objective=name, num_prototypes=8)
+    )
     pixels = torch.randn(2, 4, 3, 32, 32)
     model(*pixels).loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -104,10 +107,10 @@ def test_heads_start_from_the_saved_tower(name, toy_config, tmp_path):
 
 def test_an_unknown_objective_is_named(toy_config):
     with pytest.raises(UnknownNameError, match=r"'moco' is not a self-supervised objective. Known: simclr, swav"):
-        FaRLForSelfSupervision(toy_config(), SelfSupervisionSettings("moco"))
+        FaRLForSelfSupervision(toy_config(), PretrainingModelArguments(objective="moco"))
 
 
 def test_the_missing_package_is_named(toy_config, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightly.loss", None)
     with pytest.raises(MissingExtraError, match="self-supervision"):
-        FaRLForSelfSupervision(toy_config(), SelfSupervisionSettings("simclr"))
+        FaRLForSelfSupervision(toy_config(), PretrainingModelArguments(objective="simclr"))

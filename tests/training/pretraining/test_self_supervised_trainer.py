@@ -15,7 +15,7 @@ from farl_hf.training.pretraining.arguments import (
     PretrainingModelArguments,
 )
 from farl_hf.training.pretraining.run import run_pretraining
-from farl_hf.training.pretraining.self_supervised import SelfSupervisionSettings, make_self_supervised_trainer
+from farl_hf.training.pretraining.self_supervised import make_self_supervised_trainer
 
 
 def make_trainer(toy_config, folder, objective="swav", **arguments):
@@ -26,7 +26,7 @@ def make_trainer(toy_config, folder, objective="swav", **arguments):
     )
     rows = make_face_dataset(16).with_transform(TwoViewTransform(processor))
     torch.manual_seed(0)
-    objective = SelfSupervisionSettings(objective, num_prototypes=6)
+    objective = PretrainingModelArguments(objective=objective, num_prototypes=6)
     return make_self_supervised_trainer(objective, toy_config(), processor, rows, args)
 
 

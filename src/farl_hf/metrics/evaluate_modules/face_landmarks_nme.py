@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import evaluate
 import numpy as np
 
-from farl_hf.metrics.evaluate_modules.metric_description import describe_metric, nested_numbers
+from farl_hf.metrics.evaluate_modules.metric_description import describe_metric
 from farl_hf.metrics.landmarks import landmark_scores, nme_per_face, normaliser_px
 
 
@@ -17,11 +17,7 @@ class FaceLandmarksNME(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        points = nested_numbers("float64", 2)
-        return describe_metric(
-            "Normalised mean error, area under its curve, failure rate.",
-            {"predictions": points, "references": points},
-        )
+        return describe_metric("Normalised mean error, area under its curve, failure rate.", "float64", 2)
 
     def _compute(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import evaluate
 import numpy as np
 
-from farl_hf.metrics.evaluate_modules.metric_description import describe_metric, nested_numbers
+from farl_hf.metrics.evaluate_modules.metric_description import describe_metric
 from farl_hf.metrics.parsing import confusion_matrix, parsing_f1
 
 
@@ -13,10 +13,7 @@ class FaceParsingF1(evaluate.Metric):
     """[`parsing_f1`] of label maps (H, W), which may differ in size; see there for the scores."""
 
     def _info(self) -> evaluate.MetricInfo:
-        maps = nested_numbers("int64", 2)
-        return describe_metric(
-            "F1 per class from one confusion matrix over all pixels.", {"predictions": maps, "references": maps}
-        )
+        return describe_metric("F1 per class from one confusion matrix over all pixels.", "int64", 2)
 
     def _compute(self, predictions: list, references: list, label_names: Sequence[str]) -> dict[str, float]:
         pairs = zip(predictions, references, strict=True)

@@ -6,14 +6,10 @@ import evaluate
 CITATION = "Zheng et al., General Facial Representation Learning in a Visual-Linguistic Manner, CVPR 2022."
 
 
-def nested_numbers(kind: str, depth: int) -> object:
-    """Feature of numbers in lists of that depth."""
-    feature: object = datasets.Value(kind)
+def describe_metric(description: str, kind: str, depth: int) -> evaluate.MetricInfo:
+    """Description, citation and inputs of a metric: predictions and references are numbers in lists of that depth."""
+    numbers: object = datasets.Value(kind)
     for _ in range(depth):
-        feature = datasets.Sequence(feature)
-    return feature
-
-
-def describe_metric(description: str, features: dict[str, object]) -> evaluate.MetricInfo:
-    """Description, citation and input features of a metric."""
-    return evaluate.MetricInfo(description=description, citation=CITATION, features=datasets.Features(features))
+        numbers = datasets.Sequence(numbers)
+    features = datasets.Features({"predictions": numbers, "references": numbers})
+    return evaluate.MetricInfo(description=description, citation=CITATION, features=features)

@@ -16,7 +16,7 @@ EVALUATION_THRESHOLD = 0.02
 
 @torch.inference_mode()
 def detect_faces(
-    model: Any, processor: Any, photos_rgb: Sequence[np.ndarray], threshold: float | None = None
+    model: Any, processor: Any, photos_rgb: Sequence[np.ndarray], threshold: float
 ) -> list[dict[str, torch.Tensor]]:
     """Faces of every photo. Photos of one input size share a forward pass.
 
@@ -24,7 +24,7 @@ def detect_faces(
         model (`RetinaFaceForFaceDetection`): In evaluation mode.
         processor (`RetinaFaceImageProcessor`): Its processor.
         photos_rgb (`Sequence[np.ndarray]`): Photos (H, W, 3) uint8.
-        threshold (`float`, *optional*): Least score; the processor's by default.
+        threshold (`float`): Least score.
 
     Returns:
         `list[dict]`: `scores`, `boxes_xyxy`, `keypoints_xy` of each photo in photo pixels, on the CPU.
@@ -60,18 +60,14 @@ def evaluate_face_detection(
     processor: Any,
     rows: Sequence[dict[str, Any]],
     batch_size: int = 8,
-    iou_threshold: float = 0.5,
-    show_progress: bool = True,
 ) -> dict[str, float]:
-    """Average precision over a dataset in the common row shape.
+    """Average precision at overlap 0.5 over a data set in the common row shape.
 
     Args:
         model (`RetinaFaceForFaceDetection`): The detector; its mode is restored afterwards.
         processor (`RetinaFaceImageProcessor`): Its processor.
         rows (`datasets.Dataset` or sequence of dicts): Photos with `image` and `boxes_xyxy`.
         batch_size (`int`): Photos decoded at a time.
-        iou_threshold (`float`): Least overlap of a correct detection.
-        show_progress (`bool`): Show a progress bar.
 
     Returns:
         `dict[str, float]`: `average_precision`, `recall` (of all candidates), `num_faces`, `num_photos`.
@@ -80,16 +76,11 @@ def evaluate_face_detection(
     was_training = model.training
     model.eval()
     detections, ground_truths = [], []
-    for start in tqdm(range(0, len(rows), batch_size), desc="Detecting", disable=not show_progress):
+    for start in tqdm(range(0, len(rows), batch_size), desc="Detecting"):
         batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
         photos_rgb = [decode_photo(row["image"]) for row in batch]
         detections += detect_faces(model, processor, photos_rgb, EVALUATION_THRESHOLD)
         ground_truths += [np.asarray(row["boxes_xyxy"], dtype=np.float64).reshape(-1, 4) for row in batch]
     model.train(was_training)
-    scores = average_precision(detections, ground_truths, iou_threshold)
-    return {
-        "average_precision": scores["average_precision"],
-        "recall": scores["recall"],
-        "num_faces": scores["num_faces"],
-        "num_photos": len(rows),
-    }
+    scores = average_precision(detections, ground_truths)
+    return {name: scores[name] for name in ("average_precision", "recall", "num_faces")} | {"num_photos": len(rows)}

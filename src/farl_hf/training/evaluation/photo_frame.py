@@ -107,24 +107,17 @@ class LandmarksEvaluation:
 
     Args:
         processor ([`FaRLImageProcessor`]): Takes points back to the photo.
-        num_landmarks (`int`): Points of a face; chooses the normalisers and the rule of the curve.
-        normaliser (`str`, *optional*): The one that the score `nme` is divided by; that of the benchmark by default.
-        curve (`tuple[str, float]`, *optional*): Normaliser and largest error of the curve; the benchmark's by default.
+        num_landmarks (`int`): Points of a face. They choose the normalisers, and normaliser and largest error of the
+            curve, as the benchmarks do.
     """
 
     main_score, greater_is_better, rows_add_up = "nme", False, False
 
-    def __init__(
-        self,
-        processor: Any,
-        num_landmarks: int,
-        normaliser: str | None = None,
-        curve: tuple[str, float] | None = None,
-    ):
+    def __init__(self, processor: Any, num_landmarks: int):
         self.processor = processor
         self.normalisers = applicable_normalisers(num_landmarks)
-        self.normaliser = normaliser or DEFAULT_NORMALISER.get(num_landmarks, "diag")
-        self.curve_normaliser, self.threshold = curve or ERROR_CURVES.get(num_landmarks, (self.normaliser, 0.1))
+        self.normaliser = DEFAULT_NORMALISER.get(num_landmarks, "diag")
+        self.curve_normaliser, self.threshold = ERROR_CURVES.get(num_landmarks, (self.normaliser, 0.1))
 
     def statistics(self, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
         """Errors (B, M) float64, one column per normaliser; NaN where it needs a box that is not annotated."""

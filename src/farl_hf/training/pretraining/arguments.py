@@ -1,121 +1,93 @@
 """Arguments of the pre-training script."""
 
-from dataclasses import dataclass, field
-
-from transformers import TrainingArguments
+from dataclasses import dataclass
 
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import use_processors_if_alone
+from farl_hf.training.arguments import DatasetArguments, HfArg, SharedTrainingArguments
 
 
 @dataclass
 class PretrainingModelArguments:
     """Which encoders are pre-trained, by which objective, and how faces are cropped."""
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Checkpoint with both encoders to start from: a folder or a name. Default: from scratch."},
+    model_name_or_path: str | None = HfArg(
+        default=None, help="Checkpoint with both encoders to start from: a folder or a name. Default: from scratch."
     )
-    config_name: str = field(
-        default="base",
-        metadata={"help": "From scratch: base (ViT-B/16), tiny, toy, or a JSON file with FaRLConfig arguments."},
+    config_name: str = HfArg(
+        default="base", help="From scratch: base (ViT-B/16), tiny, toy, or a JSON file with FaRLConfig arguments."
     )
-    tokenizer_name: str | None = field(
-        default=None,
-        metadata={"help": "Folder or name of a tokenizer; `captions` learns one from the captions. Default: CLIP's."},
+    tokenizer_name: str | None = HfArg(
+        default=None, help="Folder or name of a tokenizer; `captions` learns one from the captions. Default: CLIP's."
     )
-    tokenizer_vocab_size: int = field(
-        default=1280, metadata={"help": "Entries of a tokenizer that is learned from the captions."}
-    )
-    max_text_tokens: int | None = field(default=None, metadata={"help": "From scratch: longest text. Default: 77."})
-    image_size: int | None = field(default=None, metadata={"help": "Side of the crop in pixels. Default: 224."})
-    face_template: str = field(
+    tokenizer_vocab_size: int = HfArg(default=1280, help="Entries of a tokenizer that is learned from the captions.")
+    max_text_tokens: int | None = HfArg(default=None, help="From scratch: longest text. Default: 77.")
+    image_size: int | None = HfArg(default=None, help="Side of the crop in pixels. Default: 224.")
+    face_template: str = HfArg(
         default="attribute",
-        metadata={
-            "help": "Where the face lies in the crop: lapa, or attribute, which is looser and which the supplement "
-            "links to pre-training."
-        },
+        help="Where the face lies in the crop: lapa, or attribute, which is looser and which the supplement "
+        "links to pre-training.",
     )
-    face_scale: float = field(default=1.0, metadata={"help": "Scale of the template; smaller shows more around."})
-    objective: str = field(
+    face_scale: float = HfArg(default=1.0, help="Scale of the template; smaller shows more around.")
+    objective: str = HfArg(
         default="itc_mim",
-        metadata={
-            "help": "itc_mim: image-text contrast and masked image modelling. itc: the contrast alone. simclr, swav: "
-            "the vision encoder learns from two views of each face, without texts (supplement Table 2)."
-        },
+        help="itc_mim: image-text contrast and masked image modelling. itc: the contrast alone. simclr, swav: "
+        "the vision encoder learns from two views of each face, without texts (supplement Table 2).",
     )
-    simclr_temperature: float = field(default=0.1, metadata={"help": "simclr: temperature of its contrast."})
-    num_prototypes: int = field(
-        default=3000,
-        metadata={"help": "swav: prototypes; at most about the number of views of a step over all processes."},
+    # Defaults of both papers on ImageNet (SimCLR: appendix B.7, long training).
+    simclr_temperature: float = HfArg(default=0.1, help="simclr: temperature of its contrast.")
+    num_prototypes: int = HfArg(
+        default=3000, help="swav: prototypes; at most about the number of views of a step over all processes."
     )
-    sinkhorn_epsilon: float = field(
+    sinkhorn_epsilon: float = HfArg(
         default=0.05,
-        metadata={
-            "help": "swav: softness of assignments; choose less if the loss stays at the logarithm of num_prototypes."
-        },
+        help="swav: softness of assignments; choose less if the loss stays at the logarithm of num_prototypes.",
     )
-    mim_num_hidden_layers: int | None = field(
-        default=None, metadata={"help": "Blocks of the masked-image branch. Default: the configuration's, 1."}
+    mim_num_hidden_layers: int | None = HfArg(
+        default=None, help="Blocks of the masked-image branch. Default: the configuration's, 1."
     )
-    mim_weight: float | None = field(
-        default=None, metadata={"help": "Weight of the masked-image loss. Default: the configuration's, 1."}
+    mim_weight: float | None = HfArg(
+        default=None, help="Weight of the masked-image loss. Default: the configuration's, 1."
     )
-    visual_tokenizer: str = field(
+    visual_tokenizer: str = HfArg(
         default="facebook/flava-image-codebook",
-        metadata={
-            "help": "Gives the targets of masked patches: a name or folder of DALL-E's dVAE encoder, the folder of an "
-            "earlier run, or `kmeans`, which is learned from the data at the start."
-        },
+        help="Gives the targets of masked patches: a name or folder of DALL-E's dVAE encoder, the folder of an "
+        "earlier run, or `kmeans`, which is learned from the data at the start.",
     )
-    visual_vocab_size: int | None = field(
-        default=None, metadata={"help": "Visual tokens of a tokenizer that is learned at the start."}
+    visual_vocab_size: int | None = HfArg(
+        default=None, help="Visual tokens of a tokenizer that is learned at the start."
     )
-    attn_implementation: str | None = field(
-        default=None, metadata={"help": "eager or sdpa. Default: eager on a CPU, where it trains faster, else sdpa."}
+    attn_implementation: str | None = HfArg(
+        default=None, help="eager or sdpa. Default: eager on a CPU, where it trains faster, else sdpa."
     )
 
 
 @dataclass
-class PretrainingDataArguments:
+class PretrainingDataArguments(DatasetArguments):
     """Which pairs of images and texts are used."""
 
-    dataset_name: str = field(
+    dataset_name: str = HfArg(
         default="laion_face",
-        metadata={"help": "laion_face, synthetic_faces, a folder written by save_to_disk, or a name on the Hub."},
+        help="laion_face, synthetic_faces, a folder written by save_to_disk, or a name on the Hub.",
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
-    data_dir: str | None = field(
-        default=None, metadata={"help": "Folder of LAION-Face: img2dataset's shards and the detections."}
+    data_dir: str | None = HfArg(default=None, help="Folder of LAION-Face: img2dataset's shards and the detections.")
+    eval_dataset_name: str | None = HfArg(
+        default=None, help="Data set of the evaluation, in the common row shape. Default: dataset_name."
     )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where prepared data is kept."})
-    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that prepare data."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "At most so many training photos."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "At most so many evaluation photos."})
-    eval_split: str = field(default="validation", metadata={"help": "Split evaluated during and after training."})
-    eval_dataset_name: str | None = field(
-        default=None, metadata={"help": "Data set of the evaluation, in the common row shape. Default: dataset_name."}
+    gallery_size: int = HfArg(default=256, help="Pairs among which retrieval searches for one.")
+    face_ratio: float | None = HfArg(
+        default=None, help="Share of face images at a fixed total (supplement Table 1). Default: only faces."
     )
-    gallery_size: int = field(default=256, metadata={"help": "Pairs among which retrieval searches for one."})
-    face_ratio: float | None = field(
-        default=None,
-        metadata={"help": "Share of face images at a fixed total (supplement Table 1). Default: only faces."},
+    other_data_dir: str | None = HfArg(
+        default=None, help="Folder of shards whose photos need not show a face, for --face-ratio."
     )
-    other_data_dir: str | None = field(
-        default=None, metadata={"help": "Folder of shards whose photos need not show a face, for --face-ratio."}
-    )
-    min_face_score: float = field(default=0.9, metadata={"help": "LAION-Face: smallest score of a detected face."})
-    min_face_px: float = field(
-        default=32, metadata={"help": "LAION-Face: smallest side of a detected face, in pixels."}
-    )
-    shuffle_window_size: int = field(
-        default=100_000, metadata={"help": "Samples of a stream that are shuffled together."}
-    )
-    augmentation: str = field(default="pretraining", metadata={"help": "Changes to the crop: pretraining, or none."})
+    min_face_score: float = HfArg(default=0.9, help="LAION-Face: smallest score of a detected face.")
+    min_face_px: float = HfArg(default=32, help="LAION-Face: smallest side of a detected face, in pixels.")
+    shuffle_window_size: int = HfArg(default=100_000, help="Samples of a stream that are shuffled together.")
+    augmentation: str = HfArg(default="pretraining", help="Changes to the crop: pretraining, or none.")
 
 
 @dataclass
-class PretrainingArguments(TrainingArguments):
+class PretrainingArguments(SharedTrainingArguments):
     """[`~transformers.TrainingArguments`] with FaRL's pre-training recipe as defaults.
 
     The supplement, section 6, gives mixed precision, gradient checkpointing, ZeRO and clipping at 1.0. The other
@@ -134,43 +106,31 @@ class PretrainingArguments(TrainingArguments):
             learned.
     """
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
-    weight_decay: float = field(default=0.05, metadata={"help": "AdamW weight decay."})
-    adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's second beta."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
-    warmup_steps: float = field(
-        default=1 / 16, metadata={"help": "Steps of warm-up; a share of all steps if below 1."}
-    )
-    num_train_epochs: float = field(default=16, metadata={"help": "Epochs."})
-    per_device_train_batch_size: int = field(default=160, metadata={"help": "Pairs per device and step."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Pairs per device in evaluation."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: samples are made on the fly."})
-    label_names: list[str] | None = field(default_factory=lambda: ["attributes"], metadata={"help": "Leave it."})
-    dataloader_drop_last: bool = field(
-        default=True, metadata={"help": "Leave True: all processes need batches of one size."}
-    )
-    dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that prepare samples."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps between two log entries."})
-    save_total_limit: int | None = field(
-        default=3, metadata={"help": "Checkpoints that are kept, the newest; one of ViT-B/16 takes 2 GB."}
+    learning_rate: float = HfArg(default=1e-3, help="Highest learning rate.")
+    weight_decay: float = HfArg(default=0.05, help="AdamW weight decay.")
+    adam_beta2: float = HfArg(default=0.98, help="AdamW's second beta.")
+    max_grad_norm: float = HfArg(default=1.0, help="Gradient clipping.")
+    lr_scheduler_type: str = HfArg(default="cosine", help="Schedule of the learning rate.")
+    warmup_steps: float = HfArg(default=1 / 16, help="Steps of warm-up; a share of all steps if below 1.")
+    num_train_epochs: float = HfArg(default=16, help="Epochs.")
+    per_device_train_batch_size: int = HfArg(default=160, help="Pairs per device and step.")
+    per_device_eval_batch_size: int = HfArg(default=64, help="Pairs per device in evaluation.")
+    label_names: list[str] | None = HfArg(default_factory=lambda: ["attributes"], help="Leave the default.")
+    dataloader_drop_last: bool = HfArg(default=True, help="Leave True: all processes need batches of one size.")
+    save_total_limit: int | None = HfArg(
+        default=3, help="Checkpoints that are kept, the newest; one of ViT-B/16 takes 2 GB."
     )
 
-    grad_cache: bool = field(
+    grad_cache: bool = HfArg(
         default=False,
-        metadata={
-            "aliases": ["--cached_contrast", "--cached-contrast"],
-            "help": "GradCache: contrast the pairs of all accumulated batches, exactly, for one more forward pass.",
-        },
+        aliases=["--cached_contrast", "--cached-contrast"],
+        help="GradCache: contrast the pairs of all accumulated batches, exactly, for one more forward pass.",
     )
-    ema_decay: float = field(default=0.0, metadata={"help": "Decay of averaged weights; 0 is off."})
-    ema_warmup: bool = field(default=False, metadata={"help": "Start averaging with a smaller decay."})
-    visual_tokenizer_samples: int = field(
-        default=2000, metadata={"help": "Images from which a visual tokenizer is learned."}
-    )
+    ema_decay: float = HfArg(default=0.0, help="Decay of averaged weights; 0 is off.")
+    ema_warmup: bool = HfArg(default=False, help="Start averaging with a smaller decay.")
+    visual_tokenizer_samples: int = HfArg(default=2000, help="Images from which a visual tokenizer is learned.")
 
     def __post_init__(self):
-        use_processors_if_alone(self)
         if self.accelerator_config is None:
             # By default the main process would read a stream for all processes.
             self.accelerator_config = {"dispatch_batches": False, "split_batches": False}

@@ -20,7 +20,6 @@ from transformers.utils import logging
 from farl_hf.checkpoints.checked_loading import load_with_new_parts
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
-from farl_hf.data.loading import SPLITS, load_face_dataset
 from farl_hf.data.samples.pretraining_samples import (
     PretrainingPairs,
     PretrainingTransform,
@@ -35,7 +34,7 @@ from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPL
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer, clean_text, word_splitter
-from farl_hf.training.arguments import output_folder
+from farl_hf.training.arguments import given_settings, output_folder
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
@@ -45,10 +44,9 @@ from farl_hf.training.pretraining.arguments import (
 from farl_hf.training.pretraining.self_supervised import (
     SELF_SUPERVISED_OBJECTIVES,
     SelfSupervisedTrainer,
-    SelfSupervisionSettings,
     make_self_supervised_trainer,
 )
-from farl_hf.training.pretraining.trainer import PretrainingTrainer, samples_per_step
+from farl_hf.training.pretraining.trainer import PretrainingTrainer
 from farl_hf.training.pretraining.visual_tokens import (
     KMEANS_CONFIG,
     PatchKMeansTokenizer,
@@ -57,8 +55,10 @@ from farl_hf.training.pretraining.visual_tokens import (
 )
 from farl_hf.training.recipes import read_settings
 from farl_hf.training.runs import (
+    SCRATCH_IMAGE_SIZE,
     attention_of,
     evaluate_and_save,
+    load_splits,
     model_from_scratch,
     start_deepspeed,
     train_to_end,
@@ -69,7 +69,6 @@ logger = logging.get_logger(__name__)
 
 OBJECTIVES = ("itc_mim", "itc", *SELF_SUPERVISED_OBJECTIVES)
 FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
-SCRATCH_IMAGE_SIZE = 224
 # Parts that a checkpoint may lack (of other vocabulary or depth), or have (of a self-supervised run).
 NEW_PARTS = ("mask_token", "mim_encoder.", "mim_layer_norm.", "mim_head.", "self_supervision.")
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
@@ -153,23 +152,16 @@ def trainer_without_texts(
     sources: "PairSources",
 ) -> SelfSupervisedTrainer:
     """The trainer of the vision encoder alone."""
-    settings = SelfSupervisionSettings(
-        model_args.objective,
-        model_args.simclr_temperature,
-        model_args.num_prototypes,
-        model_args.sinkhorn_epsilon,
-    )
     image_processor = make_image_processor(model_args)
     # Two views of a face must differ more than the augmentation of pairs makes them.
     changes = "self_supervision" if data_args.augmentation == "pretraining" else data_args.augmentation
     transform = TwoViewTransform(image_processor, changes, seed=training_args.seed)
     return make_self_supervised_trainer(
-        settings,
+        model_args,
         scratch_config(model_args, image_processor, None, {}),
         image_processor,
         training_pairs(sources, transform, data_args, training_args),
         training_args,
-        attention_of(model_args, training_args),
     )
 
 
@@ -186,14 +178,9 @@ class PairSources:
 def load_sources(data_args: PretrainingDataArguments, training_args: PretrainingArguments) -> PairSources:
     """The rows or shards that the arguments name."""
     if data_args.dataset_name != "laion_face":
-        rows = load_rows(data_args.dataset_name, data_args, training_args)
-        missing = [
-            split
-            for split, wanted in (("train", training_args.do_train), (data_args.eval_split, training_args.do_eval))
-            if wanted and split not in rows
-        ]
-        if missing:
-            raise UnknownNameError(f"{data_args.dataset_name} has no split {missing[0]!r}; it has: {', '.join(rows)}.")
+        rows = load_splits(
+            [data_args.dataset_name], data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
+        )
         for split in rows.values():
             require_captions(split)
         return PairSources(rows.get("train"), rows.get(data_args.eval_split))
@@ -205,30 +192,11 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
         raise InvalidArgumentError("LAION-Face has no split for evaluation; name a data set by --eval-dataset-name.")
     eval_rows = None
     if data_args.eval_dataset_name is not None and training_args.do_eval:
-        eval_rows = load_rows(data_args.eval_dataset_name, data_args, training_args)[data_args.eval_split]
+        splits = load_splits([data_args.eval_dataset_name], data_args, do_train=False, do_eval=True)
+        eval_rows = splits[data_args.eval_split]
     others = find_shards(data_args.other_data_dir, False, data_args.cache_dir) if data_args.other_data_dir else []
     shards = find_shards(data_args.data_dir, cache_dir=data_args.cache_dir) if training_args.do_train else []
     return PairSources(eval_rows=eval_rows, shards=shards, other_shards=others)
-
-
-def load_rows(
-    name: str,
-    data_args: PretrainingDataArguments,
-    training_args: PretrainingArguments,
-    data_dir: str | None = None,
-) -> dict[str, Any]:
-    """Splits of a data set of rows; `data_dir` is the folder of a published data set."""
-    limits: dict[str, int | None] = dict.fromkeys(SPLITS, 0)  # splits that are not used need not be rendered
-    limits["train"] = data_args.max_train_samples if training_args.do_train else 0
-    limits[data_args.eval_split] = data_args.max_eval_samples if training_args.do_eval else 0
-    return load_face_dataset(
-        name,
-        data_args.dataset_config_name,
-        data_dir=data_dir,
-        num_photos={split: count for split, count in limits.items() if count is not None},
-        cache_dir=data_args.cache_dir,
-        num_proc=data_args.preprocessing_num_workers,
-    )
 
 
 def make_pairs(
@@ -266,8 +234,10 @@ def training_pairs(
     """Samples of rows, or this process's endless stream from shards."""
     if sources.train_rows is not None:
         return PretrainingPairs(sources.train_rows, transform)
-    if training_args.max_steps <= 0:
-        training_args.max_steps = steps_of_stream(sources, training_args)
+    if training_args.max_steps <= 0:  # so many that all processes together see the samples of all epochs
+        batch_size = training_args.train_batch_size * training_args.gradient_accumulation_steps
+        num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
+        training_args.max_steps = max(1, round(num_samples / (batch_size * training_args.world_size)))
     return PretrainingStream(
         sources.shards,
         transform,
@@ -279,12 +249,6 @@ def training_pairs(
         rank=training_args.process_index,
         world_size=training_args.world_size,
     )
-
-
-def steps_of_stream(sources: PairSources, training_args: PretrainingArguments) -> int:
-    """Optimizer steps in which all processes together see the samples of all epochs."""
-    num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
-    return max(1, round(num_samples / samples_per_step(training_args)))
 
 
 def patch_grid(model: FaRLForPreTraining, processor: FaRLProcessor) -> tuple[int, int]:
@@ -394,11 +358,7 @@ def make_model(
 ) -> FaRLForPreTraining:
     """Both encoders, from a checkpoint or from random weights."""
     attention = attention_of(model_args, training_args)
-    branch = {
-        name: getattr(model_args, name)
-        for name in ("mim_weight", "mim_num_hidden_layers")
-        if getattr(model_args, name) is not None
-    }
+    branch = given_settings(model_args, ("mim_weight", "mim_num_hidden_layers"))
     if model_args.objective == "itc":
         branch["mim_weight"] = 0.0
     if model_args.visual_vocab_size:
@@ -423,7 +383,15 @@ def scratch_config(
 ) -> FaRLConfig:
     """Configuration of encoders with random weights, for this size of crop and this vocabulary, if there is one."""
     settings, side = read_settings(model_args.config_name), image_processor.size["height"]
-    text = {} if tokenizer is None else vocabulary_settings(tokenizer)
+    text: dict[str, Any] = {}
+    if tokenizer is not None:
+        text = {
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": tokenizer.model_max_length,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
     return FaRLConfig(
         **(
             settings
@@ -434,17 +402,6 @@ def scratch_config(
             }
         )
     )
-
-
-def vocabulary_settings(tokenizer: FaRLTokenizer) -> dict[str, int]:
-    """Settings of the text encoder that depend on its tokenizer."""
-    return {
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": tokenizer.model_max_length,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
 
 
 # A small vocabulary, for text encoders too small for CLIP's 49,408 entries

@@ -21,31 +21,12 @@ from farl_hf.errors import InvalidArgumentError, MissingExtraError, UnknownNameE
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl import FaRLPreTrainedModel, FaRLVisionModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
-from farl_hf.training.pretraining.arguments import PretrainingArguments
+from farl_hf.training.pretraining.arguments import PretrainingArguments, PretrainingModelArguments
 from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.runs import attention_of
 from farl_hf.training.trainer import with_shared_batch_norms
 
 PROJECTION_SIZE = 128  # of both papers
-
-
-@dataclass(frozen=True)
-class SelfSupervisionSettings:
-    """A self-supervised objective and its settings.
-
-    Args:
-        objective (`str`): `"simclr"` or `"swav"`.
-        simclr_temperature (`float`, *optional*, defaults to 0.1): Of the NT-Xent loss; the best one for long
-            training on ImageNet (SimCLR, appendix B.7).
-        num_prototypes (`int`, *optional*, defaults to 3000): Of SwAV, as in its paper on ImageNet. With many
-            more than twice the faces of a batch over all processes, most prototypes stay unused.
-        sinkhorn_epsilon (`float`, *optional*, defaults to 0.05): Of SwAV, as in its paper: softness of assignments.
-            Choose less if the loss stays at the logarithm of `num_prototypes`.
-    """
-
-    objective: str
-    simclr_temperature: float = 0.1
-    num_prototypes: int = 3000
-    sinkhorn_epsilon: float = 0.05
 
 
 @dataclass
@@ -67,7 +48,7 @@ class FaRLForSelfSupervision(FaRLPreTrainedModel):
 
     Args:
         config ([`FaRLConfig`]): Configuration; only its vision encoder is built.
-        settings ([`SelfSupervisionSettings`]): Objective.
+        settings ([`PretrainingModelArguments`]): `objective` and its settings.
 
     Raises:
         UnknownNameError: There is no such objective.
@@ -77,7 +58,7 @@ class FaRLForSelfSupervision(FaRLPreTrainedModel):
     config_class = FaRLConfig
     input_modalities = ["image"]  # noqa: RUF012
 
-    def __init__(self, config: FaRLConfig, settings: SelfSupervisionSettings):
+    def __init__(self, config: FaRLConfig, settings: PretrainingModelArguments):
         super().__init__(config)
         if settings.objective not in SELF_SUPERVISED_OBJECTIVES:
             raise UnknownNameError(
@@ -116,10 +97,10 @@ class SimCLRObjective(nn.Module):
 
     Args:
         hidden_size (`int`): C.
-        settings ([`SelfSupervisionSettings`]): Temperature.
+        settings ([`PretrainingModelArguments`]): `simclr_temperature`.
     """
 
-    def __init__(self, hidden_size: int, settings: SelfSupervisionSettings):
+    def __init__(self, hidden_size: int, settings: PretrainingModelArguments):
         from lightly.loss import NTXentLoss
         from lightly.models.modules import SimCLRProjectionHead
 
@@ -138,10 +119,10 @@ class SwAVObjective(nn.Module):
 
     Args:
         hidden_size (`int`): C.
-        settings ([`SelfSupervisionSettings`]): Number of prototypes.
+        settings ([`PretrainingModelArguments`]): `num_prototypes` and `sinkhorn_epsilon`.
     """
 
-    def __init__(self, hidden_size: int, settings: SelfSupervisionSettings):
+    def __init__(self, hidden_size: int, settings: PretrainingModelArguments):
         from lightly.loss import SwaVLoss
         from lightly.models.modules import SwaVProjectionHead, SwaVPrototypes
 
@@ -175,22 +156,20 @@ class SelfSupervisedTrainer(PretrainingTrainer):
 
 
 def make_self_supervised_trainer(
-    settings: SelfSupervisionSettings,
+    settings: PretrainingModelArguments,
     config: FaRLConfig,
     image_processor: FaRLImageProcessor,
     train_dataset: Dataset,
     args: PretrainingArguments,
-    attn_implementation: str | None = None,
 ) -> SelfSupervisedTrainer:
     """The trainer of a vision encoder with random weights.
 
     Args:
-        settings ([`SelfSupervisionSettings`]): Objective.
+        settings ([`PretrainingModelArguments`]): Objective.
         config ([`FaRLConfig`]): Its vision encoder is trained.
         image_processor ([`FaRLImageProcessor`]): Saved beside the weights.
         train_dataset (`Dataset`): Samples of a [`TwoViewTransform`].
         args ([`PretrainingArguments`]): Recipe.
-        attn_implementation (`str`, *optional*): `"eager"` or `"sdpa"`.
 
     Raises:
         InvalidArgumentError: SwAV under ZeRO-3.
@@ -200,7 +179,8 @@ def make_self_supervised_trainer(
             "SwAV scales its prototypes to unit length in every step, but under ZeRO-3 no process holds all of them; "
             "use ZeRO-1 or ZeRO-2."
         )
-    model = FaRLForSelfSupervision._from_config(config, settings=settings, attn_implementation=attn_implementation)
+    attention = attention_of(settings, args)
+    model = FaRLForSelfSupervision._from_config(config, settings=settings, attn_implementation=attention)
     if args.world_size > 1 and args.device.type != "cpu":  # as SimCLR, section 2.2; not on CPUs
         model = with_shared_batch_norms(model, args)
     return SelfSupervisedTrainer(

@@ -38,11 +38,6 @@ from farl_hf.training.trainer import AveragedWeightsTrainer, resume_folder
 _WITHOUT_DECAY = re.compile(r"class_embedding|position_embedding|mask_token|logit_scale")
 
 
-def samples_per_step(args: TrainingArguments) -> int:
-    """Samples of an optimizer step, over all processes."""
-    return args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-
-
 class StreamTrainer(Trainer):
     """A [`~transformers.Trainer`] whose `train_dataset` may be a [`PretrainingStream`].
 
@@ -371,11 +366,9 @@ class PretrainingTrainer(StreamTrainer, AveragedWeightsTrainer):
     def scores_of_predictions(self, predictions: EvalPrediction) -> dict[str, float]:
         """`compute_metrics` of the Trainer."""
         assert self.evaluation is not None, "without an evaluation this is not the Trainer's compute_metrics"
-        image_embeds: Any
-        text_embeds: Any
-        image_embeds, text_embeds = list(predictions.predictions)
+        embeds: Any = predictions.predictions  # of images and texts
         attributes: Any = predictions.label_ids
-        return self.evaluation.scores(image_embeds, text_embeds, attributes, self.prompt_embeds)
+        return self.evaluation.scores(*embeds, attributes, self.prompt_embeds)
 
 
 def decays_in_pretraining(name: str, parameter: nn.Parameter) -> bool:

@@ -4,21 +4,21 @@ import functools
 
 import torch
 
+from benchmarks.encoder_inputs import make_input_ids, make_pixel_values
 from benchmarks.official_files import converted_path
-from benchmarks.tower_inputs import make_input_ids, make_pixel_values
 from benchmarks.two_processes import serve
 from farl_hf import FaRLModel
 
 
 @functools.cache
-def towers(folder):
+def encoders(folder):
     """The same weights, converted."""
-    return FaRLModel.from_pretrained(converted_path(folder, "towers")).eval().optimize_for_inference()
+    return FaRLModel.from_pretrained(converted_path(folder, "encoders")).eval().optimize_for_inference()
 
 
 def image(request, folder):
     """Pictures to embeddings."""
-    model, pixel_values = towers(folder), make_pixel_values(request["batch"])
+    model, pixel_values = encoders(folder), make_pixel_values(request["batch"])
 
     def work():
         with torch.inference_mode():
@@ -29,7 +29,7 @@ def image(request, folder):
 
 def text(request, folder):
     """Texts to embeddings."""
-    model, input_ids = towers(folder), make_input_ids(request["batch"])
+    model, input_ids = encoders(folder), make_input_ids(request["batch"])
 
     def work():
         with torch.inference_mode():

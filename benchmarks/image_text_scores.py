@@ -1,6 +1,6 @@
 """Retrieval and zero-shot scores of a model with vision and text encoder, on rendered faces.
 
-    python -m benchmarks.two_tower_scores [--model NAME] [--photos N] [--json FILE]
+    python -m benchmarks.image_text_scores [--model NAME] [--photos N] [--json FILE]
 
 SyntheticFaces `portraits`, test split, photos with one face, cropped by its true five points. Recall: of a face among
 256 captions, and of a caption among 256 faces, as the mean over all whole galleries. Zero-shot: the nearest of the
