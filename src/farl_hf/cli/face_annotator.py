@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
@@ -141,6 +142,7 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise NotACheckpointError(f"{folder} cannot be loaded: {first_line}") from error
+    log_if_small(folder)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
 

@@ -12,6 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from farl_hf.checkpoints.checked_loading import require_model
 from farl_hf.photos import load_photo
+from farl_hf.pipelines.detector_loading import log_if_small_model
 from farl_hf.pipelines.face_detection import ImageProcessorOnly, optimized_for_inference, save_without_code
 from farl_hf.pipelines.faces import Detector, FaceFinder
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
@@ -41,6 +42,7 @@ class FaceTaskPipeline(ImageProcessorOnly, ChunkPipeline):
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         require_model(self.model, self.model_name)
+        log_if_small_model(self.model.config)
         optimized_for_inference(self.model)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
