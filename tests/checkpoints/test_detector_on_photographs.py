@@ -1,30 +1,23 @@
-"""The built-in detector on photographs: two of installed packages, and the annotated ones beside the repository.
-
-The boxes and points of the two were drawn by hand, before any detector had seen the pictures.
-"""
+"""The built-in detector on photographs: those of installed packages, and the annotated ones beside the repository."""
 
 import json
 from pathlib import Path
 
-import matplotlib.cbook
 import numpy as np
 import pytest
 import torch
+from photographs import DRAWN_FACES, UNCERTAIN_BOXES_XYXY, open_photo
 from PIL import Image
-from skimage import data
 from torchvision.ops import box_iou
 from transformers import pipeline
 
 import farl_hf  # noqa: F401
 
 FOLDER = Path(__file__).parents[2] / "../shared/photographs"
-DRAWN = {  # forehead to chin, cheek to cheek; the five points
-    "astronaut": ((180, 66, 271, 178), ((201, 101), (246, 102), (226, 130), (206, 142), (243, 144))),
-    "grace_hopper": ((172, 125, 344, 325), ((223, 189), (305, 187), (264, 235), (230, 280), (302, 278))),
-}
+((ASTRONAUT_BOX, _),) = DRAWN_FACES["astronaut"]
 LEAST_OVERLAP = 0.7
 LEAST_OVERLAP_SMALL = 0.5  # a pixel on each side of a face of 20 takes a fifth of the overlap
-MOST_POINT_ERROR = 0.2  # of the distance of the eyes
+MOST_POINT_ERROR = 0.2  # of the distance of the eyes; of every point in portraits, of the mean in groups
 FACE_CUT_OUT = (172, 60, 275, 185)  # of the astronaut
 # What is wrong today: a second box on a background, and faces of dogs.
 NOT_ONE_BOX = {"hum_stock-models-8"}
@@ -36,12 +29,6 @@ def find_faces():
     return pipeline("face-detection", device="cpu")
 
 
-def open_photo(name):
-    if name == "astronaut":
-        return Image.fromarray(data.astronaut())
-    return Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
-
-
 def box_of(face):
     return [face["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")]
 
@@ -50,20 +37,25 @@ def overlap(box, other):
     return float(box_iou(torch.tensor([box], dtype=torch.float), torch.tensor([other], dtype=torch.float)))
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_the_one_face_is_where_it_was_drawn(find_faces, name):
-    box, points = DRAWN[name]
-    (face,) = find_faces(open_photo(name))
-    assert overlap(box_of(face), box) > LEAST_OVERLAP
-    eyes = np.linalg.norm(np.subtract(*points[:2]))
-    assert np.linalg.norm(np.subtract(face["keypoints"], points), axis=1).max() < MOST_POINT_ERROR * eyes
+@pytest.mark.parametrize("name", DRAWN_FACES)
+def test_the_faces_are_where_they_were_drawn_and_nowhere_else(find_faces, name):
+    waiting = find_faces(open_photo(name))
+    for box, points in DRAWN_FACES[name]:
+        face = max(waiting, key=lambda face: overlap(box_of(face), box))
+        waiting.remove(face)
+        assert overlap(box_of(face), box) > LEAST_OVERLAP
+        eyes = np.linalg.norm(np.subtract(*points[:2]))
+        errors = np.linalg.norm(np.subtract(face["keypoints"], points), axis=1)
+        assert (errors.max() if name != "group" else errors.mean()) < MOST_POINT_ERROR * eyes
+    uncertain = UNCERTAIN_BOXES_XYXY.get(name, ())
+    assert all(any(overlap(box_of(face), box) > 0.2 for box in uncertain) for face in waiting)
 
 
 @pytest.mark.parametrize("times", [1, 4, 6, 10])
 def test_a_face_that_fills_the_photo_gets_one_box(find_faces, times):
     face = open_photo("astronaut").crop(FACE_CUT_OUT)
     (found,) = find_faces(face.resize((face.width * times, face.height * times), Image.Resampling.BICUBIC))
-    drawn = (np.array(DRAWN["astronaut"][0]) - np.tile(FACE_CUT_OUT[:2], 2)) * times
+    drawn = (np.array(ASTRONAUT_BOX) - np.tile(FACE_CUT_OUT[:2], 2)) * times
     assert overlap(box_of(found), drawn.tolist()) > LEAST_OVERLAP
 
 
@@ -74,7 +66,7 @@ def test_a_face_of_20_pixels_is_found(find_faces, offset):
     place = np.array([213 + offset, 120 + offset])
     photo.paste(open_photo("astronaut").resize((side, side), Image.Resampling.LANCZOS), tuple(place.tolist()))
     (found,) = find_faces(photo)
-    drawn = np.array(DRAWN["astronaut"][0]) * side / 512 + np.tile(place, 2)
+    drawn = np.array(ASTRONAUT_BOX) * side / 512 + np.tile(place, 2)
     assert overlap(box_of(found), drawn.tolist()) > LEAST_OVERLAP_SMALL
 
 

@@ -2,10 +2,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
+from farl_hf.cli.demo import GROUP_PHOTO
 
 
 def test_demo_writes_pictures_and_json(toy_defaults, tmp_path):
@@ -13,6 +15,9 @@ def test_demo_writes_pictures_and_json(toy_defaults, tmp_path):
     assert result.exit_code == 0, result.output
     records = json.loads((tmp_path / "demo/faces.json").read_text())
     assert [record["photo"] for record in records] == ["astronaut.png", "group.png"]
+    assert all(record["faces"] for record in records)
+    with Image.open(tmp_path / "demo/group.png") as shown, Image.open(GROUP_PHOTO) as photograph:
+        assert np.array_equal(shown, photograph)
     for stem in ("astronaut", "group"):
         assert (tmp_path / f"demo/{stem}.png").exists()
         with Image.open(tmp_path / f"demo/{stem}.overview.jpg") as overview:

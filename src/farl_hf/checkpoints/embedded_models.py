@@ -30,6 +30,13 @@ EMBEDDED_ALIASES = {"retinaface-tiny": "retinaface-mobilenet-wider"}
 # Those of Hugging Face's tasks are no defaults of ours: they are asked for by their names.
 DEFAULT_CHECKPOINTS = {task: name for name, task in EMBEDDED_CHECKPOINTS.items() if task.startswith("face-")}
 
+# Head -> official weights of the same task and the same labels.
+OFFICIAL_COUNTERPARTS = {
+    "farl-tiny-parsing": "farl-lapa-448",
+    "farl-tiny-landmarks": "farl-ibug300w-448",
+    "farl-tiny-attributes": "farl-celeba-224",
+}
+
 _TIMEOUT_SECONDS = 20  # until an import gives up on an entry that another process is making
 _FOLDER = Path(__file__).resolve().parent
 COMMITS_FILE = _FOLDER / "commits.json"
@@ -45,6 +52,32 @@ def embedded_commit(name: str) -> str:
     if name in EMBEDDED_ALIASES:
         return alias_commit(name, _stored_commits()[EMBEDDED_ALIASES[name]])
     return _stored_commits()[name]
+
+
+def log_if_small(source: str | Path) -> None:
+    """Log, once per process and model, that a head is a small built-in one, and how to get the official one.
+
+    Args:
+        source (`str` or `Path`): Name or folder that the model came from. Nothing is said of any other model, nor of a
+            folder of the user that has the name of a built-in one: Transformers loads that instead.
+    """
+    name, folder = Path(source).name, Path(source)
+    if name not in OFFICIAL_COUNTERPARTS:
+        return
+    if folder.samefile(embedded_folder(name)) if folder.exists() else str(source) == name:
+        _log_small(name)
+
+
+@functools.cache  # once
+def _log_small(name: str) -> None:
+    official = OFFICIAL_COUNTERPARTS[name]
+    _logger.warning(
+        "%s is a small built-in model that learned from rendered faces. For real work use the official one, %s: "
+        "`farl-hf download %s` fetches and converts it; with the file at hand, add `--from FILE`.",
+        name,
+        official,
+        official,
+    )
 
 
 @functools.cache

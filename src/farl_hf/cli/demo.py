@@ -1,4 +1,4 @@
-"""`farl-hf demo`: all tasks on a photograph and on a rendered group of people, without network."""
+"""`farl-hf demo`: all tasks on two photographs, without network."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,8 @@ from rich.table import Table
 
 from farl_hf.cli.options import TASKS, DeviceOption, make_folder, plain_errors
 
+GROUP_PHOTO = Path(__file__).parent / "demo_photographs" / "group.jpg"  # README.md beside it tells its origin
+
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and faces.json.")] = Path(
@@ -17,7 +19,7 @@ def demo(
     ),
     device: DeviceOption = None,
 ) -> None:
-    """Show all four tasks on two pictures: a photograph of an astronaut and a rendered group of people.
+    """Show all four tasks on two photographs: of an astronaut, and of a group of people who take an oath.
 
     Writes a picture per task, an overview of each photo, the label maps and [bold]faces.json[/bold], and lists them.
     """
@@ -49,14 +51,14 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
 
 
 def _demo_photos() -> Iterator[tuple[str, Any]]:
-    """Name and PIL image of scikit-image's photograph of an astronaut and of a rendered scene."""
+    """Name and PIL image of scikit-image's photograph of an astronaut and of the group photograph of this package."""
     from PIL import Image
     from skimage import data
 
-    from farl_hf.face_renderer import render_group_photo
+    from farl_hf.photos import load_photo
 
     yield "astronaut", Image.fromarray(data.astronaut())
-    yield "group", Image.fromarray(render_group_photo(index=1).image)
+    yield "group", load_photo(GROUP_PHOTO)
 
 
 def _show(done: list[tuple[dict[str, Any], dict[str, Path]]], output: Path) -> None:

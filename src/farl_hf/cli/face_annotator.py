@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
@@ -137,6 +138,7 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
     with _errors_of_loading(f"{folder} cannot be loaded"):
         model = load_whole(_model_class(folder), folder)
         processor = transformers.AutoProcessor.from_pretrained(folder)
+    log_if_small(folder)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
 

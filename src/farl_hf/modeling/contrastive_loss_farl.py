@@ -66,8 +66,8 @@ def scaled_similarities(rows_BP: torch.Tensor, columns_NP: torch.Tensor, logit_s
         return rows_BP.float() @ columns_NP.float().t() * logit_scale.float()
 
 
-def bounded_logit_scale(log_scale: torch.Tensor) -> torch.Tensor:
-    """Return the logit scale: exp(log_scale), 100 at most, in float32.
+def bounded_logit_scale(log_scale: torch.Tensor, largest_log: float = LARGEST_LOG_SCALE) -> torch.Tensor:
+    """Return the logit scale: exp(log_scale), no larger than exp(largest_log), in float32.
 
     At the bound, only gradients that lower the parameter pass. So it stays at the bound or returns from it, as if it
     were clamped after each optimizer step (open_clip). This works under every optimizer; clamping after the step does
@@ -76,8 +76,9 @@ def bounded_logit_scale(log_scale: torch.Tensor) -> torch.Tensor:
 
     Args:
         log_scale (`torch.FloatTensor` of shape `(1,)`): Natural logarithm of the logit scale.
+        largest_log (`float`, *optional*, defaults to ln 100): Its upper bound.
     """
-    return _BoundedAbove.apply(log_scale.float(), LARGEST_LOG_SCALE).exp()
+    return _BoundedAbove.apply(log_scale.float(), largest_log).exp()
 
 
 def _process_count():

@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 
 from farl_hf.labels import palette_for
 from farl_hf.photos import load_photo
+from farl_hf.pipelines.detector_loading import log_if_small_model
 from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.faces import Detector, FaceFinder
 from farl_hf.pipelines.inputs import photo_of
@@ -45,6 +46,7 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        log_if_small_model(self.model.config)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
     def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:

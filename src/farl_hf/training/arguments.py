@@ -253,7 +253,7 @@ class FaRLTrainingArguments(SharedTrainingArguments):
 # From words to arguments
 
 ParsedArguments = tuple[ModelArguments, DataArguments, FaRLTrainingArguments]
-ARGUMENT_GROUPS = (ModelArguments, DataArguments, FaRLTrainingArguments)
+ARGUMENT_GROUPS: tuple[Any, ...] = (ModelArguments, DataArguments, FaRLTrainingArguments)
 
 
 def parse_script_arguments(arguments: list[str] | None = None, task: str | None = None) -> ParsedArguments:

@@ -366,9 +366,10 @@ class PretrainingTrainer(StreamTrainer, AveragedWeightsTrainer):
     def scores_of_predictions(self, predictions: EvalPrediction) -> dict[str, float]:
         """`compute_metrics` of the Trainer."""
         assert self.evaluation is not None, "without an evaluation this is not the Trainer's compute_metrics"
-        embeds: Any = predictions.predictions  # of images and texts
+        embeds: Any = predictions.predictions
+        image_embeds, text_embeds = embeds
         attributes: Any = predictions.label_ids
-        return self.evaluation.scores(*embeds, attributes, self.prompt_embeds)
+        return self.evaluation.scores(image_embeds, text_embeds, attributes, self.prompt_embeds)
 
 
 def decays_in_pretraining(name: str, parameter: nn.Parameter) -> bool:

@@ -1,0 +1,88 @@
+"""The first use of a built-in head says that it is small, and how to get the official one."""
+
+import shutil
+
+import pytest
+from PIL import Image
+from transformers import pipeline
+from typer.testing import CliRunner
+
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, KNOWN_NAMES, embedded_models
+from farl_hf.checkpoints.embedded_models import OFFICIAL_COUNTERPARTS, log_if_small
+from farl_hf.cli import app
+from farl_hf.hub.flat_code import flat_code
+
+HEAD_TASKS = {DEFAULT_CHECKPOINTS[task]: task for task in ("face-parsing", "face-landmarks", "face-attributes")}
+
+
+@pytest.fixture
+def built_in(toy_checkpoints, monkeypatch):
+    """The folder of the built-in models, toys here, none of which has been used."""
+    monkeypatch.setattr(embedded_models, "_FOLDER", toy_checkpoints["face-parsing"].parent)
+    embedded_models._log_small.cache_clear()
+    yield embedded_models._FOLDER
+    embedded_models._log_small.cache_clear()
+
+
+@pytest.fixture
+def said(caplog):
+    """A function: what has been said of small models since it was called last."""
+
+    def messages():
+        found = [one.getMessage() for one in caplog.records if one.name == embedded_models.__name__]
+        caplog.clear()
+        return found
+
+    return messages
+
+
+def test_every_head_has_an_official_counterpart():
+    assert set(OFFICIAL_COUNTERPARTS) == set(HEAD_TASKS)
+    assert set(OFFICIAL_COUNTERPARTS.values()) <= set(KNOWN_NAMES)
+
+
+@pytest.mark.parametrize("name", HEAD_TASKS)
+def test_the_first_pipeline_says_it_and_the_second_does_not(built_in, said, name):
+    pipeline(HEAD_TASKS[name], model=str(built_in / name), device="cpu")
+    (message,) = said()
+    assert name in message
+    assert f"farl-hf download {OFFICIAL_COUNTERPARTS[name]}" in message
+    pipeline(HEAD_TASKS[name], model=str(built_in / name), device="cpu")
+    log_if_small(name)
+    assert said() == []
+
+
+def test_each_model_says_it_for_itself_by_its_name(built_in, said):
+    for name in HEAD_TASKS:
+        log_if_small(name)
+    assert len(said()) == len(HEAD_TASKS)
+
+
+def test_nothing_is_said_of_other_models(built_in, said, tmp_path, monkeypatch):
+    for name in ("farl-lapa-448", "farl-tiny-parsing", "my-parser"):
+        shutil.copytree(built_in / "farl-tiny-parsing", tmp_path / name)
+        pipeline("face-parsing", model=str(tmp_path / name), device="cpu")
+    monkeypatch.chdir(tmp_path)
+    pipeline("face-parsing", model="farl-tiny-parsing", device="cpu")  # the folder of the user, not ours
+    pipeline("face-detection", model=str(built_in / DEFAULT_CHECKPOINTS["face-detection"]), device="cpu")
+    log_if_small("farl-tiny")
+    assert said() == []
+
+
+def test_commands_say_it_too(built_in, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 80), (90, 80, 70)).save("photo.png")
+    annotated = CliRunner().invoke(app, ["annotate", "photo.png", "--tasks", "parsing,landmarks", "--device", "cpu"])
+    assert annotated.exit_code == 0, annotated.output
+    assert [message.split()[0] for message in said()] == ["farl-tiny-parsing", "farl-tiny-landmarks"]
+    embedded_models._log_small.cache_clear()
+    command = ["explain", "photo.png", "nose", "--aligned", "--model", "farl-tiny-parsing", "--device", "cpu"]
+    explained = CliRunner().invoke(app, command)
+    assert explained.exit_code == 0, explained.output
+    assert [message.split()[0] for message in said()] == ["farl-tiny-parsing"]
+
+
+def test_repositories_do_not_carry_the_names_of_built_in_models():
+    code = flat_code(["farl_hf.pipelines.face_tasks"])
+    assert "embedded_models.py" not in code
+    assert "def log_if_small_model" in code["detector_loading.py"]
