@@ -9,13 +9,13 @@ The same negatives on few devices (8 x 80 x 8 = 5,120):
 
     accelerate launch --config_file examples/accelerate/zero2.yaml examples/pretrain_farl.py \
         --data-dir laion_face/ --output-dir farl-base --bf16 --gradient-checkpointing --do-train \
-        --per-device-train-batch-size 80 --gradient-accumulation-steps 8 --cached-contrast
+        --per-device-train-batch-size 80 --gradient-accumulation-steps 8 --grad-cache
 
 A laptop, on rendered faces:
 
     python examples/pretrain_farl.py --config-name tiny --dataset-name synthetic_faces --max-train-samples 20000 \
-        --tokenizer-name captions --visual-tokenizer kmeans --image-size 112 --face-template lapa \
-        --output-dir my-tiny-farl --do-train --do-eval --per-device-train-batch-size 128
+        --tokenizer-name captions --visual-tokenizer kmeans --visual-vocab-size 512 --image-size 112 \
+        --face-template lapa --output-dir my-tiny-farl --do-train --do-eval --per-device-train-batch-size 128
 
 The rivals of supplement Table 2, on the same vision encoder, data and schedule: `--objective swav` and
 `--objective simclr`, with `pip install "farl-hf[self-supervision]"`. `--objective itc` is the contrast

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from face_rows import make_face_dataset
 from launched_scripts import run_together
 from safetensors.torch import load_file
@@ -82,6 +83,14 @@ def test_accelerate_launch_starts_deepspeed(flags, tmp_path):
     assert load_file(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3"])
+def test_accelerate_launch_needs_no_ssh_on_several_machines(name):
+    """Accelerate's default for DeepSpeed is a launcher that logs in to the other machines."""
+    words = ["--config_file", EXAMPLES / "accelerate" / f"{name}.yaml", "--num_machines", "4", "--num_processes", "32"]
+    arguments = launch_command_parser().parse_args([*map(str, words), str(SCRIPT)])
+    assert _validate_launch_command(arguments)[0].deepspeed_multinode_launcher == "standard"
+
+
 @pytest.mark.nightly
 def test_accelerate_launch_on_cpus_with_deepspeed_says_why_not(flags, tmp_path):
     flags = flags[: flags.index("--ddp_backend")] + flags[flags.index("--ddp_backend") + 2 :]  # alone it has none
@@ -120,21 +129,35 @@ def test_two_processes_train_with_every_shipped_configuration(flags, tmp_path, n
 
 
 @pytest.mark.nightly
-def test_two_machines_of_two_processes_train_together(flags, tmp_path):
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_two_machines_of_two_processes_train_together(launcher, flags, tmp_path):
     """As two machines would, each with its own launcher; here both are this one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    start = {
+        "torchrun": "torch.distributed.run --nnodes 2 --nproc_per_node 2"
+        f" --master_addr 127.0.0.1 --master_port {port} --node_rank",
+        "accelerate": "accelerate.commands.launch --config_file examples/accelerate/zero2.yaml --num_machines 2"
+        f" --num_processes 4 --main_process_ip 127.0.0.1 --main_process_port {port} --machine_rank",
+    }[launcher]
+    script = [SCRIPT, *flags, "--output_dir", tmp_path]
+    script += ["--deepspeed", ZERO_2] if launcher == "torchrun" else []
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    logs = [tmp_path / f"machine_{rank}.txt" for rank in range(2)]  # a full pipe would stop its machine
     machines = []
-    for rank in range(2):
-        launcher = ["torch.distributed.run", "--nnodes", "2", "--node_rank", rank, "--nproc_per_node", "2"]
-        launcher += ["--master_addr", "127.0.0.1", "--master_port", port]
-        command = [sys.executable, "-m", *launcher, SCRIPT, *flags, "--output_dir", tmp_path, "--deepspeed", ZERO_2]
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-        machines.append(subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True))
-    for machine in machines:
-        _, messages = machine.communicate(timeout=400)
-        assert machine.returncode == 0, messages[-4000:]
+    try:
+        for rank, log in enumerate(logs):
+            command = list(map(str, [sys.executable, "-m", *start.split(), rank, *script]))
+            with log.open("w") as file:
+                machines.append(
+                    subprocess.Popen(command, env=environment, cwd=EXAMPLES.parent, stdout=file, stderr=file)
+                )
+        for machine, log in zip(machines, logs, strict=True):
+            assert machine.wait(timeout=400) == 0, log.read_text()[-4000:]
+    finally:
+        for machine in machines:
+            machine.terminate()  # ends its processes too
     assert load_file(tmp_path / "model.safetensors")["head.classifier.weight"].isfinite().all()
 
 
