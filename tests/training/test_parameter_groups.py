@@ -33,3 +33,13 @@ def test_norms_and_biases_may_be_left_without_decay(model):
 def test_a_frozen_backbone_has_no_group(model):
     freeze_backbone(model)
     assert {group["name"] for group in make_parameter_groups(model, RATES, 0.0)} == {"pyramid", "head"}
+
+
+def test_parts_keep_their_rates_inside_an_adapter(model):
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(target_modules=r".*vision_model.*q_proj", modules_to_save=["pyramid", "head"])
+    adapted = peft.get_peft_model(model, settings)
+    groups = {group["name"]: group for group in make_parameter_groups(adapted, RATES, 0.0)}
+    assert {name: group["lr"] for name, group in groups.items()} == RATES
+    lora = [parameter for name, parameter in adapted.named_parameters() if "lora_" in name]
+    assert {id(parameter) for parameter in groups["backbone"]["params"]} == {id(parameter) for parameter in lora}

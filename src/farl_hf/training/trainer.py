@@ -228,8 +228,9 @@ def without_photo_keys(batch: dict[str, Any]) -> dict[str, Any]:
 
 def part_of(parameter_name: str) -> str:
     """`"backbone"`, `"pyramid"` or `"head"`; a parameter without a known prefix belongs to the head."""
+    name = parameter_name.removeprefix("base_model.model.")  # of models that PEFT wraps
     for part, prefix in PART_PREFIXES.items():
-        if parameter_name.startswith(prefix):
+        if name.startswith(prefix):
             return part
     return "head"
 
