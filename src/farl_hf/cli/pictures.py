@@ -4,7 +4,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,7 +16,9 @@ from farl_hf.data.images import decode_photo
 from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing, draw_heat_map, text_panel
 from farl_hf.explanation import FaceExplanation
 from farl_hf.results import FaceLandmarks, FaceParsing
-from farl_hf.training.evaluation.checkpoint import CheckpointEvaluation, EvaluatedSplit
+
+if TYPE_CHECKING:  # it needs the extra `train`, which `farl-hf explain` does not
+    from farl_hf.training.evaluation.checkpoint import CheckpointEvaluation, EvaluatedSplit
 
 Bounds = tuple[int, int, int, int]
 
@@ -119,7 +121,7 @@ def worst_faces(face_scores: np.ndarray, greater_is_better: bool, count: int) ->
     return [int(item) for item in order[:count] if np.isfinite(face_scores[item])]
 
 
-def draw_failures(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, count: int = 16) -> Image.Image:
+def draw_failures(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit", count: int = 16) -> Image.Image:
     """A sheet of the worst faces of a split.
 
     Args:
@@ -139,7 +141,7 @@ def draw_failures(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, co
     return contact_sheet(drawn, columns=_COLUMNS, cell_size_wh=(2 * _FACE_PX, _FACE_PX))
 
 
-def _draw_face(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, item: int) -> tuple[str, Image.Image]:
+def _draw_face(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit", item: int) -> tuple[str, Image.Image]:
     samples = evaluated.samples
     outputs, batch = measuring.outputs_of(samples, item)
     photo = decode_photo(samples.photos[samples.records[item].row]["image"])
@@ -156,7 +158,7 @@ def _draw_face(measuring: CheckpointEvaluation, evaluated: EvaluatedSplit, item:
 
 
 def _parsing_pair(
-    measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any], photo: np.ndarray, bounds_xyxy: Bounds
+    measuring: "CheckpointEvaluation", outputs: Any, batch: dict[str, Any], photo: np.ndarray, bounds_xyxy: Bounds
 ) -> Image.Image:
     sizes_hw = torch.tensor([photo.shape[:2]])
     predicted = measuring.processor.post_process_face_parsing(outputs, batch["crop_from_photo"], sizes_hw)[0]
@@ -169,7 +171,7 @@ def _parsing_pair(
 
 
 def _landmarks_pair(
-    measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any], photo: np.ndarray, bounds_xyxy: Bounds
+    measuring: "CheckpointEvaluation", outputs: Any, batch: dict[str, Any], photo: np.ndarray, bounds_xyxy: Bounds
 ) -> Image.Image:
     predicted = measuring.processor.post_process_landmarks(outputs, batch["crop_from_photo"])[0].cpu().numpy()
     picture = enlarged_part(photo, bounds_xyxy, _FACE_PX)
@@ -179,7 +181,7 @@ def _landmarks_pair(
     return _side_by_side(*(draw_face_landmarks(picture, FaceLandmarks(points[None])) for points in labelled))
 
 
-def _wrong_attributes(measuring: CheckpointEvaluation, outputs: Any, batch: dict[str, Any]) -> list[str]:
+def _wrong_attributes(measuring: "CheckpointEvaluation", outputs: Any, batch: dict[str, Any]) -> list[str]:
     """The predictions that are furthest from their labels, with their probabilities."""
     probabilities = measuring.processor.post_process_attributes(outputs)[0].cpu().numpy()
     truth = batch["photo_labels"][0].numpy()
