@@ -151,10 +151,11 @@ def match(
     [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a woman with a hat"
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import load_model_and_processor, write_json
+        from farl_hf.cli.face_annotator import load_model_and_processor
         from farl_hf.labels.attributes import PROMPT_WRAPPERS
         from farl_hf.retrieval import FaceIndex, embed_texts
         from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
+        from farl_hf.whole_files import write_json
 
         checked = checked_texts(texts or [])  # before anything is loaded
         if bool(photos) == (index is not None):

@@ -6,7 +6,6 @@ package, or Parquet, which other tools read: one row per face with the columns `
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
+from farl_hf.whole_files import written_whole
 
 _KIND = "farl_hf face index 1"
 _ROWS_AT_A_TIME = 65_536  # limits the memory of the similarities
@@ -234,17 +234,12 @@ class FaceIndex:
         Raises:
             UnknownNameError: If the file is to be of another kind.
             MissingExtraError: If Parquet is asked for and pyarrow not installed.
+            FileWriteError: If the disk is full, or the place cannot be written.
         """
         path = checked_index_path(Path(path))
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         write, _ = _FORMATS[path.suffix]
-        try:
-            write(draft, self, {"kind": _KIND, "fingerprint": self.fingerprint})
-            os.replace(draft, path)
-        except OSError as error:
-            raise UnknownNameError(f"{path} cannot be written: {error}.") from error
-        finally:
-            draft.unlink(missing_ok=True)
+        with written_whole(path) as unfinished:
+            write(unfinished, self, {"kind": _KIND, "fingerprint": self.fingerprint})
 
     @classmethod
     def load(cls, path: str | Path) -> "FaceIndex":

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from farl_hf.data.atomic_files import recorded_parquet, write_arrays
+from farl_hf.data.recorded_files import recorded_parquet, write_arrays
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.results import Faces
 
