@@ -5,15 +5,22 @@ cannot be written as UTF-8.
 """
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 URL_SCHEMES = ("http://", "https://")
 
 
 def readable_name(name: str) -> str:
     """The name; bytes that are not UTF-8 are written as a backslash, x and two hexadecimal digits."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _SURROGATE.sub(_escaped, name)
+
+
+def _escaped(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def photo_uri(name: str) -> str:

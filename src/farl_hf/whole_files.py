@@ -73,7 +73,8 @@ def write_whole(path: Path, content: bytes, error: type[FaRLError] = FileWriteEr
 
 def write_json(path: Path, content: Any, error: type[FaRLError] = FileWriteError) -> None:
     """Writes a JSON file, see [`written_whole`]."""
-    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode(), error)
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    write_whole(path, text.encode("utf-8", "backslashreplace"), error)  # lone surrogates, as JSON writes them
 
 
 def read_or_set_aside(path: Path, kind: type) -> Any:

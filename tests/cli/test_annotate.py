@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -289,3 +291,36 @@ def test_a_file_of_something_else_is_left_alone(annotate, tmp_path, content):
     (tmp_path / "out/faces.json").write_text(content)
     assert annotate("a.png", "--tasks", "detection", "-o", "out").exit_code == 2
     assert (tmp_path / "out/faces.json").read_text() == content
+
+
+def odd_name(folder):
+    """A photo whose name is not UTF-8, between two others."""
+    paths = [save_photo(folder / name) for name in ("a.jpg", "m.jpg", "z.jpg")]
+    odd = paths[1].rename(folder / "caf\udce9.jpg")
+    return [paths[0], odd, paths[2]]
+
+
+def file_of(uri):
+    return os.fsdecode(urllib.parse.unquote_to_bytes(urllib.parse.urlsplit(uri).path))
+
+
+def test_names_that_are_not_utf_8_are_escaped_and_found_again(annotate, tmp_path):
+    paths = odd_name(tmp_path / "in")
+    result = annotate("in", "--tasks", "parsing", "-o", "out")
+    assert result.exit_code == 0, result.output
+    records = read_records(tmp_path / "out")
+    assert [record["photo"] for record in records] == ["in/a.jpg", "in/caf\\xe9.jpg", "in/z.jpg"]
+    assert [file_of(record["photo_uri"]) for record in records] == [str(path) for path in paths]
+    for record in records:
+        for name in (record["files"]["face-parsing"], *(face["segmentation"] for face in record["faces"])):
+            assert (tmp_path / "out" / name).is_file()
+    assert annotate("in", "--tasks", "parsing", "-o", "out").exit_code == 0
+    assert read_records(tmp_path / "out") == records
+
+
+def test_a_broken_photo_of_such_a_name_is_reported(annotate, tmp_path):
+    odd_name(tmp_path / "in")[1].write_bytes(b"broken")
+    result = annotate("in", "--tasks", "detection", "-o", "caf\udce9")
+    assert result.exit_code == 1
+    assert "caf\\xe9.jpg" in result.output + result.stderr
+    assert len(read_records(tmp_path / "caf\udce9")) == 2

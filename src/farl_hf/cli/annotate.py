@@ -219,7 +219,7 @@ def annotate_photos(
             write_json(output / RECORDS_FILE, list(records.values()))
         raise
     write_json(output / RECORDS_FILE, list(records.values()))
-    console.print(f"{_summary(done)}: see {output / RECORDS_FILE}")
+    console.print(readable_name(f"{_summary(done)}: see {output / RECORDS_FILE}"))
     return failures
 
 

@@ -18,6 +18,7 @@ from farl_hf.cli.options import (
     plain_errors,
 )
 from farl_hf.errors import UnknownNameError
+from farl_hf.photo_names import readable_name
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}
 
@@ -91,7 +92,7 @@ def explain(
             )
             if not explanations:
                 error_console().print(
-                    f"No face was found in {photo}. Try --threshold 0.1, or --aligned for a face crop."
+                    f"No face was found in {readable_name(photo)}. Try --threshold 0.1, or --aligned for a face crop."
                 )
                 raise typer.Exit(SOME_FAILED)
             sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")

@@ -18,7 +18,7 @@ from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
-from farl_hf.photo_names import photo_uri
+from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
@@ -70,7 +70,7 @@ class FaceAnnotator:
         pictures = {task: self._draw(task, photo, faces, stem) for task in self.tasks}
         record = [self._for_json(face, f"{stem}.face-{row + 1}") for row, face in enumerate(faces)]
         files = {task: path.name for task, path in pictures.items()}
-        return {"photo": name, "photo_uri": photo_uri(name), "files": files, "faces": record}, pictures
+        return {"photo": readable_name(name), "photo_uri": photo_uri(name), "files": files, "faces": record}, pictures
 
     def _find_faces(self, photo: Image.Image) -> list[dict[str, Any]]:
         """One dict per face with the answers of all tasks."""

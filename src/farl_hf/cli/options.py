@@ -13,6 +13,7 @@ from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError
+from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
@@ -116,7 +117,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
 def report_failures(failures: Mapping[str, Exception]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
-        error_console().print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
+        error_console().print(Text.assemble(("Failed: ", "bold red"), readable_name(f"{photo}: {error}")))
 
 
 @contextmanager
@@ -125,5 +126,5 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except FaRLError as error:
-        error_console().print(Text.assemble(("Error: ", "bold red"), str(error)))
+        error_console().print(Text.assemble(("Error: ", "bold red"), readable_name(str(error))))
         raise typer.Exit(USAGE_ERROR) from error

@@ -28,6 +28,7 @@ _SUFFIXES = (
     ".tga",
 )
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+_NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # how Python names such bytes of a file name
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 # Pictures written by an earlier run are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
@@ -115,7 +116,7 @@ def _photos_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 def _stem(photo: str) -> str:
     if not photo.startswith(URL_SCHEMES):
-        return Path(photo).stem
+        return _NOT_UTF_8.sub("_", Path(photo).stem)
     name = Path(photo.split("?")[0].split("#")[0]).stem
     return re.sub(r"[^\w.-]+", "_", name) or "photo"
 

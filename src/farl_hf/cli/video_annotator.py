@@ -12,7 +12,7 @@ from PIL import Image
 from farl_hf.cli.face_annotator import draw_answers, write_picture
 from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.errors import UnreadableVideoError
-from farl_hf.photo_names import photo_uri
+from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.video import TrackedFrame, VideoFile
 from farl_hf.video.face_following import follow_faces
 from farl_hf.video.face_state import ConfidentLandmarksPipeline
@@ -96,7 +96,7 @@ class VideoAnnotator:
             outputs.close(whole=not faults)
             faults += outputs.complaints()
         record = {
-            "video": source,
+            "video": readable_name(source),
             "photo_uri": photo_uri(source),
             "files": {task: path.name for task, path in paths.items()},
         }
