@@ -319,6 +319,81 @@ def test_long_names_and_other_members_do_no_harm(tmp_path):
     assert not find_members(path).skipped
 
 
+def contents(path):
+    """Picture, metadata and caption of every sample, as the places in the file say."""
+    data = path.read_bytes()
+    places = find_members(path).places
+    return {tuple(data[row[at] : row[at] + max(row[at + 1], 0)] for at in (0, 2, 4)) for row in places.tolist()}
+
+
+def whole_samples(count):
+    return {(files["jpg"], files["json"], files["txt"]) for files in map(suffixes_of, range(count))}
+
+
+def suffixes_of(number):
+    return {name.rpartition(".")[2]: content for name, content in sample_members(number).items()}
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize(
+    "folder", ["./", ".//", "version.1.5/", "./a.b/c.d/", "x" * 90 + ".y/", "é" * 60 + "/" + "z" * 30 + "/", "w\\"]
+)
+def test_keys_come_from_the_last_part_of_a_path(tmp_path, form, folder):
+    members = [(folder + name, content) for number in range(4) for name, content in sample_members(number).items()]
+    members = sorted(members, key=lambda member: member[0][::-1])  # pictures, metadata and captions apart
+    path = write_tar(tmp_path / "0.tar", members, form=form)
+    assert contents(path) == whole_samples(4)
+    assert not find_members(path).skipped
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("length", [95, 100, 101, 155, 255, 256, 1000])
+def test_names_of_any_length_are_read(tmp_path, form, length):
+    def long(name):
+        return "n" * (length - len(name)) + name
+
+    members = [(long(name), content) for number in range(3) for name, content in sample_members(number).items()]
+    path = write_tar(tmp_path / "0.tar", members, form=form)
+    assert contents(path) == whole_samples(3)
+    assert not find_members(path).skipped
+
+
+def test_a_long_name_that_leaves_the_folder_is_unsafe(tmp_path):
+    path = write_tar(tmp_path / "0.tar", [("a/" * 80 + "../" * 81 + "evil.jpg", b"x"), *sample_members(0).items()])
+    assert find_members(path).skipped == {"unsafe_member": 1}
+
+
+def test_equal_names_in_different_folders_are_different_samples(tmp_path):
+    members = [
+        (f"{folder}/1.{suffix}", content)
+        for number, folder in enumerate("ab")
+        for suffix, content in suffixes_of(number).items()
+    ]
+    assert contents(write_tar(tmp_path / "0.tar", members)) == whole_samples(2)
+
+
+def test_members_that_come_twice_are_counted_and_named_and_pair_nothing_wrong(tmp_path, caplog):
+    first, second, third = (
+        [(f"{key}.{suffix}", content) for suffix, content in suffixes_of(number).items()]
+        for number, key in enumerate(("1", "1", "2"))
+    )
+    path = write_tar(tmp_path / "joined.tar", [*first, *second, *third])
+    assert contents(path) == {(suffixes_of(n)["jpg"], suffixes_of(n)["json"], suffixes_of(n)["txt"]) for n in (0, 2)}
+    assert find_members(path).skipped == {"repeated_key": 1}
+    assert "1.jpg" in caplog.text
+    mixed = [member for pair in zip(first, second, strict=True) for member in pair]
+    path = write_tar(tmp_path / "mixed.tar", [*mixed, *third])
+    assert len(contents(path)) == 1  # which caption belongs to which picture is not known
+    assert find_members(path).skipped == {"repeated_key": 1}
+
+
+def test_files_that_macos_puts_beside_others_are_no_members(tmp_path):
+    members = [(f"./._{name}", b"AppleDouble") for name in sample_members(0)]
+    path = write_tar(tmp_path / "0.tar", [*members, *sample_members(0).items()])
+    assert contents(path) == whole_samples(1)
+    assert not find_members(path).skipped
+
+
 def test_a_tar_that_was_cut_gives_what_is_there(tmp_path):
     path = write_shard(tmp_path, count=6)
     whole = path.read_bytes()
