@@ -138,10 +138,13 @@ def open_container(source: str) -> Any:
         UnreadableVideoError: If it is missing or no container that FFmpeg knows.
     """
     av = load_av()
-    if not source.startswith(_URL_SCHEMES):
+    if source.startswith(_URL_SCHEMES):
+        address = source
+    else:
         _require_file(Path(source))
+        address = f"file:{source}"  # FFmpeg takes what stands before the first colon of a name for a protocol
     try:
-        return av.open(source)
+        return av.open(address)
     except (av.error.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise UnreadableVideoError(f"{source} cannot be opened as a video: {reason}") from error

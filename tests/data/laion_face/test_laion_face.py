@@ -174,6 +174,62 @@ def test_detections_that_are_none_are_refused_and_run_nothing(tmp_path, cache, c
     assert not list(cache.glob("**/*.npy"))
 
 
+@pytest.mark.parametrize("key", ["x.jpg", None, 1.5, float("nan"), 2**80, (1, 2), "", b"a"])
+def test_keys_that_are_no_numbers_are_skipped_and_named(tmp_path, cache, key, caplog):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({7: [FACE], key: [FACE], "8": [FACE, FACE]}, path)
+    table = open_face_table(face_table_folder(path, cache))
+    assert table.sample_ids.tolist() == [7, 8]
+    assert [len(table.find(number)) for number in (7, 8)] == [1, 2]
+    assert repr(key)[:20] in caplog.text
+
+
+def test_a_file_of_other_keys_only_is_refused(tmp_path, cache):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({"a.jpg": [FACE], "b.jpg": []}, path)
+    with pytest.raises(InvalidDatasetError, match=r"'a\.jpg'.*SAMPLE_ID"):
+        face_table_folder(path, cache)
+
+
+@pytest.mark.parametrize("found", ["text", 5, 0.5, True])
+def test_what_is_no_list_of_faces_is_skipped(tmp_path, cache, found, caplog):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({7: [FACE], 9: found}, path)
+    assert open_face_table(face_table_folder(path, cache)).sample_ids.tolist() == [7]
+    assert "9" in caplog.text
+
+
+BOX_OF_FACE, POINTS_OF_FACE, _ = FACE
+
+
+@pytest.mark.parametrize(
+    "face",
+    [
+        (BOX_OF_FACE[:3], POINTS_OF_FACE, 0.9),
+        (BOX_OF_FACE[:3], [*np.ravel(POINTS_OF_FACE), 1.0], 0.9),  # as many numbers as a whole face
+        ([], POINTS_OF_FACE, 0.9),
+        (None, POINTS_OF_FACE, 0.9),
+        (BOX_OF_FACE, None, 0.9),
+        (BOX_OF_FACE, POINTS_OF_FACE[:4], 0.9),
+        (BOX_OF_FACE, POINTS_OF_FACE, None),
+        (BOX_OF_FACE, POINTS_OF_FACE, "high"),
+        (BOX_OF_FACE, POINTS_OF_FACE, float("nan")),
+        (BOX_OF_FACE, POINTS_OF_FACE * np.float32("nan"), 0.9),
+        (BOX_OF_FACE, POINTS_OF_FACE),
+        (["a", "b", "c", "d"], POINTS_OF_FACE, 0.9),
+        ([1e300] * 4, POINTS_OF_FACE, 0.9),
+        7,
+        "text",
+    ],
+    ids=range(15),
+)
+def test_faces_of_another_shape_are_skipped_and_counted(tmp_path, cache, face, caplog):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({7: [face, FACE]}, path)
+    assert len(open_face_table(face_table_folder(path, cache)).find(7)) == 1
+    assert "Skipped 1 faces" in caplog.text
+
+
 def test_a_table_is_made_once_and_again_when_its_file_changes(tmp_path, cache, monkeypatch):
     path = write_detections(tmp_path, [0], 2)
     first = face_table_folder(path, cache)
@@ -268,6 +324,37 @@ def test_damaged_detections_of_a_shard_are_named(tmp_path, content):
         open_face_table(str(path))
     pq.write_table(pa.table({"sample_id": [1]}), path)
     with pytest.raises(InvalidDatasetError, match="box_xyxy"):
+        open_face_table(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sample_id": [None, 2]}, "no sample_id"),
+        ({"scores": [[0.9], [0.9]]}, "row 1 has 2, 2, 1"),
+        ({"box_xyxy": [[[1, 1, 9, 9]], None]}, "row 1 has 0, 2, 2"),
+        ({"box_xyxy": [[[1, 1, 9]], [[1, 1, 9]] * 2]}, "four numbers"),
+        ({"points5_xy": [[[[1, 1]] * 4], [[[1, 1]] * 4] * 2]}, "five points"),
+        ({"box_xyxy": [[[1, 1, 9, None]], [[1, 1, 9, 9]] * 2]}, "finite"),
+        ({"box_xyxy": [None, None], "points5_xy": [None, None]}, "row 0 has 0, 0, 1"),
+        ({"sample_id": ["a", "b"]}, "cannot be read"),
+        ({"scores": [["high"], ["low", "low"]]}, "cannot be read"),
+        ({"box_xyxy": [1, 2]}, "cannot be read"),
+    ],
+)
+def test_detections_of_another_layout_are_named(tmp_path, change, said):
+    sound = {
+        "sample_id": [1, 2],
+        "box_xyxy": [[[1, 1, 9, 9]], [[1, 1, 9, 9]] * 2],
+        "points5_xy": [[[[1, 1]] * 5], [[[1, 1]] * 5] * 2],
+        "scores": [[0.9], [0.9, 0.8]],
+    }
+    path = tmp_path / "detections-00000.parquet"
+    pq.write_table(pa.table(sound), path)
+    assert [len(open_face_table(str(path)).find(number)) for number in (1, 2)] == [1, 2]
+    path = tmp_path / "detections-00001.parquet"
+    pq.write_table(pa.table(sound | change), path)
+    with pytest.raises(InvalidDatasetError, match=f"detections-00001.*{said}"):
         open_face_table(str(path))
 
 
