@@ -66,8 +66,8 @@ class CelebA(FaceDatasetBuilder):
         header = read_lines(attribute_path)[1:2]
         if not header:
             raise InvalidDatasetError(
-                f"{attribute_path} has no second line; expected the number of photos, the names of the forty attributes,"
-                " then a line per photo. It may be cut off."
+                f"{attribute_path} has no second line; expected the number of photos, the names of the forty"
+                " attributes, then a line per photo. It may be cut off."
             )
         order = attribute_order(header[0].split(), attribute_path)
         geometry = [name for name in (self.config.points, self.config.boxes) if name]
