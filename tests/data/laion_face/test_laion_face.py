@@ -336,7 +336,7 @@ def test_damaged_detections_of_a_shard_are_named(tmp_path, content):
         ({"box_xyxy": [[[1, 1, 9]], [[1, 1, 9]] * 2]}, "four numbers"),
         ({"points5_xy": [[[[1, 1]] * 4], [[[1, 1]] * 4] * 2]}, "five points"),
         ({"box_xyxy": [[[1, 1, 9, None]], [[1, 1, 9, 9]] * 2]}, "finite"),
-        ({"box_xyxy": [None, None], "points5_xy": [None, None]}, "row 0 has 0, 0, 1"),
+        ({"box_xyxy": [None, None], "points5_xy": [None, None]}, "cannot be read"),
         ({"sample_id": ["a", "b"]}, "cannot be read"),
         ({"scores": [["high"], ["low", "low"]]}, "cannot be read"),
         ({"box_xyxy": [1, 2]}, "cannot be read"),
@@ -437,7 +437,7 @@ def test_keys_come_from_the_last_part_of_a_path(tmp_path, form, folder):
 @pytest.mark.parametrize("length", [95, 100, 101, 155, 255, 256, 1000])
 def test_names_of_any_length_are_read(tmp_path, form, length):
     def long(name):
-        return "n" * (length - len(name)) + name
+        return "n" * (length - len("000000000.jpg")) + name
 
     members = [(long(name), content) for number in range(3) for name, content in sample_members(number).items()]
     path = write_tar(tmp_path / "0.tar", members, form=form)

@@ -221,7 +221,8 @@ def face_row(face: Any) -> list[float] | None:
     try:
         box, points, score = face
         row = [*np.ravel(box)[:4], *np.ravel(points), float(score)]
-        numbers = np.array(row, np.float32)
+        with np.errstate(over="ignore"):
+            numbers = np.array(row, np.float32)
     except (TypeError, ValueError, RuntimeError):  # of NumPy and of tensors
         return None
     return row if numbers.shape == (NUM_COLUMNS,) and np.isfinite(numbers).all() and len(np.ravel(box)) >= 4 else None
