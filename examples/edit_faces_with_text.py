@@ -15,8 +15,6 @@ Written: `contact_sheet.png` (each face before, then by each model for each text
 `latents.safetensors`, and `results.json` with losses and similarities before and after.
 """
 
-import io
-import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,13 +27,14 @@ from tqdm.auto import tqdm
 from transformers import AutoModel, HfArgumentParser
 
 from farl_hf.checkpoints import checkpoint
-from farl_hf.cli.face_annotator import load_model_and_processor, write_whole
+from farl_hf.cli.face_annotator import load_model_and_processor, write_picture
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, FaceGenerator, StyleGAN2Generator, edit_latents
 from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
 from farl_hf.retrieval.text_embedding import PLAIN
+from farl_hf.whole_files import write_json, write_whole
 
 GENERATOR = "farl-tiny-generator"
 SHOWN_PX = 256
@@ -127,12 +126,6 @@ def as_picture(image_CHW: torch.Tensor) -> Image.Image:
     return Image.fromarray((image_CHW.permute(1, 2, 0) * 255).round().byte().numpy())
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
-    file = io.BytesIO()
-    picture.save(file, "png")
-    write_whole(path, file.getvalue())
-
-
 def rows_of(edited: dict[str, dict[str, list[EditedFaces]]]) -> list[list[tuple[str, torch.Tensor]]]:
     """A row per face: its start, then for each text what each model made of it, with captions."""
     first = next(iter(next(iter(edited.values())).values()))
@@ -161,7 +154,7 @@ def write_results(args: EditArguments, edited: dict[str, dict[str, list[EditedFa
         write_picture(folder / "images" / f"face_{row + 1:03d}_{column:02d}.png", picture)
     write_whole(folder / "latents.safetensors", save(latents_of(edited)))
     results = {"arguments": asdict(args), "columns": [caption for caption, _ in rows[0]], "edits": numbers_of(edited)}
-    write_whole(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+    write_json(folder / "results.json", results)
 
 
 def short(caption: str) -> str:

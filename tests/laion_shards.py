@@ -61,10 +61,10 @@ def sample_members(number, shard=0, **changes):
     return {f"{key}.{suffix}": content for suffix, content in members.items() if content is not None}
 
 
-def write_tar(path, members, extra=()):
+def write_tar(path, members, extra=(), form=tarfile.PAX_FORMAT):
     """Writes (name, bytes) pairs; `extra` are `tarfile.TarInfo` without content."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
+    with tarfile.open(path, "w", format=form) as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size, info.mtime = len(content), 1_650_000_000.25

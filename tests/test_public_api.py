@@ -39,6 +39,7 @@ def test_errors_refine_builtin_ones():
     refined = {
         "ConversionError": ValueError,
         "DatasetWriteError": OSError,
+        "FileWriteError": OSError,
         "InvalidArgumentError": ValueError,
         "InvalidDatasetError": ValueError,
         "InvalidFaceIndexError": ValueError,

@@ -3,7 +3,6 @@
 `train_face_generator.py` is a few lines around [`run_generator_training`].
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
 from farl_hf.training.pretraining.run import FACE_TEMPLATES
 from farl_hf.training.runs import evaluate_and_save, load_splits, train_to_end
 from farl_hf.training.trainer import AveragedWeightsTrainer
+from farl_hf.whole_files import written_whole
 
 __all__ = ["DECODER_FOLDER", "run_generator_training"]
 
@@ -135,12 +135,10 @@ class PictureCallback(TrainerCallback):
     def on_step_end(self, args: GeneratorTrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Draw, when it is time."""
         if state.is_world_process_zero and state.global_step % args.picture_steps == 0:
-            folder = Path(args.output_dir, PICTURE_FOLDER)
-            folder.mkdir(parents=True, exist_ok=True)
+            path = Path(args.output_dir, PICTURE_FOLDER, f"step_{state.global_step:06d}.png")
             sheet = self.trainer.with_averaged_weights(self.draw, kwargs["model"], args.device)
-            unfinished = folder / f".step_{state.global_step:06d}.png"
-            sheet.save(unfinished)
-            os.replace(unfinished, folder / unfinished.name[1:])
+            with written_whole(path) as unfinished:
+                sheet.save(unfinished)
 
     @torch.no_grad()
     def draw(self, model: FaceAutoencoder, device: torch.device) -> Image.Image:

@@ -12,7 +12,6 @@ from study_script import backbone_overrides
 from transformers import HfArgumentParser
 
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.training.evaluation.results import write_json
 from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
@@ -20,6 +19,7 @@ from farl_hf.training.pretraining.arguments import (
 )
 from farl_hf.training.pretraining.run import run_pretraining
 from farl_hf.training.recipes import as_flags
+from farl_hf.whole_files import write_json
 
 PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
 FINISHED_NAME = "finished.json"  # written last

@@ -1,6 +1,5 @@
 """What a study leaves: `table.md`, `results.json` and `plot.png`."""
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from typing import Any
 from study_runs import StudyRun, StudyVariant
 
 from farl_hf.errors import MissingExtraError
-from farl_hf.training.evaluation.results import write_json
+from farl_hf.whole_files import write_json, write_whole, written_whole
 
 __all__ = ["TASK_SCORES", "StudyReport", "StudyScore", "write_study_report"]
 
@@ -84,21 +83,14 @@ def write_study_report(report: StudyReport, runs: Sequence[StudyRun], output_dir
         `str`: The text of `table.md`.
     """
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     text = markdown_report(report, runs)
-    write_beside(folder / "table.md", lambda path: path.write_text(text))
+    write_whole(folder / "table.md", text.encode())
     contents = {"title": report.title, "source": report.source, "runs": [asdict(run) for run in runs]}
     write_json(folder / "results.json", contents)
     figure = study_figure(report, runs)
-    write_beside(folder / "plot.png", lambda path: figure.savefig(path, dpi=150, format="png"))
+    with written_whole(folder / "plot.png") as unfinished:
+        figure.savefig(unfinished, dpi=150)
     return text
-
-
-def write_beside(path: Path, write: Any) -> None:
-    """Writes beside, then puts in place, so that no half of a file is ever read."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    write(unfinished)
-    os.replace(unfinished, path)
 
 
 def columns(report: StudyReport, runs: Sequence[StudyRun]) -> list[tuple[str, StudyScore]]:

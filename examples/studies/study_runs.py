@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import parse_recipe_arguments
-from farl_hf.training.evaluation.results import write_json
 from farl_hf.training.finetuning import run_face_training
 from farl_hf.training.recipes import read_recipe
+from farl_hf.whole_files import write_json
 
 __all__ = ["StudyRecipe", "StudyRun", "StudyVariant", "measure_runs", "study_recipes"]
 

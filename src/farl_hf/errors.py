@@ -5,6 +5,7 @@ __all__ = [
     "DatasetWriteError",
     "DownloadError",
     "FaRLError",
+    "FileWriteError",
     "InvalidArgumentError",
     "InvalidDatasetError",
     "InvalidFaceIndexError",
@@ -35,6 +36,10 @@ class DatasetWriteError(FaRLError, OSError):
 
 class DownloadError(FaRLError, OSError):
     """A published file that could not be fetched, has changed, or could not be stored."""
+
+
+class FileWriteError(FaRLError, OSError):
+    """A result that could not be stored: the disk is full, or the place cannot be written."""
 
 
 class InvalidArgumentError(FaRLError, ValueError):

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -126,7 +128,8 @@ def test_aligned_photos_skip_the_detector(annotate, tmp_path):
 def test_no_face_is_a_result(annotate, tmp_path):
     result = annotate(save_photo(tmp_path / "photo.png"), "--threshold", "1.0")
     assert result.exit_code == 0, result.output
-    assert read_records(tmp_path / "farl_annotations") == [{"photo": str(tmp_path / "photo.png"), "faces": []}]
+    (record,) = read_records(tmp_path / "farl_annotations")
+    assert (record["photo"], record["faces"]) == (str(tmp_path / "photo.png"), [])
     assert (tmp_path / "farl_annotations/photo.face-parsing.jpg").exists()
 
 
@@ -157,16 +160,6 @@ def test_checkpoints_of_another_task_are_refused(annotate, tmp_path, toy_default
     assert "expected FaRLForFaceParsing (face-parsing)" in result.output + result.stderr
 
 
-def test_json_is_replaced_whole_or_not_at_all(tmp_path):
-    from farl_hf.cli.face_annotator import write_json
-
-    write_json(tmp_path / "faces.json", [1])
-    with pytest.raises(TypeError):
-        write_json(tmp_path / "faces.json", [object()])
-    assert (tmp_path / "faces.json").read_text() == "[\n 1\n]\n"
-    assert os.listdir(tmp_path) == ["faces.json"]
-
-
 def test_an_interrupted_run_keeps_what_it_found(annotate, tmp_path, monkeypatch):
     from farl_hf.cli.face_annotator import FaceAnnotator
 
@@ -182,3 +175,152 @@ def test_an_interrupted_run_keeps_what_it_found(annotate, tmp_path, monkeypatch)
         save_photo(tmp_path / f"in/{name}.png")
     assert annotate("in", "--tasks", "detection").exit_code != 0
     assert [record["photo"] for record in read_records(tmp_path / "farl_annotations")] == ["in/a.png"]
+
+
+@pytest.fixture
+def full_after(monkeypatch):
+    """Makes the disk full at the file of a name: half of it is written."""
+
+    def fill(name):
+        def save(self, path, *_, **__):
+            if name in str(path):
+                path.write_bytes(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(self, path, *_, **__)
+
+        real = Image.Image.save
+        monkeypatch.setattr(Image.Image, "save", save)
+
+    return fill
+
+
+def test_a_full_disk_leaves_whole_files_and_says_so(annotate, tmp_path, full_after):
+    for name in "abc":
+        save_photo(tmp_path / f"in/{name}.png")
+    full_after("b.face-detection")
+    result = annotate("in", "--tasks", "detection", "-o", "out")
+    assert result.exit_code == 2
+    assert "b.face-detection.jpg" in result.output + result.stderr
+    assert "No space left" in result.output + result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.face-detection.jpg", "faces.json"]
+    assert [record["photo"] for record in read_records(tmp_path / "out")] == ["in/a.png"]
+
+
+def test_the_cause_is_said_when_the_records_fail_too(annotate, tmp_path, full_after, monkeypatch):
+    save_photo(tmp_path / "in/a.png")
+    full_after("a.face-detection")
+    real = type(tmp_path).write_bytes
+
+    def write_bytes(path, content):
+        if path.name == "faces.json":
+            raise OSError(errno.EIO, "Another fault")
+        return real(path, content)
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", write_bytes)
+    result = annotate("in", "--tasks", "detection", "-o", "out")
+    assert "No space left" in result.output + result.stderr
+    assert "Another fault" not in result.output + result.stderr
+
+
+def test_a_run_adds_to_the_folder_of_another_one(annotate, tmp_path):
+    for name, seed in (("x/photo.png", 0), ("y/photo.png", 1)):
+        save_photo(tmp_path / name, seed)
+        assert annotate(name, "--tasks", "detection", "-o", "out").exit_code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.jpg")}
+    assert set(before) == {"photo.face-detection.jpg", "photo-2.face-detection.jpg"}
+    assert annotate("y/photo.png", "--tasks", "detection", "-o", "out").exit_code == 0  # once more
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.jpg")} == before
+    records = read_records(tmp_path / "out")
+    assert [record["photo"] for record in records] == ["x/photo.png", "y/photo.png"]
+    assert [record["files"]["face-detection"] for record in records] == sorted(before, key=len)
+
+
+def test_an_interrupted_rerun_keeps_the_records_of_the_first_run(annotate, tmp_path, monkeypatch):
+    from farl_hf.cli.face_annotator import FaceAnnotator
+
+    for name in "abc":
+        save_photo(tmp_path / f"in/{name}.png")
+    annotate("in", "--tasks", "detection")
+    before = read_records(tmp_path / "farl_annotations")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FaceAnnotator, "annotate", interrupted)
+    assert annotate("in", "--tasks", "detection").exit_code != 0
+    assert read_records(tmp_path / "farl_annotations") == before
+
+
+def test_answers_are_not_replaced_by_fewer(annotate, tmp_path):
+    save_photo(tmp_path / "a.png")
+    annotate("a.png", "--tasks", "detection,landmarks", "-o", "out")
+    before = read_records(tmp_path / "out")
+    result = annotate("a.png", "--tasks", "detection", "-o", "out")
+    assert result.exit_code == 2
+    assert "face-landmarks" in result.output + result.stderr
+    assert read_records(tmp_path / "out") == before
+
+
+def test_two_runs_do_not_share_a_folder(annotate, tmp_path):
+    from farl_hf.whole_files import held_folder
+
+    save_photo(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    with held_folder(tmp_path / "out"):
+        result = annotate("a.png", "--tasks", "detection", "-o", "out")
+    assert result.exit_code == 2
+    assert "Another run" in result.output + result.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("content", [b'[{"photo": "x", "fa', b"\xff\xfe", b""])
+def test_broken_records_are_set_aside(annotate, tmp_path, content, caplog):
+    save_photo(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/faces.json").write_bytes(content)
+    assert annotate("a.png", "--tasks", "detection", "-o", "out").exit_code == 0
+    assert (tmp_path / "out/faces.json.broken").read_bytes() == content
+    assert "faces.json.broken" in caplog.text
+    assert len(read_records(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("content", ['[{"photo": "x", "faces": []}]', '{"a": 1}', "3", "[1]"])
+def test_a_file_of_something_else_is_left_alone(annotate, tmp_path, content):
+    save_photo(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/faces.json").write_text(content)
+    assert annotate("a.png", "--tasks", "detection", "-o", "out").exit_code == 2
+    assert (tmp_path / "out/faces.json").read_text() == content
+
+
+def odd_name(folder):
+    """A photo whose name is not UTF-8, between two others."""
+    paths = [save_photo(folder / name) for name in ("a.jpg", "m.jpg", "z.jpg")]
+    odd = paths[1].rename(folder / "caf\udce9.jpg")
+    return [paths[0], odd, paths[2]]
+
+
+def file_of(uri):
+    return os.fsdecode(urllib.parse.unquote_to_bytes(urllib.parse.urlsplit(uri).path))
+
+
+def test_names_that_are_not_utf_8_are_escaped_and_found_again(annotate, tmp_path):
+    paths = odd_name(tmp_path / "in")
+    result = annotate("in", "--tasks", "parsing", "-o", "out")
+    assert result.exit_code == 0, result.output
+    records = read_records(tmp_path / "out")
+    assert [record["photo"] for record in records] == ["in/a.jpg", "in/caf\\xe9.jpg", "in/z.jpg"]
+    assert [file_of(record["photo_uri"]) for record in records] == [str(path) for path in paths]
+    for record in records:
+        for name in (record["files"]["face-parsing"], *(face["segmentation"] for face in record["faces"])):
+            assert (tmp_path / "out" / name).is_file()
+    assert annotate("in", "--tasks", "parsing", "-o", "out").exit_code == 0
+    assert read_records(tmp_path / "out") == records
+
+
+def test_a_broken_photo_of_such_a_name_is_reported(annotate, tmp_path):
+    odd_name(tmp_path / "in")[1].write_bytes(b"broken")
+    result = annotate("in", "--tasks", "detection", "-o", "caf\udce9")
+    assert result.exit_code == 1
+    assert "caf\\xe9.jpg" in result.output + result.stderr
+    assert len(read_records(tmp_path / "caf\udce9")) == 2

@@ -1,6 +1,8 @@
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from image_text_toys import make_farl
 from PIL import Image
@@ -151,3 +153,22 @@ def test_a_head_cannot_be_matched(run, toy_defaults):
     result = run("match", "in", "--texts", "a", model=toy_defaults / "farl-tiny-parsing")
     assert result.exit_code == 2
     assert "no text encoder" in said(result)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "safetensors"])
+def test_names_that_are_not_utf_8(run, tmp_path, ending):
+    odd = (tmp_path / "in/a.png").rename(tmp_path / "in/caf\udce9.png")
+    assert run("index", "in", "--output", f"faces.{ending}").exit_code == 0
+    photos = FaceIndex.load(tmp_path / f"faces.{ending}").photos
+    assert {Path(photo).resolve() for photo in photos} == {odd, tmp_path / "in/deep/b.png"}
+    if ending == "parquet":
+        table = pyarrow.parquet.read_table(tmp_path / "faces.parquet")
+        assert set(table["photo"].to_pylist()) == {"in/caf\\xe9.png", "in/deep/b.png"}
+        assert set(table["photo_uri"].to_pylist()) == {odd.as_uri(), (tmp_path / "in/deep/b.png").as_uri()}
+    for source in (("in",), ("--index", f"faces.{ending}")):
+        result = run("match", *source, "--text", TEXTS[0], "--top", 20, "--output", "found.json")
+        assert result.exit_code == 0, result.output
+        assert "caf\\xe9.png" in result.output
+        faces = json.loads((tmp_path / "found.json").read_text())["faces_of_text"][0]["faces"]
+        assert odd.as_uri() in {face["photo_uri"] for face in faces}
+        assert all("\udce9" not in face["photo"] for face in faces)

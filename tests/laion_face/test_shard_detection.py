@@ -10,8 +10,8 @@ import skimage.data
 from laion_shards import sample_id, write_shard
 from transformers import pipeline
 
-from farl_hf.data.atomic_files import read_record, recorded_parquet
 from farl_hf.data.laion_face.detections import BOX, POINTS, SCORE, detections_schema, open_face_table
+from farl_hf.data.recorded_files import read_record, recorded_parquet
 from farl_hf.face_renderer import render_face_photo
 from farl_hf.laion_face.shard_detection import ShardDetector, shard_jobs
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS, LAPA_PALETTE
 
 FACE_TASKS = ("face-parsing", "face-landmarks", "face-attributes")
@@ -275,3 +275,63 @@ def test_half_precision_models_run(toy_checkpoints, planted_detector, photo_with
         detector=planted_detector,
     )
     assert len(run([photo_with(2), photo_with(0)], batch_size=2)[0][0]["landmarks"]) == 68
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("form", [list, iter])
+def test_a_bad_photo_is_recorded_at_its_place(run, photo_with, tmp_path, batch_size, form):
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    bad = [str(tmp_path / "broken.jpg"), {"image": photo_with(1), "boxes": [[9, 9, 1, 1]]}, str(tmp_path / "none.jpg")]
+    good = [photo_with(2), photo_with(0), photo_with(3), photo_with(1)]
+    photos = [bad[0], good[0], good[1], bad[1], good[2], good[3], bad[2]]
+    inputs = photos if form is list else (photo for photo in photos)
+    answers = list(run(inputs, batch_size=batch_size, on_error="record"))
+    assert len(answers) == len(photos)
+    for place in (0, 3, 6):
+        assert set(answers[place]) == {"error"}
+        assert_plain(answers[place])
+    assert "broken.jpg" in answers[0]["error"]
+    assert "none.jpg" in answers[6]["error"]
+    assert_alike([answers[place] for place in (1, 2, 4, 5)], run(good))
+    assert set(run(bad[0], on_error="record")) == {"error"}
+
+
+def test_a_photo_that_fails_after_some_faces_is_recorded_whole(run, photo_with, monkeypatch):
+    real = type(run.image_processor).__call__
+    calls = []
+
+    def fail_at_the_second_call(self, *arguments, **settings):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("the second warp fails")
+        return real(self, *arguments, **settings)
+
+    monkeypatch.setattr(type(run.image_processor), "__call__", fail_at_the_second_call)
+    monkeypatch.setattr("farl_hf.pipelines.face_tasks._FACES_PER_WARP", 2)
+    answers = run([photo_with(3), photo_with(2)], on_error="record", batch_size=2)
+    assert answers[0] == {"error": "the second warp fails"}
+    assert len(answers[1]) == 2
+
+
+def test_what_is_wrong_with_the_detector_is_raised(load_pipeline, photo_with):
+    run = load_pipeline("face-landmarks", detector="no-such-detector")
+    with pytest.raises(UnknownNameError):
+        run(photo_with(1), on_error="record")
+
+
+def test_bad_photos_are_raised_unless_asked_otherwise(run, tmp_path):
+    with pytest.raises(UnreadablePhotoError):
+        run([str(tmp_path / "none.jpg")])
+    with pytest.raises(InvalidArgumentError, match="record"):
+        run([str(tmp_path / "none.jpg")], on_error="ignore")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_the_detector_records_bad_photos_too(load_pipeline, photo_with, tmp_path, batch_size):
+    find_faces = load_pipeline("face-detection")
+    good = [photo_with(1), photo_with(2, (64, 80))]
+    answers = list(
+        find_faces((photo for photo in [good[0], "none.jpg", good[1], 5]), batch_size=batch_size, on_error="record")
+    )
+    assert [isinstance(answer, dict) for answer in answers] == [False, True, False, True]
+    assert [answers[0], answers[2]] == find_faces(good)

@@ -6,7 +6,7 @@ import torch
 from image_text_toys import make_farl
 from safetensors.numpy import save_file
 
-from farl_hf import FaceIndex, InvalidFaceIndexError, MissingExtraError, UnknownNameError
+from farl_hf import FaceIndex, FileWriteError, InvalidFaceIndexError, MissingExtraError, UnknownNameError
 from farl_hf.retrieval import face_index
 from farl_hf.retrieval.face_index import model_fingerprint
 
@@ -64,7 +64,7 @@ def test_parquet_is_a_dataset(tmp_path):
     index = make_index()
     index.save(tmp_path / "faces.parquet")
     rows = datasets.Dataset.from_parquet(str(tmp_path / "faces.parquet"), cache_dir=str(tmp_path / "cache"))
-    assert rows.column_names == ["photo", "box_xyxy", "embedding"]
+    assert rows.column_names == ["photo", "photo_uri", "box_xyxy", "embedding"]
     assert np.allclose(rows[3]["embedding"], index.embeddings[3])
 
 
@@ -74,7 +74,7 @@ def test_an_interrupted_write_leaves_the_older_file(tmp_path, ending, monkeypatc
     make_index().save(path)
     before = path.read_bytes()
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(UnknownNameError, match="disk full"):
+    with pytest.raises(FileWriteError, match="disk full"):
         make_index(4).save(path)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

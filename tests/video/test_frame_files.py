@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,6 +104,24 @@ def test_what_is_no_video_is_told(tmp_path, content, said):
         path.write_bytes(content)
     with pytest.raises(UnreadableVideoError, match=said):
         VideoFile(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["cam1:front.mp4", "file:a.mp4", "pipe:0.mp4", "http:a.mp4", "caf\udce9.mp4", "-i %d.mp4"]
+)
+def test_names_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.mp4").write_bytes(write_video(tmp_path / "a.mp4", FRAMES, sound="aac").read_bytes())
+    (tmp_path / "plain.mp4").rename(name)
+    frames = [np.asarray(frame.image) for frame in VideoFile(name).frames()]
+    assert np.array_equal(frames, [np.asarray(frame.image) for frame in VideoFile("a.mp4").frames()])
+    video = VideoFile(name)
+    with VideoWriter(Path("out:" + name), video) as writer:
+        for frame in video.frames():
+            writer.write(frame.image, frame.time_s)
+        writer.close()
+    assert len(list(VideoFile("out:" + name).frames())) == len(frames)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_an_exception_leaves_no_file(tmp_path):

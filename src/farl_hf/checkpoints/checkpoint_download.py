@@ -20,7 +20,7 @@ from farl_hf.checkpoints.hub_cache import (
 from farl_hf.checkpoints.source_download import download_file, record_sha256, require_known_sha256
 from farl_hf.conversion.clip_vocabulary import open_clip_vocabulary_file
 from farl_hf.conversion.source_reading import file_sha256
-from farl_hf.errors import ConversionError, DownloadError
+from farl_hf.errors import ConversionError, DownloadError, FileWriteError
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -153,8 +153,9 @@ def _storable(name: str) -> Iterator[None]:
     """Turn errors of the disk into a [`DownloadError`]."""
     try:
         yield
-    except OSError as error:
-        if isinstance(error, DownloadError) or error.errno is None:
+    except OSError as raised:
+        error = raised.__cause__ if isinstance(raised, FileWriteError) else raised
+        if not isinstance(error, OSError) or isinstance(error, DownloadError) or error.errno is None:
             raise
         reason = "it is full" if error.errno == errno.ENOSPC else error.strerror
         folder = error.filename or entry_folder(name)

@@ -18,6 +18,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from farl_hf.whole_files import write_whole
+
 _REF = "refs/main"
 
 
@@ -164,11 +166,7 @@ def relative_files(folder: Path) -> list[str]:
 def _point_to(name: str, commit: str) -> None:
     """Make a commit the one that the name stands for, and drop the others."""
     entry = entry_folder(name)
-    ref = entry / _REF
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft_of(ref)
-    draft.write_text(commit)
-    os.replace(draft, ref)
+    write_whole(entry / _REF, commit.encode())
     current = entry / "snapshots" / commit
     needed = {file_etag(commit, relative) for relative in relative_files(current)}
     for old in [folder for folder in current.parent.iterdir() if folder != current]:
@@ -190,7 +188,7 @@ def _linked_blobs(snapshot: Path) -> set[str]:
 def _link(target: Path, link: Path) -> None:
     """A symbolic link where the system allows it, else a hard link, else a copy. Inside the cache it is relative."""
     link.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft_of(link)
+    draft = link.with_name(f".{link.name}.{secrets.token_hex(4)}")  # others may be making the same link
     cache = entry_folder("").parent
     try:
         try:
@@ -199,12 +197,8 @@ def _link(target: Path, link: Path) -> None:
             _hard_link_or_copy(target, draft)
         os.replace(draft, link)
     finally:
-        draft.unlink(missing_ok=True)  # where the disk is full
-
-
-def _draft_of(path: Path) -> Path:
-    """A name beside a path; threads and processes may be making the same thing at the same time."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)  # where the disk is full
 
 
 def _hard_link_or_copy(target: Path, link: Path) -> None:

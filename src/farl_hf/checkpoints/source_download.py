@@ -15,6 +15,7 @@ from pathlib import Path
 
 from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS
 from farl_hf.errors import DownloadError
+from farl_hf.whole_files import write_json
 
 
 def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:
@@ -40,11 +41,7 @@ def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> No
 
 def record_sha256(name: str, sha256: str) -> None:
     """Record the checksum of the file from which the checkpoint of a name was made."""
-    path = _record_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"file": OFFICIAL_MODELS[name].file_name, "sha256": sha256}) + "\n")
-    os.replace(draft, path)
+    write_json(_record_path(name), {"file": OFFICIAL_MODELS[name].file_name, "sha256": sha256})
 
 
 def _record_path(name: str) -> Path:

@@ -3,6 +3,8 @@
 Modules of commands import nothing that takes long at their top, so that `--help` is quick.
 """
 
+import sys
+
 import typer
 
 from farl_hf.cli.annotate import annotate
@@ -48,4 +50,5 @@ app.command("env")(environment)
 
 def main() -> None:
     """Run the command line; the entry point of `farl-hf`."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be UTF-8
     app()

@@ -1,9 +1,10 @@
 """`farl-hf annotate`: a picture per photo and task, and a JSON file of everything found."""
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,18 +18,20 @@ from farl_hf.cli.options import (
     AlignedOption,
     DeviceOption,
     ThresholdOption,
-    make_folder,
+    output_folder,
     parse_tasks,
     plain_errors,
     report_failures,
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
-from farl_hf.errors import InvalidArgumentError, UnreadableVideoError
+from farl_hf.errors import FileWriteError, InvalidArgumentError, UnreadableVideoError
+from farl_hf.photo_names import photo_uri, readable_name
 
 if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
     from farl_hf.cli.face_annotator import FaceAnnotator
     from farl_hf.cli.video_annotator import VideoAnnotator
 
+RECORDS_FILE = "faces.json"
 _MODELS = "Models"
 _VIDEOS = "Videos"
 
@@ -83,6 +86,7 @@ def annotate(
     landmarks in between; [bold]track[/bold] is the number of a face through the video. Needs the extra video.
 
     A photo that cannot be read is reported at the end and does not stop the others; the exit status is then 1.
+    A run adds to the output folder of an earlier run: photos that are annotated again are replaced, others stay.
 
     Examples:
 
@@ -96,65 +100,126 @@ def annotate(
         from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
 
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
-        folder = make_folder(output)
-        found, failures = find_photos(photos, videos=True)
-        with_videos = not aligned and any(map(is_video, found))
-        wanted = chosen if aligned else tuple(dict.fromkeys([DETECTION, *chosen]))
-        followed = (LANDMARKS,) if with_videos and detect_every > 1 else ()
-        models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
-        pipelines = load_pipelines({task: models[task] for task in (*wanted, *followed)}, device, runtime)
-        annotator = FaceAnnotator({task: pipelines[task] for task in wanted}, chosen, folder, batch_size, threshold)
-        video_annotator = None
-        if with_videos:
-            from farl_hf.cli.video_annotator import VideoAnnotator
-
-            video_annotator = VideoAnnotator(
-                pipelines, chosen, folder, batch_size, threshold, detect_every, smooth, label_maps
+        with output_folder(output) as folder:
+            found, failures = find_photos(photos, videos=True)
+            earlier = earlier_records(folder)
+            require_former_tasks(found, chosen, earlier, folder)
+            with_videos = not aligned and any(map(is_video, found))
+            wanted = chosen if aligned else tuple(dict.fromkeys([DETECTION, *chosen]))
+            followed = (LANDMARKS,) if with_videos and detect_every > 1 else ()
+            models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
+            pipelines = load_pipelines({task: models[task] for task in (*wanted, *followed)}, device, runtime)
+            annotator = FaceAnnotator(
+                {task: pipelines[task] for task in wanted}, chosen, folder, batch_size, threshold
             )
-        failures |= annotate_photos(annotator, found, folder, video_annotator)
+            video_annotator = None
+            if with_videos:
+                from farl_hf.cli.video_annotator import VideoAnnotator
+
+                video_annotator = VideoAnnotator(
+                    pipelines, chosen, folder, batch_size, threshold, detect_every, smooth, label_maps
+                )
+            failures |= annotate_photos(annotator, found, folder, video_annotator, earlier)
         report_failures(failures)
     if failures:
         raise typer.Exit(SOME_FAILED)
 
 
+def earlier_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of `faces.json` in an output folder, by the URI of their photo or video.
+
+    Raises:
+        InvalidArgumentError: The file is something else than what this command writes.
+    """
+    from farl_hf.whole_files import read_or_set_aside
+
+    path = folder / RECORDS_FILE
+    records = read_or_set_aside(path, object) or []
+    try:
+        known = {record["photo_uri"]: record for record in records}
+        _ = [_stem_of(record) for record in records]
+    except (TypeError, KeyError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{path} is not of this version of farl-hf annotate; choose another output folder."
+        ) from error
+    return known
+
+
+def require_former_tasks(
+    photos: Sequence[str], tasks: Sequence[str], earlier: Mapping[str, dict[str, Any]], folder: Path
+) -> None:
+    """Refuse to replace answers by fewer ones.
+
+    Raises:
+        InvalidArgumentError: An earlier run gave a photo a task that this one does not.
+    """
+    for photo in photos:
+        missing = set(earlier.get(photo_uri(photo), {"files": ()})["files"]) - set(tasks)
+        if missing:
+            raise InvalidArgumentError(
+                f"{readable_name(photo)} has {', '.join(sorted(missing))} in {folder}, which this run would lose; "
+                "name these --tasks too, or choose another --output."
+            )
+
+
+def _stem_of(record: Mapping[str, Any]) -> str:
+    """First part of the names of the files of an entry."""
+    task, name = next(iter(record["files"].items()))
+    return name.rpartition(f".{task}.")[0]
+
+
 def annotate_photos(
-    annotator: "FaceAnnotator", photos: Sequence[str], output: Path, video_annotator: "VideoAnnotator | None" = None
+    annotator: "FaceAnnotator",
+    photos: Sequence[str],
+    output: Path,
+    video_annotator: "VideoAnnotator | None" = None,
+    earlier: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, Exception]:
-    """Annotate every photo and video, and write `faces.json`, also when the run is interrupted.
+    """Annotate every photo and video, and add them to `faces.json`, also when the run is interrupted.
 
     Args:
         annotator (`FaceAnnotator`): Writes the pictures.
         photos (`Sequence[str]`): Paths and URLs.
         output (`Path`): Where `faces.json` goes.
         video_annotator (`VideoAnnotator`, *optional*): Writes the videos, if there are any.
+        earlier (`Mapping`, *optional*): From `earlier_records`. Entries of photos that are done again are replaced.
 
     Returns:
         `dict[str, Exception]`: The photos and videos that failed, with the reason.
-    """
-    from farl_hf.cli.face_annotator import write_json
 
-    records: list[dict] = []
+    Raises:
+        FileWriteError: The disk is full, or a file cannot be written.
+    """
+    from farl_hf.whole_files import write_json
+
+    records = dict(earlier or {})
+    done: list[dict] = []
     failures: dict[str, Exception] = {}
     console = Console()
+    stems = output_stems(photos, output, {uri: _stem_of(record) for uri, record in records.items()})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
-            for photo, stem in progress.track(
-                list(zip(photos, output_stems(photos, output), strict=True)), description="Annotating"
-            ):
+            for photo, stem in progress.track(list(zip(photos, stems, strict=True)), description="Annotating"):
                 try:
                     if is_video(photo):
                         record, faults = _annotate_video(video_annotator, photo, stem, progress)
-                        records.append(record)
                         if faults:
                             failures[photo] = UnreadableVideoError(" ".join(map(str, faults)))
                     else:
-                        records.append(annotator.annotate(photo, photo, stem)[0])
+                        record, _ = annotator.annotate(photo, photo, stem)
+                    records[record["photo_uri"]] = record
+                    done.append(record)
+                except FileWriteError:
+                    raise
                 except Exception as error:  # one bad photo must not stop the others
                     failures[photo] = error
-    finally:
-        write_json(output / "faces.json", records)
-    console.print(f"{_summary(records)}: see {output / 'faces.json'}")
+    except BaseException:
+        with contextlib.suppress(FileWriteError):  # what stopped the run is said
+            write_json(output / RECORDS_FILE, list(records.values()))
+        raise
+    write_json(output / RECORDS_FILE, list(records.values()))
+    console.print(readable_name(f"{_summary(done)}: see {output / RECORDS_FILE}"))
     return failures
 
 

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from farl_hf.cli.options import TASKS, DeviceOption, make_folder, plain_errors
+from farl_hf.cli.annotate import RECORDS_FILE, earlier_records
+from farl_hf.cli.options import TASKS, DeviceOption, output_folder, plain_errors
 
 GROUP_PHOTO = Path(__file__).parent / "demo_photographs" / "group.jpg"  # README.md beside it tells its origin
 
@@ -23,30 +24,33 @@ def demo(
 
     Writes a picture per task, an overview of each photo, the label maps and [bold]faces.json[/bold], and lists them.
     """
-    with plain_errors():
+    with plain_errors(), output_folder(output):
         _show(_run(output, device), output)
 
 
 def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[str, Path]]]:
     """Annotate the demo photos; per photo its record and its pictures."""
-    from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_json
+    from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_picture
     from farl_hf.drawing import contact_sheet
     from farl_hf.photos import load_photo
+    from farl_hf.whole_files import write_json
 
-    make_folder(output)
+    records = earlier_records(output)
     with Console().status("Loading the models …"):
         annotator = FaceAnnotator(load_pipelines(dict.fromkeys(TASKS), device), TASKS, output)
     done = []
     for stem, photo in _demo_photos():
         photo_path = output / f"{stem}.png"
-        photo.save(photo_path)
+        write_picture(photo_path, photo)
         with Console().status(f"Looking at {stem} …"):
-            record, pictures = annotator.annotate(photo, photo_path.name, stem)
+            record, pictures = annotator.annotate(photo, str(photo_path), stem)
         captioned = [(task.replace("-", " "), load_photo(path)) for task, path in pictures.items()]
         pictures = {"overview": output / f"{stem}.overview.jpg", **pictures}
-        contact_sheet(captioned).save(pictures["overview"], quality=92)
+        write_picture(pictures["overview"], contact_sheet(captioned), quality=92)
+        record |= {"photo": photo_path.name}
+        records[record["photo_uri"]] = record
         done.append((record, pictures))
-    write_json(output / "faces.json", [record for record, _ in done])
+    write_json(output / RECORDS_FILE, list(records.values()))
     return done
 
 

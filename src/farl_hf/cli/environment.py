@@ -5,7 +5,6 @@ finder into `sys.meta_path`. The finder imports farl_hf when a program begins to
 waits until the Auto classes are loaded.
 """
 
-import os
 import platform
 import sysconfig
 from collections.abc import Callable
@@ -111,8 +110,9 @@ def autoload_file() -> Path:
 @autoload_app.command("on")
 def on() -> None:
     """Let [bold]AutoModel.from_pretrained("farl")[/bold] work in this environment without an import."""
-    draft = autoload_file().with_suffix(f".{os.getpid()}")
-    _change(lambda: (draft.write_text(_LINE, encoding="ascii"), draft.replace(autoload_file())))
+    from farl_hf.whole_files import write_whole
+
+    _change(lambda: write_whole(autoload_file(), _LINE.encode()))
     status()
 
 
@@ -133,5 +133,7 @@ def _change(change: Callable[[], object]) -> None:
     try:
         change()
     except OSError as error:
-        error_console().print(f"[bold red]Error:[/bold red] {autoload_file()} cannot be changed: {error.strerror}.")
+        error_console().print(
+            f"[bold red]Error:[/bold red] {autoload_file()} cannot be changed: {error.strerror or error}."
+        )
         raise typer.Exit(USAGE_ERROR) from error

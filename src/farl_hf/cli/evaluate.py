@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from farl_hf.cli.options import DataDirOption, MaxSamplesOption, make_folder, plain_console, plain_errors
+from farl_hf.cli.options import DataDirOption, MaxSamplesOption, output_folder, plain_console, plain_errors
 from farl_hf.errors import InvalidArgumentError
 
 
@@ -34,7 +34,8 @@ def evaluate(
     """Measure a checkpoint by the protocol of a data set: in the photo, on the original labels.
 
     Writes [bold]results.json[/bold] (the scores and everything they depend on) and, for each split,
-    [bold]failures.SPLIT.jpg[/bold]: the worst 16 faces, as predicted and as labelled.
+    [bold]failures.SPLIT.jpg[/bold]: the worst 16 faces, as predicted and as labelled. A run adds its splits to the
+    results of an earlier one of the same checkpoint and data set.
 
     Examples:
 
@@ -46,29 +47,54 @@ def evaluate(
     """
     with plain_errors():
         from farl_hf.checkpoints import checkpoint as folder_of
+        from farl_hf.cli.face_annotator import write_picture
         from farl_hf.cli.pictures import draw_failures
         from farl_hf.data.loading import load_face_dataset
         from farl_hf.pipelines.face_detection import optimized_for_inference
         from farl_hf.training.evaluation.checkpoint import load_for_evaluation
-        from farl_hf.training.evaluation.results import write_json
+        from farl_hf.whole_files import write_json
 
-        make_folder(output)
-        measuring = load_for_evaluation(
-            folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size
-        )
-        optimized_for_inference(measuring.model)
-        evaluated = []
-        for name in split or ["test"]:
-            num_photos = None if max_samples is None else {name: max_samples}
-            rows = load_face_dataset(dataset, config, data_dir=data_dir, split=name, num_photos=num_photos)
-            evaluated.append(measuring.measure(rows, name))
-            draw_failures(measuring, evaluated[-1]).save(output / f"failures.{name}.jpg", quality=92)
-        report = measuring.report(evaluated) | {"checkpoint": checkpoint}
-        write_json(output / "results.json", report)
+        with output_folder(output):
+            measuring = load_for_evaluation(
+                folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size
+            )
+            facts = {"checkpoint": checkpoint, "config": config}
+            measured_before = _splits_of_earlier_run(output / "results.json", measuring.report([]) | facts)
+            optimized_for_inference(measuring.model)
+            evaluated = []
+            for name in split or ["test"]:
+                num_photos = None if max_samples is None else {name: max_samples}
+                rows = load_face_dataset(dataset, config, data_dir=data_dir, split=name, num_photos=num_photos)
+                evaluated.append(measuring.measure(rows, name))
+                sheet = draw_failures(measuring, evaluated[-1])
+                write_picture(output / f"failures.{name}.jpg", sheet, quality=92)
+            report = measuring.report(evaluated) | facts
+            write_json(output / "results.json", report | {"splits": measured_before | report["splits"]})
         Console().print(_scores_table(report))
         plain_console().print(f"Written to {output}: results.json, failures.*.jpg")
         if write_card:
             _write_card(checkpoint, report)
+
+
+def _splits_of_earlier_run(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """The splits in a results file, to which this run adds.
+
+    Raises:
+        InvalidArgumentError: The file is of another checkpoint, data set or protocol.
+    """
+    from farl_hf.whole_files import read_or_set_aside
+
+    earlier = read_or_set_aside(path, dict)
+    if earlier is None:
+        return {}
+    apart = [name for name in facts if name not in ("splits", "versions") and facts[name] != earlier.get(name)]
+    if apart:
+        name = apart[0]
+        raise InvalidArgumentError(
+            f"{path} is of another evaluation ({name}: {earlier.get(name)}, here {facts[name]}); choose another "
+            "--output."
+        )
+    return earlier["splits"]
 
 
 def _scores_table(report: dict[str, Any]) -> Any:

@@ -14,10 +14,11 @@ from farl_hf.cli.options import (
     DeviceOption,
     ThresholdOption,
     error_console,
-    make_folder,
+    output_folder,
     plain_errors,
 )
 from farl_hf.errors import UnknownNameError
+from farl_hf.photo_names import readable_name
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}
 
@@ -76,28 +77,30 @@ def explain(
 
         if method not in _METHODS:
             raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(_METHODS)}.")
-        make_folder(output)
-        (stem,) = output_stems([photo], output)
-        picture = load_photo(photo)
-        explanations = explain_faces(
-            *load_model_and_processor(model, device),
-            picture,
-            texts or [],
-            method=_METHODS[method],
-            layer=layer,
-            aligned=aligned,
-            threshold=threshold,
-            detector=detector,
-        )
-        if not explanations:
-            error_console().print(f"No face was found in {photo}. Try --threshold 0.1, or --aligned for a face crop.")
-            raise typer.Exit(SOME_FAILED)
-        sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")
-        table = Table("face", "text", "score", "file", title=f"Written to {output}")
-        for row, explanation in enumerate(explanations, start=1):
-            arrays = write_arrays(explanation, output / f"{stem}.face-{row}.explanation.npz")
-            for name, score in zip(explanation.names, explanation.scores, strict=True):
-                table.add_row(str(row), name, "" if score != score else f"{score:.3f}", arrays.name)
-            table.add_section()
-        table.add_row("all", "", "", sheet.name)
+        with output_folder(output):
+            (stem,) = output_stems([photo], output)
+            picture = load_photo(photo)
+            explanations = explain_faces(
+                *load_model_and_processor(model, device),
+                picture,
+                texts or [],
+                method=_METHODS[method],
+                layer=layer,
+                aligned=aligned,
+                threshold=threshold,
+                detector=detector,
+            )
+            if not explanations:
+                error_console().print(
+                    f"No face was found in {readable_name(photo)}. Try --threshold 0.1, or --aligned for a face crop."
+                )
+                raise typer.Exit(SOME_FAILED)
+            sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")
+            table = Table("face", "text", "score", "file", title=f"Written to {output}")
+            for row, explanation in enumerate(explanations, start=1):
+                arrays = write_arrays(explanation, output / f"{stem}.face-{row}.explanation.npz")
+                for name, score in zip(explanation.names, explanation.scores, strict=True):
+                    table.add_row(str(row), name, "" if score != score else f"{score:.3f}", arrays.name)
+                table.add_section()
+            table.add_row("all", "", "", sheet.name)
         Console().print(table)

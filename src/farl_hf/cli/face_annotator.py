@@ -1,7 +1,5 @@
 """Pipelines and models of commands are loaded here; [`FaceAnnotator`] runs pipelines on photos and writes files."""
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +18,11 @@ from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
+from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
+from farl_hf.whole_files import written_whole
 
 
 class FaceAnnotator:
@@ -59,16 +59,18 @@ class FaceAnnotator:
             stem (`str`): First part of the names of the written files.
 
         Returns:
-            `tuple`: The record `{"photo", "faces"}`, fit for JSON, and the picture of each task.
+            `tuple`: The record `{"photo", "photo_uri", "files", "faces"}`, fit for JSON, and the picture of each task.
 
         Raises:
             UnreadablePhotoError: If the photo cannot be read.
+            FileWriteError: If a file cannot be written.
         """
         photo = load_photo(photo_source)
         faces = self._find_faces(photo)
         pictures = {task: self._draw(task, photo, faces, stem) for task in self.tasks}
         record = [self._for_json(face, f"{stem}.face-{row + 1}") for row, face in enumerate(faces)]
-        return {"photo": name, "faces": record}, pictures
+        files = {task: path.name for task, path in pictures.items()}
+        return {"photo": readable_name(name), "photo_uri": photo_uri(name), "files": files, "faces": record}, pictures
 
     def _find_faces(self, photo: Image.Image) -> list[dict[str, Any]]:
         """One dict per face with the answers of all tasks."""
@@ -82,16 +84,15 @@ class FaceAnnotator:
         return faces
 
     def _draw(self, task: str, photo: Image.Image, faces: list[dict[str, Any]], stem: str) -> Path:
-        path = self.output_folder / f"{stem}.{task}.jpg"
-        draw_answers(task, photo, faces).save(path, quality=92, subsampling=0)
-        return path
+        picture = draw_answers(task, photo, faces)
+        return write_picture(self.output_folder / f"{stem}.{task}.jpg", picture, quality=92, subsampling=0)
 
     def _for_json(self, face: dict[str, Any], stem: str) -> dict[str, Any]:
         """The face; its label map is written to a file and replaced by the file's name."""
         if "segmentation" not in face:
             return face
         path = self.output_folder / f"{stem}.segmentation.png"
-        face["segmentation"].save(path)
+        write_picture(path, face["segmentation"])
         return face | {"segmentation": path.name}
 
 
@@ -204,25 +205,10 @@ def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | Non
 RUNTIMES = {"torch": _load_pipeline, "onnx": _load_onnx_pipeline}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file; readers see the old one or the complete new one."""
-    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file under a temporary name and rename it when it is complete; returns the path.
-
-    Raises:
-        InvalidArgumentError: It cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    except OSError as error:
-        raise InvalidArgumentError(f"The file {path} cannot be written: {error.strerror}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
+def write_picture(path: Path, picture: Image.Image, **options: Any) -> Path:
+    """Writes a picture, see [`written_whole`]; the ending of the name chooses the format. Returns the path."""
+    with written_whole(path) as unfinished:
+        picture.save(unfinished, **options)
     return path
 
 

@@ -27,6 +27,7 @@ from farl_hf.cli.options import (
 )
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.errors import InvalidArgumentError
+from farl_hf.photo_names import photo_uri, readable_name
 
 
 def index(
@@ -71,7 +72,7 @@ def index(
         faces = index_photos(loaded, sources, failures, options)
         faces.save(output)
     report_failures(failures)
-    plain_console().print(f"{len(faces)} faces of {len(set(faces.photos))} photos: see {output}")
+    plain_console().print(readable_name(f"{len(faces)} faces of {len(set(faces.photos))} photos: see {output}"))
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -151,10 +152,11 @@ def match(
     [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a woman with a hat"
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import load_model_and_processor, write_json
+        from farl_hf.cli.face_annotator import load_model_and_processor
         from farl_hf.labels.attributes import PROMPT_WRAPPERS
         from farl_hf.retrieval import FaceIndex, embed_texts
         from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
+        from farl_hf.whole_files import write_json
 
         checked = checked_texts(texts or [])  # before anything is loaded
         if bool(photos) == (index is not None):
@@ -211,7 +213,9 @@ def _texts_of_faces(faces: Any, texts: tuple[str, ...], similarities: Any, scale
 
 
 def _face(faces: Any, row: int) -> dict[str, Any]:
-    return {"photo": faces.photos[row], "box_xyxy": [round(float(side), 1) for side in faces.boxes_xyxy[row]]}
+    name = faces.photos[row]
+    found = {"photo": readable_name(name), "photo_uri": photo_uri(name)}
+    return found | {"box_xyxy": [round(float(side), 1) for side in faces.boxes_xyxy[row]]}
 
 
 def _show(matched: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What commands share: options, names of tasks, and errors as one sentence with an exit status."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError
+from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
@@ -93,23 +95,29 @@ def progress_bar(what: str, unit: str, total: int | None = None) -> Iterator[Cal
         yield lambda **change: progress.update(task, **change)
 
 
-def make_folder(folder: Path) -> Path:
-    """The folder, made if it does not exist.
+@contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """The folder, made if it does not exist. No other run writes to it until the block ends.
 
     Raises:
-        InvalidArgumentError: There is a file in its place, or it cannot be made.
+        InvalidArgumentError: There is a file in its place, it cannot be made or written, or another run writes to it.
     """
+    from farl_hf.whole_files import held_folder
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidArgumentError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
-    return folder
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidArgumentError(f"Nothing can be written to the folder {folder}; choose another --output.")
+    with held_folder(folder):
+        yield folder
 
 
 def report_failures(failures: Mapping[str, Exception]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
-        error_console().print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
+        error_console().print(Text.assemble(("Failed: ", "bold red"), readable_name(f"{photo}: {error}")))
 
 
 @contextmanager
@@ -118,5 +126,5 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except FaRLError as error:
-        error_console().print(Text.assemble(("Error: ", "bold red"), str(error)))
+        error_console().print(Text.assemble(("Error: ", "bold red"), readable_name(str(error))))
         raise typer.Exit(USAGE_ERROR) from error

@@ -1,11 +1,14 @@
 """The photos and videos that a command line names, and the names of the files made of them."""
 
 import glob
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from farl_hf.errors import UnreadablePhotoError
+from farl_hf.photo_names import URL_SCHEMES, photo_uri
 
 _SUFFIXES = (
     ".jpg",
@@ -25,7 +28,7 @@ _SUFFIXES = (
     ".tga",
 )
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
-_URL_SCHEMES = ("http://", "https://")
+_NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # how Python names such bytes of a file name
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 # Pictures written by an earlier run are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
@@ -54,37 +57,44 @@ def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[st
                 empty if Path(argument).is_dir() else f"No file matches {argument}."
             )
         for photo in found:
-            photos.setdefault(photo if photo.startswith(_URL_SCHEMES) else str(Path(photo).resolve()), photo)
+            photos.setdefault(photo if photo.startswith(URL_SCHEMES) else str(Path(photo).resolve()), photo)
     return list(photos.values()), failures
 
 
 def is_video(photo: str) -> bool:
     """Whether a file or URL is a video, by its suffix."""
-    return Path(photo.split("?")[0] if photo.startswith(_URL_SCHEMES) else photo).suffix.lower() in _VIDEO_SUFFIXES
+    return Path(photo.split("?")[0] if photo.startswith(URL_SCHEMES) else photo).suffix.lower() in _VIDEO_SUFFIXES
 
 
-def output_stems(photos: Iterable[str], output_folder: Path) -> list[str]:
+def output_stems(
+    photos: Iterable[str], output_folder: Path, earlier: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """A name for the outputs of every photo: its stem, numbered where two photos would share it.
 
     Names differ in more than upper and lower case, and never lead to a file that is one of the photos.
+
+    Args:
+        photos (`Iterable[str]`): Paths and URLs.
+        output_folder (`Path`): Where the outputs go.
+        earlier (`Mapping[str, str]`): Names that earlier runs gave there, by the URI of the photo.
     """
     photos = list(photos)
     inputs = {Path(photo).name.lower() for photo in photos if _is_in(photo, output_folder)}
-    taken: set[str] = set()
+    taken = {stem.lower() for stem in earlier.values()}
     stems = []
     for photo in photos:
         base = _stem(photo)
-        candidates = (
-            base if number == 1 else f"{base}-{number}" for number in range(1, len(photos) + len(inputs) + 2)
+        candidates = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+        stem = earlier.get(photo_uri(photo)) or next(
+            name for name in candidates if _is_free(name.lower(), taken, inputs)
         )
-        stem = next(name for name in candidates if _is_free(name.lower(), taken, inputs))
         taken.add(stem.lower())
         stems.append(stem)
     return stems
 
 
 def _photos_of(argument: str, suffixes: tuple[str, ...]) -> list[str]:
-    if argument.startswith(_URL_SCHEMES):
+    if argument.startswith(URL_SCHEMES):
         return [argument]
     path = Path(argument)
     if path.is_dir():
@@ -105,14 +115,14 @@ def _photos_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def _stem(photo: str) -> str:
-    if not photo.startswith(_URL_SCHEMES):
-        return Path(photo).stem
+    if not photo.startswith(URL_SCHEMES):
+        return _NOT_UTF_8.sub("_", Path(photo).stem)
     name = Path(photo.split("?")[0].split("#")[0]).stem
     return re.sub(r"[^\w.-]+", "_", name) or "photo"
 
 
 def _is_in(photo: str, folder: Path) -> bool:
-    return not photo.startswith(_URL_SCHEMES) and Path(photo).resolve().parent == folder.resolve()
+    return not photo.startswith(URL_SCHEMES) and Path(photo).resolve().parent == folder.resolve()
 
 
 def _is_free(stem: str, taken: set[str], inputs: set[str]) -> bool:

@@ -1,6 +1,5 @@
 """Pictures and arrays of faces that `farl-hf explain` and `farl-hf evaluate` write."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farl_hf.cli.face_annotator import write_whole
+from farl_hf.cli.face_annotator import write_picture
 from farl_hf.data.images import decode_photo
 from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing, draw_heat_map, text_panel
 from farl_hf.explanation import FaceExplanation
 from farl_hf.results import FaceLandmarks, FaceParsing
+from farl_hf.whole_files import written_whole
 
 if TYPE_CHECKING:  # it needs the extra `train`, which `farl-hf explain` does not
     from farl_hf.training.evaluation.checkpoint import CheckpointEvaluation, EvaluatedSplit
@@ -70,9 +70,7 @@ def write_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation], pat
         pictures.append((f"face {row}", enlarged_part(np.asarray(photo), bounds_xyxy, _FACE_PX)))
         pictures += [_drawn(photo, explanation, column, bounds_xyxy) for column in range(len(explanation.names))]
     sheet = contact_sheet(pictures, 1 + len(explanations[0].names), (_FACE_PX, _FACE_PX))
-    file = io.BytesIO()
-    sheet.save(file, "png")
-    return write_whole(path, file.getvalue())
+    return write_picture(path, sheet)
 
 
 def write_arrays(explanation: FaceExplanation, path: Path) -> Path:
@@ -82,16 +80,16 @@ def write_arrays(explanation: FaceExplanation, path: Path) -> Path:
         explanation.photo_map(name)[y_min:y_max, x_min:x_max].astype(np.float16) for name in explanation.names
     ]
     arrays = {name: getattr(explanation, name) for name in ("scores", "patch_maps", "crop_maps", "crop_from_photo")}
-    file = io.BytesIO()
-    np.savez_compressed(
-        file,
-        names=np.array(explanation.names),
-        box_xyxy=explanation.box_xyxy,
-        window_xyxy=np.array(bounds_xyxy),
-        photo_maps=np.stack(photo_maps),
-        **arrays,
-    )
-    return write_whole(path, file.getvalue())
+    with written_whole(path) as unfinished:
+        np.savez_compressed(
+            unfinished,
+            names=np.array(explanation.names),
+            box_xyxy=explanation.box_xyxy,
+            window_xyxy=np.array(bounds_xyxy),
+            photo_maps=np.stack(photo_maps),
+            **arrays,
+        )
+    return path
 
 
 def _bounds_xyxy(explanation: FaceExplanation) -> Bounds:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,14 +9,16 @@ from typing import Any
 
 from PIL import Image
 
-from farl_hf.cli.face_annotator import draw_answers
+from farl_hf.cli.face_annotator import draw_answers, write_picture
 from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.errors import UnreadableVideoError
+from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.video import TrackedFrame, VideoFile
 from farl_hf.video.face_following import follow_faces
 from farl_hf.video.face_state import ConfidentLandmarksPipeline
 from farl_hf.video.face_tracker import FaceTracker
 from farl_hf.video.video_files import VideoWriter
+from farl_hf.whole_files import written_whole
 
 
 class VideoAnnotator:
@@ -66,8 +67,8 @@ class VideoAnnotator:
             report_frame (`Callable`): Called with the number of frames done, and of all frames if the file says it.
 
         Returns:
-            `tuple`: The record `{"video", "frames", "seconds", "tracks", "faces_file"}`, and what went wrong: a fault
-            in the video (frames before it are written), or sound that was skipped.
+            `tuple`: The record `{"video", "photo_uri", "files", "frames", "seconds", "tracks", "faces_file"}`,
+            and what went wrong: a fault in the video (frames before it are written), or sound that was skipped.
 
         Raises:
             UnreadableVideoError: If there is not even a first frame.
@@ -78,9 +79,8 @@ class VideoAnnotator:
         lines = self.output_folder / f"{stem}.faces.jsonl"
         seen: set[int] = set()
         frame = None
-        with _Outputs(
-            video, {task: self.output_folder / f"{stem}.{task}.mp4" for task in self.tasks}, lines
-        ) as outputs:
+        paths = {task: self.output_folder / f"{stem}.{task}.mp4" for task in self.tasks}
+        with _Outputs(video, paths, lines) as outputs:
             for some in _batches(tracked, self.batch_size):
                 for frame in self._run_tasks(some):
                     pictures = {
@@ -95,7 +95,12 @@ class VideoAnnotator:
                 raise faults[0]
             outputs.close(whole=not faults)
             faults += outputs.complaints()
-        record = {"video": source, "frames": frame.index + 1, "seconds": frame.time_s, "tracks": len(seen)}
+        record = {
+            "video": readable_name(source),
+            "photo_uri": photo_uri(source),
+            "files": {task: path.name for task, path in paths.items()},
+        }
+        record |= {"frames": frame.index + 1, "seconds": frame.time_s, "tracks": len(seen)}
         return record | {"faces_file": lines.name}, faults
 
     def _new_tracker(self) -> FaceTracker:
@@ -125,8 +130,7 @@ class VideoAnnotator:
         if not self.label_maps:
             return {name: value for name, value in face.items() if name not in ("segmentation", "labels")}
         path = self.output_folder / f"{stem}.label-maps" / f"{frame_name}.track-{face['track']}.segmentation.png"
-        path.parent.mkdir(exist_ok=True)
-        face["segmentation"].save(path)
+        write_picture(path, face["segmentation"])
         return face | {"segmentation": str(path.relative_to(self.output_folder))}
 
 
@@ -137,11 +141,11 @@ class _Outputs:
         self._video = video
         self._writers = {task: VideoWriter(path, video) for task, path in paths.items()}
         self._lines = lines
-        self._draft = lines.with_name(f".{lines.name}.{os.getpid()}.tmp")
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "_Outputs":
-        self._file = self._stack.enter_context(self._draft.open("w", encoding="utf-8"))
+        draft = self._stack.enter_context(written_whole(self._lines))
+        self._file = self._stack.enter_context(draft.open("w", encoding="utf-8"))
         for writer in self._writers.values():
             self._stack.enter_context(writer)
         return self
@@ -154,8 +158,6 @@ class _Outputs:
     def close(self, whole: bool) -> None:
         for writer in self._writers.values():
             writer.close(whole)
-        self._file.close()
-        os.replace(self._draft, self._lines)
 
     def complaints(self) -> list[Exception]:
         skipped = {writer.skipped_sound for writer in self._writers.values()} - {None}
@@ -167,10 +169,7 @@ class _Outputs:
         ]
 
     def __exit__(self, *exception: Any) -> None:
-        try:
-            self._stack.__exit__(*exception)
-        finally:
-            self._draft.unlink(missing_ok=True)
+        self._stack.__exit__(*exception)
 
 
 def _until_fault(video: VideoFile, faults: list[Exception]) -> Iterable[Any]:

@@ -27,6 +27,7 @@ from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describ
 from farl_hf.errors import ConversionError
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.processing import FaRLImageProcessor, FaRLProcessor, RetinaFaceImageProcessor
+from farl_hf.whole_files import remove_left_over
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def convert_checkpoint(
     """
     source, output, tell = Path(source), Path(output), progress or (lambda _: None)
     released = released_model(name) if name is not None else None
+    remove_left_over(output.resolve())
     check_output_folder(output, overwrite)
     tell(f"Reading {source.name}")
     weights = read_source(source)

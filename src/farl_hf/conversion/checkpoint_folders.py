@@ -15,9 +15,6 @@ the bytes of the tensors without gaps. The library's own writer needs all tensor
 
 import ctypes
 import json
-import os
-import secrets
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,8 +26,9 @@ import torch
 from farl_hf.conversion.key_rules import name_some
 from farl_hf.conversion.released_models import ReleasedModel
 from farl_hf.conversion.source_reading import SourceFile
-from farl_hf.errors import ConversionError, FaRLError
+from farl_hf.errors import ConversionError
 from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
+from farl_hf.whole_files import written_whole
 
 # Settings of image processors.
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
@@ -315,35 +313,7 @@ def complete_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
         ConversionError: It cannot be written, the disk is full for example; nothing stays behind.
     """
     output = output.resolve()
-    partial = output.parent / f".{output.name}.{secrets.token_hex(4)}.partial"
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(output, ConversionError, overwrite) as partial:
         partial.mkdir()
         yield partial
         check_output_folder(output, overwrite)  # only now: another process may have been faster
-        _put_in_place(partial, output)
-    except FaRLError:  # some are OSErrors too, and say better what is wrong
-        raise
-    except OSError as error:
-        raise ConversionError(
-            f"The checkpoint cannot be written to {output}: {error.strerror or error}. Nothing was left there; "
-            "make room or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(partial, output):
-    if output.is_dir() and not any(output.iterdir()):
-        output.rmdir()  # Windows does not replace folders
-    if not output.exists():
-        os.replace(partial, output)
-        return
-    former = partial.with_suffix(".former")
-    os.replace(output, former)
-    try:
-        os.replace(partial, output)
-    except OSError:
-        os.replace(former, output)
-        raise
-    shutil.rmtree(former, ignore_errors=True)

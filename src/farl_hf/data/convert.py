@@ -8,10 +8,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from farl_hf.data.atomic_files import written_atomically
 from farl_hf.data.datasets.catalogue import PublishedDataset, get_published_dataset
 from farl_hf.data.loading import published_builder
 from farl_hf.errors import DatasetWriteError
+from farl_hf.whole_files import remove_left_over, written_whole
 
 _SHARD_SIZE = "500MB"
 
@@ -60,7 +60,8 @@ def convert_face_dataset(
     published, output = get_published_dataset(name), Path(output).expanduser()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DatasetWriteError(f"{output} exists and is not an empty folder; choose another output or remove it.")
-    with written_atomically(output) as finished:
+    remove_left_over(output)
+    with written_whole(output, DatasetWriteError, overwrite=False) as finished:
         cache_dir, prepared = (finished.with_name(f"{output.name}-{kind}") for kind in ("cache", "prepared"))
         builder = published_builder(name, config_name, data_dir, bad_photos=bad_photos, cache_dir=str(cache_dir))
         builder.download_and_prepare(

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
 from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
+from farl_hf.whole_files import remove_left_over
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
@@ -66,6 +67,7 @@ def export_checkpoint(
     """
     if export_format not in EXPORT_FORMATS:
         raise UnknownNameError(f"There is no format {export_format!r}; known formats: {', '.join(EXPORT_FORMATS)}.")
+    remove_left_over(output.resolve())
     check_output_folder(output, overwrite)
     exporter, settings_class = _exporter(export_format)
     model = _load_model(folder)

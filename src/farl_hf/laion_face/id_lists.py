@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from farl_hf.data.atomic_files import write_arrays
+from farl_hf.data.recorded_files import write_arrays
 from farl_hf.errors import InvalidDatasetError, UnknownNameError
 
 # The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from farl_hf.data.atomic_files import read_record, recorded_parquet
+from farl_hf.data.recorded_files import read_record, recorded_parquet
 from farl_hf.errors import InvalidDatasetError
 
 ID_COLUMN = "SAMPLE_ID"

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from farl_hf.data.atomic_files import read_record, written_atomically
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.data.recorded_files import read_record
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 from farl_hf.laion_face.id_lists import id_arrays
 from farl_hf.laion_face.metadata_filtering import COUNTS, open_parquet
+from farl_hf.whole_files import write_json
 
 MANIFEST = "manifest.json"
 SOURCE_PATTERN = "part-*.parquet"
@@ -102,8 +103,7 @@ def write_manifest(output: str | os.PathLike) -> dict[str, int]:
     parts = {name: record for name, record in records.items() if record is not None}
     sums: Counter[str] = sum((Counter(record["counts"]) for record in parts.values()), Counter())
     total = {name: sums[name] for name in COUNTS}
-    with written_atomically(folder / MANIFEST) as unfinished:
-        unfinished.write_text(json.dumps({"parts": parts, "total": total}, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, {"parts": parts, "total": total}, DatasetWriteError)
     return total
 
 

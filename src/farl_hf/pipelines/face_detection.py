@@ -8,7 +8,7 @@ from transformers import Pipeline
 
 from farl_hf.checkpoints.checked_loading import require_model
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
+from farl_hf.pipelines.inputs import as_pipeline_inputs, checked_on_error, photo_of, prefetch_inputs, recorded
 from farl_hf.results import Faces, plain_faces
 
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
@@ -73,6 +73,8 @@ class FaceDetectionPipeline(PhotoPipeline):
     Args:
         threshold (`float`, *optional*): Lowest score of a face, in [0, 1]; the image processor's default if not given.
         nms_threshold (`float`, *optional*): Overlap (IoU) above which the weaker of two boxes is dropped.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"record"` answers `{"error": sentence}` for a photo that
+            cannot be used, and goes on with the next one.
 
     Raises:
         NotACheckpointError: The model, or its checkpoint, is of another task or not whole.
@@ -90,12 +92,21 @@ class FaceDetectionPipeline(PhotoPipeline):
         """Inference mode: tensors without version counters, which gradients alone need."""
         return torch.inference_mode
 
-    def _sanitize_parameters(self, threshold: float | None = None, nms_threshold: float | None = None):  # type: ignore[override]  # narrower, as in Transformers' own pipelines
+    def _sanitize_parameters(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
+        self, threshold: float | None = None, nms_threshold: float | None = None, on_error: str | None = None
+    ):
         given = {"threshold": threshold, "nms_threshold": nms_threshold}
-        return {}, {name: value for name, value in given.items() if value is not None}, {}
+        reading = {} if on_error is None else {"on_error": checked_on_error(on_error)}
+        return reading, {name: value for name, value in given.items() if value is not None}, {}
 
-    def preprocess(self, photo_input: Any) -> dict[str, Any]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
+    def preprocess(self, photo_input: Any, on_error: str = "raise") -> dict[str, Any]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """One photo, resized for the network; a large one also in a coarse view."""
+        try:
+            return self._views_of(photo_input)
+        except Exception as error:
+            return {"inputs": [{"error": recorded(error, on_error)}]}
+
+    def _views_of(self, photo_input: Any) -> dict[str, Any]:
         photo = load_photo(photo_of(photo_input))
         views = [dict(self.image_processor(photo, return_tensors="pt"))]
         if self._has_coarse_view((photo.height, photo.width)):
@@ -118,9 +129,13 @@ class FaceDetectionPipeline(PhotoPipeline):
         self, photos: list[list[dict[str, Any]]], post_processing: dict[str, float]
     ) -> list[dict[str, Any]]:
         """Faces per photo, each of one view or two."""
-        found = iter(self._find_faces([view for views in photos for view in views], post_processing))
+        sound = [view for views in photos for view in views if "error" not in view]
+        found = iter(self._find_faces(sound, post_processing))
         faces = []
         for views in photos:
+            if "error" in views[0]:
+                faces.append(views[0])
+                continue
             usual, *coarse = (next(found) for _ in views)
             if coarse:
                 height, width = views[0]["original_sizes"][0].tolist()
@@ -143,8 +158,10 @@ class FaceDetectionPipeline(PhotoPipeline):
                 found[row] = faces_of_photo
         return found
 
-    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
-        """The faces of one photo as plain dicts."""
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]] | dict[str, str]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
+        """The faces of one photo as plain dicts, or why it has no answer."""
         found = model_outputs["faces"]
+        if "error" in found:
+            return found
         faces = Faces(found["boxes_xyxy"].numpy(), found["scores"].numpy(), found["keypoints_xy"].numpy())
         return plain_faces(faces)

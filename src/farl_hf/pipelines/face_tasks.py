@@ -21,7 +21,7 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.detector_loading import log_if_small_model
 from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.faces import Detector, FaceFinder
-from farl_hf.pipelines.inputs import photo_of
+from farl_hf.pipelines.inputs import checked_on_error, photo_of, recorded
 from farl_hf.results import Faces, plain_faces, plain_points
 
 # Faces warped at a time: bounds the memory that a photo of a crowd takes, whatever the batch size.
@@ -63,9 +63,12 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
         threshold: float | None = None,
         nms_threshold: float | None = None,
         detector: Detector | str | Path | None = None,
+        on_error: str | None = None,
     ):
+        on_error = None if on_error is None else checked_on_error(on_error)
         find_faces = None if detector is None else FaceFinder(detector, self.device, self.model.config)
-        given = {"aligned": aligned, "threshold": threshold, "nms_threshold": nms_threshold, "find_faces": find_faces}
+        given: dict[str, Any] = {"aligned": aligned, "threshold": threshold, "nms_threshold": nms_threshold}
+        given |= {"find_faces": find_faces, "on_error": on_error}
         return {name: value for name, value in given.items() if value is not None}, {}, {}
 
     def preprocess(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
@@ -73,13 +76,22 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
         photo_input: Any,
         aligned: bool = False,
         find_faces: FaceFinder | None = None,
+        on_error: str = "raise",
         **detection: float,
     ) -> Iterator[dict[str, Any]]:
         """One chunk per face; every tensor has a leading dimension of one."""
+        try:
+            yield from self._chunks_of(photo_input, aligned, find_faces, detection)
+        except Exception as error:
+            yield self._empty_chunk((1, 1)) | {"error": recorded(error, on_error)}
+
+    def _chunks_of(
+        self, photo_input: Any, aligned: bool, find_faces: FaceFinder | None, detection: dict[str, float]
+    ) -> Iterator[dict[str, Any]]:
         photo = load_photo(photo_of(photo_input))
         faces = (find_faces or self.find_faces)(photo, photo_input, aligned, **detection)
         if len(faces) == 0:
-            yield self._empty_chunk(photo)
+            yield self._empty_chunk((photo.height, photo.width))
             return
         photo_chw = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
         for start in range(0, len(faces), _FACES_PER_WARP):
@@ -91,17 +103,17 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
                 yield {
                     "pixel_values": warped["pixel_values"][row : row + 1],
                     "crop_from_photo": warped["crop_from_photo"][row : row + 1],
-                    **_face_tensors(face, photo),
+                    **_face_tensors(face, (photo.height, photo.width)),
                     "is_last": start + row + 1 == len(faces),
                 }
 
-    def _empty_chunk(self, photo: Image.Image) -> dict[str, Any]:
-        """A chunk of the same keys and shapes that stands for a photo without a face."""
+    def _empty_chunk(self, size_hw: tuple[int, int]) -> dict[str, Any]:
+        """A chunk of the same keys and shapes that stands for a photo without a face, or one that failed."""
         nowhere = Faces(np.array([[0, 0, 1, 1]]), np.array([0.0]))
         return {
             "pixel_values": torch.zeros(1, 3, *self.image_processor.size_hw),
             "crop_from_photo": torch.eye(3)[None],
-            **_face_tensors(nowhere, photo),
+            **_face_tensors(nowhere, size_hw),
             "valid": torch.tensor([False]),
             "is_last": True,
         }
@@ -122,8 +134,11 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
             chunks[name][valid] = values
         return chunks
 
-    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
-        """All faces of one photo: where they are, and what the network says of them."""
+    def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, str]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
+        """All faces of one photo: where they are, and what the network says of them; or why there is no answer."""
+        errors = [chunk.pop("error") for chunk in model_outputs]
+        if errors[-1] is not None:
+            return {"error": errors[-1]}
         chunks = [chunk for chunk in model_outputs if bool(chunk["valid"])]
         if not chunks:
             return []
@@ -160,7 +175,7 @@ def face_arguments(faces: Faces, aligned: bool) -> dict[str, Any]:
     return {"boxes": [faces.boxes_xyxy]}
 
 
-def _face_tensors(face: Faces, photo: Image.Image) -> dict[str, torch.Tensor]:
+def _face_tensors(face: Faces, size_hw: tuple[int, int]) -> dict[str, Any]:
     """Where a face is, as tensors that survive batching. Points that are not known are NaN."""
     keypoints_xy = np.full((1, 5, 2), np.nan, np.float32) if face.keypoints_xy is None else face.keypoints_xy
     return {
@@ -168,7 +183,8 @@ def _face_tensors(face: Faces, photo: Image.Image) -> dict[str, torch.Tensor]:
         "score": torch.from_numpy(np.array(face.scores)),
         "box_xyxy": torch.from_numpy(np.array(face.boxes_xyxy)),
         "keypoints_xy": torch.from_numpy(np.array(keypoints_xy)),
-        "size_hw": torch.tensor([[photo.height, photo.width]]),
+        "size_hw": torch.tensor([size_hw]),
+        "error": None,
     }
 
 
@@ -194,6 +210,8 @@ class FaceParsingPipeline(FaceTaskPipeline):
             What finds the faces: a pipeline, or the name or folder of a checkpoint.
         aligned (`bool`, *optional*, defaults to `False`): The whole photo is one face; nothing is searched.
         threshold, nms_threshold (`float`, *optional*): Passed to the detector.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"record"` answers `{"error": sentence}` for a photo that
+            cannot be used, and goes on with the next one.
 
     Example:
         >>> from transformers import pipeline

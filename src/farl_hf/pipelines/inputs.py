@@ -16,9 +16,16 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers.pipelines.pt_utils import PipelineIterator
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import (
+    InvalidArgumentError,
+    InvalidFaceInputError,
+    NotACheckpointError,
+    NotDownloadedError,
+    UnknownNameError,
+)
 
 _ONE_PHOTO = (str, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
+_OF_A_MODEL = (NotACheckpointError, NotDownloadedError, UnknownNameError)  # a detector is loaded when it is needed
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
 _BATCHES_AHEAD = 2
 _FACES_AHEAD = 4  # where a batch is a single face
@@ -54,6 +61,24 @@ def photo_of(photo_input: Any) -> Any:
             "'keypoints' to skip the detection."
         )
     return photo_input["image"]
+
+
+def checked_on_error(on_error: str) -> str:
+    """The name of a way to treat a photo that fails.
+
+    Raises:
+        InvalidArgumentError: It is neither `"raise"` nor `"record"`.
+    """
+    if on_error not in ("raise", "record"):
+        raise InvalidArgumentError(f'on_error is {on_error!r}; give "raise", or "record" for {{"error": sentence}}.')
+    return on_error
+
+
+def recorded(error: Exception, on_error: str) -> str:
+    """The sentence of an error that belongs to a photo; other errors are raised again, all with `"raise"`."""
+    if on_error == "raise" or isinstance(error, _OF_A_MODEL):
+        raise error
+    return str(error) or type(error).__name__
 
 
 class Prefetched:

@@ -1,12 +1,12 @@
 """An index of faces: unit vectors, stored in one file, and searched by texts.
 
 The search is exact: by PyTorch, or by the FAISS index of `datasets`. A file is safetensors, which needs no other
-package, or Parquet, which other tools read: one row per face with the columns `photo`, `box_xyxy` and `embedding`.
+package, or Parquet, which other tools read: one row per face with the columns `photo`,
+`photo_uri`, `box_xyxy` and `embedding`.
 """
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
+from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
+from farl_hf.whole_files import written_whole
 
 _KIND = "farl_hf face index 1"
 _ROWS_AT_A_TIME = 65_536  # limits the memory of the similarities
@@ -101,7 +103,10 @@ def _read_safetensors(path: Path) -> "FaceIndex":
 
 def _write_parquet(path: Path, faces: "FaceIndex", facts: dict[str, str]) -> None:
     pyarrow, parquet = _parquet()
-    columns = {"photo": pyarrow.array(list(faces.photos), pyarrow.string())}
+    names = {"photo": readable_name, "photo_uri": photo_uri}
+    columns = {
+        key: pyarrow.array(list(map(of_name, faces.photos)), pyarrow.string()) for key, of_name in names.items()
+    }
     for name, rows in (("box_xyxy", faces.boxes_xyxy), ("embedding", faces.embeddings)):
         columns[name] = pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(facts), path)
@@ -115,7 +120,10 @@ def _read_parquet(path: Path) -> "FaceIndex":
         table[name].combine_chunks().flatten().to_numpy().reshape(len(table), table[name].type.list_size)
         for name in ("embedding", "box_xyxy")
     )
-    return FaceIndex(embeddings, tuple(table["photo"].to_pylist()), boxes_xyxy, _fingerprint(facts))
+    photos = table["photo"].to_pylist()
+    if "photo_uri" in table.column_names:  # not in files of version 0.1
+        photos = map(name_of_photo, photos, table["photo_uri"].to_pylist())
+    return FaceIndex(embeddings, tuple(photos), boxes_xyxy, _fingerprint(facts))
 
 
 def _fingerprint(facts: dict[str, str]) -> str:
@@ -234,17 +242,12 @@ class FaceIndex:
         Raises:
             UnknownNameError: If the file is to be of another kind.
             MissingExtraError: If Parquet is asked for and pyarrow not installed.
+            FileWriteError: If the disk is full, or the place cannot be written.
         """
         path = checked_index_path(Path(path))
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         write, _ = _FORMATS[path.suffix]
-        try:
-            write(draft, self, {"kind": _KIND, "fingerprint": self.fingerprint})
-            os.replace(draft, path)
-        except OSError as error:
-            raise UnknownNameError(f"{path} cannot be written: {error}.") from error
-        finally:
-            draft.unlink(missing_ok=True)
+        with written_whole(path) as unfinished:
+            write(unfinished, self, {"kind": _KIND, "fingerprint": self.fingerprint})
 
     @classmethod
     def load(cls, path: str | Path) -> "FaceIndex":

@@ -5,7 +5,6 @@ FaRL evaluates and publishes the average over steps of parameters and float buff
 and, for exact resuming, the trained weights beside it in `training_weights.safetensors`.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from farl_hf.training.arguments import output_folder
+from farl_hf.whole_files import written_whole
 
 TRAINING_WEIGHTS_NAME = "training_weights.safetensors"
 RAW_PREFIX, AVERAGE_PREFIX, COUNT_KEY = "raw.", "average.", "num_updates"
@@ -143,9 +143,8 @@ def save_training_weights(model: nn.Module, average: WeightAverage, folder: Path
     if not is_deepspeed_zero3_enabled():  # ZeRO-3 restores parameters from its own files
         own = float_tensors(model).items()
         tensors |= {RAW_PREFIX + name: tensor.detach().cpu().clone().contiguous() for name, tensor in own}
-    unfinished = folder / f"unfinished-{TRAINING_WEIGHTS_NAME}"
-    save_file(tensors, unfinished, metadata={"format": "pt"})
-    os.replace(unfinished, folder / TRAINING_WEIGHTS_NAME)
+    with written_whole(folder / TRAINING_WEIGHTS_NAME) as unfinished:
+        save_file(tensors, unfinished, metadata={"format": "pt"})
 
 
 def restore_training_weights(model: nn.Module, folder: Path) -> None:

@@ -34,7 +34,7 @@ from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import DataArguments, FaRLTrainingArguments, ModelArguments, output_folder
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, make_evaluation
 from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
-from farl_hf.training.evaluation.results import training_results, write_json
+from farl_hf.training.evaluation.results import training_results
 from farl_hf.training.recipes import label_settings, make_scratch_config, save_resolved_recipe
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
@@ -47,6 +47,7 @@ from farl_hf.training.runs import (
     with_folders_of_names,
 )
 from farl_hf.training.trainer import PART_PREFIXES, FaRLTrainer
+from farl_hf.whole_files import write_json
 
 logger = logging.get_logger(__name__)
 

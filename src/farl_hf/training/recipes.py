@@ -7,7 +7,6 @@ Files whose names begin with an underscore are only bases.
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import Enum
@@ -18,6 +17,7 @@ import yaml
 
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.modeling.configuration_farl import FaRLConfig
+from farl_hf.whole_files import write_whole
 
 RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
@@ -163,12 +163,10 @@ def as_word(value: Any) -> str:
 def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -> Path:
     """Writes every argument of a run to `recipe.yaml` in the folder, a recipe that starts the same run again."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     values = {"task": task} | {name: value for group in argument_groups for name, value in plain_values(group).items()}
-    path, unfinished = folder / RESOLVED_NAME, folder / f".{RESOLVED_NAME}.{os.getpid()}"
-    unfinished.write_text(f"# farl-hf train {path}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}")
-    os.replace(unfinished, path)
-    return path
+    path = folder / RESOLVED_NAME
+    text = f"# farl-hf train {path}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}"
+    return write_whole(path, text.encode())
 
 
 def plain_values(arguments: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.arguments import DatasetArguments, output_folder
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
+from farl_hf.whole_files import held_folder
 
 logger = logging.get_logger(__name__)
 
@@ -36,7 +37,18 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 def train_to_end(trainer: AveragedWeightsTrainer) -> None:
-    """Trains, from the newest complete checkpoint if there is one, and saves the model in `output_dir`."""
+    """Trains, from the newest complete checkpoint if there is one, and saves the model in `output_dir`.
+
+    Raises:
+        InvalidArgumentError: Another training is writing to `output_dir`.
+    """
+    folder = output_folder(trainer.args)
+    folder.mkdir(parents=True, exist_ok=True)
+    with held_folder(folder) if trainer.is_world_process_zero() else nullcontext():
+        _train_to_end(trainer)
+
+
+def _train_to_end(trainer: AveragedWeightsTrainer) -> None:
     args = trainer.args
     resume_from = args.resume_from_checkpoint
     if resume_from is None:

@@ -15,13 +15,15 @@ import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from farl_hf.data.samples.face_samples import collate_face_samples
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
+from farl_hf.whole_files import read_or_set_aside, write_json, written_whole
 
 # Parameters of the parts of a task model, by the beginning of their names.
 PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
@@ -74,6 +76,25 @@ class AveragedWeightsTrainer(Trainer):
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predicts with the averaged weights; see [`~transformers.Trainer.predict`]."""
         return self.with_averaged_weights(super().predict, *args, **kwargs)
+
+    def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
+        """Writes `{split}_results.json` and adds to `all_results.json`, each whole or not at all.
+
+        Transformers' own method would leave half a file after a kill, and fail at every later start.
+        """
+        if not self.is_world_process_zero():
+            return
+        folder = output_folder(self.args)
+        write_json(folder / f"{split}_results.json", metrics)
+        if combined:
+            all_results = folder / "all_results.json"
+            write_json(all_results, (read_or_set_aside(all_results, dict) or {}) | metrics)
+
+    def save_state(self) -> None:
+        """Writes `trainer_state.json`, whole or not at all."""
+        if self.is_world_process_zero():
+            with written_whole(output_folder(self.args) / TRAINER_STATE_NAME) as unfinished:
+                self.state.save_to_json(str(unfinished))
 
     def with_averaged_weights(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls the function while the model holds the averaged weights."""

@@ -3,7 +3,7 @@
 Both need PyAV, an optional package. Frames are read and written one at a time.
 """
 
-import os
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from farl_hf.errors import MissingExtraError, UnreadableVideoError
+from farl_hf.whole_files import written_whole
 
 _URL_SCHEMES = ("http://", "https://")
 _USUAL_RATE = Fraction(25)  # of a file that states none
@@ -137,10 +138,13 @@ def open_container(source: str) -> Any:
         UnreadableVideoError: If it is missing or no container that FFmpeg knows.
     """
     av = load_av()
-    if not source.startswith(_URL_SCHEMES):
+    if source.startswith(_URL_SCHEMES):
+        address = source
+    else:
         _require_file(Path(source))
+        address = f"file:{source}"  # FFmpeg takes what stands before the first colon of a name for a protocol
     try:
-        return av.open(source)
+        return av.open(address)
     except (av.error.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise UnreadableVideoError(f"{source} cannot be opened as a video: {reason}") from error
@@ -192,7 +196,7 @@ class VideoWriter:
     def __init__(self, path: Path, source: VideoFile) -> None:
         self.path = path
         self.source = source
-        self.draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._place = contextlib.ExitStack()  # of the unfinished file
         self.skipped_sound: str | None = None  # name of a codec that MP4 cannot hold
         self._container: Any = None
         self._stream: Any = None
@@ -234,18 +238,18 @@ class VideoWriter:
             self._copy_sound(until_s=float("inf"))
         self._container.close()
         self._container = None
-        os.replace(self.draft, self.path)
+        self._place.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._sound_source is not None:
             self._sound_source.close()
-        try:
-            if self._container is not None:
+        if self._container is not None:  # not finished
+            with contextlib.suppress(Exception):  # a full disk fails here again
                 self._container.close()
-        finally:
-            self.draft.unlink(missing_ok=True)
+            error = error or Exception("not finished")
+        self._place.__exit__(type(error) if error else None, error, trace)
 
     def _open(self, size_wh: tuple[int, int]) -> None:
         av = load_av()
@@ -253,7 +257,8 @@ class VideoWriter:
         too_fine = name == "mpeg4" and self.source.time_base.denominator > _FINEST_MPEG4
         self._time_base = _MPEG4_TIME_BASE if too_fine else self.source.time_base
         self._size_wh = size_wh
-        self._container = av.open(str(self.draft), "w", format="mp4", options={"movflags": "faststart"})
+        unfinished = self._place.enter_context(written_whole(self.path))
+        self._container = av.open(f"file:{unfinished}", "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._container.add_stream(name, rate=self.source.frame_rate, options=_ENCODERS[name])
         context = self._stream.codec_context
         context.width, context.height = (side + side % 2 for side in size_wh)

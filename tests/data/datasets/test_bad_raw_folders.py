@@ -144,6 +144,23 @@ def test_celeba_annotation_that_is_cut_off(tmp_path):
         load("celeba", tmp_path / "raw")
 
 
+@pytest.mark.parametrize("content", ["", "\n\n", "202599\n", "202599\nSmiling Male\n", "no header\n000001.jpg 1 1\n"])
+def test_celeba_attributes_without_a_header(tmp_path, content):
+    raw_layouts.write_celeba(tmp_path / "raw")
+    (tmp_path / "raw" / "Anno" / "list_attr_celeba.txt").write_text(content)
+    with pytest.raises(InvalidDatasetError, match=r"list_attr_celeba\.txt.*forty"):
+        load("celeba", tmp_path / "raw")
+
+
+@pytest.mark.parametrize("name", ["Anno/list_landmarks_align_celeba.txt", "Eval/list_eval_partition.txt"])
+@pytest.mark.parametrize("content", ["", "202599\n"])
+def test_other_lists_of_celeba_that_are_empty(tmp_path, name, content):
+    raw_layouts.write_celeba(tmp_path / "raw")
+    (tmp_path / "raw" / name).write_text(content)
+    with pytest.raises(InvalidDatasetError):
+        load("celeba", tmp_path / "raw")
+
+
 def test_matlab_files_that_are_none(tmp_path):
     for name in ("lfw_att_40.mat", "AFLWinfo_release.mat"):
         (tmp_path / name).write_bytes(b"not a MATLAB file")

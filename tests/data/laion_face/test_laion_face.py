@@ -174,6 +174,62 @@ def test_detections_that_are_none_are_refused_and_run_nothing(tmp_path, cache, c
     assert not list(cache.glob("**/*.npy"))
 
 
+@pytest.mark.parametrize("key", ["x.jpg", None, 1.5, float("nan"), 2**80, (1, 2), "", b"a"])
+def test_keys_that_are_no_numbers_are_skipped_and_named(tmp_path, cache, key, caplog):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({7: [FACE], key: [FACE], "8": [FACE, FACE]}, path)
+    table = open_face_table(face_table_folder(path, cache))
+    assert table.sample_ids.tolist() == [7, 8]
+    assert [len(table.find(number)) for number in (7, 8)] == [1, 2]
+    assert repr(key)[:20] in caplog.text
+
+
+def test_a_file_of_other_keys_only_is_refused(tmp_path, cache):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({"a.jpg": [FACE], "b.jpg": []}, path)
+    with pytest.raises(InvalidDatasetError, match=r"'a\.jpg'.*SAMPLE_ID"):
+        face_table_folder(path, cache)
+
+
+@pytest.mark.parametrize("found", ["text", 5, 0.5, True])
+def test_what_is_no_list_of_faces_is_skipped(tmp_path, cache, found, caplog):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({7: [FACE], 9: found}, path)
+    assert open_face_table(face_table_folder(path, cache)).sample_ids.tolist() == [7]
+    assert "9" in caplog.text
+
+
+BOX_OF_FACE, POINTS_OF_FACE, _ = FACE
+
+
+@pytest.mark.parametrize(
+    "face",
+    [
+        (BOX_OF_FACE[:3], POINTS_OF_FACE, 0.9),
+        (BOX_OF_FACE[:3], [*np.ravel(POINTS_OF_FACE), 1.0], 0.9),  # as many numbers as a whole face
+        ([], POINTS_OF_FACE, 0.9),
+        (None, POINTS_OF_FACE, 0.9),
+        (BOX_OF_FACE, None, 0.9),
+        (BOX_OF_FACE, POINTS_OF_FACE[:4], 0.9),
+        (BOX_OF_FACE, POINTS_OF_FACE, None),
+        (BOX_OF_FACE, POINTS_OF_FACE, "high"),
+        (BOX_OF_FACE, POINTS_OF_FACE, float("nan")),
+        (BOX_OF_FACE, POINTS_OF_FACE * np.float32("nan"), 0.9),
+        (BOX_OF_FACE, POINTS_OF_FACE),
+        (["a", "b", "c", "d"], POINTS_OF_FACE, 0.9),
+        ([1e300] * 4, POINTS_OF_FACE, 0.9),
+        7,
+        "text",
+    ],
+    ids=range(15),
+)
+def test_faces_of_another_shape_are_skipped_and_counted(tmp_path, cache, face, caplog):
+    path = tmp_path / "sample2detect_0.pth"
+    torch.save({7: [face, FACE]}, path)
+    assert len(open_face_table(face_table_folder(path, cache)).find(7)) == 1
+    assert "Skipped 1 faces" in caplog.text
+
+
 def test_a_table_is_made_once_and_again_when_its_file_changes(tmp_path, cache, monkeypatch):
     path = write_detections(tmp_path, [0], 2)
     first = face_table_folder(path, cache)
@@ -271,6 +327,37 @@ def test_damaged_detections_of_a_shard_are_named(tmp_path, content):
         open_face_table(str(path))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sample_id": [None, 2]}, "no sample_id"),
+        ({"scores": [[0.9], [0.9]]}, "row 1 has 2, 2, 1"),
+        ({"box_xyxy": [[[1, 1, 9, 9]], None]}, "row 1 has 0, 2, 2"),
+        ({"box_xyxy": [[[1, 1, 9]], [[1, 1, 9]] * 2]}, "four numbers"),
+        ({"points5_xy": [[[[1, 1]] * 4], [[[1, 1]] * 4] * 2]}, "five points"),
+        ({"box_xyxy": [[[1, 1, 9, None]], [[1, 1, 9, 9]] * 2]}, "finite"),
+        ({"box_xyxy": [None, None], "points5_xy": [None, None]}, "cannot be read"),
+        ({"sample_id": ["a", "b"]}, "cannot be read"),
+        ({"scores": [["high"], ["low", "low"]]}, "cannot be read"),
+        ({"box_xyxy": [1, 2]}, "cannot be read"),
+    ],
+)
+def test_detections_of_another_layout_are_named(tmp_path, change, said):
+    sound = {
+        "sample_id": [1, 2],
+        "box_xyxy": [[[1, 1, 9, 9]], [[1, 1, 9, 9]] * 2],
+        "points5_xy": [[[[1, 1]] * 5], [[[1, 1]] * 5] * 2],
+        "scores": [[0.9], [0.9, 0.8]],
+    }
+    path = tmp_path / "detections-00000.parquet"
+    pq.write_table(pa.table(sound), path)
+    assert [len(open_face_table(str(path)).find(number)) for number in (1, 2)] == [1, 2]
+    path = tmp_path / "detections-00001.parquet"
+    pq.write_table(pa.table(sound | change), path)
+    with pytest.raises(InvalidDatasetError, match=f"detections-00001.*{said}"):
+        open_face_table(str(path))
+
+
 def test_a_folder_without_shards_or_without_detections_is_refused(tmp_path, cache):
     with pytest.raises(InvalidDatasetError, match="holds no shards"):
         find_shards(tmp_path)
@@ -316,6 +403,81 @@ def test_long_names_and_other_members_do_no_harm(tmp_path):
     long_name = "a" * 300 + ".npy"
     path = write_tar(tmp_path / "0.tar", [(long_name, b"1"), *sample_members(0).items(), ("readme", b"2")])
     assert len(find_members(path).places) == 1
+    assert not find_members(path).skipped
+
+
+def contents(path):
+    """Picture, metadata and caption of every sample, as the places in the file say."""
+    data = path.read_bytes()
+    places = find_members(path).places
+    return {tuple(data[row[at] : row[at] + max(row[at + 1], 0)] for at in (0, 2, 4)) for row in places.tolist()}
+
+
+def whole_samples(count):
+    return {(files["jpg"], files["json"], files["txt"]) for files in map(suffixes_of, range(count))}
+
+
+def suffixes_of(number):
+    return {name.rpartition(".")[2]: content for name, content in sample_members(number).items()}
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize(
+    "folder", ["./", ".//", "version.1.5/", "./a.b/c.d/", "x" * 90 + ".y/", "é" * 60 + "/" + "z" * 30 + "/", "w\\"]
+)
+def test_keys_come_from_the_last_part_of_a_path(tmp_path, form, folder):
+    members = [(folder + name, content) for number in range(4) for name, content in sample_members(number).items()]
+    members = sorted(members, key=lambda member: member[0][::-1])  # pictures, metadata and captions apart
+    path = write_tar(tmp_path / "0.tar", members, form=form)
+    assert contents(path) == whole_samples(4)
+    assert not find_members(path).skipped
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("length", [95, 100, 101, 155, 255, 256, 1000])
+def test_names_of_any_length_are_read(tmp_path, form, length):
+    def long(name):
+        return "n" * (length - len("000000000.jpg")) + name
+
+    members = [(long(name), content) for number in range(3) for name, content in sample_members(number).items()]
+    path = write_tar(tmp_path / "0.tar", members, form=form)
+    assert contents(path) == whole_samples(3)
+    assert not find_members(path).skipped
+
+
+def test_a_long_name_that_leaves_the_folder_is_unsafe(tmp_path):
+    path = write_tar(tmp_path / "0.tar", [("a/" * 80 + "../" * 81 + "evil.jpg", b"x"), *sample_members(0).items()])
+    assert find_members(path).skipped == {"unsafe_member": 1}
+
+
+def test_equal_names_in_different_folders_are_different_samples(tmp_path):
+    members = [
+        (f"{folder}/1.{suffix}", content)
+        for number, folder in enumerate("ab")
+        for suffix, content in suffixes_of(number).items()
+    ]
+    assert contents(write_tar(tmp_path / "0.tar", members)) == whole_samples(2)
+
+
+def test_members_that_come_twice_are_counted_and_named_and_pair_nothing_wrong(tmp_path, caplog):
+    first, second, third = (
+        [(f"{key}.{suffix}", content) for suffix, content in suffixes_of(number).items()]
+        for number, key in enumerate(("1", "1", "2"))
+    )
+    path = write_tar(tmp_path / "joined.tar", [*first, *second, *third])
+    assert contents(path) == {(suffixes_of(n)["jpg"], suffixes_of(n)["json"], suffixes_of(n)["txt"]) for n in (0, 2)}
+    assert find_members(path).skipped == {"repeated_key": 1}
+    assert "1.jpg" in caplog.text
+    mixed = [member for pair in zip(first, second, strict=True) for member in pair]
+    path = write_tar(tmp_path / "mixed.tar", [*mixed, *third])
+    assert len(contents(path)) == 1  # which caption belongs to which picture is not known
+    assert find_members(path).skipped == {"repeated_key": 1}
+
+
+def test_files_that_macos_puts_beside_others_are_no_members(tmp_path):
+    members = [(f"./._{name}", b"AppleDouble") for name in sample_members(0)]
+    path = write_tar(tmp_path / "0.tar", [*members, *sample_members(0).items()])
+    assert contents(path) == whole_samples(1)
     assert not find_members(path).skipped
 
 

@@ -63,7 +63,13 @@ class CelebA(FaceDatasetBuilder):
         """Photos by the partition file; lines of the annotation files are parsed later, by several processes."""
         images = find_path(self.DATASET, root, [f"Img/{self.config.images}", self.config.images])
         attribute_path = self.annotation(root, "list_attr_celeba.txt")
-        order = attribute_order(read_lines(attribute_path)[1].split(), attribute_path)
+        header = read_lines(attribute_path)[1:2]
+        if not header:
+            raise InvalidDatasetError(
+                f"{attribute_path} has no second line; expected the number of photos, the names of the forty"
+                " attributes, then a line per photo. It may be cut off."
+            )
+        order = attribute_order(header[0].split(), attribute_path)
         geometry = [name for name in (self.config.points, self.config.boxes) if name]
         paths = [attribute_path, *(self.annotation(root, name) for name in geometry)]
         tables = [lines_by_photo(path) for path in paths]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from farl_hf.data.atomic_files import recorded_parquet, write_arrays
+from farl_hf.data.recorded_files import recorded_parquet, write_arrays
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.results import Faces
 
@@ -28,6 +28,7 @@ ARRAYS = ("sample_ids", "first_face", "faces")
 # Columns of a face: box, five points, score.
 BOX, POINTS, SCORE = slice(0, 4), slice(4, 14), 14
 NUM_COLUMNS = 15
+MOST_NAMED, MOST_CHARACTERS = 5, 40  # of odd keys, in one message
 DETECTION_COLUMNS = ("sample_id", "box_xyxy", "points5_xy", "scores")
 # NumPy 2 wrote some of these, NumPy 1 the others.
 NUMPY_MODULES = ("numpy._core.multiarray", "numpy.core.multiarray")
@@ -92,10 +93,24 @@ def detected_table(path: str) -> FaceTable:
     try:
         table = pyarrow.parquet.read_table(path, columns=list(DETECTION_COLUMNS))
         sample_ids, *columns = (table[name].combine_chunks() for name in DETECTION_COLUMNS)
-        num_faces = pyarrow.compute.list_value_length(columns[0]).to_numpy()
+        if sample_ids.null_count:
+            raise ValueError(f"{sample_ids.null_count} rows have no sample_id")
+        lengths = [pyarrow.compute.list_value_length(column).fill_null(0).to_numpy() for column in columns]
+        unequal = np.flatnonzero((lengths[0] != lengths[1]) | (lengths[0] != lengths[2]))
+        if len(unequal):
+            row = int(unequal[0])
+            counts = ", ".join(str(length[row]) for length in lengths)
+            raise ValueError(f"row {row} has {counts} boxes, points and scores; expected equally many")
+        num_faces = lengths[0]
         boxes, points, scores = (
             np.asarray(pyarrow.compute.list_flatten(column, recursive=True), np.float32) for column in columns
         )
+        if sample_ids.type not in (pyarrow.int64(), pyarrow.int32(), pyarrow.uint32()):
+            raise ValueError(f"sample_id is of type {sample_ids.type}; expected whole numbers")
+        if not all(np.isfinite(values).all() for values in (boxes, points, scores)):
+            raise ValueError("it holds values that are not finite, or null")
+        if (boxes.size, points.size) != (4 * scores.size, 10 * scores.size):
+            raise ValueError("a box has not four numbers, or a face not five points")
         faces = np.concatenate([boxes.reshape(-1, 4), points.reshape(-1, 10), scores.reshape(-1, 1)], axis=1)
     except (OSError, KeyError, ValueError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(
@@ -158,17 +173,39 @@ def official_table(path: str | os.PathLike) -> FaceTable:
         raise InvalidDatasetError(
             f"The detections {path} hold a {type(samples).__name__}; expected a dict from SAMPLE_ID to faces."
         )
-    sample_ids, num_faces, faces, malformed = [], [], [np.zeros((0, NUM_COLUMNS), np.float32)], 0
-    for sample_id, found in samples.items():
-        rows = [face_row(face) for face in found if face is not None] if found is not None else []
+    sample_ids, num_faces, faces, malformed, odd = [], [], [np.zeros((0, NUM_COLUMNS), np.float32)], 0, []
+    for key, found in samples.items():
+        sample_id = sample_number(key)
+        if sample_id is None or not (found is None or isinstance(found, (list, tuple, np.ndarray))):
+            odd.append(repr(key)[:MOST_CHARACTERS])
+            continue
+        rows = [face_row(face) for face in (() if found is None else found) if face is not None]
         known = [row for row in rows if row is not None]
         malformed += len(rows) - len(known)
-        sample_ids.append(int(sample_id))
+        sample_ids.append(sample_id)
         num_faces.append(len(known))
         faces.append(np.array(known, np.float32).reshape(-1, NUM_COLUMNS))
+    if odd and not sample_ids:
+        raise InvalidDatasetError(
+            f"The detections {path} have keys such as {odd[0]}; expected a dict from SAMPLE_ID to a list of faces."
+        )
+    if odd:
+        names = ", ".join(odd[:MOST_NAMED])
+        logger.warning(
+            "Skipped %d entries of %s that are not SAMPLE_ID and a list of faces: %s.", len(odd), path, names
+        )
     if malformed:
         logger.warning("Skipped %d faces of %s that are not box, five points and score.", malformed, path)
     return FaceTable.of_samples(sample_ids, num_faces, np.concatenate(faces))
+
+
+def sample_number(key: Any) -> int | None:
+    """A SAMPLE_ID, or None for a key that is none: no number, a fraction, or more than 64 bits."""
+    try:
+        number = int(key)
+        return number if -(2**63) <= number < 2**63 and (isinstance(key, str) or number == key) else None
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
 
 
 def numpy_globals() -> list[Any]:
@@ -184,9 +221,11 @@ def face_row(face: Any) -> list[float] | None:
     try:
         box, points, score = face
         row = [*np.ravel(box)[:4], *np.ravel(points), float(score)]
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):
+            numbers = np.array(row, np.float32)
+    except (TypeError, ValueError, RuntimeError):  # of NumPy and of tensors
         return None
-    return row if len(row) == NUM_COLUMNS else None
+    return row if numbers.shape == (NUM_COLUMNS,) and np.isfinite(numbers).all() and len(np.ravel(box)) >= 4 else None
 
 
 def detections_path(output: str | os.PathLike, shard: str | os.PathLike) -> Path:

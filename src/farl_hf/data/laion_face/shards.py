@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from farl_hf.data.atomic_files import write_arrays
 from farl_hf.data.images import OversizedPhotoError
 from farl_hf.data.laion_face.detections import (
     BOX,
@@ -37,31 +36,35 @@ from farl_hf.data.laion_face.detections import (
     face_table_folder,
     open_face_table,
 )
+from farl_hf.data.recorded_files import write_arrays
 from farl_hf.data.samples.pretraining_samples import usable_points
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnreadablePhotoError
 
 logger = logging.getLogger(__name__)
 
 DAMAGED_SHARD, UNSAFE_MEMBER, INCOMPLETE_SAMPLE = "damaged_shard", "unsafe_member", "incomplete_sample"
+REPEATED_KEY = "repeated_key"
 
 BLOCK = tarfile.BLOCKSIZE
 MAGIC, MAGIC_OFFSET = b"ustar", 257
+PAX_RECORD = re.compile(rb"(\d{1,9}) ([^=\n]+)=")  # its length in bytes, the end of line included, and its key
 FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
-# Extended attributes and long names of the next member. They are ignored: img2dataset's names are short, and another
-# name or size could only mislead.
-EXTENSION_TYPES = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-    tarfile.DIRTYPE,
-)
+# Blocks that say more about the next member. Only its name is read, where it is longer than a header can hold.
+NAME_TYPES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME)
+EXTENSION_TYPES = (*NAME_TYPES, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK, tarfile.DIRTYPE)
+MAX_EXTENSION_BYTES = 2**16
 PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 # Columns of `ShardMembers.places`; only the caption may be missing.
 PICTURE, METADATA, CAPTION = 0, 2, 4
+NUM_MEMBERS = 3
+MOST_NAMED = 5  # in one message
 
 # Reasons under which skipped data is counted: damaged shards by shard, unsafe members by member, all others by sample.
 SKIP_REASONS = (
     DAMAGED_SHARD,
     UNSAFE_MEMBER,
     INCOMPLETE_SAMPLE,
+    REPEATED_KEY,
     "bad_metadata",
     "missing_caption",
     "missing_detection",
@@ -94,19 +97,36 @@ class ShardMembers(NamedTuple):
 def find_members(path: str | os.PathLike) -> ShardMembers:
     """Lists the samples of a shard: pictures with metadata (`key.jpg`, `key.json`) and perhaps a caption (`key.txt`).
 
+    A key is a member's path up to the first dot of its last part, as in webdataset. Where a member comes twice, the
+    sample is kept if it was complete by then; otherwise nobody knows what belongs together, and it is skipped.
+
     Links, devices and members whose path leaves the folder are not looked at. Where headers are damaged, the search
     goes on at the next sound one. A file that cannot be opened has no samples.
     """
     skipped: Counter = Counter()
     samples: dict[str, dict[int, tuple[int, int]]] = {}
+    repeated: dict[str, str] = {}
+    ambiguous: set[str] = set()
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             for name, offset, size in member_places(data, skipped):
-                column = column_of(name)
-                if column is not None:
-                    samples.setdefault(name.partition(".")[0], {})[column] = (offset, size)
+                column, key = column_of(name), key_of(name)
+                if column is None:
+                    continue
+                sample = samples.setdefault(key, {})
+                if key not in repeated and column not in sample:
+                    sample[column] = (offset, size)
+                elif key not in repeated:
+                    repeated[key] = name
+                    if len(sample) < NUM_MEMBERS:
+                        ambiguous.add(key)
     except (OSError, ValueError):  # an empty file cannot be mapped
         skipped[DAMAGED_SHARD] = 1
+    if repeated:
+        skipped[REPEATED_KEY] = len(repeated)
+        names = ", ".join(list(repeated.values())[:MOST_NAMED])
+        logger.warning("%s holds %d samples with members that come more than once: %s.", path, len(repeated), names)
+    samples = {key: sample for key, sample in samples.items() if key not in ambiguous}
     complete = [sample for sample in samples.values() if PICTURE in sample and METADATA in sample]
     if len(samples) > len(complete):
         skipped[INCOMPLETE_SAMPLE] = len(samples) - len(complete)
@@ -117,7 +137,7 @@ def find_members(path: str | os.PathLike) -> ShardMembers:
 def listed_members(path: str, cache_dir: str | None = None) -> ShardMembers:
     """[`find_members`], but each file is searched once; the list is kept for other readers and later passes."""
     try:
-        folder = cached_folder(path, "members", cache_dir)
+        folder = cached_folder(path, "samples", cache_dir)  # "members" of version 0.1 have other keys
         if folder.is_dir():
             counts = zip(SKIP_REASONS, np.load(folder / "skipped.npy").tolist(), strict=True)
             return ShardMembers(np.load(folder / "places.npy"), +Counter(dict(counts)))  # only what occurred
@@ -135,10 +155,12 @@ def listed_members(path: str, cache_dir: str | None = None) -> ShardMembers:
 def member_places(data: mmap.mmap, skipped: Counter) -> Iterator[tuple[str, int, int]]:
     """Yields name, offset and size in bytes of every plain file of a tar that is there in full."""
     position, ended = 0, False
+    long_name: str | None = None
     while position + BLOCK <= len(data):
         header = data[position : position + BLOCK]
         info = parsed_header(header)
         if info is None:
+            long_name = None
             following = next_header(data, position + BLOCK)
             ended = following is None and not header.strip(b"\0")
             if following is None:
@@ -148,12 +170,15 @@ def member_places(data: mmap.mmap, skipped: Counter) -> Iterator[tuple[str, int,
             continue
         start = position + BLOCK
         position = start + -(-info.size // BLOCK) * BLOCK
+        if info.type in NAME_TYPES and info.size <= MAX_EXTENSION_BYTES:
+            long_name = extended_name(info.type, data[start : start + info.size]) or long_name
         if info.type in EXTENSION_TYPES:
             continue
-        if info.type not in FILE_TYPES or not is_inside(info.name):
+        name, long_name = long_name or info.name, None
+        if info.type not in FILE_TYPES or not is_inside(name):
             skipped[UNSAFE_MEMBER] += 1
         elif start + info.size <= len(data):
-            yield info.name, start, info.size
+            yield name, start, info.size
     if not ended:  # a whole tar ends with blocks of zeros
         skipped[DAMAGED_SHARD] = 1
 
@@ -165,6 +190,19 @@ def parsed_header(header: bytes) -> tarfile.TarInfo | None:
     except tarfile.HeaderError:
         return None
     return info if info.size >= 0 else None
+
+
+def extended_name(kind: bytes, content: bytes) -> str | None:
+    """The name of the next member in an extension: GNU's holds nothing else, PAX's is the record `path`."""
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return content.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    position = 0
+    while record := PAX_RECORD.match(content, position):
+        end = position + int(record[1])
+        if record[2] == b"path":
+            return content[record.end() : end - 1].decode("utf-8", "surrogateescape")
+        position = max(end, record.end())
+    return None
 
 
 def next_header(data: mmap.mmap, start: int) -> int | None:
@@ -183,8 +221,16 @@ def is_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+def key_of(name: str) -> str:
+    """What the members of a sample have in common: `a.b/0001` of `./a.b/0001.seg.png`."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.parent / path.name.partition(".")[0])
+
+
 def column_of(name: str) -> int | None:
-    """What a member is to its sample, or None for anything else."""
+    """What a member is to its sample, or None for anything else. macOS puts hidden files `._NAME` beside NAME."""
+    if PurePosixPath(name.replace("\\", "/")).name.startswith("."):
+        return None
     suffix = name.rpartition(".")[2].lower()
     if suffix in PICTURE_SUFFIXES:
         return PICTURE

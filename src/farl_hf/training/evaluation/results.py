@@ -4,13 +4,13 @@ The paper reports its best epoch, chosen on the test set itself; the last epoch 
 `results.json` therefore holds the best and the last evaluation, with the data that they were measured on.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from farl_hf.whole_files import write_whole
 
 RUNTIME_PARTS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
@@ -76,13 +76,6 @@ def scores_in(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
     return {name: value for name, value in named.items() if name not in RUNTIME_PARTS}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON to a temporary file and renames it, so that readers never see half a file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(unfinished, path)
-
-
 def write_card_scores(folder: str | Path, report: dict[str, Any]) -> list[str]:
     """Writes the main scores of a report into `README.md`; they replace older ones of the same data set and split.
 
@@ -99,9 +92,7 @@ def write_card_scores(folder: str | Path, report: dict[str, Any]) -> list[str]:
     data: Any = card.data  # of a model card
     data.eval_results = [*other_results(data.eval_results or [], measured), *measured]
     data.model_name = data.model_name or Path(folder).resolve().name
-    unfinished = path.with_name(f".README.md.{os.getpid()}")
-    unfinished.write_text(str(card))
-    os.replace(unfinished, path)
+    write_whole(path, str(card).encode())
     return [f"{one.metric_name} on {one.dataset_name} {one.dataset_split}: {one.metric_value}" for one in measured]
 
 

@@ -9,7 +9,6 @@ its own features only.
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.arguments import PretrainingArguments
 from farl_hf.training.trainer import AveragedWeightsTrainer, resume_folder
+from farl_hf.whole_files import write_whole
 
 # Parameters without weight decay, besides those with one axis (norms, biases).
 _WITHOUT_DECAY = re.compile(r"class_embedding|position_embedding|mask_token|logit_scale")
@@ -116,10 +116,7 @@ class StreamTrainer(Trainer):
         """Saves the state of this process: its random numbers and its place in the stream."""
         super()._save_rng_state(output_dir)
         if self.progress is not None:
-            path = self.state_path(output_dir)
-            unfinished = path.with_suffix(".unfinished")
-            unfinished.write_text(json.dumps(self.progress.state_dict()))
-            os.replace(unfinished, path)
+            write_whole(self.state_path(output_dir), json.dumps(self.progress.state_dict()).encode())
         # After this the first process writes the Trainer's state, which marks a checkpoint as complete.
         self.accelerator.wait_for_everyone()
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, MissingExtraError, NotACheckpointError
 from farl_hf.training.runs import without_partitioning
+from farl_hf.whole_files import write_json, written_whole
 
 DALLE_CODEBOOK = "facebook/flava-image-codebook"
 KMEANS_CONFIG, KMEANS_WEIGHTS = "visual_tokenizer.json", "visual_tokenizer.safetensors"
@@ -137,13 +138,9 @@ class PatchKMeansTokenizer:
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes the centres, then the settings: a folder without settings does not count as a tokenizer."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{KMEANS_WEIGHTS}.unfinished"
-        save_file({"centres": self.centres.cpu().contiguous()}, unfinished)
-        os.replace(unfinished, folder / KMEANS_WEIGHTS)
-        unfinished = folder / f"{KMEANS_CONFIG}.unfinished"
-        unfinished.write_text(json.dumps({"type": KMEANS_TYPE, "stride": self.stride}) + "\n")
-        os.replace(unfinished, folder / KMEANS_CONFIG)
+        with written_whole(folder / KMEANS_WEIGHTS) as unfinished:
+            save_file({"centres": self.centres.cpu().contiguous()}, unfinished)
+        write_json(folder / KMEANS_CONFIG, {"type": KMEANS_TYPE, "stride": self.stride})
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> "PatchKMeansTokenizer":

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all; Parquet files that record what they were made of.
+"""Parquet files that record what they were made of, and folders of arrays; both appear complete or not at all.
 
 The record lies in the footer of the file itself, so that file and record cannot disagree. A restarted job reads it to
 know what is finished.
@@ -7,48 +7,19 @@ know what is finished.
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from farl_hf.errors import DatasetWriteError, FaRLError
+from farl_hf.errors import DatasetWriteError
+from farl_hf.whole_files import remove_left_over, written_whole
 
 if TYPE_CHECKING:
     import pyarrow.parquet
 
 RECORD_KEY = "farl_hf"
-UNFINISHED = ".unfinished"
-
-
-@contextlib.contextmanager
-def written_atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a place to write a file or folder at; it moves to `path` when the block ends without an error.
-
-    That place lies in a temporary folder beside `path`; whatever else is written there is deleted.
-
-    Args:
-        path (`str`): Where the file or folder will be.
-
-    Raises:
-        DatasetWriteError: The disk is full, or the place cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            UNFINISHED, f".{path.name}.", path.parent, ignore_cleanup_errors=True
-        ) as work:
-            unfinished = Path(work, path.name)
-            yield unfinished
-            os.replace(unfinished, path)
-    except FaRLError:
-        raise
-    except OSError as error:
-        raise DatasetWriteError(f"{path} could not be written: {error}; nothing is left of it.") from error
 
 
 def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
@@ -58,7 +29,7 @@ def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None
         DatasetWriteError: The disk is full, or the place cannot be written.
     """
     try:
-        with written_atomically(folder) as unfinished:
+        with written_whole(folder, DatasetWriteError, overwrite=False) as unfinished:
             unfinished.mkdir()
             for name, values in arrays:
                 np.save(unfinished / f"{name}.npy", values)
@@ -71,7 +42,7 @@ def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None
 def recorded_parquet(
     path: str | os.PathLike, schema: Any, record: dict[str, Any]
 ) -> Iterator["pyarrow.parquet.ParquetWriter"]:
-    """Opens a Parquet file that is written atomically; folders that killed runs left beside it are removed.
+    """Opens a Parquet file that is written atomically; what killed runs left beside it is removed.
 
     Args:
         path (`str`): Where the file will be.
@@ -84,10 +55,9 @@ def recorded_parquet(
     import pyarrow.parquet
 
     path = Path(path)
-    for left_behind in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
-        shutil.rmtree(left_behind, ignore_errors=True)
+    remove_left_over(path)
     with (
-        written_atomically(path) as unfinished,
+        written_whole(path, DatasetWriteError) as unfinished,
         pyarrow.parquet.ParquetWriter(unfinished, schema, compression="snappy") as writer,
     ):
         yield writer

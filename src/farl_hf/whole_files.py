@@ -1,0 +1,191 @@
+"""Files and folders that appear complete or not at all, and output folders that one run at a time writes to.
+
+Everything is written in a hidden folder beside its place and gets there by a rename. A run holds locks (`flock`) on
+its hidden folders and on its output folder. The system drops them with the process, however it ends: what nobody holds
+is left over. Where a file system has no locks, none are held and nothing is taken for left over.
+"""
+
+import contextlib
+import glob
+import itertools
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from farl_hf.errors import FaRLError, FileWriteError, InvalidArgumentError
+
+with contextlib.suppress(ImportError):  # Windows has no locks of folders, and opens none
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED = ".partial"
+_FORMER = "former"  # what a new folder replaces, until the new one is in its place
+_NAME_CHARACTERS = 40  # of the name of a hidden folder; a whole name may be as long as the file system allows
+_held: set[int] = set()  # descriptors of locked folders
+
+
+@contextlib.contextmanager
+def written_whole(
+    path: str | os.PathLike, error: type[FaRLError] = FileWriteError, overwrite: bool = True
+) -> Iterator[Path]:
+    """Gives a place to write a file or folder at; it moves to `path` when the block ends without an error.
+
+    That place has the same name and lies in a folder of its own; whatever else is written there is deleted.
+
+    Args:
+        path (`str`): Where the file or folder will be.
+        error (`type`): What is raised.
+        overwrite (`bool`): Replace a folder that is there and not empty. Files are always replaced.
+
+    Raises:
+        FileWriteError: The disk is full, or the place cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _hidden_folder(path) as hidden:
+            unfinished = hidden / path.name
+            yield unfinished
+            _put_in_place(unfinished, path, overwrite)
+    except FaRLError:  # some are OSErrors too, and say better what is wrong
+        raise
+    except (OSError, SafetensorError) as reason:
+        said = getattr(reason, "strerror", None) or reason
+        raise error(
+            f"{path} could not be written: {said}. Nothing was left there; make room, or choose another place."
+        ) from reason
+
+
+def write_whole(path: Path, content: bytes, error: type[FaRLError] = FileWriteError) -> Path:
+    """Writes a file, see [`written_whole`]; returns the path."""
+    with written_whole(path, error) as unfinished:
+        unfinished.write_bytes(content)
+    return path
+
+
+def write_json(path: Path, content: Any, error: type[FaRLError] = FileWriteError) -> None:
+    """Writes a JSON file, see [`written_whole`]."""
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    write_whole(path, text.encode("utf-8", "backslashreplace"), error)  # lone surrogates, as JSON writes them
+
+
+def read_or_set_aside(path: Path, kind: type) -> Any:
+    """The content of a JSON file; None if there is none.
+
+    A file that holds anything else than one value of a kind is renamed to `NAME.broken`, with a warning.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, kind):
+            return content
+    except FileNotFoundError:
+        return None
+    except ValueError:  # of JSON or UTF-8
+        pass
+    aside = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
+    target = next(place for place in aside if not place.exists())
+    os.replace(path, target)
+    logger.warning("%s is broken, and was renamed to %s.", path, target.name)
+    return None
+
+
+def remove_left_over(path: Path) -> None:
+    """Removes what killed processes left unfinished of `path`; what they were about to replace is put back."""
+    name = glob.escape(path.name[:_NAME_CHARACTERS])
+    for hidden in path.parent.glob(f".{name}.*{UNFINISHED}"):
+        with contextlib.suppress(OSError), _locked(hidden):
+            for former in hidden.glob(f"{_FORMER}/*"):
+                if not (hidden.parent / former.name).exists():
+                    os.replace(former, hidden.parent / former.name)
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[Path]:
+    """Keeps other runs out of an output folder.
+
+    Raises:
+        InvalidArgumentError: Another run is writing to it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(folder))
+        except BlockingIOError as error:
+            raise InvalidArgumentError(
+                f"Another run is writing to the folder {folder}; wait for its end, or choose another folder."
+            ) from error
+        except OSError:  # no locks here
+            pass
+        yield folder
+
+
+@contextlib.contextmanager
+def _hidden_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, held until the block ends and then deleted. Deleting it raises nothing."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            hidden = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name[:_NAME_CHARACTERS]}.", path.parent))
+            try:
+                stack.enter_context(_locked(hidden))
+            except (BlockingIOError, FileNotFoundError):
+                continue  # another process took it for left over, in the moment before it was locked
+            except OSError:
+                break  # no locks here
+            if hidden.exists():
+                break
+        stack.callback(shutil.rmtree, hidden, ignore_errors=True)
+        yield hidden
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: The folder cannot be locked.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _drop_locks() -> None:
+    """In a new child process: it would hold the locks of its parent beyond the parent's end."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_locks)
+
+
+def _put_in_place(unfinished: Path, path: Path, overwrite: bool) -> None:
+    if not (path.is_dir() and unfinished.is_dir()):
+        os.replace(unfinished, path)
+    elif not overwrite or not any(path.iterdir()):
+        path.rmdir()  # Windows does not replace folders
+        os.replace(unfinished, path)
+    else:
+        former = unfinished.parent / _FORMER / path.name
+        former.parent.mkdir()
+        os.replace(path, former)
+        try:
+            os.replace(unfinished, path)
+        except OSError:
+            os.replace(former, path)
+            raise
