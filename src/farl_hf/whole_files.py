@@ -34,7 +34,7 @@ _held: set[int] = set()  # descriptors of locked folders
 
 @contextlib.contextmanager
 def written_whole(
-    path: str | os.PathLike, error: type[FaRLError] = FileWriteError, overwrite: bool = True
+    path: str | os.PathLike, error: type[FaRLError] = FileWriteError, overwrite: bool = True, parents: bool = True
 ) -> Iterator[Path]:
     """Gives a place to write a file or folder at; it moves to `path` when the block ends without an error.
 
@@ -44,13 +44,15 @@ def written_whole(
         path (`str`): Where the file or folder will be.
         error (`type`): What is raised.
         overwrite (`bool`): Replace a folder that is there and not empty. Files are always replaced.
+        parents (`bool`): Make the folder that `path` lies in, where it is missing.
 
     Raises:
         FileWriteError: The disk is full, or the place cannot be written.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with _hidden_folder(path) as hidden:
             unfinished = hidden / path.name
             yield unfinished
@@ -65,14 +67,14 @@ def written_whole(
 
 
 def write_whole(path: Path, content: bytes, error: type[FaRLError] = FileWriteError) -> Path:
-    """Writes a file, see [`written_whole`]; returns the path."""
-    with written_whole(path, error) as unfinished:
+    """Writes a file into a folder that exists, see [`written_whole`]; returns the path."""
+    with written_whole(path, error, parents=False) as unfinished:
         unfinished.write_bytes(content)
     return path
 
 
 def write_json(path: Path, content: Any, error: type[FaRLError] = FileWriteError) -> None:
-    """Writes a JSON file, see [`written_whole`]."""
+    """Writes a JSON file into a folder that exists, see [`written_whole`]."""
     text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     write_whole(path, text.encode("utf-8", "backslashreplace"), error)  # lone surrogates, as JSON writes them
 
@@ -161,6 +163,9 @@ def _locked(folder: Path) -> Iterator[None]:
     finally:
         if descriptor in _held:
             _held.remove(descriptor)
+            # Unlocked, because a child that was just forked may not have closed its copy yet.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
