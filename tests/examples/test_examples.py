@@ -135,10 +135,10 @@ def test_settings_that_a_checkpoint_cannot_fulfil_are_explained(flag, numbers, m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config_name": "huge"}, "neither a model recipe"),
+        ({"config_name": "huge"}, "no model recipe or JSON file 'huge'"),
         ({"augmentation": "lapa"}, "no augmentation recipe"),
         ({"eval_split": "dev"}, "no split 'dev'"),
-        ({"label_set": "helen"}, "not a label set"),
+        ({"label_set": "helen"}, "no label set 'helen'"),
     ],
 )
 def test_wrong_names_are_explained(changes, message, data_folder, tmp_path):

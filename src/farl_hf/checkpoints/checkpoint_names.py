@@ -16,7 +16,7 @@ from farl_hf.checkpoints.embedded_models import (
 )
 from farl_hf.checkpoints.hub_cache import alias_commit, link_snapshot, read_snapshot, remove_dead_links
 from farl_hf.conversion.released_models import RELEASED_MODELS
-from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
+from farl_hf.errors import NotACheckpointError, NotDownloadedError, check_name, unknown_name
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,8 @@ def checkpoint(name: str | Path) -> Path:
     folder = Path(name)
     if folder.exists():
         return _checked_folder(folder)
-    raise UnknownNameError(
-        f"There is no checkpoint named {str(name)!r}. Known names: {', '.join(KNOWN_NAMES)}; "
-        "or give the path of a folder that holds a config.json."
-    )
+    hint = "Or give the path of a folder that holds a config.json."
+    raise unknown_name("checkpoint", str(name), KNOWN_NAMES, hint)
 
 
 def default_checkpoint(task: str) -> Path:
@@ -110,8 +108,7 @@ def default_checkpoint(task: str) -> Path:
     Raises:
         UnknownNameError: If the task is not one of the keys of `DEFAULT_CHECKPOINTS`.
     """
-    if task not in DEFAULT_CHECKPOINTS:
-        raise UnknownNameError(f"There is no task {task!r}. Known tasks: {', '.join(DEFAULT_CHECKPOINTS)}.")
+    check_name("task", task, DEFAULT_CHECKPOINTS)
     return checkpoint(DEFAULT_CHECKPOINTS[task])
 
 
@@ -121,8 +118,7 @@ def resolve_name(name: str) -> str:
     Raises:
         UnknownNameError: If it is not known; the message lists those that are.
     """
-    if name not in KNOWN_NAMES:
-        raise UnknownNameError(f"There is no model {name!r}. Known names: {', '.join(KNOWN_NAMES)}.")
+    check_name("model", name, KNOWN_NAMES)
     return ALIASES.get(name, name)
 
 

@@ -17,7 +17,7 @@ from farl_hf.cli.options import (
     make_folder,
     plain_errors,
 )
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}
 
@@ -74,8 +74,7 @@ def explain(
         from farl_hf.explanation import explain as explain_faces
         from farl_hf.photos import load_photo
 
-        if method not in _METHODS:
-            raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(_METHODS)}.")
+        check_name("method", method, _METHODS)
         make_folder(output)
         (stem,) = output_stems([photo], output)
         picture = load_photo(photo)

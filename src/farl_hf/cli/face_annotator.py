@@ -19,7 +19,7 @@ from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
-from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError, check_name
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
@@ -110,8 +110,7 @@ def load_pipelines(
         NotACheckpointError: A folder holds no checkpoint of its task.
         InvalidArgumentError: The runtime onnx without the folder of an exported model.
     """
-    if runtime not in RUNTIMES:
-        raise UnknownNameError(f"There is no runtime {runtime!r}; known: {', '.join(RUNTIMES)}.")
+    check_name("runtime", runtime, RUNTIMES)
     if device is not None:
         require_device(device)
     disable_progress_bar()  # the bars of Transformers for loading weights would hide ours

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError
+from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError, check_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"
@@ -58,15 +58,12 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
     """
     names = [name.strip() for word in words for name in word.split(",") if name.strip()]
     chosen = {name if name.startswith("face-") else f"face-{name}" for name in names}
-    unknown = sorted(chosen - set(TASKS))
-    known = ", ".join(task for task in TASKS if task not in without)
-    if unknown:
-        raise UnknownNameError(
-            f"There is no task {unknown[0]!r}. Known tasks: {known}; the prefix 'face-' is optional."
-        )
+    known = [task for task in TASKS if task not in without]
+    for name in sorted(chosen - set(without)):
+        check_name("task", name, known, "The prefix 'face-' is optional.")
     tasks = tuple(task for task in TASKS if task in chosen and task not in without)
     if not tasks:
-        raise UnknownNameError(f"No task remains; choose from {known}.")
+        raise UnknownNameError(f"No task remains; choose from {', '.join(known)}.")
     return tasks
 
 

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 
 from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
-from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, check_name
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
@@ -64,8 +64,7 @@ def export_checkpoint(
         NotACheckpointError: The folder holds no model of this library.
         ConversionError: `output` cannot be written, or the graph answers differently.
     """
-    if export_format not in EXPORT_FORMATS:
-        raise UnknownNameError(f"There is no format {export_format!r}; known formats: {', '.join(EXPORT_FORMATS)}.")
+    check_name("format", export_format, EXPORT_FORMATS)
     check_output_folder(output, overwrite)
     exporter, settings_class = _exporter(export_format)
     model = _load_model(folder)

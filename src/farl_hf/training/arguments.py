@@ -8,15 +8,16 @@ be written with dashes or underscores: `--output-dir` or `--output_dir`.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments, hf_argparser
 
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import FaRLError, InvalidArgumentError, check_name, unknown_name
 from farl_hf.training.recipes import as_flags, read_recipe, with_present_names
 
 HfArg: Any = hf_argparser.HfArg  # declared as a Field, which type checkers take for the value of the argument
@@ -271,8 +272,7 @@ def parse_script_arguments(arguments: list[str] | None = None, task: str | None 
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        values = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        return make_parser().parse_dict(with_present_names(values))
+        return make_parser().parse_dict(with_present_names(read_json_object(arguments[0])))
     if "--recipe" in arguments:
         place = arguments.index("--recipe")
         if place + 1 == len(arguments):
@@ -280,6 +280,21 @@ def parse_script_arguments(arguments: list[str] | None = None, task: str | None 
         flags = arguments[:place] + arguments[place + 2 :]
         return parse_recipe_arguments(arguments[place + 1], flags=flags, task=task)[1:]
     return make_parser().parse_args_into_dataclasses(arguments)
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read, or holds something else.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InvalidArgumentError(f"{path} holds {type(values).__name__}, no object of names and values.")
+    return values
 
 
 def parse_recipe_arguments(
@@ -308,9 +323,55 @@ def parse_recipe_arguments(
     return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
 
 
+class ScriptParser(HfArgumentParser):
+    """[`~transformers.HfArgumentParser`] that refuses words with the errors of this library, of one sentence each."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called for a value that cannot be read."""
+        raise InvalidArgumentError(f"{message[:1].upper()}{message[1:]}; --help lists all options.")
+
+    def parse_args_into_dataclasses(self, args: Any = None, **kwargs: Any) -> Any:
+        """See [`~transformers.HfArgumentParser.parse_args_into_dataclasses`]."""
+        with settings_refused():
+            *parsed, rest = super().parse_args_into_dataclasses(args, **(kwargs | {"return_remaining_strings": True}))
+        for word in rest:
+            if word.startswith("-"):
+                raise unknown_name("option", word.partition("=")[0], self._option_string_actions)
+            raise InvalidArgumentError(f"{word!r} belongs to no option; --help lists all options.")
+        return tuple(parsed)
+
+    def parse_dict(self, args: dict[str, Any], allow_extra_keys: bool = False) -> Any:
+        """See [`~transformers.HfArgumentParser.parse_dict`]."""
+        known = [argument.name for group in self.dataclass_types for argument in fields(group) if argument.init]
+        for name in () if allow_extra_keys else args:
+            check_name("training argument", name, known)
+        with settings_refused():
+            return super().parse_dict(args, allow_extra_keys=True)
+
+
+@contextmanager
+def settings_refused() -> Iterator[None]:
+    """Turns what Transformers refuses while it builds the arguments into [`InvalidArgumentError`]."""
+    try:
+        yield
+    except FaRLError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError(f"A training argument cannot be used: {error}") from error
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Around a script: an error that its user can mend is printed as one sentence, without a traceback."""
+    try:
+        yield
+    except FaRLError as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
 def make_parser() -> Any:
     """The parser of all training arguments."""
-    return HfArgumentParser(ARGUMENT_GROUPS)
+    return ScriptParser(ARGUMENT_GROUPS)
 
 
 def output_folder(args: TrainingArguments) -> Path:

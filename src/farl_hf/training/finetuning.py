@@ -18,7 +18,7 @@ from farl_hf.checkpoints.checked_loading import load_with_new_parts
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.loading import is_synthetic
 from farl_hf.data.samples.face_samples import FaceSamples
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError, check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.modeling.configuration_farl import FaRLConfig
@@ -170,10 +170,7 @@ def with_backbone(model_args: ModelArguments) -> ModelArguments:
         return model_args
     if (Path(name) / "config.json").is_file():
         return replace(model_args, model_name_or_path=name, backbone=None)
-    if name not in BACKBONES:
-        raise UnknownNameError(
-            f"--backbone {name} is neither the folder of a converted encoder nor one of {', '.join(BACKBONES)}."
-        )
+    check_name("backbone", name, BACKBONES, "Or give the folder of a converted encoder.")
     if model_args.config_name is None:
         raise UnknownNameError(
             f"There is no folder {name} with the weights of {BACKBONES[name].described}. Make it from the published "
@@ -214,9 +211,8 @@ def names_of_labels(
         return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
         return [f"point_{index}" for index in range(count_landmarks(splits["train"]))]
-    if data_args.label_set not in LABEL_SETS:
-        raise UnknownNameError(f"{data_args.label_set!r} is not a label set. Known: {', '.join(LABEL_SETS)}.")
-    return list(LABEL_SETS[data_args.label_set])
+    check_name("label set", data_args.label_set, LABEL_SETS)
+    return list(LABEL_SETS[str(data_args.label_set)])
 
 
 def output_names(config: PreTrainedConfig) -> list[str]:

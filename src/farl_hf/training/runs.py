@@ -22,7 +22,7 @@ from transformers.utils import logging
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, load_face_datasets
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, check_name
 from farl_hf.training.arguments import DatasetArguments, output_folder
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
@@ -133,11 +133,8 @@ def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: 
         cache_dir=data_args.cache_dir,
         num_proc=data_args.preprocessing_num_workers,
     )
-    missing = [split for split in limits if split not in splits]
-    if missing:
-        raise UnknownNameError(
-            f"The data set {', '.join(names)} has no split {missing[0]!r}; it has: {', '.join(splits)}."
-        )
+    for split in limits:
+        check_name("split", split, splits, f"The data: {', '.join(names)}.")
     return splits
 
 

@@ -25,7 +25,7 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
 )
 from farl_hf.data.images import column_names, decode_map, decode_photo, without_decoding
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
 FACE_TASKS = ("parsing", "landmarks", "attributes")
@@ -121,7 +121,7 @@ class FaceSamples(SeededSamples, Dataset):
     ):
         super().__init__(seed)
         check_name("task", task, FACE_TASKS)
-        check_name("alignment", alignment, list(ALIGNMENT_COLUMNS))
+        check_name("alignment", alignment, ALIGNMENT_COLUMNS)
         self.processor, self.task, self.alignment = processor, task, alignment
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
         pairs = PARSING_MIRROR_PAIRS.get(num_labels) if label_mirror_pairs is None else label_mirror_pairs
@@ -230,12 +230,6 @@ class FaceSamples(SeededSamples, Dataset):
         points = points / points.new_tensor([self.size_hw[1], self.size_hw[0]])
         num_points = points.shape[0]
         return points[mirror_order(LANDMARK_MIRROR_PAIRS[num_points], num_points)] if mirrored else points
-
-
-def check_name(kind: str, name: str, known: Sequence[str]) -> None:
-    """Raises [`UnknownNameError`] unless the name is one of the known ones."""
-    if name not in known:
-        raise UnknownNameError(f"{name!r} is not a known {kind}. Known: {', '.join(known)}.")
 
 
 def check_label_map(label_map: torch.Tensor, photo_size_hw: tuple[int, int], num_labels: int, where: str) -> None:
