@@ -59,7 +59,7 @@ def test_other_sizes_than_published_fail(raw, monkeypatch):
         (("laap", "nowhere"), "There is no published data set 'laap'. Did you mean 'lapa'? Known: "),
         (
             ("celebamask_hq", "nowhere", "--config", "facer"),
-            "no configuration 'facer'. Did you mean 'farl'? Known: farl, dataset.",
+            "no configuration 'facer'. Did you mean 'farl'? Known: farl,",
         ),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
     [
         ("--feature_levels", [0, 1, 2, 9], r"must lie in 0\.\.3"),
         ("--feature_levels", [1, 1], "names 2 blocks, but a head reads four"),
-        ("--label_weights", [1, 2], "must be 11 numbers"),
+        ("--label_weights", [1, 2], "label_weights=.*list of 11"),
         ("--output_stride", [3], "output_stride=3 does not suit patches of 16"),
     ],
 )

@@ -5,9 +5,11 @@ fetches for its detectors. No project publishes checksums of its files. The firs
 recorded, and later ones are compared with it.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.checkpoints.embedded_models import (
     DEFAULT_CHECKPOINTS,
     EMBEDDED_ALIASES,
@@ -95,9 +97,8 @@ def checkpoint(name: str | Path) -> Path:
     """
     if str(name) in KNOWN_NAMES and not isinstance(name, Path):
         return _named_folder(name)
-    folder = Path(name)
-    if folder.exists():
-        return _checked_folder(folder)
+    if os.path.exists(name):  # no error of the system for a name that is too long
+        return _checked_folder(Path(name))
     hint = "Or give the path of a folder that holds a config.json."
     raise unknown_name("checkpoint", str(name), KNOWN_NAMES, hint)
 
@@ -130,7 +131,7 @@ def local_folder(name: str) -> Path | None:
 
 def is_shadowed(name: str) -> bool:
     """Whether a file or folder of that name is in the working directory: Transformers takes it instead."""
-    return Path(name).exists()
+    return os.path.exists(name)
 
 
 def _named_folder(name: str) -> Path:
@@ -146,11 +147,12 @@ def _named_folder(name: str) -> Path:
 
 
 def _checked_folder(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise NotACheckpointError(
             f"{folder} is not a checkpoint: it has no config.json. Give a folder written by save_pretrained or by a "
             "training script."
         )
+    read_json_object(folder / "config.json")
     return folder
 
 

@@ -98,8 +98,9 @@ def make_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidArgumentError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(f"The output folder {str(folder)[:300]} cannot be made: {reason}.") from error
     return folder
 
 

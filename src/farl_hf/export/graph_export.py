@@ -106,10 +106,10 @@ def _load_model(folder: Path) -> PreTrainedModel:
         if model_class is None:
             raise NotACheckpointError(f"{folder} holds {names or 'no model'}; expected a model of farl_hf.")
         return model_class.from_pretrained(folder, dtype="float32").eval()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged settings and weights raise anything
         if isinstance(error, NotACheckpointError):
             raise
-        first_line = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise NotACheckpointError(f"{folder} cannot be loaded as a checkpoint: {first_line}") from error
 
 

@@ -14,7 +14,7 @@ import transformers
 from transformers import ImageProcessingMixin, PreTrainedConfig, PreTrainedModel, set_seed
 from transformers.utils import logging
 
-from farl_hf.checkpoints.checked_loading import load_with_new_parts
+from farl_hf.checkpoints.checked_loading import load_with_new_parts, read_config
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.loading import is_synthetic
 from farl_hf.data.samples.face_samples import FaceSamples
@@ -206,7 +206,7 @@ def names_of_labels(
 ) -> list[str]:
     """Names of the model's outputs, in order."""
     if model_args.model_name_or_path and not training_args.do_train:
-        return output_names(FaRLConfig.from_pretrained(model_args.model_name_or_path))
+        return output_names(read_config(model_args.model_name_or_path, FaRLConfig))
     if task.name == "attributes":
         return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
@@ -252,7 +252,7 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
     given = {name: value for name, value in settings.items() if value is not None}
     image_size = SCRATCH_IMAGE_SIZE
     if model_args.model_name_or_path:
-        config = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+        config = read_config(model_args.model_name_or_path, FaRLConfig)
         if task.model_class.__name__ in (config.architectures or ()):
             return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
         image_size = config.input_side
@@ -309,7 +309,7 @@ def model_from_checkpoint(
         NotACheckpointError: The encoder is not whole.
         InvalidArgumentError: Settings that do not fit the checkpoint.
     """
-    start = FaRLConfig.from_pretrained(folder)
+    start = read_config(folder, FaRLConfig)
     check_encoder_stays(start, model_args)
     settings = relabelled(start, label_names) | model_args.head_overrides()
     check_head_settings(task, start, settings)
