@@ -3,10 +3,12 @@
 import os
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Pipeline
 
 from farl_hf.checkpoints.checked_loading import require_model
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import as_pipeline_inputs, photo_of, prefetch_inputs
 from farl_hf.results import Faces, plain_faces
@@ -92,7 +94,14 @@ class FaceDetectionPipeline(PhotoPipeline):
 
     def _sanitize_parameters(self, threshold: float | None = None, nms_threshold: float | None = None):  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         given = {"threshold": threshold, "nms_threshold": nms_threshold}
-        return {}, {name: value for name, value in given.items() if value is not None}, {}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name, value in given.items():  # with −1, every anchor would be a face
+            number = hasattr(value, "__float__") and not isinstance(value, bool) and np.ndim(value) == 0
+            if not number or not 0 <= value <= 1:
+                raise InvalidArgumentError(
+                    f"{name}={str(value)[:100]!r} cannot be used; expected a number from 0 to 1."
+                )
+        return {}, given, {}
 
     def preprocess(self, photo_input: Any) -> dict[str, Any]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """One photo, resized for the network; a large one also in a coarse view."""
