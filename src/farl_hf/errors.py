@@ -7,6 +7,7 @@ from typing import Any
 __all__ = [
     "ConversionError",
     "DatasetWriteError",
+    "DivergedTrainingError",
     "DownloadError",
     "FaRLError",
     "InvalidArgumentError",
@@ -38,6 +39,10 @@ class ConversionError(FaRLError, ValueError):
 
 class DatasetWriteError(FaRLError, OSError):
     """A prepared data set that could not be stored: the disk is full, or the place cannot be written."""
+
+
+class DivergedTrainingError(FaRLError, ArithmeticError):
+    """A training whose loss or weights are not finite any more; nothing of that step was saved."""
 
 
 class DownloadError(FaRLError, OSError):

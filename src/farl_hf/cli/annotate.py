@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from farl_hf.cli.options import (
@@ -17,6 +16,7 @@ from farl_hf.cli.options import (
     AlignedOption,
     DeviceOption,
     ThresholdOption,
+    UserConsole,
     make_folder,
     parse_tasks,
     plain_errors,
@@ -135,7 +135,7 @@ def annotate_photos(
 
     records: list[dict] = []
     failures: dict[str, Exception] = {}
-    console = Console()
+    console = UserConsole()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:

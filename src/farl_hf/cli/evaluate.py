@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from farl_hf.cli.options import DataDirOption, MaxSamplesOption, make_folder, plain_console, plain_errors
+from farl_hf.cli.options import DataDirOption, MaxSamplesOption, UserConsole, make_folder, plain_console, plain_errors
 from farl_hf.errors import InvalidArgumentError
 
 
@@ -65,7 +64,7 @@ def evaluate(
             draw_failures(measuring, evaluated[-1]).save(output / f"failures.{name}.jpg", quality=92)
         report = measuring.report(evaluated) | {"checkpoint": checkpoint}
         write_json(output / "results.json", report)
-        Console().print(_scores_table(report))
+        UserConsole().print(_scores_table(report))
         plain_console().print(f"Written to {output}: results.json, failures.*.jpg")
         if write_card:
             _write_card(checkpoint, report)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from farl_hf.cli.options import (
@@ -13,7 +12,7 @@ from farl_hf.cli.options import (
     DetectorOption,
     DeviceOption,
     ThresholdOption,
-    error_console,
+    UserConsole,
     make_folder,
     plain_errors,
 )
@@ -89,7 +88,8 @@ def explain(
             detector=detector,
         )
         if not explanations:
-            error_console().print(f"No face was found in {photo}. Try --threshold 0.1, or --aligned for a face crop.")
+            console = UserConsole(stderr=True, soft_wrap=True)
+            console.print(f"No face was found in {photo}. Try --threshold 0.1, or --aligned for a face crop.")
             raise typer.Exit(SOME_FAILED)
         sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")
         table = Table("face", "text", "score", "file", title=f"Written to {output}")
@@ -99,4 +99,4 @@ def explain(
                 table.add_row(str(row), name, "" if score != score else f"{score:.3f}", arrays.name)
             table.add_section()
         table.add_row("all", "", "", sheet.name)
-        Console().print(table)
+        UserConsole().print(table)

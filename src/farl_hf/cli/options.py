@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -67,6 +67,22 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
     return tasks
 
 
+def printable(text: str) -> str:
+    """The text with control characters escaped: file names may hold codes that change the user's terminal."""
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
+
+
+class UserConsole(Console):
+    """A console for texts that users name: no markup, no control characters."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """See [`rich.console.Console.render_str`]."""
+        return super().render_str(printable(text), **settings)
+
+
 def error_console() -> Console:
     """The console of the error stream."""
     return Console(stderr=True, soft_wrap=True)
@@ -74,7 +90,7 @@ def error_console() -> Console:
 
 def plain_console() -> Console:
     """A console that neither breaks long lines nor colours numbers and paths."""
-    return Console(soft_wrap=True, highlight=False)
+    return UserConsole(soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -107,7 +123,7 @@ def make_folder(folder: Path) -> Path:
 def report_failures(failures: Mapping[str, Exception]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
-        error_console().print(Text.assemble(("Failed: ", "bold red"), f"{photo}: {error}"))
+        error_console().print(Text.assemble(("Failed: ", "bold red"), printable(f"{photo}: {error}")))
 
 
 @contextmanager
@@ -116,5 +132,5 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except FaRLError as error:
-        error_console().print(Text.assemble(("Error: ", "bold red"), str(error)))
+        error_console().print(Text.assemble(("Error: ", "bold red"), printable(str(error))))
         raise typer.Exit(USAGE_ERROR) from error

@@ -148,6 +148,9 @@ class SharedTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = HfArg(default=False, help="Leave False: samples are made on the fly.")
     dataloader_num_workers: int = HfArg(default=2, help="Processes that prepare samples.")
     logging_steps: float = HfArg(default=50, help="Steps between two log entries.")
+    allow_changed: bool = HfArg(
+        default=False, help="Go on with a run of the output folder although arguments of it have changed."
+    )
 
     def __post_init__(self):
         if not torch.accelerator.is_available():
@@ -228,6 +231,11 @@ class FaRLTrainingArguments(SharedTrainingArguments):
     )
 
     def __post_init__(self):
+        if self.learning_rate != TrainingArguments.learning_rate:
+            raise InvalidArgumentError(
+                f"--learning-rate {self.learning_rate} would change nothing: the model's parts have their own "
+                "rates. Set --backbone-learning-rate and --head-learning-rate."
+            )
         if self.total_train_batch_size is not None:  # before the parent, which tells DeepSpeed the steps
             self.gradient_accumulation_steps = self.accumulation_steps(self.total_train_batch_size)
         super().__post_init__()

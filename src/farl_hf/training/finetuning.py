@@ -39,6 +39,7 @@ from farl_hf.training.recipes import label_settings, make_scratch_config, save_r
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
+    check_same_run,
     evaluate_and_save,
     load_splits,
     model_from_scratch,
@@ -129,6 +130,8 @@ def run_face_training(
     start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
+    if training_args.do_train:
+        check_same_run(training_args, model_args, data_args, training_args)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
@@ -231,8 +234,17 @@ def count_landmarks(rows: Any) -> int:
 
 def names_of_labelled_attributes(rows: Any) -> list[str]:
     """Attributes that some face has a label for; the model gets no output that could not learn."""
-    faces = [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
-    labelled = (np.concatenate(faces) != -100).any(axis=0)
+    width = len(CELEBA_ATTRIBUTES)
+    labels = [
+        face for faces in (rows["attributes"] if "attributes" in rows.column_names else ()) for face in faces or ()
+    ]
+    if not labels or any(len(face) != width for face in labels):
+        raise InvalidArgumentError(
+            f"The training split has no attributes of {width} numbers per face, CelebA's; choose a data set with them."
+        )
+    labelled = (np.asarray(labels) != -100).any(axis=0)
+    if not labelled.any():
+        raise InvalidArgumentError("All attributes of the training split are -100, unknown; choose other data.")
     return [name for name, used in zip(CELEBA_ATTRIBUTES, labelled, strict=True) if used]
 
 

@@ -5,6 +5,7 @@ The paper reports its best epoch, chosen on the test set itself; the last epoch 
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,10 +77,19 @@ def scores_in(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
     return {name: value for name, value in named.items() if name not in RUNTIME_PARTS}
 
 
+def finite_or_none(content: Any) -> Any:
+    """The content; numbers that are not finite are None, at any depth. JSON has no words for them."""
+    if isinstance(content, dict):
+        return {name: finite_or_none(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite_or_none(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON to a temporary file and renames it, so that readers never see half a file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.write_text(json.dumps(finite_or_none(content), indent=2, allow_nan=False) + "\n")
     os.replace(unfinished, path)
 
 
