@@ -116,7 +116,11 @@ def read_source(source: Path) -> SourceWeights:
         if is_torchscript(source):
             return SourceWeights(_read_archive(source), "torchscript")
         if members and all(name.endswith(".npy") for name in members):
-            return SourceWeights(_with_timm_names(_read_npz(source)), "arrays")
+            arrays = _read_npz(source)
+            try:
+                return SourceWeights(_with_timm_names(arrays), "arrays")
+            except (RuntimeError, IndexError) as error:
+                raise ConversionError(f"{source.name} has arrays of odd shapes: {error}") from error
         if any(name.endswith(METADATA) for name in members):
             return _of_graph(read_wheel_graph(source, file_sha256(source)), source)
     if start[8:] == b"{":  # eight bytes with the length of the header, then the header in JSON
