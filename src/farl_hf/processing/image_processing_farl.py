@@ -140,6 +140,8 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         check_number("warp_factor", self.warp_factor, 0, 1)
         check_number("face_scale", self.face_scale, 1e-3, 1e3)
         check_number("box_scale", self.box_scale, 1e-3, 1e3)
+        if None in self.size_hw:
+            raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
         for side in self.size_hw:
             check_number("size", side, 1, 2**14, whole=True)
         if self.score_size is not None:

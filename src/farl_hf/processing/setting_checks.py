@@ -8,7 +8,7 @@ def check_number(name, value, least, most, whole=False):
     number = hasattr(value, "__index__" if whole else "__float__") and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not least <= value <= most:
         kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name}={str(value)[:100]!r} cannot be used; expected {kind} from {least:g} to {most:g}.")
+        raise ValueError(f"{name}={repr(value)[:100]} cannot be used; expected {kind} from {least:g} to {most:g}.")
 
 
 def check_pixel_normalisation(mean, std):
