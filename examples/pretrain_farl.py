@@ -26,9 +26,8 @@ A run that was stopped goes on where it was when the same command is given again
 
 import sys
 
-from transformers import HfArgumentParser
-
 from farl_hf.errors import FaRLError
+from farl_hf.training.arguments import ScriptParser
 from farl_hf.training.pretraining.arguments import (
     PretrainingArguments,
     PretrainingDataArguments,
@@ -38,7 +37,7 @@ from farl_hf.training.pretraining.run import run_pretraining
 
 
 def main() -> int:
-    parser = HfArgumentParser(
+    parser = ScriptParser(
         (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments), description=__doc__
     )
     try:

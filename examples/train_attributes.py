@@ -18,12 +18,13 @@ All arguments: `--help`. A single JSON file with the same names is accepted too.
 it stopped.
 """
 
-from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.arguments import errors_as_sentences, parse_script_arguments
 from farl_hf.training.finetuning import run_face_training
 
 
 def main():
-    run_face_training("attributes", *parse_script_arguments(task="attributes"))
+    with errors_as_sentences():
+        run_face_training("attributes", *parse_script_arguments(task="attributes"))
 
 
 if __name__ == "__main__":

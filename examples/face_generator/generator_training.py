@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Subset
 from transformers import TrainerCallback, set_seed
 
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
 from farl_hf.training.pretraining.run import FACE_TEMPLATES
@@ -98,10 +98,7 @@ def make_autoencoder(
     settings = {"num_attributes": len(CELEBA_ATTRIBUTES), "losses": losses}
     if model_args.model_name_or_path is not None:
         return FaceAutoencoder.from_pretrained(model_args.model_name_or_path, **settings)
-    if model_args.face_template not in FACE_TEMPLATES:
-        raise UnknownNameError(
-            f"{model_args.face_template!r} is not a face template. Known: {', '.join(FACE_TEMPLATES)}."
-        )
+    check_name("face template", model_args.face_template, FACE_TEMPLATES)
     config = FaceDecoderConfig(
         latent_size=model_args.latent_size,
         grid_size=model_args.grid_size,

@@ -18,14 +18,14 @@ from generator_arguments import (
     GeneratorTrainingArguments,
 )
 from generator_training import run_generator_training
-from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
+from farl_hf.training.arguments import ScriptParser
 
 
 def main() -> int:
     groups = (GeneratorModelArguments, GeneratorDataArguments, GeneratorTrainingArguments)
-    parser = HfArgumentParser(groups, description=__doc__)
+    parser = ScriptParser(groups, description=__doc__)
     try:
         run_generator_training(*parser.parse_args_into_dataclasses())
     except FaRLError as error:

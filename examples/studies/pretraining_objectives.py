@@ -15,7 +15,7 @@ from study_report import TASK_SCORES, StudyReport
 from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 from farl_hf.training.recipes import parse_overrides
 
 REAL_COMMAND = """\
@@ -51,9 +51,8 @@ class ObjectiveArguments(StudyArguments):
 
 def make_report(arguments: ObjectiveArguments, recipes: list[StudyRecipe]) -> StudyReport:
     """A row per objective, after the pre-trainings that are missing."""
-    unknown = [name for name in arguments.objectives if name not in TITLES]
-    if unknown:
-        raise UnknownNameError(f"{unknown[0]!r} is not an objective. Known: {', '.join(TITLES)}.")
+    for name in arguments.objectives:
+        check_name("objective", name, TITLES)
     pretraining = TINY_PRETRAINING | parse_overrides(arguments.pretraining_set)
     pretraining["dataset_name"] = mixed_pairs(pretraining, 1.0, arguments.output_dir)
     starts = {

@@ -1,8 +1,13 @@
 """Errors a user can cause. Each also inherits the builtin it refines, so existing handlers keep working."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
 __all__ = [
     "ConversionError",
     "DatasetWriteError",
+    "DivergedTrainingError",
     "DownloadError",
     "FaRLError",
     "FileWriteError",
@@ -22,6 +27,9 @@ __all__ = [
 ]
 
 
+_MANY_NAMES = 30  # an error does not list more
+
+
 class FaRLError(Exception):
     """Base of every error that farl_hf raises for something the caller can mend."""
 
@@ -32,6 +40,10 @@ class ConversionError(FaRLError, ValueError):
 
 class DatasetWriteError(FaRLError, OSError):
     """A prepared data set that could not be stored: the disk is full, or the place cannot be written."""
+
+
+class DivergedTrainingError(FaRLError, ArithmeticError):
+    """A training whose loss or weights are not finite any more; nothing of that step was saved."""
 
 
 class DownloadError(FaRLError, OSError):
@@ -72,6 +84,36 @@ class UnreadableVideoError(FaRLError, OSError):
 
 class UnknownNameError(FaRLError, ValueError):
     """A task, checkpoint, dataset or option name that does not exist; the message lists those that do."""
+
+
+def unknown_name(kind: str, name: Any, known: Iterable[str], hint: str = "") -> UnknownNameError:
+    """The error for a name that does not exist: it names the nearest right one, and all of them unless they are many.
+
+    Args:
+        kind (`str`): What has the name, such as `"recipe"`.
+        name: What came.
+        known (`Iterable[str]`): The names that exist.
+        hint (`str`, *optional*): A sentence to end with.
+    """
+    plain, wanted = {_plain(one): str(one) for one in known}, _plain(name)
+    near = get_close_matches(wanted, plain, n=5) or [one for one in plain if len(wanted) > 2 and wanted in one]
+    meant = f" Did you mean {plain[near[0]]!r}?" if near else ""
+    shown = plain if len(plain) <= _MANY_NAMES else near
+    listed = ", ".join([*(plain[one] for one in shown), *(["…"] if len(shown) < len(plain) else [])])
+    return UnknownNameError(
+        f"There is no {kind} {str(name)[:200]!r}.{meant} Known: {listed or 'none'}.{hint and f' {hint}'}"
+    )
+
+
+def check_name(kind: str, name: Any, known: Iterable[str], hint: str = "") -> None:
+    """Raise [`unknown_name`] unless the name is one of the known ones."""
+    known = tuple(known)
+    if name not in known:
+        raise unknown_name(kind, name, known, hint)
+
+
+def _plain(name):
+    return str(name)[:200].lower().replace("-", "_").replace(" ", "_")
 
 
 class NotACheckpointError(FaRLError, OSError):

@@ -69,6 +69,8 @@ class Faces(_FaceRows):
             self._set_array("keypoints_xy", np.float32, (len(self.boxes_xyxy), 5, 2))
             _require_finite("keypoints_xy", self.keypoints_xy)
         _require_finite("boxes_xyxy", self.boxes_xyxy)
+        if not np.isfinite(self.scores).all():
+            raise InvalidFaceInputError("scores hold NaN or infinite values; give confidences from 0 to 1.")
         _require_area(self.boxes_xyxy)
 
     @classmethod
@@ -97,6 +99,11 @@ class FaceParsing(_FaceRows):
     label_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        ids = np.asarray(self.label_maps)
+        if ids.size and not ((ids >= 0) & (ids <= 255)).all():  # as uint8, 300 would be 44
+            raise InvalidFaceInputError(
+                f"FaceParsing.label_maps holds ids {ids.min()} to {ids.max()}; expected 0 to 255."
+            )
         self._set_array("label_maps", np.uint8, (None, None, None))
         object.__setattr__(self, "label_names", tuple(self.label_names))
         if self.label_maps.size and self.label_maps.max() >= len(self.label_names):

@@ -10,6 +10,7 @@ import glob
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -74,9 +75,18 @@ def write_whole(path: Path, content: bytes, error: type[FaRLError] = FileWriteEr
 
 
 def write_json(path: Path, content: Any, error: type[FaRLError] = FileWriteError) -> None:
-    """Writes a JSON file into a folder that exists, see [`written_whole`]."""
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    """Writes a JSON file into a folder that exists, see [`written_whole`]; NaN and infinity become null."""
+    text = json.dumps(finite_or_none(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     write_whole(path, text.encode("utf-8", "backslashreplace"), error)  # lone surrogates, as JSON writes them
+
+
+def finite_or_none(content: Any) -> Any:
+    """The content; numbers that are not finite are None, at any depth. JSON has no words for them."""
+    if isinstance(content, dict):
+        return {name: finite_or_none(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite_or_none(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_or_set_aside(path: Path, kind: type) -> Any:

@@ -57,7 +57,7 @@ def test_overwriting_must_be_asked_for(source, tmp_path):
     [
         (["--name", "farl-lapa-448"], "another kind"),
         (["--name", "farl"], "'farl-ep64' is another kind"),
-        (["--name", "nonsense"], "Known names: farl-ep16"),
+        (["--name", "nonsense"], "Known: farl-ep16"),
     ],
 )
 def test_errors_are_one_sentence(source, tmp_path, arguments, message):

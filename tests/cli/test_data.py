@@ -56,8 +56,11 @@ def test_other_sizes_than_published_fail(raw, monkeypatch):
     ("words", "said"),
     [
         (("lapa", "nowhere"), "nowhere does not exist. LaPa comes from https://github.com/JDAI-CV"),
-        (("laap", "nowhere"), "There is no data set 'laap' with a published folder. Known: aflw19, "),
-        (("celebamask_hq", "nowhere", "--config", "facer"), "no configuration 'facer'. Known: farl, dataset."),
+        (("laap", "nowhere"), "There is no published data set 'laap'. Did you mean 'lapa'? Known: "),
+        (
+            ("celebamask_hq", "nowhere", "--config", "facer"),
+            "no configuration 'facer'. Did you mean 'farl'? Known: farl,",
+        ),
     ],
 )
 def test_what_cannot_start_is_one_sentence(words, said, monkeypatch, tmp_path):
@@ -83,4 +86,4 @@ def test_convert_says_what_it_wrote(raw, monkeypatch, tmp_path):
 def test_a_policy_that_does_not_exist(raw, monkeypatch, tmp_path):
     done = farl_hf(monkeypatch, "convert", "lapa", raw, "-o", tmp_path / "out", "--bad-photos", "ignore")
     assert done.exit_code == 2
-    assert "bad_photos is 'ignore'; expected one of raise, skip." in " ".join(done.stderr.split())
+    assert "no policy for bad photos 'ignore'. Known: raise, skip." in " ".join(done.stderr.split())

@@ -94,7 +94,7 @@ def test_what_cannot_work_is_explained(explain, arguments, said):
 
 @pytest.mark.parametrize(
     ("model", "said"),
-    [("farl-huge", "Known names"), ("retinaface-tiny", "no vision encoder"), (".", "no config.json")],
+    [("farl-huge", "Known: farl"), ("retinaface-tiny", "no vision encoder"), (".", "no config.json")],
 )
 def test_models_that_cannot_explain(explain, model, said):
     result = explain("photo.png", "a smile", model=model)

@@ -120,7 +120,7 @@ def test_a_head_starts_from_another_heads_checkpoint(data_folder, tmp_path):
     [
         ("--feature_levels", [0, 1, 2, 9], r"must lie in 0\.\.3"),
         ("--feature_levels", [1, 1], "names 2 blocks, but a head reads four"),
-        ("--label_weights", [1, 2], "must be 11 numbers"),
+        ("--label_weights", [1, 2], "label_weights=.*list of 11"),
         ("--output_stride", [3], "output_stride=3 does not suit patches of 16"),
     ],
 )
@@ -135,10 +135,10 @@ def test_settings_that_a_checkpoint_cannot_fulfil_are_explained(flag, numbers, m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config_name": "huge"}, "neither a model recipe"),
+        ({"config_name": "huge"}, "no model recipe or JSON file 'huge'"),
         ({"augmentation": "lapa"}, "no augmentation recipe"),
         ({"eval_split": "dev"}, "no split 'dev'"),
-        ({"label_set": "helen"}, "not a label set"),
+        ({"label_set": "helen"}, "no label set 'helen'"),
     ],
 )
 def test_wrong_names_are_explained(changes, message, data_folder, tmp_path):

@@ -89,7 +89,7 @@ def test_training_resumes_draws_and_leaves_a_generator(trained_folder):
 
 def test_what_cannot_be_trained_on_is_said(data_folder, tmp_path):
     words = training_words(data_folder, tmp_path, 1)
-    with pytest.raises(UnknownNameError, match="'loose' is not a face template"):
+    with pytest.raises(UnknownNameError, match="no face template 'loose'"):
         train([*words, "--face_template", "loose"])
     with pytest.raises(UnknownNameError, match="no split 'dev'"):
         train([*words, "--eval_split", "dev"])

@@ -109,7 +109,7 @@ def test_what_cannot_be_exported_is_named(tmp_path):
     RetinaFaceConfig().save_pretrained(tmp_path / "no_model")
     with pytest.raises(NotACheckpointError, match="expected a model of farl_hf"):
         export_checkpoint(tmp_path / "no_model", tmp_path / "out", "torch-export")
-    with pytest.raises(UnknownNameError, match="known formats: onnx, torch-export"):
+    with pytest.raises(UnknownNameError, match="Known: onnx, torch-export"):
         export_checkpoint(tmp_path / "no_model", tmp_path / "out", "tflite")
     with pytest.raises(ConversionError, match="not empty"):
         export_checkpoint(tmp_path / "no_model", tmp_path / "no_model")
@@ -128,7 +128,7 @@ def test_folders_without_a_graph_and_damaged_graphs_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--runtime", "tpu"], "known: torch, onnx"),
+        (["--runtime", "tpu"], "Known: torch, onnx"),
         (["--runtime", "onnx"], "farl-hf export farl-tiny-attributes"),
     ],
 )

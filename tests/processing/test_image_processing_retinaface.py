@@ -194,8 +194,8 @@ def test_a_photo_gives_the_same_faces_alone_and_in_its_group():
     [
         (np.zeros((0, 5, 3), np.uint8), {}, "at least one pixel"),
         (np.zeros((5, 5, 3), np.uint16), {}, "convert to uint8"),
-        (photo(), {"max_long_side": -1}, "max_long_side is -1"),
-        (photo(), {"pad_size_divisor": 0}, "pad_size_divisor is 0"),
+        (photo(), {"max_long_side": -1}, "max_long_side=-1"),
+        (photo(), {"pad_size_divisor": 0}, "pad_size_divisor=0"),
     ],
 )
 def test_unusable_photos_and_settings_are_refused(picture, settings, message):

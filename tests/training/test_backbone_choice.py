@@ -73,7 +73,7 @@ def test_scratch_training_builds_it(tmp_path):
 def test_a_name_without_weights_says_how_to_make_them():
     with pytest.raises(UnknownNameError, match="farl-hf convert FILE -o mocov3"):
         with_backbone(ModelArguments(backbone="mocov3", model_name_or_path="farl-ep16"))
-    with pytest.raises(UnknownNameError, match="nor one of farl, clip"):
+    with pytest.raises(UnknownNameError, match="Known: farl, clip"):
         with_backbone(ModelArguments(backbone="resnet"))
 
 

@@ -105,11 +105,11 @@ def test_bases_are_merged_in_order_and_own_values_win(tmp_path):
     ("text", "error", "message"),
     [
         ("base: own\n", InvalidArgumentError, "base of itself"),
-        ("base: nowhere\n", UnknownNameError, "neither a recipe nor a YAML file"),
+        ("base: nowhere\n", UnknownNameError, "no recipe or YAML file 'nowhere'"),
         ("seed: 1\n", InvalidArgumentError, "names no task"),
         ("- seed\n", InvalidArgumentError, "holds no"),
         ("seed: [1\n", InvalidArgumentError, "cannot be read as YAML"),
-        ("task: parsing\nlearning_rat: 1\n", UnknownNameError, "'learning_rat'. Close names: learning_rate"),
+        ("task: parsing\nlearning_rat: 1\n", UnknownNameError, "'learning_rat'. Did you mean 'learning_rate'"),
     ],
 )
 def test_wrong_recipes_are_explained(text, error, message, tmp_path):

@@ -4,6 +4,8 @@ Transformers loads the weights of another task, draws missing ones at random, an
 raise a [`NotACheckpointError`] that names the checkpoint, what was expected and what was found.
 """
 
+import json
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,7 +46,8 @@ def load_whole(model_class: Any, source: Any, wanted: str | None = None, **setti
     """
     wanted = wanted or model_class.__name__
     if wanted in _PURPOSES:
-        _require_written_by(_config_of(source, settings), source, wanted)
+        where = {name: settings[name] for name in ("subfolder", "revision") if name in settings}
+        _require_written_by(read_config(source, **where), source, wanted)
     model, parts = _load(model_class, source, settings)
     _require_tensors(model, parts, source)
     return model
@@ -85,7 +88,15 @@ def auto_class_for_pipelines(auto_class: Any) -> Any:
 
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("ignore_mismatched_sizes", True)
-        model, parts = auto_class.from_pretrained.__func__(cls, *args, **kwargs, output_loading_info=True)
+        try:
+            model, parts = auto_class.from_pretrained.__func__(cls, *args, **kwargs, output_loading_info=True)
+        except Exception as error:
+            if not _is_unreadable(error):
+                raise
+            # No OSError, which `pipeline` would turn into a list of stack traces.
+            raise FaRLError(
+                f"{args[0] if args else 'It'} has no weights that can be read: {_first_line(error)}"
+            ) from error
         model.loading_parts = parts
         return model
 
@@ -112,13 +123,41 @@ def require_model(model: Any, wanted: str) -> None:
         raise _wrong_model(source, [type(model).__name__], wanted)
 
 
-def _config_of(source, settings):
+def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
+    """The object in a JSON file of a checkpoint. Transformers would fail inside on anything else.
+
+    Raises:
+        NotACheckpointError: The file cannot be read, or holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotACheckpointError(f"{str(path)[:300]!r} cannot be read: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise NotACheckpointError(f"{path} holds {_first_line(repr(content))[:50]}, and no settings of a checkpoint.")
+    return content
+
+
+def read_config(source: Any, config_class: Any = None, **where: Any) -> Any:
+    """The configuration of a checkpoint.
+
+    Args:
+        source (`str` or `Path`): Folder or name.
+        config_class (`type`, *optional*): `AutoConfig` by default.
+        **where: `subfolder` and `revision`, as of `from_pretrained`.
+
+    Raises:
+        NotACheckpointError: It cannot be read, or describes no model.
+    """
     from transformers import AutoConfig
 
-    where = {name: settings[name] for name in ("subfolder", "revision") if name in settings}
+    file = os.path.join(source, where.get("subfolder") or "", "config.json")
+    if os.path.isfile(file):
+        read_json_object(file)
     try:
-        return AutoConfig.from_pretrained(source, **where)
-    except (OSError, ValueError) as error:
+        return (config_class or AutoConfig).from_pretrained(source, **where)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise NotACheckpointError(f"{source} has no configuration that can be read: {_first_line(error)}") from error
 
 
@@ -127,11 +166,15 @@ def _load(model_class, source, settings):
     try:
         return model_class.from_pretrained(source, **settings, output_loading_info=True)
     except Exception as error:
-        # By name, because this file is shipped with the pipelines, whose repositories do not ask for safetensors.
-        unreadable = isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
-        if isinstance(error, FaRLError) or not unreadable:
+        if not _is_unreadable(error):
             raise
         raise NotACheckpointError(f"{source} has no weights that can be read: {_first_line(error)}") from error
+
+
+def _is_unreadable(error):
+    # By name, because this file is shipped with the pipelines, whose repositories do not ask for safetensors.
+    unreadable = isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
+    return unreadable and not isinstance(error, FaRLError)
 
 
 def _first_line(error):

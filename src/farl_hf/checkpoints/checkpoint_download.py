@@ -120,7 +120,7 @@ def _fetched(name, unfinished: Path, progress, tell) -> Path:
 
 
 def _given(source: Path) -> Path:
-    if not source.is_file() or not os.access(source, os.R_OK):
+    if not os.path.isfile(source) or not os.access(source, os.R_OK):
         raise DownloadError(f"{source} is no file that can be read; give the published file, or none to fetch it.")
     return source
 

@@ -5,9 +5,11 @@ fetches for its detectors. No project publishes checksums of its files. The firs
 recorded, and later ones are compared with it.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.checkpoints.embedded_models import (
     DEFAULT_CHECKPOINTS,
     EMBEDDED_ALIASES,
@@ -16,7 +18,7 @@ from farl_hf.checkpoints.embedded_models import (
 )
 from farl_hf.checkpoints.hub_cache import alias_commit, link_snapshot, read_snapshot, remove_dead_links
 from farl_hf.conversion.released_models import RELEASED_MODELS
-from farl_hf.errors import NotACheckpointError, NotDownloadedError, UnknownNameError
+from farl_hf.errors import NotACheckpointError, NotDownloadedError, check_name, unknown_name
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,10 @@ def checkpoint(name: str | Path) -> Path:
     """
     if str(name) in KNOWN_NAMES and not isinstance(name, Path):
         return _named_folder(name)
-    folder = Path(name)
-    if folder.exists():
-        return _checked_folder(folder)
-    raise UnknownNameError(
-        f"There is no checkpoint named {str(name)!r}. Known names: {', '.join(KNOWN_NAMES)}; "
-        "or give the path of a folder that holds a config.json."
-    )
+    if os.path.exists(name):  # no error of the system for a name that is too long
+        return _checked_folder(Path(name))
+    hint = "Or give the path of a folder that holds a config.json."
+    raise unknown_name("checkpoint", str(name), KNOWN_NAMES, hint)
 
 
 def default_checkpoint(task: str) -> Path:
@@ -110,8 +109,7 @@ def default_checkpoint(task: str) -> Path:
     Raises:
         UnknownNameError: If the task is not one of the keys of `DEFAULT_CHECKPOINTS`.
     """
-    if task not in DEFAULT_CHECKPOINTS:
-        raise UnknownNameError(f"There is no task {task!r}. Known tasks: {', '.join(DEFAULT_CHECKPOINTS)}.")
+    check_name("task", task, DEFAULT_CHECKPOINTS)
     return checkpoint(DEFAULT_CHECKPOINTS[task])
 
 
@@ -121,8 +119,7 @@ def resolve_name(name: str) -> str:
     Raises:
         UnknownNameError: If it is not known; the message lists those that are.
     """
-    if name not in KNOWN_NAMES:
-        raise UnknownNameError(f"There is no model {name!r}. Known names: {', '.join(KNOWN_NAMES)}.")
+    check_name("model", name, KNOWN_NAMES)
     return ALIASES.get(name, name)
 
 
@@ -134,7 +131,7 @@ def local_folder(name: str) -> Path | None:
 
 def is_shadowed(name: str) -> bool:
     """Whether a file or folder of that name is in the working directory: Transformers takes it instead."""
-    return Path(name).exists()
+    return os.path.exists(name)
 
 
 def _named_folder(name: str) -> Path:
@@ -150,11 +147,12 @@ def _named_folder(name: str) -> Path:
 
 
 def _checked_folder(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise NotACheckpointError(
             f"{folder} is not a checkpoint: it has no config.json. Give a folder written by save_pretrained or by a "
             "training script."
         )
+    read_json_object(folder / "config.json")
     return folder
 
 

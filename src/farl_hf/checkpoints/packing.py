@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.embedded_models import COMMITS_FILE, embedded_folder
 from farl_hf.checkpoints.hub_cache import content_commit
-from farl_hf.errors import NotACheckpointError, UnknownNameError
+from farl_hf.errors import NotACheckpointError, check_name
 
 # Of a task model, of images and texts with a tokenizer, and of a generator, which reads no pictures.
 _TASK_FILES = ("config.json", "preprocessor_config.json")
@@ -80,8 +80,7 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help=f"one of {', '.join(EMBEDDED_CHECKPOINTS)}")
     arguments = parser.parse_args()
     if arguments.run_folder is not None:
-        if arguments.name not in EMBEDDED_CHECKPOINTS:
-            raise UnknownNameError(f"{arguments.name!r} is not one of {', '.join(EMBEDDED_CHECKPOINTS)}.")
+        check_name("built-in model", arguments.name, EMBEDDED_CHECKPOINTS)
         pack_checkpoint(arguments.run_folder, checkpoint(arguments.name))
     store_commits()
 

@@ -31,12 +31,20 @@ def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> No
         DownloadError: The checksums differ; the message has both.
     """
     path = _record_path(name)
-    recorded = json.loads(path.read_text())["sha256"] if path.is_file() else sha256
+    recorded = _recorded_sha256(path) or sha256
     if recorded != sha256 and not accept_new:
         raise DownloadError(
             f"The file for {name} has the sha256 {sha256}, but the file that was first converted here had {recorded}; "
             f"fetch it again, or accept it with `farl-hf download {name} --force`."
         )
+
+
+def _recorded_sha256(path: Path) -> str | None:
+    """The recorded checksum; `None` where there is none, or the record is damaged."""
+    try:
+        return str(json.loads(path.read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def record_sha256(name: str, sha256: str) -> None:
@@ -157,16 +165,18 @@ def _start_and_total(response, part: Path, address: str) -> tuple[int, int | Non
         return _size(part), _size(part)
     if response.status_code == 206:
         content_range = response.headers.get("Content-Range", "")
-        part_of_file = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range)
-        if part_of_file is None:
+        part_of_file = re.fullmatch(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", content_range)
+        first, last, total = map(int, part_of_file.groups()) if part_of_file else (0, 0, 0)
+        # Bytes from another place than the one asked for would leave a hole, or overwrite good ones.
+        if first != _size(part) or not first <= last < total:
             raise DownloadError(
                 f"{address} could not be fetched: the server sends a part, with the Content-Range {content_range!r}."
             )
-        return int(part_of_file[1]), int(part_of_file[2])
+        return first, total
     if response.status_code != 200:
         raise DownloadError(f"{address} could not be fetched: the server answers {response.status_code}.")
     length = response.headers.get("Content-Length")
-    return 0, int(length) if length else None
+    return 0, int(length) if length and length.isdecimal() else None
 
 
 def _write_chunks(response, file, progress: Callable[[int], None]) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from farl_hf.cli.options import (
@@ -18,6 +17,7 @@ from farl_hf.cli.options import (
     AlignedOption,
     DeviceOption,
     ThresholdOption,
+    UserConsole,
     output_folder,
     parse_tasks,
     plain_errors,
@@ -195,7 +195,7 @@ def annotate_photos(
     records = dict(earlier or {})
     done: list[dict] = []
     failures: dict[str, Exception] = {}
-    console = Console()
+    console = UserConsole()
     stems = output_stems(photos, output, {uri: _stem_of(record) for uri, record in records.items()})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:

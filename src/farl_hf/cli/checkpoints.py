@@ -265,7 +265,7 @@ def push(
 
 
 def _show_plan(plan: Any, repository: str, visibility: str) -> None:
-    table = Table("file", "size", title=f"{repository} ({visibility})")
+    table = Table("file", "size", title=escape(f"{repository} ({visibility})"))
     code = [file for file in plan.files if file.path.endswith(".py")]
     for file in plan.files:
         if file not in code:

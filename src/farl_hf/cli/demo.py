@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from farl_hf.cli.annotate import RECORDS_FILE, earlier_records
-from farl_hf.cli.options import TASKS, DeviceOption, output_folder, plain_errors
+from farl_hf.cli.options import TASKS, DeviceOption, UserConsole, output_folder, plain_errors
 
 GROUP_PHOTO = Path(__file__).parent / "demo_photographs" / "group.jpg"  # README.md beside it tells its origin
 
@@ -74,4 +74,4 @@ def _show(done: list[tuple[dict[str, Any], dict[str, Path]]], output: Path) -> N
     maps = sum("segmentation" in face for record, _ in done for face in record["faces"])
     table.add_row("all", "", f"{maps} label maps", "*.segmentation.png")
     table.add_row("all", "", "everything found", "faces.json")
-    Console().print(table)
+    UserConsole().print(table)

@@ -5,10 +5,16 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from farl_hf.cli.options import DataDirOption, MaxSamplesOption, output_folder, plain_console, plain_errors
+from farl_hf.cli.options import (
+    DataDirOption,
+    MaxSamplesOption,
+    UserConsole,
+    output_folder,
+    plain_console,
+    plain_errors,
+)
 from farl_hf.errors import InvalidArgumentError
 
 
@@ -70,7 +76,7 @@ def evaluate(
                 write_picture(output / f"failures.{name}.jpg", sheet, quality=92)
             report = measuring.report(evaluated) | facts
             write_json(output / "results.json", report | {"splits": measured_before | report["splits"]})
-        Console().print(_scores_table(report))
+        UserConsole().print(_scores_table(report))
         plain_console().print(f"Written to {output}: results.json, failures.*.jpg")
         if write_card:
             _write_card(checkpoint, report)

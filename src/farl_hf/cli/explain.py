@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from farl_hf.cli.options import (
@@ -13,11 +12,11 @@ from farl_hf.cli.options import (
     DetectorOption,
     DeviceOption,
     ThresholdOption,
-    error_console,
+    UserConsole,
     output_folder,
     plain_errors,
 )
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 from farl_hf.photo_names import readable_name
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}
@@ -75,8 +74,7 @@ def explain(
         from farl_hf.explanation import explain as explain_faces
         from farl_hf.photos import load_photo
 
-        if method not in _METHODS:
-            raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(_METHODS)}.")
+        check_name("method", method, _METHODS)
         with output_folder(output):
             (stem,) = output_stems([photo], output)
             picture = load_photo(photo)
@@ -91,7 +89,8 @@ def explain(
                 detector=detector,
             )
             if not explanations:
-                error_console().print(
+                console = UserConsole(stderr=True, soft_wrap=True)
+                console.print(
                     f"No face was found in {readable_name(photo)}. Try --threshold 0.1, or --aligned for a face crop."
                 )
                 raise typer.Exit(SOME_FAILED)
@@ -103,4 +102,4 @@ def explain(
                     table.add_row(str(row), name, "" if score != score else f"{score:.3f}", arrays.name)
                 table.add_section()
             table.add_row("all", "", "", sheet.name)
-        Console().print(table)
+        UserConsole().print(table)

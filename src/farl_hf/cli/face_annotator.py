@@ -13,11 +13,11 @@ from transformers.utils.logging import disable_progress_bar
 
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.checkpoints.checked_loading import load_whole, read_config
 from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
 from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
-from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError, check_name
 from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_detection import optimized_for_inference
@@ -111,8 +111,7 @@ def load_pipelines(
         NotACheckpointError: A folder holds no checkpoint of its task.
         InvalidArgumentError: The runtime onnx without the folder of an exported model.
     """
-    if runtime not in RUNTIMES:
-        raise UnknownNameError(f"There is no runtime {runtime!r}; known: {', '.join(RUNTIMES)}.")
+    check_name("runtime", runtime, RUNTIMES)
     if device is not None:
         require_device(device)
     disable_progress_bar()  # the bars of Transformers for loading weights would hide ours
@@ -151,14 +150,14 @@ def _errors_of_loading(what: str) -> Iterator[None]:
         yield
     except NotACheckpointError:
         raise
-    except (OSError, ValueError) as error:
-        raise NotACheckpointError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:  # of damaged settings of processors
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise NotACheckpointError(f"{what}: {reason}") from error
 
 
 def _model_class(folder: Path) -> Any:
     """The class that wrote the checkpoint; `AutoModel` would load a task model as a model of both encoders."""
-    config = transformers.AutoConfig.from_pretrained(folder)
-    (name, *_) = config.architectures or ["AutoModel"]
+    (name, *_) = read_config(folder).architectures or ["AutoModel"]
     return getattr(farl_hf, name, None) or getattr(transformers, name, transformers.AutoModel)
 
 

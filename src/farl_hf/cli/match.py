@@ -20,6 +20,7 @@ from farl_hf.cli.options import (
     MaxSamplesOption,
     PhotosArgument,
     ThresholdOption,
+    UserConsole,
     error_console,
     plain_console,
     plain_errors,
@@ -219,7 +220,7 @@ def _face(faces: Any, row: int) -> dict[str, Any]:
 
 
 def _show(matched: dict[str, Any]) -> None:
-    console = Console()
+    console = UserConsole()
     if "texts_of_face" in matched:
         table = Table("photo", "face at", "text", "similarity", "probability", title="Texts for each face")
         for face in matched["texts_of_face"]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError
+from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError, check_name
 from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
@@ -60,16 +60,29 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
     """
     names = [name.strip() for word in words for name in word.split(",") if name.strip()]
     chosen = {name if name.startswith("face-") else f"face-{name}" for name in names}
-    unknown = sorted(chosen - set(TASKS))
-    known = ", ".join(task for task in TASKS if task not in without)
-    if unknown:
-        raise UnknownNameError(
-            f"There is no task {unknown[0]!r}. Known tasks: {known}; the prefix 'face-' is optional."
-        )
+    known = [task for task in TASKS if task not in without]
+    for name in sorted(chosen - set(without)):
+        check_name("task", name, known, "The prefix 'face-' is optional.")
     tasks = tuple(task for task in TASKS if task in chosen and task not in without)
     if not tasks:
-        raise UnknownNameError(f"No task remains; choose from {known}.")
+        raise UnknownNameError(f"No task remains; choose from {', '.join(known)}.")
     return tasks
+
+
+def printable(text: str) -> str:
+    """The text with bytes that are not UTF-8 and control characters escaped; these may change the user's terminal."""
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in readable_name(text))
+
+
+class UserConsole(Console):
+    """A console for texts that users name: no markup, no control characters."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """See [`rich.console.Console.render_str`]."""
+        return super().render_str(printable(text), **settings)
 
 
 def error_console() -> Console:
@@ -79,7 +92,7 @@ def error_console() -> Console:
 
 def plain_console() -> Console:
     """A console that neither breaks long lines nor colours numbers and paths."""
-    return Console(soft_wrap=True, highlight=False)
+    return UserConsole(soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -106,8 +119,9 @@ def output_folder(folder: Path) -> Iterator[Path]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidArgumentError(f"The output folder {folder} cannot be made: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(f"The output folder {str(folder)[:300]} cannot be made: {reason}.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidArgumentError(f"Nothing can be written to the folder {folder}; choose another --output.")
     with held_folder(folder):
@@ -117,7 +131,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
 def report_failures(failures: Mapping[str, Exception]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
-        error_console().print(Text.assemble(("Failed: ", "bold red"), readable_name(f"{photo}: {error}")))
+        error_console().print(Text.assemble(("Failed: ", "bold red"), printable(f"{photo}: {error}")))
 
 
 @contextmanager
@@ -126,5 +140,5 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except FaRLError as error:
-        error_console().print(Text.assemble(("Error: ", "bold red"), readable_name(str(error))))
+        error_console().print(Text.assemble(("Error: ", "bold red"), printable(str(error))))
         raise typer.Exit(USAGE_ERROR) from error

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from farl_hf.cli.options import DataDirOption, plain_console, plain_errors
+from farl_hf.cli.options import DataDirOption, UserConsole, plain_console, plain_errors
 
 
 def train(
@@ -76,7 +75,7 @@ def _show_recipes() -> None:
     for name in RECIPE_NAMES:
         recipe = read_recipe(name)
         table.add_row(name, recipe.title, str(recipe.arguments["num_train_epochs"]))
-    Console().print(table)
+    UserConsole().print(table)
 
 
 def _show_results(path: Path) -> None:

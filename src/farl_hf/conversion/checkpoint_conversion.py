@@ -24,7 +24,7 @@ from farl_hf.conversion.model_kinds import ModelKind, recognise_kind, with_train
 from farl_hf.conversion.parity import StageDifference, check_parity
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
-from farl_hf.errors import ConversionError
+from farl_hf.errors import ConversionError, FaRLError
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.processing import FaRLImageProcessor, FaRLProcessor, RetinaFaceImageProcessor
 from farl_hf.whole_files import remove_left_over
@@ -98,7 +98,14 @@ def convert_checkpoint(
     kind = with_trained_kind(kind, weights.tensors)
     if check and kind.name == "encoder":
         raise ConversionError(f"The source is {kind.described}; --check compares with code of FaRL and facer only.")
-    config, tensors, dropped, processor = _convert(weights, kind, released, name)
+    try:
+        config, tensors, dropped, processor = _convert(weights, kind, released, name)
+    except FaRLError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # The names are right; what is left are shapes and settings that no such model has.
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{source.name} is {kind.described}, but damaged or of odd shapes: {reason}") from error
     tell("Computing the checksum")
     source_file = describe_source(source)
     with complete_folder(output, overwrite) as folder:

@@ -15,6 +15,7 @@ the bytes of the tensors without gaps. The library's own writer needs all tensor
 
 import ctypes
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -287,6 +288,12 @@ def check_output_folder(output: Path, overwrite: bool) -> None:
         ConversionError: `output` is a file, the working directory, or a folder that is not empty and either must not
             be overwritten or is no checkpoint.
     """
+    try:
+        os.lstat(output)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL
+        raise ConversionError(f"No folder can have the name {str(output)[:300]!r}: {error}.") from error
     if output.resolve() == Path.cwd():  # replacing it would leave the user's shell in a deleted folder
         raise ConversionError(f"{output} is the working directory; give the name of a folder.")
     if output.is_dir():

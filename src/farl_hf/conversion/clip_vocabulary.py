@@ -139,8 +139,9 @@ def read_clip_folder(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConversionError(f"{folder / 'config.json'} is missing or cannot be read ({error}).") from error
-    if settings.get("model_type") != "clip":
-        raise ConversionError(f"{folder} holds a model of type {settings.get('model_type')!r}, expected 'clip'.")
+    model_type = settings.get("model_type") if isinstance(settings, dict) else None
+    if model_type != "clip":
+        raise ConversionError(f"{folder} holds a model of type {str(model_type)[:100]!r}, expected 'clip'.")
     if path.suffix == ".bin":
         return find_state_dict(load_pickled_tensors(path, path.name), path.name)[0], settings
     return read_safetensors(path), settings

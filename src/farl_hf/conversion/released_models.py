@@ -6,7 +6,7 @@ README of github.com/biubug6/Pytorch_Retinaface.
 
 from dataclasses import dataclass
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,5 @@ def released_model(name: str) -> ReleasedModel:
     Raises:
         UnknownNameError: There is no such name; the message lists them.
     """
-    if name not in RELEASED_MODELS:
-        raise UnknownNameError(f"There is no released model {name!r}. Known names: {', '.join(RELEASED_MODELS)}.")
+    check_name("released model", name, RELEASED_MODELS)
     return RELEASED_MODELS[name]

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from farl_hf.conversion.torch_files import (
 from farl_hf.errors import ConversionError
 
 _ZIP_START = b"PK\x03\x04"
+# Weights hardly compress; an archive that unpacks to much more is made to fill a disk or to take hours.
+_LARGEST_RATIO, _FREE_BYTES = 20, 2**30
 
 # Names in a `.npz` of AugReg -> timm's.
 _BLOCK = r"Transformer/encoderblock_(\d+)/"
@@ -101,11 +102,11 @@ def read_source(source: Path) -> SourceWeights:
         ConversionError: The source is of another format, is damaged, or cannot be read without running code.
         MissingExtraError: The source is an ONNX graph, and `onnx` is not installed.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         tensors, settings = read_clip_folder(source)
         return SourceWeights(tensors, "clip_folder", settings)
-    if not source.is_file() or not os.access(source, os.R_OK):
-        raise ConversionError(f"There is no file or folder {source} that can be read.")
+    if not os.path.isfile(source) or not os.access(source, os.R_OK):
+        raise ConversionError(f"There is no file or folder {str(source)[:300]!r} that can be read.")
     with source.open("rb") as file:
         start = file.read(9)
     if not start:
@@ -115,7 +116,11 @@ def read_source(source: Path) -> SourceWeights:
         if is_torchscript(source):
             return SourceWeights(_read_archive(source), "torchscript")
         if members and all(name.endswith(".npy") for name in members):
-            return SourceWeights(_with_timm_names(_read_npz(source)), "arrays")
+            arrays = _read_npz(source)
+            try:
+                return SourceWeights(_with_timm_names(arrays), "arrays")
+            except (RuntimeError, IndexError) as error:
+                raise ConversionError(f"{source.name} has arrays of odd shapes: {error}") from error
         if any(name.endswith(METADATA) for name in members):
             return _of_graph(read_wheel_graph(source, file_sha256(source)), source)
     if start[8:] == b"{":  # eight bytes with the length of the header, then the header in JSON
@@ -139,11 +144,15 @@ def _checked_members(path):
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            names, damaged = archive.namelist(), archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted or unknown packing
+            names, unpacked_bytes = archive.namelist(), sum(info.file_size for info in archive.infolist())
+            bomb = unpacked_bytes > _LARGEST_RATIO * path.stat().st_size + _FREE_BYTES
+            damaged = None if bomb else archive.testzip()
+    except Exception as error:  # a malformed archive can raise anything
         raise ConversionError(f"{path.name} is damaged ({error}); download it again.") from error
+    if bomb:
+        raise ConversionError(f"{path.name} would unpack to {unpacked_bytes:,} bytes, as no weights do.")
     if damaged is not None:
-        raise ConversionError(f"{path.name} is damaged in its member {damaged}; download it again.")
+        raise ConversionError(f"{path.name} is damaged in its member {damaged!r}; download it again.")
     return names
 
 
@@ -165,7 +174,7 @@ def _read_npz(path):
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # a malformed array can raise anything; one may declare more values than memory holds
         raise ConversionError(f"{path.name} holds more than arrays of numbers, and was not read ({error}).") from error
 
 

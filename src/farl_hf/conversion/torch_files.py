@@ -9,6 +9,7 @@ PyTorch `torch/csrc/jit/serialization/pickler.cpp` and `import.cpp`.
 """
 
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -117,7 +118,15 @@ def _only_tensors(found, name):
         raise ConversionError(
             f"{name} has {len(others)} entries among its weights that are no tensors with a name: {others[:3]}."
         )
+    # A tensor may repeat few stored values over any shape; the converted file would hold them all.
+    spread = [key for key, value in found.items() if value.numel() > 0 and _stored_values(value) < value.numel()]
+    if spread:
+        raise ConversionError(f"{name} holds tensors with fewer values than their shapes say: {spread[:3]}.")
     return dict(found)
+
+
+def _stored_values(tensor):
+    return tensor.untyped_storage().nbytes() // tensor.element_size()
 
 
 class _ScriptObject:
@@ -125,6 +134,8 @@ class _ScriptObject:
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
+    if math.prod(size) > storage.numel():
+        raise ConversionError(f"A tensor of the archive has the shape {tuple(size)}, but {storage.numel()} values.")
     return torch.as_strided(storage, size, stride, offset)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-from farl_hf.errors import InvalidDatasetError, MissingExtraError, UnknownNameError
+from farl_hf.errors import InvalidDatasetError, MissingExtraError, check_name, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +92,7 @@ def load_face_dataset(
     }
     if split is None:
         return splits
-    if split not in splits:
-        raise UnknownNameError(f"The data set {name!r} has no split {split!r}; it has: {', '.join(splits)}.")
+    check_name("split", split, splits, f"The data set: {name}.")
     return splits[split]
 
 
@@ -108,8 +107,7 @@ def published_builder(
     builder_class = PUBLISHED_DATASETS[name].builder_class()
     config_name = config_name or builder_class.DEFAULT_CONFIG_NAME
     known = [config.name for config in builder_class.BUILDER_CONFIGS]
-    if config_name not in known:
-        raise UnknownNameError(f"{name} has no configuration {config_name!r}. Known: {', '.join(known)}.")
+    check_name("configuration", config_name, known, f"The data set: {name}.")
     folder = None if data_dir is None else os.path.abspath(os.path.expanduser(data_dir))
     return builder_class(config_name=config_name, data_dir=folder, **settings)
 
@@ -136,11 +134,9 @@ def load_other(
     try:
         return datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)
     except (FileNotFoundError, ConnectionError, HFValidationError) as error:
-        known = ", ".join(PUBLISHED_DATASETS)
-        raise UnknownNameError(
-            f"There is no data set {name!r}; expected synthetic_faces, one of {known} (with data_dir), a folder or a"
-            f" name on the Hub ({error})."
-        ) from error
+        known, reason = ("synthetic_faces", "laion_face", *PUBLISHED_DATASETS), str(error).partition("\n")[0]
+        hint = f"Or give a folder, or a name on the Hub ({reason})."
+        raise unknown_name("data set", name, known, hint) from error
 
 
 def load_face_datasets(
@@ -175,9 +171,14 @@ def load_synthetic_faces(
     """Renders (or finds in the cache) the synthetic faces."""
     from farl_hf.data.synthetic_faces import SyntheticFaces
 
+    for name in (*(name for name, count in num_photos.items() if count), *([] if split is None else [split])):
+        check_name("split", name, SPLITS, "The data set: synthetic_faces.")
+    config_name = config_name or "portraits"
+    check_name("configuration", config_name, [one.name for one in SyntheticFaces.BUILDER_CONFIGS])
     skipped = () if split is None else [other for other in SPLITS if other != split]
-    sizes = {f"num_{name}": count for name, count in (num_photos | dict.fromkeys(skipped, 0)).items()}
-    builder = SyntheticFaces(config_name=config_name or "portraits", cache_dir=cache_dir, **sizes)
+    counts = (num_photos | dict.fromkeys(skipped, 0)).items()
+    sizes = {f"num_{name}": count for name, count in counts if name in SPLITS}
+    builder = SyntheticFaces(config_name=config_name, cache_dir=cache_dir, **sizes)
     return builder.as_streaming_dataset() if streaming else prepared(builder, num_proc)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from farl_hf.errors import UnknownNameError, UnsuitableModelError
+from farl_hf.errors import UnsuitableModelError, check_name
 from farl_hf.retrieval.face_embedding import unit_image_features
 from farl_hf.retrieval.text_embedding import checked_texts, compares_with_texts, embed_texts
 
@@ -55,12 +55,8 @@ def explained_scores(model: Any, processor: Any, names: Sequence[str], wrappers:
 
 def _label_ids(model: Any, names: Sequence[str]) -> list[int]:
     ids = {name: index for index, name in model.config.id2label.items()}
-    unknown = [name for name in names if name not in ids]
-    if unknown:
-        raise UnknownNameError(
-            f"{type(model).__name__} has no label {unknown[0]!r}, and no text encoder for free texts. "
-            f"Its labels: {', '.join(ids)}."
-        )
+    for name in names:
+        check_name("label", name, ids, f"{type(model).__name__} has no text encoder for free texts.")
     return [ids[name] for name in names]
 
 

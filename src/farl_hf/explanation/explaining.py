@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from farl_hf.errors import InvalidTextError, UnknownNameError
+from farl_hf.errors import InvalidTextError, check_name
 from farl_hf.explanation.explained_scores import explained_scores
 from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
 from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_model_of
@@ -51,8 +51,7 @@ class FaceExplanation:
         Raises:
             UnknownNameError: If there is no map of that name.
         """
-        if name not in self.names:
-            raise UnknownNameError(f"There is no map of {name!r}; there are: {', '.join(self.names)}.")
+        check_name("map of", name, self.names)
         crop_map = torch.from_numpy(self.crop_maps[self.names.index(name)])
         (photo_maps,) = self.image_processor.post_process_heat_maps(
             crop_map[None, None], torch.from_numpy(self.crop_from_photo)[None], [self.photo_size_hw]
@@ -128,8 +127,7 @@ def _heat_maps(
     model: Any, processor: Any, texts: str | Sequence[str], method: str, layer: str | None, prompts: Sequence[str]
 ) -> tuple[tuple[str, ...], Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]]:
     """Check the arguments. Return the names, and a function: network inputs -> scores (F, K), maps (F, K, h, w)."""
-    if method not in METHODS:
-        raise UnknownNameError(f"There is no method {method!r}. Known methods: {', '.join(METHODS)}.")
+    check_name("method", method, METHODS)
     vision_model = vision_model_of(model)
     if method == "grad_cam":
         with evaluating(model):

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 
 from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
-from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, check_name
 from farl_hf.whole_files import remove_left_over
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
@@ -65,8 +65,7 @@ def export_checkpoint(
         NotACheckpointError: The folder holds no model of this library.
         ConversionError: `output` cannot be written, or the graph answers differently.
     """
-    if export_format not in EXPORT_FORMATS:
-        raise UnknownNameError(f"There is no format {export_format!r}; known formats: {', '.join(EXPORT_FORMATS)}.")
+    check_name("format", export_format, EXPORT_FORMATS)
     remove_left_over(output.resolve())
     check_output_folder(output, overwrite)
     exporter, settings_class = _exporter(export_format)
@@ -109,10 +108,10 @@ def _load_model(folder: Path) -> PreTrainedModel:
         if model_class is None:
             raise NotACheckpointError(f"{folder} holds {names or 'no model'}; expected a model of farl_hf.")
         return model_class.from_pretrained(folder, dtype="float32").eval()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged settings and weights raise anything
         if isinstance(error, NotACheckpointError):
             raise
-        first_line = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise NotACheckpointError(f"{folder} cannot be loaded as a checkpoint: {first_line}") from error
 
 

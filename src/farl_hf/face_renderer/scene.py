@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, check_name
 from farl_hf.face_renderer.attributes import attributes_of
 from farl_hf.face_renderer.background import make_background
 from farl_hf.face_renderer.captions import caption_of
@@ -212,8 +212,7 @@ def _caption(kept: list[_Placed], size_hw: tuple[int, int], index: int) -> str:
 
 
 def _checked_size(kind: str, size_hw: tuple[int, int] | None) -> tuple[int, int]:
-    if kind not in DEFAULT_SIZES_HW:
-        raise UnknownNameError(f"kind {kind!r} is unknown; use one of {sorted(DEFAULT_SIZES_HW)}.")
+    check_name("kind of scene", kind, DEFAULT_SIZES_HW)
     height, width = size_hw if size_hw is not None else DEFAULT_SIZES_HW[kind]
     if height < 32 or width < 32:
         raise InvalidArgumentError(f"size_hw is {(height, width)}; photos need at least 32 x 32 pixels.")

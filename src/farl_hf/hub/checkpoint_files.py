@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from farl_hf import modeling, processing
 from farl_hf.auto import auto_models
+from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.errors import NotACheckpointError
 from farl_hf.pipelines import PIPELINES
 
@@ -110,7 +111,8 @@ def _reference(named: type) -> str:
 
 def _model_class(folder: Path, config: dict[str, Any]) -> tuple[type[PreTrainedModel], list[str]]:
     """The model's class, and the auto classes that load it."""
-    name = next(iter(config.get("architectures") or ()), "None")
+    classes = config.get("architectures")
+    name = str(classes[0]) if isinstance(classes, list) and classes else "None"
     auto_names = [auto_name for auto_name, model_class in auto_models() if model_class.__name__ == name]
     if not auto_names:
         known = ", ".join(sorted({model_class.__name__ for _, model_class in auto_models()}))
@@ -136,7 +138,10 @@ def _settings_files(folder: Path, model_class: type[PreTrainedModel]) -> list[st
 def _weights_files(folder: Path) -> list[str]:
     """The files of the weights, each of which opens."""
     index = [_WEIGHTS_INDEX] if (folder / _WEIGHTS_INDEX).is_file() else []
-    shards = sorted(set(_read_json(folder, _WEIGHTS_INDEX)["weight_map"].values())) if index else [_WEIGHTS]
+    weight_map = _read_json(folder, _WEIGHTS_INDEX).get("weight_map") if index else {"": _WEIGHTS}
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise NotACheckpointError(f"{folder / _WEIGHTS_INDEX} has no weight_map of files; write it again.")
+    shards = sorted(set(weight_map.values()))
     for name in shards:
         if not (folder / name).is_file():
             raise NotACheckpointError(f"{folder} lacks {name}, the weights; push a folder that save_pretrained wrote.")
@@ -149,12 +154,9 @@ def _weights_files(folder: Path) -> list[str]:
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotACheckpointError(f"{folder} is no checkpoint: it has no {name}.") from error
-    except ValueError as error:
-        raise NotACheckpointError(f"{folder / name} is no JSON: {error}.") from error
+    if not (folder / name).is_file():
+        raise NotACheckpointError(f"{folder} is no checkpoint: it has no {name}.")
+    return read_json_object(folder / name)
 
 
 def _as_json(values: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from farl_hf.errors import FaRLError, InvalidArgumentError, MissingExtraError, UnknownNameError
+from farl_hf.errors import FaRLError, InvalidArgumentError, MissingExtraError, UnknownNameError, check_name
 
 ENGINES = ("local", "ray")
 CONNECTION_SECONDS = 10
@@ -40,8 +40,7 @@ class Engine:
     gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.name not in ENGINES:
-            raise UnknownNameError(f"There is no engine {self.name!r}. Known: {', '.join(ENGINES)}.")
+        check_name("engine", self.name, ENGINES)
         if self.name == "local" and self.address is not None:
             raise InvalidArgumentError(
                 f"The address {self.address} is for a Ray cluster; add --engine ray, or omit the address."

@@ -1,7 +1,6 @@
 """`farl-hf laion-face detect`: faces in webdataset shards, one file of detections per shard."""
 
 import contextlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import torch
 from transformers import pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.data.images import ReducedPhoto
 from farl_hf.data.laion_face.detections import detections_path, write_detections
@@ -58,7 +58,7 @@ class ShardDetector:
             raise InvalidArgumentError(f"The detector cannot run on the device {device!r}: {error}") from error
         self.batch_size = batch_size
         self.options = {} if threshold is None else {"threshold": threshold}
-        settings = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        settings = read_json_object(folder / "preprocessor_config.json")
         self.detector = {"weights": file_sha256(folder / "model.safetensors"), "settings": settings, **self.options}
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ShardDetector:
 def detector_folder(model: str | None) -> Path:
     """The folder of a detector; checkpoints of other tasks are refused before they are loaded."""
     folder = checkpoint(model or DEFAULT_CHECKPOINTS[DETECTION])
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    kind = read_json_object(folder / "config.json").get("model_type")
     if kind != "retinaface" or not (folder / "model.safetensors").is_file():
         raise UnsuitableModelError(
             f"The checkpoint {folder} ({kind}) finds no faces; give a RetinaFace checkpoint with safetensors weights,"

@@ -6,7 +6,7 @@ face, then over faces.
 
 import numpy as np
 
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, unknown_name
 from farl_hf.labels import BOX_NORMALISERS, NORMALISERS
 
 CURVE_STEP = 1e-4
@@ -36,10 +36,8 @@ def normaliser_px(
     num_landmarks = landmarks_xy.shape[1]
     known = NORMALISERS.get(num_landmarks, {})
     if name not in known:
-        raise UnknownNameError(
-            f"No normaliser {name!r} for {num_landmarks} landmarks; known:"
-            f" {', '.join(applicable_normalisers(num_landmarks))} (the last two need boxes)."
-        )
+        applicable = applicable_normalisers(num_landmarks)
+        raise unknown_name(f"normaliser for {num_landmarks} landmarks", name, applicable, "The last two need boxes.")
     one_end, other_end = (landmarks_xy[:, list(indices)].mean(axis=1) for indices in known[name])
     return np.linalg.norm(one_end - other_end, axis=1)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 
 METRIC_NAMES = ("face_attribute_accuracy", "face_landmarks_nme", "face_parsing_f1")
 
@@ -32,6 +32,5 @@ def metric(name: str) -> str:
 
         ```
     """
-    if name not in METRIC_NAMES:
-        raise UnknownNameError(f"There is no metric {name!r}. Known metrics: {', '.join(METRIC_NAMES)}.")
+    check_name("metric", name, METRIC_NAMES)
     return str(_FOLDER / f"{name}.py")

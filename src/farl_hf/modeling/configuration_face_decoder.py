@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .configuration_checks import check_base_settings, check_numbers, check_settings
+
 
 class FaceDecoderConfig(PreTrainedConfig):
     """Configuration of [`FaceDecoderModel`]; the defaults make pictures of 112 pixels with 1.5 million parameters.
@@ -33,18 +35,21 @@ class FaceDecoderConfig(PreTrainedConfig):
         initializer_range: float = 1.0,
         **kwargs: Any,
     ):
-        if min(latent_size, grid_size, *stage_channels, len(stage_channels)) < 1:
-            raise ValueError(
-                f"latent_size={latent_size}, grid_size={grid_size}, stage_channels={list(stage_channels)}; expected "
-                "positive numbers and at least one stage."
-            )
-        if face_template is not None and len(face_template) != 5:
-            raise ValueError(f"face_template has {len(face_template)} points; expected five.")
+        check_numbers("stage_channels", stage_channels, 1, 2**14, whole=True, count=0)
+        if len(stage_channels) > 10:
+            raise ValueError(f"stage_channels has {len(stage_channels)} stages; expected at most 10.")
+        if face_template is not None:
+            if not isinstance(face_template, list | tuple) or len(face_template) != 5:
+                raise ValueError(f"face_template={str(face_template)[:100]} must be five points.")
+            for point in face_template:
+                check_numbers("face_template", point, -1e3, 1e3, count=2)
         self.latent_size = latent_size
         self.grid_size = grid_size
         self.stage_channels = list(stage_channels)
         self.face_template = face_template and [[float(x), float(y)] for x, y in face_template]
         self.initializer_range = initializer_range
+        check_settings(self)
+        check_base_settings(kwargs)
         super().__init__(**kwargs)
 
     @property

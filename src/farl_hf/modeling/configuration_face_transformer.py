@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .configuration_checks import check_base_settings, check_patches, check_settings
+
 
 class FaceTransformerConfig(PreTrainedConfig):
     """Configuration of [`FaceTransformerModel`]; the defaults are ViT-P8S8 of zhongyy/Face-Transformer `config.py`.
@@ -43,8 +45,6 @@ class FaceTransformerConfig(PreTrainedConfig):
         initializer_factor: float = 1.0,
         **kwargs: Any,
     ):
-        if image_size % patch_size:
-            raise ValueError(f"image_size={image_size} is not a multiple of patch_size={patch_size}.")
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
         self.num_hidden_layers = num_hidden_layers
@@ -58,4 +58,7 @@ class FaceTransformerConfig(PreTrainedConfig):
         self.layer_norm_eps = layer_norm_eps
         self.initializer_range = initializer_range
         self.initializer_factor = initializer_factor
+        check_settings(self)
+        check_patches(image_size, patch_size)
+        check_base_settings(kwargs)
         super().__init__(**kwargs)

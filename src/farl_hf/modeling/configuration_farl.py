@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.utils import logging
 
+from .configuration_checks import check_base_settings, check_heads, check_numbers, check_patches, check_settings
 from .configuration_face_transformer import FaceTransformerConfig
 
 logger = logging.get_logger(__name__)
@@ -37,14 +38,6 @@ def _default_levels(num_layers):
         return list(_OFFICIAL_LEVELS[num_layers])
     thirds = (num_layers // 3 - 1, num_layers // 2 - 1, 2 * num_layers // 3 - 1, num_layers - 1)
     return sorted({max(level, 0) for level in thirds})
-
-
-def _check_heads(hidden_size, num_attention_heads):
-    if hidden_size % num_attention_heads:
-        raise ValueError(
-            f"hidden_size={hidden_size} is not a multiple of num_attention_heads={num_attention_heads}; "
-            "choose a number of heads that divides the width."
-        )
 
 
 class FaRLTextConfig(PreTrainedConfig):
@@ -86,7 +79,6 @@ class FaRLTextConfig(PreTrainedConfig):
         eos_token_id: int = 49407,
         **kwargs: Any,
     ):
-        _check_heads(hidden_size, num_attention_heads)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
@@ -100,6 +92,9 @@ class FaRLTextConfig(PreTrainedConfig):
         self.pad_token_id = pad_token_id
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
+        check_settings(self)
+        check_heads(hidden_size, num_attention_heads)
+        check_base_settings(kwargs)
         super().__init__(**kwargs)
 
 
@@ -152,9 +147,6 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         reshape_hidden_states: bool = True,
         **kwargs: Any,
     ):
-        _check_heads(hidden_size, num_attention_heads)
-        if image_size % patch_size:
-            raise ValueError(f"image_size={image_size} is not a multiple of patch_size={patch_size}.")
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
         self.num_hidden_layers = num_hidden_layers
@@ -169,6 +161,12 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         self.initializer_range = initializer_range
         self.initializer_factor = initializer_factor
         self.reshape_hidden_states = reshape_hidden_states
+        check_settings(self)
+        check_heads(hidden_size, num_attention_heads)
+        check_patches(image_size, patch_size)
+        check_base_settings(kwargs)
+        if out_indices is not None:
+            check_numbers("out_indices", out_indices, -num_hidden_layers, num_hidden_layers - 1, whole=True, count=0)
         kwargs.pop("stage_names", None)
         super().__init__(**kwargs)
         self.stage_names = [f"block{index}" for index in range(num_hidden_layers)]
@@ -245,8 +243,8 @@ class FaRLConfig(PreTrainedConfig):
         backbone_config: dict[str, Any] | PreTrainedConfig | None = None,
         **kwargs: Any,
     ):
-        self.text_config = _as_config(text_config, FaRLTextConfig)
-        self.vision_config = _as_config(vision_config, FaRLVisionConfig)
+        self.text_config = _as_config("text_config", text_config, FaRLTextConfig)
+        self.vision_config = _as_config("vision_config", vision_config, FaRLVisionConfig)
         self.backbone_config = _as_backbone_config(backbone_config)
         self.projection_dim = projection_dim
         self.logit_scale_init_value = logit_scale_init_value
@@ -263,35 +261,26 @@ class FaRLConfig(PreTrainedConfig):
         self.heatmap_size = heatmap_size
         self.heatmap_radius = heatmap_radius
         self.point_loss_weight = point_loss_weight
+        check_settings(self)
+        check_base_settings(kwargs)
         super().__init__(**_without_former_fields(kwargs))
         self._check_label_weights()
         self._check_attribute_thresholds()
-        self._check_pretraining()
-
-    def _check_pretraining(self):
-        depth, weight = self.mim_num_hidden_layers, self.mim_weight
-        if min(weight, depth) < 0 or self.mim_vocab_size < 1:
-            raise ValueError(
-                f"mim_weight={weight} and mim_num_hidden_layers={depth} must not be negative, and "
-                f"mim_vocab_size={self.mim_vocab_size} must be at least 1."
-            )
 
     def _check_label_weights(self):
-        weights = self.label_weights
-        if weights is not None and (len(weights) != self.num_labels or min(weights) < 0):
-            raise ValueError(
-                f"label_weights={list(weights)} must be {self.num_labels} numbers, one per class and none negative."
-            )
+        if self.label_weights is not None:
+            check_numbers("label_weights", self.label_weights, 0, 1e6, count=self.num_labels)
 
     def _check_attribute_thresholds(self):
+        if not isinstance(self.attribute_thresholds or {}, dict):
+            raise ValueError(f"attribute_thresholds={self.attribute_thresholds} must map labels to numbers.")
         for label, threshold in (self.attribute_thresholds or {}).items():
             if label not in (self.id2label or {}).values():
                 raise ValueError(
                     f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
                     "attribute_thresholds=None with new labels."
                 )
-            if not 0 < threshold < 1:
-                raise ValueError(f"attribute_thresholds[{label!r}]={threshold} must lie between 0 and 1.")
+            check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-9, 1 - 1e-9)
 
     @property
     def input_side(self) -> int:
@@ -353,7 +342,9 @@ def _without_former_fields(settings):
 
 
 def _fitting_levels(levels, depth):
-    levels = _four(_default_levels(depth)) if levels is None else list(levels)
+    levels = _four(_default_levels(depth)) if levels is None else levels
+    check_numbers("feature_levels", levels, -(2**10), 2**10, whole=True, count=0)
+    levels = list(levels)
     if any(not 0 <= level < depth for level in levels):
         raise ValueError(f"feature_levels={levels} must lie in 0..{depth - 1}, the blocks of the vision encoder.")
     return levels
@@ -370,18 +361,25 @@ def _four(levels):
 
 
 def _as_backbone_config(value):
-    if not isinstance(value, dict):
+    if value is None or isinstance(value, PreTrainedConfig):
         return value
-    settings = dict(value)
-    if "model_type" not in settings:
-        raise ValueError(f"backbone_config={value} lacks model_type, such as 'timm_wrapper' or 'face_transformer'.")
-    model_type = settings.pop("model_type")
+    settings = dict(value) if isinstance(value, dict) else {}
+    model_type = settings.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise ValueError(
+            f"backbone_config={str(value)[:100]} lacks model_type, such as 'timm_wrapper' or 'face_transformer'."
+        )
     if model_type == FaceTransformerConfig.model_type:  # not known to AutoConfig where this file is shipped alone
         return FaceTransformerConfig(**settings)
-    return AutoConfig.for_model(model_type, **settings)
+    try:
+        return AutoConfig.for_model(model_type, **settings)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"backbone_config={str(value)[:100]} cannot be used: {error}") from error
 
 
-def _as_config(value, config_class):
-    if value is None:
-        return config_class()
-    return config_class(**value) if isinstance(value, dict) else value
+def _as_config(name, value, config_class):
+    if isinstance(value, dict | None):
+        return config_class(**(value or {}))
+    if not isinstance(value, PreTrainedConfig):
+        raise ValueError(f"{name}={str(value)[:100]!r} must be the settings of a {config_class.__name__}.")
+    return value

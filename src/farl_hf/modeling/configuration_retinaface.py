@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from .configuration_checks import check_base_settings, check_numbers, check_settings
+
 # Per body: default width multiplier and default channels of the feature pyramid, as in the published weights.
 BODY_DEFAULTS = {"mobilenet_v1": (0.25, 64), "resnet": (1.0, 256)}
 
@@ -70,16 +72,16 @@ class RetinaFaceConfig(PretrainedConfig):
         batch_norm_eps: float = 1e-5,
         **kwargs: Any,
     ):
-        if body not in BODY_DEFAULTS:
+        if not isinstance(body, str) or body not in BODY_DEFAULTS:
             raise ValueError(f"body is {body!r}; expected one of {', '.join(map(repr, BODY_DEFAULTS))}.")
         default_width, default_channels = BODY_DEFAULTS[body]
         self.body = body
-        self.width_multiplier = default_width if width_multiplier is None else float(width_multiplier)
-        self.resnet_depths = list(resnet_depths)
+        self.width_multiplier = default_width if width_multiplier is None else width_multiplier
+        self.resnet_depths = _as_list(resnet_depths)
         self.pyramid_channels = default_channels if pyramid_channels is None else pyramid_channels
-        self.steps = list(steps)
-        self.min_sizes = [list(sizes) for sizes in min_sizes]
-        self.variances = list(variances)
+        self.steps = _as_list(steps)
+        self.min_sizes = [_as_list(sizes) for sizes in min_sizes] if isinstance(min_sizes, list | tuple) else min_sizes
+        self.variances = _as_list(variances)
         self.match_threshold = match_threshold
         self.claim_threshold = claim_threshold
         self.negative_ratio = negative_ratio
@@ -88,18 +90,25 @@ class RetinaFaceConfig(PretrainedConfig):
         self.keypoint_loss_weight = keypoint_loss_weight
         self.batch_norm_eps = batch_norm_eps
         self._check_numbers()
-        kwargs.setdefault("id2label", {0: "background", 1: "face"})
+        check_base_settings(kwargs)
+        kwargs["id2label"] = kwargs.get("id2label") or {0: "background", 1: "face"}
         kwargs.setdefault("label2id", {name: index for index, name in kwargs["id2label"].items()})
         super().__init__(**kwargs)
 
     def _check_numbers(self):
-        if self.width_multiplier <= 0:
-            raise ValueError(f"width_multiplier is {self.width_multiplier}; expected a number above 0.")
-        if self.pyramid_channels <= 0 or self.pyramid_channels % 4:
+        check_settings(self)
+        if self.pyramid_channels % 4:
             raise ValueError(f"pyramid_channels is {self.pyramid_channels}; expected a positive multiple of 4.")
         if self.steps != [8, 16, 32]:
             raise ValueError(f"steps is {self.steps}; both bodies have strides [8, 16, 32].")
-        if len(self.min_sizes) != 3 or not all(self.min_sizes):
+        if not isinstance(self.min_sizes, list | tuple) or len(self.min_sizes) != 3:
             raise ValueError(f"min_sizes is {self.min_sizes}; expected three non-empty groups of anchor sides.")
-        if len(self.resnet_depths) != 4:
-            raise ValueError(f"resnet_depths is {self.resnet_depths}; expected four numbers of blocks.")
+        for sizes in self.min_sizes:
+            check_numbers("min_sizes", sizes, 1e-3, 2**16, count=0)
+        check_numbers("resnet_depths", self.resnet_depths, 1, 256, whole=True, count=4)
+        check_numbers("variances", self.variances, 1e-9, 1e3, count=2)
+
+
+def _as_list(values):
+    """JSON has no tuples."""
+    return list(values) if isinstance(values, tuple) else values

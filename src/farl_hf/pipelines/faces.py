@@ -19,6 +19,7 @@ Detector = Callable[..., list[dict[str, Any]]]
 
 _GIVEN_SCORE = 1.0  # of faces that the caller gives
 _SMALLEST_SPREAD_PX = 1e-3  # five points nearer to each other than this have no direction to align by
+_LARGEST_COORDINATE_PX = 1e6
 _BOX_MARGIN = 0.6  # from the outermost points to the outline of a face, in units of the points' longer side
 
 
@@ -55,7 +56,11 @@ def faces_from_boxes(boxes: Any, size_hw: tuple[int, int]) -> Faces:
     Raises:
         InvalidFaceInputError: If the shape is wrong, a value is not finite, or a box has no area or lies outside.
     """
-    boxes_xyxy = _as_numbers("boxes", [_box_values(box) for box in boxes], (4,), "(num_faces, 4)")
+    try:
+        values = [_box_values(box) for box in boxes]
+    except TypeError:
+        raise InvalidFaceInputError(f"boxes is {str(boxes)[:100]}; expected a list with a box per face.") from None
+    boxes_xyxy = _as_numbers("boxes", values, (4,), "(num_faces, 4)")
     faces = Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE))
     for row, box_xyxy in enumerate(faces.boxes_xyxy):
         _require_overlap(f"Box {row}", box_xyxy, size_hw)
@@ -87,7 +92,13 @@ def faces_from_keypoints(keypoints: Any, size_hw: tuple[int, int]) -> Faces:
 
 
 def _box_values(box: Any) -> Any:
-    return [box[side] for side in ("xmin", "ymin", "xmax", "ymax")] if isinstance(box, Mapping) else box
+    if not isinstance(box, Mapping):
+        return box
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    missing = [side for side in sides if side not in box]
+    if missing:
+        raise InvalidFaceInputError(f"A box lacks {', '.join(missing)}; expected {', '.join(sides)}.")
+    return [box[side] for side in sides]
 
 
 def _five_points(keypoints: Any) -> np.ndarray:
@@ -106,7 +117,7 @@ def _five_points(keypoints: Any) -> np.ndarray:
 def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wanted: str) -> np.ndarray:
     try:
         array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidFaceInputError(f"{name} are not numbers of shape {wanted}: {error}") from error
     if array.size == 0:
         return np.zeros((0, *(size or 0 for size in row_shape)), np.float32)
@@ -115,6 +126,8 @@ def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wante
     )
     if not fits:
         raise InvalidFaceInputError(f"{name} have shape {array.shape}; expected {wanted} in photo pixels.")
+    if (np.abs(array[np.isfinite(array)]) > _LARGEST_COORDINATE_PX).any():
+        raise InvalidFaceInputError(f"{name} reach beyond {_LARGEST_COORDINATE_PX:,.0f} pixels; no photo does.")
     return array
 
 

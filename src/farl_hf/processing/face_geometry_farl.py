@@ -294,7 +294,13 @@ def _float_tensor(values, what):
         raise ValueError(f"{what} are not an array of numbers: {error}.") from error
 
 
-def checked_points(points: Any, photo_name: str = "the photo") -> torch.Tensor:
+# Photos are smaller. Squares of larger coordinates overflow, and matrices of them are rounded to nothing.
+_LARGEST_COORDINATE_PX = 1e6
+
+
+def checked_points(
+    points: Any, photo_name: str = "the photo", size_hw: tuple[float, float] = (float("inf"), float("inf"))
+) -> torch.Tensor:
     """Return the five keypoints of each face as a float tensor (F, 5, 2); a `ValueError` says what is wrong."""
     points = _float_tensor(points, f"keypoints of {photo_name}")
     points = points[None] if points.ndim == 2 else points
@@ -309,10 +315,21 @@ def checked_points(points: Any, photo_name: str = "the photo") -> torch.Tensor:
         raise ValueError(
             f"keypoints of {photo_name} contain NaN or infinity; leave out faces without all five points."
         )
-    spread = (points.amax(dim=1) - points.amin(dim=1)).amax(dim=-1)
-    if bool((spread < 1e-3).any()):
+    _require_near(points, f"keypoints of {photo_name}")
+    lowest, highest = points.amin(dim=1), points.amax(dim=1)
+    if bool(((highest - lowest).amax(dim=-1) < 1e-3).any()):
         raise ValueError(f"keypoints of {photo_name} are degenerate: the five points of a face coincide.")
+    height, width = size_hw
+    if bool(((lowest >= lowest.new_tensor([width, height])) | (highest <= 0)).any()):
+        raise ValueError(
+            f"the keypoints of a face of {photo_name} lie outside it; it is {width} pixels wide and {height} high."
+        )
     return points
+
+
+def _require_near(values, what):
+    if values.numel() and float(values.abs().max()) > _LARGEST_COORDINATE_PX:
+        raise ValueError(f"{what} reach beyond {_LARGEST_COORDINATE_PX:,.0f} pixels; expected pixels of the photo.")
 
 
 def checked_boxes(boxes: Any, size_hw: tuple[float, float], photo_name: str = "the photo") -> torch.Tensor:
@@ -328,6 +345,7 @@ def checked_boxes(boxes: Any, size_hw: tuple[float, float], photo_name: str = "t
         )
     if not torch.isfinite(boxes).all():
         raise ValueError(f"boxes of {photo_name} contain NaN or infinity.")
+    _require_near(boxes, f"boxes of {photo_name}")
     if bool((boxes[:, 2:] <= boxes[:, :2]).any()):
         raise ValueError(f"a box of {photo_name} has no area; expected x_min < x_max and y_min < y_max.")
     height, width = size_hw

@@ -29,6 +29,7 @@ from .face_geometry_farl import (
     whole_matrix,
 )
 from .processor_push_farl import ProcessorPushedWithCode
+from .setting_checks import check_number, check_pixel_normalisation
 
 _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
 _TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
@@ -136,10 +137,16 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             raise ValueError(f"pixel_grid={self.pixel_grid!r}; expected one of {sorted(_GRID_OFFSETS)}.")
         if self.template_span not in _TEMPLATE_MARGINS:
             raise ValueError(f"template_span={self.template_span!r}; expected one of {sorted(_TEMPLATE_MARGINS)}.")
-        if not 0 <= self.warp_factor <= 1:
-            raise ValueError(f"warp_factor={self.warp_factor}; alpha of the tanh warp lies in [0, 1].")
+        check_number("warp_factor", self.warp_factor, 0, 1)
+        check_number("face_scale", self.face_scale, 1e-3, 1e3)
+        check_number("box_scale", self.box_scale, 1e-3, 1e3)
         if None in self.size_hw:
             raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
+        for side in self.size_hw:
+            check_number("size", side, 1, 2**14, whole=True)
+        if self.score_size is not None:
+            check_number("score_size", self.score_size, 1, 2**14, whole=True)
+        check_pixel_normalisation(self.image_mean, self.image_std)
         if len(self.face_template) != 5:
             raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
 
@@ -264,9 +271,10 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         if len(given) != len(photos):
             raise ValueError(f"{len(photos)} images but {len(given)} sets of keypoints or boxes; give one per image.")
         names = [f"image {index}" for index in range(len(photos))]
-        if keypoints is not None:
-            return [self.crop_matrix(points, name) for points, name in zip(given, names, strict=True)]
         sizes = [photo.shape[-2:] for photo in photos]
+        if keypoints is not None:
+            checked = [checked_points(*faces) for faces in zip(given, names, sizes, strict=True)]
+            return [self.crop_matrix(points, name) for points, name in zip(checked, names, strict=True)]
         return [self.crop_matrix_from_boxes(*faces) for faces in zip(given, sizes, names, strict=True)]
 
     def _crops(self, photo, crop_from_photo):

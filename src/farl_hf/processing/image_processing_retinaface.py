@@ -18,6 +18,7 @@ from transformers.processing_utils import ImagesKwargs
 from transformers.utils import logging
 
 from .processor_push_farl import ProcessorPushedWithCode
+from .setting_checks import check_number, check_pixel_normalisation
 
 logger = logging.get_logger(__name__)
 
@@ -105,6 +106,14 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.variances = [float(value) for value in self.variances]  # as they are read from a file
+        for name in ("max_long_side", "min_long_side", "coarse_long_side"):
+            check_number(name, getattr(self, name), 0, 2**15)
+        check_number("pad_size_divisor", self.pad_size_divisor, 0, 2**12, whole=True)
+        check_number("top_k", self.top_k, 1, 2**31, whole=True)
+        check_number("max_faces", self.max_faces, 1, 2**31, whole=True)
+        check_number("score_threshold", self.score_threshold, 0, 1)
+        check_number("nms_threshold", self.nms_threshold, 0, 1)
+        check_pixel_normalisation(self.image_mean, self.image_std)
 
     # --- photos to inputs -----------------------------------------------------------------------------------------
 
@@ -237,10 +246,9 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
     ):
         sides = {"max_long_side": max_long_side, "min_long_side": min_long_side, "coarse_long_side": coarse_long_side}
         for name, value in sides.items():
-            if value < 0:
-                raise ValueError(f"{name} is {value}; expected a number of pixels, or 0 for no limit.")
-        if pad_size_divisor < 1:
-            raise ValueError(f"pad_size_divisor is {pad_size_divisor}; expected 1 (no padding) or more.")
+            check_number(name, value, 0, 2**15)
+        check_number("pad_size_divisor", pad_size_divisor, 1, 2**12, whole=True)
+        check_pixel_normalisation(kwargs.get("image_mean", (0, 0, 0)), kwargs.get("image_std", (1, 1, 1)))
         super()._validate_preprocess_kwargs(*args, **kwargs)
 
     # --- outputs to faces -----------------------------------------------------------------------------------------
@@ -279,6 +287,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         nms_threshold = self.nms_threshold if nms_threshold is None else nms_threshold
         top_k = self.top_k if top_k is None else top_k
         max_faces = self.max_faces if max_faces is None else max_faces
+        check_number("threshold", threshold, 0, 1)
+        check_number("nms_threshold", nms_threshold, 0, 1)
         scores = outputs["class_logits"].detach().float().softmax(-1)[..., 1]
         sizes_hw = torch.as_tensor(original_sizes, dtype=torch.float32, device=scores.device)
         scales_hw = torch.as_tensor(input_scales, dtype=torch.float32, device=scores.device)

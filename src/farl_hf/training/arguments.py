@@ -8,15 +8,16 @@ be written with dashes or underscores: `--output-dir` or `--output_dir`.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments, hf_argparser
 
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import FaRLError, InvalidArgumentError, check_name, unknown_name
 from farl_hf.training.recipes import as_flags, read_recipe, with_present_names
 
 HfArg: Any = hf_argparser.HfArg  # declared as a Field, which type checkers take for the value of the argument
@@ -147,6 +148,9 @@ class SharedTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = HfArg(default=False, help="Leave False: samples are made on the fly.")
     dataloader_num_workers: int = HfArg(default=2, help="Processes that prepare samples.")
     logging_steps: float = HfArg(default=50, help="Steps between two log entries.")
+    allow_changed: bool = HfArg(
+        default=False, help="Go on with a run of the output folder although arguments of it have changed."
+    )
 
     def __post_init__(self):
         if not torch.accelerator.is_available():
@@ -227,6 +231,11 @@ class FaRLTrainingArguments(SharedTrainingArguments):
     )
 
     def __post_init__(self):
+        if self.learning_rate != TrainingArguments.learning_rate:
+            raise InvalidArgumentError(
+                f"--learning-rate {self.learning_rate} would change nothing: the model's parts have their own "
+                "rates. Set --backbone-learning-rate and --head-learning-rate."
+            )
         if self.total_train_batch_size is not None:  # before the parent, which tells DeepSpeed the steps
             self.gradient_accumulation_steps = self.accumulation_steps(self.total_train_batch_size)
         super().__post_init__()
@@ -271,8 +280,7 @@ def parse_script_arguments(arguments: list[str] | None = None, task: str | None 
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        values = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        return make_parser().parse_dict(with_present_names(values))
+        return make_parser().parse_dict(with_present_names(read_json_object(arguments[0])))
     if "--recipe" in arguments:
         place = arguments.index("--recipe")
         if place + 1 == len(arguments):
@@ -280,6 +288,21 @@ def parse_script_arguments(arguments: list[str] | None = None, task: str | None 
         flags = arguments[:place] + arguments[place + 2 :]
         return parse_recipe_arguments(arguments[place + 1], flags=flags, task=task)[1:]
     return make_parser().parse_args_into_dataclasses(arguments)
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read, or holds something else.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InvalidArgumentError(f"{path} holds {type(values).__name__}, no object of names and values.")
+    return values
 
 
 def parse_recipe_arguments(
@@ -308,9 +331,55 @@ def parse_recipe_arguments(
     return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
 
 
+class ScriptParser(HfArgumentParser):
+    """[`~transformers.HfArgumentParser`] that refuses words with the errors of this library, of one sentence each."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called for a value that cannot be read."""
+        raise InvalidArgumentError(f"{message[:1].upper()}{message[1:]}; --help lists all options.")
+
+    def parse_args_into_dataclasses(self, args: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]  # takes the same
+        """See [`~transformers.HfArgumentParser.parse_args_into_dataclasses`]."""
+        with settings_refused():
+            *parsed, rest = super().parse_args_into_dataclasses(args, **(kwargs | {"return_remaining_strings": True}))
+        for word in rest:
+            if word.startswith("-"):
+                raise unknown_name("option", word.partition("=")[0], self._option_string_actions)
+            raise InvalidArgumentError(f"{word!r} belongs to no option; --help lists all options.")
+        return tuple(parsed)
+
+    def parse_dict(self, args: dict[str, Any], allow_extra_keys: bool = False) -> Any:
+        """See [`~transformers.HfArgumentParser.parse_dict`]."""
+        known = [argument.name for group in self.dataclass_types for argument in fields(group) if argument.init]
+        for name in () if allow_extra_keys else args:
+            check_name("training argument", name, known)
+        with settings_refused():
+            return super().parse_dict(args, allow_extra_keys=True)
+
+
+@contextmanager
+def settings_refused() -> Iterator[None]:
+    """Turns what Transformers refuses while it builds the arguments into [`InvalidArgumentError`]."""
+    try:
+        yield
+    except FaRLError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError(f"A training argument cannot be used: {error}") from error
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Around a script: an error that its user can mend is printed as one sentence, without a traceback."""
+    try:
+        yield
+    except FaRLError as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
 def make_parser() -> Any:
     """The parser of all training arguments."""
-    return HfArgumentParser(ARGUMENT_GROUPS)
+    return ScriptParser(ARGUMENT_GROUPS)
 
 
 def output_folder(args: TrainingArguments) -> Path:

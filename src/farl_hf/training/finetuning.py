@@ -14,11 +14,11 @@ import transformers
 from transformers import ImageProcessingMixin, PreTrainedConfig, PreTrainedModel, set_seed
 from transformers.utils import logging
 
-from farl_hf.checkpoints.checked_loading import load_with_new_parts
+from farl_hf.checkpoints.checked_loading import load_with_new_parts, read_config
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.loading import is_synthetic
 from farl_hf.data.samples.face_samples import FaceSamples
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError, check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.labels.backbones import BACKBONES
 from farl_hf.modeling.configuration_farl import FaRLConfig
@@ -39,6 +39,7 @@ from farl_hf.training.recipes import label_settings, make_scratch_config, save_r
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
+    check_same_run,
     evaluate_and_save,
     load_splits,
     model_from_scratch,
@@ -130,6 +131,8 @@ def run_face_training(
     start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
+    if training_args.do_train:
+        check_same_run(training_args, model_args, data_args, training_args)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
@@ -171,10 +174,7 @@ def with_backbone(model_args: ModelArguments) -> ModelArguments:
         return model_args
     if (Path(name) / "config.json").is_file():
         return replace(model_args, model_name_or_path=name, backbone=None)
-    if name not in BACKBONES:
-        raise UnknownNameError(
-            f"--backbone {name} is neither the folder of a converted encoder nor one of {', '.join(BACKBONES)}."
-        )
+    check_name("backbone", name, BACKBONES, "Or give the folder of a converted encoder.")
     if model_args.config_name is None:
         raise UnknownNameError(
             f"There is no folder {name} with the weights of {BACKBONES[name].described}. Make it from the published "
@@ -210,14 +210,13 @@ def names_of_labels(
 ) -> list[str]:
     """Names of the model's outputs, in order."""
     if model_args.model_name_or_path and not training_args.do_train:
-        return output_names(FaRLConfig.from_pretrained(model_args.model_name_or_path))
+        return output_names(read_config(model_args.model_name_or_path, FaRLConfig))
     if task.name == "attributes":
         return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
         return [f"point_{index}" for index in range(count_landmarks(splits["train"]))]
-    if data_args.label_set not in LABEL_SETS:
-        raise UnknownNameError(f"{data_args.label_set!r} is not a label set. Known: {', '.join(LABEL_SETS)}.")
-    return list(LABEL_SETS[data_args.label_set])
+    check_name("label set", data_args.label_set, LABEL_SETS)
+    return list(LABEL_SETS[str(data_args.label_set)])
 
 
 def output_names(config: PreTrainedConfig) -> list[str]:
@@ -236,8 +235,17 @@ def count_landmarks(rows: Any) -> int:
 
 def names_of_labelled_attributes(rows: Any) -> list[str]:
     """Attributes that some face has a label for; the model gets no output that could not learn."""
-    faces = [np.asarray(faces).reshape(-1, len(CELEBA_ATTRIBUTES)) for faces in rows["attributes"]]
-    labelled = (np.concatenate(faces) != -100).any(axis=0)
+    width = len(CELEBA_ATTRIBUTES)
+    labels = [
+        face for faces in (rows["attributes"] if "attributes" in rows.column_names else ()) for face in faces or ()
+    ]
+    if not labels or any(len(face) != width for face in labels):
+        raise InvalidArgumentError(
+            f"The training split has no attributes of {width} numbers per face, CelebA's; choose a data set with them."
+        )
+    labelled = (np.asarray(labels) != -100).any(axis=0)
+    if not labelled.any():
+        raise InvalidArgumentError("All attributes of the training split are -100, unknown; choose other data.")
     return [name for name, used in zip(CELEBA_ATTRIBUTES, labelled, strict=True) if used]
 
 
@@ -257,7 +265,7 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
     given = {name: value for name, value in settings.items() if value is not None}
     image_size = SCRATCH_IMAGE_SIZE
     if model_args.model_name_or_path:
-        config = FaRLConfig.from_pretrained(model_args.model_name_or_path)
+        config = read_config(model_args.model_name_or_path, FaRLConfig)
         if task.model_class.__name__ in (config.architectures or ()):
             return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
         image_size = config.input_side
@@ -314,7 +322,7 @@ def model_from_checkpoint(
         NotACheckpointError: The encoder is not whole.
         InvalidArgumentError: Settings that do not fit the checkpoint.
     """
-    start = FaRLConfig.from_pretrained(folder)
+    start = read_config(folder, FaRLConfig)
     check_encoder_stays(start, model_args)
     settings = relabelled(start, label_names) | model_args.head_overrides()
     check_head_settings(task, start, settings)

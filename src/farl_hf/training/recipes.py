@@ -8,14 +8,13 @@ Files whose names begin with an underscore are only bases.
 import dataclasses
 import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, check_name, unknown_name
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.whole_files import write_whole
 
@@ -73,10 +72,7 @@ def find_recipe(name: str, folder: Path | None) -> Path:
     for path in (*beside, RECIPES_FOLDER / f"{name}.yaml"):
         if path.is_file():
             return path
-    close = get_close_matches(name, RECIPE_NAMES, n=3, cutoff=0.3) or RECIPE_NAMES
-    raise UnknownNameError(
-        f"{name!r} is neither a recipe nor a YAML file. Close names: {', '.join(close)}; all: `farl-hf train --list`."
-    )
+    raise unknown_name("recipe or YAML file", name, RECIPE_NAMES, "`farl-hf train --list` describes them.")
 
 
 def merge_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -143,10 +139,8 @@ def as_flags(arguments: dict[str, Any], known: Sequence[str]) -> list[str]:
     Raises:
         UnknownNameError: A name that does not exist.
     """
-    unknown = [name for name in arguments if name not in known]
-    if unknown:
-        close = ", ".join(get_close_matches(unknown[0], known, n=3)) or "see --help of the training scripts"
-        raise UnknownNameError(f"There is no training argument {unknown[0]!r}. Close names: {close}.")
+    for name in arguments:
+        check_name("training argument", name, known)
     return [
         word
         for name, value in arguments.items()
@@ -253,7 +247,7 @@ def read_settings(name: str) -> dict[str, Any]:
     if Path(name).is_file():
         settings = json.loads(Path(name).read_text())
         return {FaRLConfig.attribute_map.get(key, key): value for key, value in settings.items()}
-    raise UnknownNameError(f"{name!r} is neither a model recipe ({', '.join(MODEL_RECIPES)}) nor a JSON file.")
+    raise unknown_name("model recipe or JSON file", name, MODEL_RECIPES)
 
 
 def label_settings(label_names: list[str]) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from transformers.utils import logging
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, load_face_datasets
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
 from farl_hf.training.arguments import DatasetArguments, output_folder
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
+from farl_hf.training.recipes import RESOLVED_NAME, plain_values, read_yaml, with_present_names
 from farl_hf.training.trainer import AveragedWeightsTrainer
 from farl_hf.whole_files import held_folder
 
@@ -55,6 +56,8 @@ def _train_to_end(trainer: AveragedWeightsTrainer) -> None:
         resume_from = last_finished_checkpoint(args.output_dir, args.ema_decay)
         if resume_from:
             logger.warning(f"Going on from {resume_from}; choose another --output-dir to start anew.")
+    if isinstance(resume_from, str) and not Path(resume_from).is_dir():
+        raise NotACheckpointError(f"There is no checkpoint folder {resume_from} to go on from; check the path.")
     result = trainer.train(resume_from_checkpoint=resume_from)
     trainer.save_model()
     trainer.save_state()
@@ -68,6 +71,53 @@ def evaluate_and_save(trainer: AveragedWeightsTrainer) -> dict[str, float]:
     trainer.log_metrics("eval", scores)
     trainer.save_metrics("eval", scores)
     return scores
+
+
+# Arguments that a resumed run must keep: with others, its result would be that of neither run.
+KEPT_ARGUMENTS = (
+    *("seed", "data_seed", "dataset_name", "dataset_config_name", "max_train_samples", "train_data_ratio"),
+    *("augmentation", "mirror_probability", "alignment", "label_set", "min_face_px"),
+    *("model_name_or_path", "config_name", "backbone", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("patch_size", "feature_levels", "head_channels", "output_stride", "label_weights", "point_loss_weight"),
+    *("image_size", "warp_factor", "face_scale", "box_scale", "pixel_grid"),
+    *("optim", "weight_decay", "decay_norm_and_bias", "max_grad_norm", "ema_decay", "ema_warmup", "freeze_backbone"),
+    *("backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "learning_rate"),
+    *("lr_scheduler_type", "warmup_steps", "milestone_epochs", "milestone_factor"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps"),
+)
+
+
+def check_same_run(args: Any, *argument_groups: Any) -> None:
+    """Refuses to go on with a run whose arguments have changed, unless `allow_changed`; it names the changes.
+
+    Args:
+        args ([`FaRLTrainingArguments`]): Their `output_dir` holds the run, if there is one.
+        *argument_groups: All dataclasses of arguments, as [`save_resolved_recipe`] writes them.
+
+    Raises:
+        InvalidArgumentError: An argument of `KEPT_ARGUMENTS`, or the number of processes, is another.
+    """
+    folder = output_folder(args)
+    finished = last_finished_checkpoint(folder, args.ema_decay)
+    if finished is None or not (folder / RESOLVED_NAME).is_file():
+        return
+    former = with_present_names(read_yaml(folder / RESOLVED_NAME))
+    present = {name: value for group in argument_groups for name, value in plain_values(group).items()}
+    # Transformers writes the random state of every process.
+    former["number of processes"] = len(list(Path(finished).glob("rng_state*.pth")))
+    present["number of processes"] = args.world_size
+    changes = [
+        f"{name}: {former.get(name)} -> {present.get(name)}"
+        for name in (*KEPT_ARGUMENTS, "number of processes")
+        if former.get(name) != present.get(name)
+    ]
+    if changes and not args.allow_changed:
+        raise InvalidArgumentError(
+            f"{folder} holds a run with other arguments ({'; '.join(changes)}). Going on would give the result of "
+            "neither; choose another --output-dir, or pass --allow-changed."
+        )
+    if changes:
+        logger.warning(f"Going on with changed arguments: {'; '.join(changes)}.")
 
 
 def last_finished_checkpoint(output_dir: str | Path, ema_decay: float = 0.0) -> str | None:
@@ -145,11 +195,10 @@ def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: 
         cache_dir=data_args.cache_dir,
         num_proc=data_args.preprocessing_num_workers,
     )
-    missing = [split for split in limits if split not in splits]
-    if missing:
-        raise UnknownNameError(
-            f"The data set {', '.join(names)} has no split {missing[0]!r}; it has: {', '.join(splits)}."
-        )
+    for split in limits:
+        check_name("split", split, splits, f"The data: {', '.join(names)}.")
+        if hasattr(splits[split], "__len__") and not len(splits[split]):
+            raise InvalidArgumentError(f"The split {split!r} of {', '.join(names)} is empty; choose another one.")
     return splits
 
 

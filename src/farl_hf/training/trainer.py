@@ -19,11 +19,11 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from farl_hf.data.samples.face_samples import collate_face_samples
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import DivergedTrainingError, InvalidArgumentError
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
-from farl_hf.whole_files import read_or_set_aside, write_json, written_whole
+from farl_hf.whole_files import finite_or_none, read_or_set_aside, write_json, written_whole
 
 # Parameters of the parts of a task model, by the beginning of their names.
 PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
@@ -58,6 +58,36 @@ class AveragedWeightsTrainer(Trainer):
         if self.ema is not None:
             self.ema.resume_folder = resume_folder(resume_from_checkpoint, self.args)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Loss and gradients of a batch; see [`~transformers.Trainer.training_step`].
+
+        Raises:
+            DivergedTrainingError: The loss is not finite. Trainer would log 0 and go on to save weights of NaN.
+            InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics.
+        """
+        try:
+            loss = super().training_step(*args, **kwargs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InvalidArgumentError(
+                f"The batch of step {self.state.global_step + 1} has one sample, too few for batch norms; choose "
+                "another --per-device-train-batch-size, or drop the last batch of an epoch: --dataloader-drop-last."
+            ) from error
+        if not bool(torch.isfinite(loss)):
+            raise self._diverged(f"The loss is {float(loss)}")
+        return loss
+
+    def _diverged(self, what: str) -> DivergedTrainingError:
+        return DivergedTrainingError(
+            f"{what} at step {self.state.global_step + 1}; nothing of that step was saved. Lower the rates, or "
+            "look for pictures and labels that are not finite."
+        )
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Logs values; one that is not finite is logged as None, because JSON has no word for it."""
+        super().log(finite_or_none(logs), *args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches of the evaluation, with the last one, also where `dataloader_drop_last` drops it in training."""
@@ -110,6 +140,10 @@ class AveragedWeightsTrainer(Trainer):
             if state_dict is None:
                 state_dict = self.accelerator.unwrap_model(self.model).state_dict()
             state_dict = self.ema.average.merged_into(state_dict)
+        saved = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
+        for name, tensor in saved.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise self._diverged(f"{name} is not finite")
         super()._save(output_dir, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

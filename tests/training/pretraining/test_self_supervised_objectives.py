@@ -106,7 +106,7 @@ def test_heads_start_from_the_saved_encoder(name, toy_config, tmp_path):
 
 
 def test_an_unknown_objective_is_named(toy_config):
-    with pytest.raises(UnknownNameError, match=r"'moco' is not a self-supervised objective. Known: simclr, swav"):
+    with pytest.raises(UnknownNameError, match=r"no self-supervised objective 'moco'\. Known: simclr, swav"):
         FaRLForSelfSupervision(toy_config(), PretrainingModelArguments(objective="moco"))
 
 

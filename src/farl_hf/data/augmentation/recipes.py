@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 
 
 @dataclass(frozen=True)
@@ -237,9 +237,7 @@ def get_augmentation_recipe(name: str) -> AugmentationRecipe:
     Raises:
         UnknownNameError: No such recipe; the message lists those that exist.
     """
-    if name not in AUGMENTATION_RECIPES:
-        known = ", ".join(sorted(AUGMENTATION_RECIPES))
-        raise UnknownNameError(f"There is no augmentation recipe {name!r}. Known recipes: {known}.")
+    check_name("augmentation recipe", name, AUGMENTATION_RECIPES)
     return AUGMENTATION_RECIPES[name]
 
 

@@ -23,8 +23,8 @@ from farl_hf.errors import (
     FaRLError,
     InvalidDatasetError,
     MissingExtraError,
-    UnknownNameError,
     UnreadablePhotoError,
+    check_name,
 )
 from farl_hf.labels import FIVE_FROM_LANDMARKS
 
@@ -146,14 +146,10 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
 
     def check_settings(self) -> None:
         """Raises [`UnknownNameError`] for a policy or a split that does not exist."""
-        if self.config.bad_photos not in (None, *BAD_PHOTO_POLICIES):
-            raise UnknownNameError(
-                f"bad_photos is {self.config.bad_photos!r}; expected one of {', '.join(BAD_PHOTO_POLICIES)}."
-            )
-        unknown = set(self.config.splits or ()) - set(self.published.counts)
-        if unknown:
-            known = ", ".join(self.published.counts)
-            raise UnknownNameError(f"{self.published.title} has no split {sorted(unknown)[0]!r}. Known: {known}.")
+        if self.config.bad_photos is not None:
+            check_name("policy for bad photos", self.config.bad_photos, BAD_PHOTO_POLICIES)
+        for split in self.config.splits or ():
+            check_name("split", split, self.published.counts, f"The data set: {self.published.title}.")
 
     def complete_photos(self, split: str, photos: list[RawPhoto]) -> list[RawPhoto]:
         """Those photos whose files exist; unless bad photos are to be skipped, all must."""

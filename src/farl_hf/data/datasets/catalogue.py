@@ -7,7 +7,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import check_name
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,5 @@ def get_published_dataset(name: str) -> PublishedDataset:
     Raises:
         UnknownNameError: No such data set; the message lists those that exist.
     """
-    if name not in PUBLISHED_DATASETS:
-        known = ", ".join(sorted(PUBLISHED_DATASETS))
-        raise UnknownNameError(f"There is no data set {name!r} with a published folder. Known: {known}.")
+    check_name("published data set", name, PUBLISHED_DATASETS)
     return PUBLISHED_DATASETS[name]

@@ -25,7 +25,7 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
 )
 from farl_hf.data.images import column_names, decode_map, decode_photo, without_decoding
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
 FACE_TASKS = ("parsing", "landmarks", "attributes")
@@ -121,7 +121,7 @@ class FaceSamples(SeededSamples, Dataset):
     ):
         super().__init__(seed)
         check_name("task", task, FACE_TASKS)
-        check_name("alignment", alignment, list(ALIGNMENT_COLUMNS))
+        check_name("alignment", alignment, ALIGNMENT_COLUMNS)
         self.processor, self.task, self.alignment = processor, task, alignment
         self.recipe = get_augmentation_recipe(recipe) if isinstance(recipe, str) else recipe
         pairs = PARSING_MIRROR_PAIRS.get(num_labels) if label_mirror_pairs is None else label_mirror_pairs
@@ -134,12 +134,19 @@ class FaceSamples(SeededSamples, Dataset):
         self.num_labels, self.with_photo_labels = num_labels, with_photo_labels
         self.attribute_columns = None if attribute_columns is None else list(attribute_columns)
         self.size_hw = processor.size_hw
+        missing = {"image", *(["label_map"] if task == "parsing" else [])} - set(column_names(rows))
+        if len(rows) and missing:
+            raise InvalidFaceInputError(
+                f"The rows have no column {', '.join(sorted(missing))}; {task} needs it. See docs/datasets.md."
+            )
         self.records = [record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)]
         if not self.records:
             raise InvalidFaceInputError(
                 f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
                 f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
             )
+        if task == "attributes":
+            check_attributes(self.records)
         if data_ratio is not None:
             self.records = few_shot_subset(self.records, data_ratio)
         self.photos = without_decoding(rows, PICTURE_COLUMNS if task == "parsing" else ("image",))
@@ -232,12 +239,6 @@ class FaceSamples(SeededSamples, Dataset):
         return points[mirror_order(LANDMARK_MIRROR_PAIRS[num_points], num_points)] if mirrored else points
 
 
-def check_name(kind: str, name: str, known: Sequence[str]) -> None:
-    """Raises [`UnknownNameError`] unless the name is one of the known ones."""
-    if name not in known:
-        raise UnknownNameError(f"{name!r} is not a known {kind}. Known: {', '.join(known)}.")
-
-
 def check_label_map(label_map: torch.Tensor, photo_size_hw: tuple[int, int], num_labels: int, where: str) -> None:
     """Raises [`InvalidFaceInputError`] unless a label map has its photo's size and no ids but classes and 255.
 
@@ -250,12 +251,25 @@ def check_label_map(label_map: torch.Tensor, photo_size_hw: tuple[int, int], num
         )
     if label_map.max() < num_labels:
         return
+    if label_map.min() == IGNORED_LABEL:
+        raise InvalidFaceInputError(f"The label map of {where} is {IGNORED_LABEL} everywhere; nothing can be learnt.")
     wrong = label_map[(label_map >= num_labels) & (label_map != IGNORED_LABEL)]
     if wrong.numel():
         raise InvalidFaceInputError(
             f"The label map of {where} has the class id {int(wrong.max())}; expected 0 to {num_labels - 1}, or"
             f" {IGNORED_LABEL} for what is to be ignored. Is it of another data set, or in another class order?"
         )
+
+
+def check_attributes(records: Sequence[FaceRecord]) -> None:
+    """Raises [`InvalidFaceInputError`] unless attributes are 0, 1 or -100 (unknown)."""
+    for record in records:
+        labels = record.annotations["attributes"]
+        wrong = labels[~np.isin(labels, (0, 1, -100))]
+        if wrong.size:
+            raise InvalidFaceInputError(
+                f"Face {record.face} of row {record.row} has the attribute {wrong[0]:g}; expected 0, 1, or -100."
+            )
 
 
 def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
@@ -285,6 +299,10 @@ def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float)
     """Whether a face has the annotations that task and alignment need, and is large enough."""
     needed = {LABEL_COLUMNS.get(task), ALIGNMENT_COLUMNS[alignment]} - {None}
     if not needed <= record.annotations.keys():
+        return False
+    if task == "landmarks" and not np.isfinite(record.annotations["landmarks_xy"]).any():
+        return False  # its loss would be 0
+    if task == "attributes" and (record.annotations["attributes"] == -100).all():
         return False
     if alignment == "points":
         left_eye, right_eye = record.annotations["points5_xy"][:2]

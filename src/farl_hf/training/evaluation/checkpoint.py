@@ -13,7 +13,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.checkpoints.checked_loading import load_whole, read_config
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -158,7 +158,7 @@ def load_for_evaluation(
 
 def task_of(folder: str | Path) -> FaceTask:
     """The task of the model in a folder."""
-    architectures = FaRLConfig.from_pretrained(folder).architectures or ()
+    architectures = read_config(folder, FaRLConfig).architectures or ()
     for task in FACE_TASK_SETTINGS.values():
         if task.model_class.__name__ in architectures:
             return task

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import unknown_name
 from farl_hf.labels import BOX_NORMALISERS, DEFAULT_NORMALISER, ERROR_CURVES
 from farl_hf.metrics.attributes import attribute_accuracy
 from farl_hf.metrics.landmarks import (
@@ -191,4 +191,4 @@ def make_evaluation(task: str, processor: Any, label_names: Sequence[str]) -> Fa
         return LandmarksEvaluation(processor, len(label_names))
     if task == "attributes":
         return AttributesEvaluation(processor, label_names)
-    raise UnknownNameError(f"{task!r} is not a known task. Known: parsing, landmarks, attributes.")
+    raise unknown_name("task", task, ("parsing", "landmarks", "attributes"))

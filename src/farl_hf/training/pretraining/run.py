@@ -27,7 +27,7 @@ from farl_hf.data.samples.pretraining_samples import (
     pretraining_collate,
     require_captions,
 )
-from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
@@ -131,8 +131,7 @@ def run_pretraining(
 
 def check_objective(model_args: PretrainingModelArguments, training_args: PretrainingArguments) -> None:
     """Refuses what an objective cannot do, before anything is prepared."""
-    if model_args.objective not in OBJECTIVES:
-        raise UnknownNameError(f"{model_args.objective!r} is not an objective. Known: {', '.join(OBJECTIVES)}.")
+    check_name("objective", model_args.objective, OBJECTIVES)
     if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
         if model_args.model_name_or_path:
             raise InvalidArgumentError(
@@ -325,10 +324,7 @@ def make_processor(
 
 def make_image_processor(model_args: PretrainingModelArguments) -> FaRLImageProcessor:
     """The image processor, which crops faces."""
-    if model_args.face_template not in FACE_TEMPLATES:
-        raise UnknownNameError(
-            f"{model_args.face_template!r} is not a face template. Known: {', '.join(FACE_TEMPLATES)}."
-        )
+    check_name("face template", model_args.face_template, FACE_TEMPLATES)
     return FaRLImageProcessor(
         size=model_args.image_size or SCRATCH_IMAGE_SIZE,
         warp_factor=0.0,

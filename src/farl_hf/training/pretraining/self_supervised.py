@@ -17,7 +17,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import ModelOutput
 
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
-from farl_hf.errors import InvalidArgumentError, MissingExtraError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, MissingExtraError, check_name
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl import FaRLPreTrainedModel, FaRLVisionModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
@@ -60,11 +60,7 @@ class FaRLForSelfSupervision(FaRLPreTrainedModel):
 
     def __init__(self, config: FaRLConfig, settings: PretrainingModelArguments):
         super().__init__(config)
-        if settings.objective not in SELF_SUPERVISED_OBJECTIVES:
-            raise UnknownNameError(
-                f"{settings.objective!r} is not a self-supervised objective. Known: "
-                f"{', '.join(SELF_SUPERVISED_OBJECTIVES)}."
-            )
+        check_name("self-supervised objective", settings.objective, SELF_SUPERVISED_OBJECTIVES)
         self.vision_model = FaRLVisionModel._from_config(config.vision_config)
         try:
             self.self_supervision = SELF_SUPERVISED_OBJECTIVES[settings.objective](

@@ -1,0 +1,154 @@
+"""A training that cannot give a model stops with a sentence, before anything is saved."""
+
+import json
+
+import pytest
+import torch
+from face_rows import make_face_dataset
+from safetensors.torch import load_file
+from test_trainer import make_trainer
+
+from farl_hf.data.samples.face_samples import FaceSamples
+from farl_hf.errors import DivergedTrainingError, InvalidArgumentError, InvalidFaceInputError
+from farl_hf.processing.image_processing_farl import FaRLImageProcessor
+from farl_hf.training.arguments import FaRLTrainingArguments
+from farl_hf.whole_files import finite_or_none, write_json
+from farl_hf.training.finetuning import names_of_labelled_attributes
+from farl_hf.training.runs import check_same_run, train_to_end
+
+
+class Rows(list):
+    """Rows with the names of their columns, as a `datasets.Dataset` has them."""
+
+    def __getitem__(self, item):
+        return [row[item] for row in self] if isinstance(item, str) else super().__getitem__(item)
+
+    @property
+    def column_names(self):
+        return list(self[0]) if self else []
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return make_face_dataset(8)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(value, photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, save_steps=1)
+    make_sample = trainer.train_dataset.__class__.__getitem__
+
+    class Poisoned(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, item):
+            sample = make_sample(photo_samples, item)
+            return sample | {"pixel_values": torch.full_like(sample["pixel_values"], value)} if item == 3 else sample
+
+    photo_samples = trainer.train_dataset
+    trainer.train_dataset = Poisoned()
+    with pytest.raises(DivergedTrainingError, match=r"at step [12];"):
+        train_to_end(trainer)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "checkpoint-2").exists()
+
+
+def test_rates_that_break_the_weights_stop(photos, toy_config, tmp_path):
+    trainer = make_trainer(
+        photos, toy_config, tmp_path, head_learning_rate=1e38, backbone_learning_rate=1e38, optim="sgd", save_steps=1
+    )
+    with pytest.raises(DivergedTrainingError, match=r"not finite|loss is"):
+        train_to_end(trainer)
+    for file in tmp_path.rglob("model.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values())
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path)
+    next(iter(trainer.model.parameters())).data.fill_(float("nan"))
+    with pytest.raises(DivergedTrainingError, match="not finite"):
+        trainer.save_model(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved" / "model.safetensors").exists()
+
+
+def test_a_batch_of_one_is_named(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, per_device_train_batch_size=1)
+    with pytest.raises(InvalidArgumentError, match="dataloader-drop-last"):
+        trainer.train()
+
+
+def test_json_has_no_nan(tmp_path):
+    scores = {"a": float("nan"), "b": [1.0, float("-inf")], "c": {"d": 2}}
+    assert finite_or_none(scores) == {"a": None, "b": [1.0, None], "c": {"d": 2}}
+    write_json(tmp_path / "scores.json", scores)
+    assert "NaN" not in (tmp_path / "scores.json").read_text()
+    assert json.loads((tmp_path / "scores.json").read_text())["c"] == {"d": 2}
+
+
+def test_a_rate_that_nothing_uses_is_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="--backbone-learning-rate"):
+        FaRLTrainingArguments(output_dir=str(tmp_path), learning_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        Rows([{"image": 0}]),
+        Rows(),
+        Rows([{"attributes": []}]),
+        Rows([{"attributes": [[1, 0]]}]),
+        Rows([{"attributes": [[-100] * 40]}]),
+    ],
+)
+def test_attributes_that_teach_nothing(rows):
+    with pytest.raises(InvalidArgumentError):
+        names_of_labelled_attributes(rows)
+
+
+@pytest.mark.parametrize(
+    ("task", "annotations", "fact"),
+    [
+        ("attributes", {"attributes": [[7] * 40]}, "attribute 7"),
+        ("attributes", {"attributes": [[-1] * 40]}, "attribute -1"),
+        ("attributes", {"attributes": [[-100] * 40]}, "None of the 1 photos"),
+        ("landmarks", {"landmarks_xy": [[[float("nan")] * 2] * 68]}, "None of the 1 photos"),
+        ("parsing", {}, "label_map"),
+    ],
+)
+def test_labels_that_no_face_can_have(task, annotations, fact):
+    rows = Rows([{"image": None, "boxes_xyxy": [[0, 0, 60, 60]]} | annotations])
+    with pytest.raises(InvalidFaceInputError, match=fact):
+        FaceSamples(rows, FaRLImageProcessor(size=32), task, alignment="whole")
+
+
+def test_an_ignored_label_map_names_its_row():
+    from farl_hf.data.samples.face_samples import check_label_map
+
+    with pytest.raises(InvalidFaceInputError, match="row 5"):
+        check_label_map(torch.full((4, 4), 255, dtype=torch.uint8), (4, 4), 11, "row 5")
+
+
+def test_a_resumed_run_keeps_its_arguments(tmp_path):
+    from farl_hf.training.recipes import save_resolved_recipe
+
+    checkpoint = tmp_path / "checkpoint-4"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    torch.save({}, checkpoint / "rng_state.pth")
+
+    def arguments(**changes):
+        return FaRLTrainingArguments(output_dir=str(tmp_path), ema_decay=0.0, **changes)
+
+    save_resolved_recipe(tmp_path, "parsing", arguments())
+    check_same_run(arguments(logging_steps=7, num_train_epochs=5), arguments(logging_steps=7, num_train_epochs=5))
+    for changes in ({"seed": 7}, {"head_learning_rate": 0.5}, {"lr_scheduler_type": "cosine"}):
+        changed = arguments(**changes)
+        with pytest.raises(InvalidArgumentError, match=rf"{next(iter(changes))}: .* -> .*--allow-changed"):
+            check_same_run(changed, changed)
+        changed.allow_changed = True
+        check_same_run(changed, changed)
+    torch.save({}, checkpoint / "rng_state_1.pth")
+    with pytest.raises(InvalidArgumentError, match="number of processes: 2 -> 1"):
+        check_same_run(arguments(), arguments())
