@@ -18,7 +18,7 @@ from transformers.pipelines.pt_utils import PipelineIterator
 
 from farl_hf.errors import InvalidFaceInputError
 
-_ONE_PHOTO = (str, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
+_ONE_PHOTO = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
 _BATCHES_AHEAD = 2
 _FACES_AHEAD = 4  # where a batch is a single face
