@@ -35,6 +35,7 @@ _UPRIGHT = {
 # Where Pillow keeps an orientation; without them nobody turns a picture twice.
 _ORIENTED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _PAPER_COLOUR = (255, 255, 255)  # what shows through transparent pixels
+_FLOAT_MARGIN = 0.01  # by which interpolation and rounding leave [0, 1]
 _URL_SCHEMES = ("http://", "https://", "data:")
 _URL_SECONDS = 30.0  # for a photo in all, redirects included
 _URL_BYTES = 100_000_000
@@ -364,12 +365,8 @@ def _eight_bit(pixels: np.ndarray) -> np.ndarray:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
         return np.round(pixels / 257.0).astype(np.uint8)
-    if (
-        np.issubdtype(pixels.dtype, np.floating)
-        and np.isfinite(pixels).all()
-        and 0 <= pixels.min() <= pixels.max() <= 1
-    ):
-        return np.round(pixels * 255.0).astype(np.uint8)
+    if pixels.dtype.kind == "f" and -_FLOAT_MARGIN <= pixels.min() <= pixels.max() <= 1 + _FLOAT_MARGIN:  # no NaN
+        return np.round(pixels.clip(0, 1) * 255.0).astype(np.uint8)
     if np.issubdtype(pixels.dtype, np.integer) and pixels.min() >= 0 and pixels.max() <= 255:
         return pixels.astype(np.uint8)
     raise UnreadablePhotoError(
