@@ -22,6 +22,7 @@ from farl_hf.errors import UnreadablePhotoError
 # Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
 # TGA has no signature, so it comes last.
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
 EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -163,21 +164,36 @@ def _opened(source: Any, name: str | None) -> tuple[Image.Image, str]:
 
 
 def _from_file(file: Path | io.BytesIO, name: str) -> tuple[Image.Image, str]:
+    formats = _formats()
     try:
         try:
-            return Image.open(file, formats=PHOTO_FORMATS), name
+            return Image.open(file, formats=formats), name
         except (OSError, SyntaxError, ValueError):  # perhaps for a damaged block that no pixel needs
             content = file.getvalue() if isinstance(file, io.BytesIO) else file.read_bytes()
-            return Image.open(io.BytesIO(_pixel_blocks(content)), formats=PHOTO_FORMATS), name
+            return Image.open(io.BytesIO(_pixel_blocks(content)), formats=formats), name
     except UnidentifiedImageError as error:
-        known = ", ".join(PHOTO_FORMATS)
+        if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS and "HEIF" not in formats:
+            raise UnreadablePhotoError(
+                f'{name} is a HEIC picture; to read it, pip install "farl-hf[heic]".'
+            ) from error
         raise UnreadablePhotoError(
-            f"{name} cannot be decoded as a picture: it is damaged, or none of {known}."
+            f"{name} cannot be decoded as a picture: it is damaged, or none of {', '.join(formats)}."
         ) from error
     except Image.DecompressionBombError as error:
         raise OversizedPhotoError(f"{name} is far too large: {error}") from error
     except Exception as error:  # damaged files make decoders raise almost anything
         raise UnreadablePhotoError(f"{name} cannot be decoded as a picture: {error}") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """What is opened: `PHOTO_FORMATS`, and HEIC where the extra of that name is installed."""
+    try:
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]  # optional
+    except ImportError:
+        return PHOTO_FORMATS
+    register_heif_opener()
+    return (*PHOTO_FORMATS[:-1], "HEIF", PHOTO_FORMATS[-1])
 
 
 def _pixel_blocks(content: bytes) -> bytes:

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import http.server
 import io
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image, features
 
 import farl_hf
 from farl_hf import photos
+from farl_hf.cli.photo_files import find_photos
 from farl_hf.data.datasets.raw_folders import check_row
 from farl_hf.data.images import ReducedPhoto, decode_map, decode_photo
 from farl_hf.errors import UnreadablePhotoError
@@ -278,3 +280,55 @@ def test_other_schemes_are_no_addresses(url, monkeypatch):
     monkeypatch.setattr(photos, "_download", lambda _: pytest.fail("it was fetched"))
     with pytest.raises(UnreadablePhotoError):
         load_photo(url)
+
+
+# --- HEIC and the names of files
+
+
+HEIC_HEADER = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photos._formats.cache_clear()
+    yield
+    photos._formats.cache_clear()
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_heic_without_its_extra_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(HEIC_HEADER)
+    Image.fromarray(RGB).save(tmp_path / "a.jpg")
+    found, failures = find_photos([str(tmp_path)])
+    assert [Path(photo).name for photo in found] == ["IMG_1.HEIC", "a.jpg"]
+    assert not failures
+    with pytest.raises(UnreadablePhotoError, match=r"IMG_1\.HEIC is a HEIC .*farl-hf\[heic\]"):
+        load_photo(found[0])
+
+
+def test_heic_with_its_extra_is_read(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    photos._formats.cache_clear()
+    flat = np.zeros((64, 96, 3), np.uint8)
+    flat[:, :48] = (200, 100, 50)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pillow_heif.from_pillow(Image.fromarray(flat)).save(tmp_path / "upright.heic", quality=95)
+    pillow_heif.register_heif_opener()
+    Image.fromarray(flat).save(tmp_path / "turned.heic", quality=95, exif=exif)
+    for name, reference in (("upright.heic", flat), ("turned.heic", np.rot90(flat, -1))):
+        shown = np.asarray(load_photo(tmp_path / name)).astype(int)
+        assert shown.shape == reference.shape
+        assert np.abs(shown - reference).mean() < 4
+        assert (decode_photo({"path": str(tmp_path / name), "bytes": None}) == shown).all()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".JPEG", ".jpe", ".JPE", ".jfif", ".JFIF", ".Png"])
+def test_names_of_photos(tmp_path, suffix):
+    path = tmp_path / f"photo{suffix}"
+    path.write_bytes(encoded(Image.fromarray(RGB), "PNG" if suffix == ".Png" else "JPEG"))
+    found, failures = find_photos([str(tmp_path)])
+    assert found == [str(path)]
+    assert not failures
+    assert load_photo(path).size == (8, 6)

@@ -8,21 +8,8 @@ from pathlib import Path
 from farl_hf.errors import UnreadablePhotoError
 
 _SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pnm",
-    ".jp2",
-    ".avif",
-    ".tga",
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"),
+    *(".jp2", ".avif", ".tga", ".heic", ".heif", ".hif"),  # HEIC without its extra is named, not passed over
 )
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 _URL_SCHEMES = ("http://", "https://")

@@ -101,7 +101,7 @@ def stored_values(picture: PIL.Image.Image, name: str) -> np.ndarray:
 def picture_name(picture: Any, name: str | None = None) -> str:
     """The name of `{"bytes", "path"}` in an error: its path, and what the caller calls it."""
     path = picture.get("path") if isinstance(picture, Mapping) else None
-    return " of ".join(filter(None, (path, name))) or "of a dataset row"
+    return " of ".join(filter(None, (path, name))) or "a dataset row"
 
 
 class ReducedPhoto:
@@ -113,6 +113,7 @@ class ReducedPhoto:
     Args:
         picture: `{"bytes", "path"}` as the undecoded `datasets.Image` gives it, a PIL image, or an array (H, W, 3)
             uint8 RGB.
+        name (`str`, *optional*): What errors call it.
 
     Attributes:
         size_hw (`tuple[int, int]`): Height and width of the whole photo, turned as its EXIF tag says.
@@ -122,8 +123,8 @@ class ReducedPhoto:
         UnreadablePhotoError: The picture cannot be opened.
     """
 
-    def __init__(self, picture: Any):
-        self.name = picture_name(picture)
+    def __init__(self, picture: Any, name: str | None = None):
+        self.name = picture_name(picture, name)
         # Asking for a smaller decoding changes a PIL image for good, so never one of the caller's.
         self.draftable = isinstance(picture, dict)
         if isinstance(picture, dict):
@@ -135,7 +136,7 @@ class ReducedPhoto:
         width, height = picture.size
         if width * height > MAX_PHOTO_PIXELS:
             raise OversizedPhotoError(
-                f"A picture of {width} x {height} pixels is larger than {MAX_PHOTO_PIXELS} pixels."
+                f"The picture {self.name}, of {width} x {height} pixels, is larger than {MAX_PHOTO_PIXELS} pixels."
             )
         if picture.format == "JPEG":
             self.turn = orientation(picture)
