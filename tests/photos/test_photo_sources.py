@@ -312,16 +312,12 @@ def test_heic_with_its_extra_is_read(tmp_path):
     photos._formats.cache_clear()
     flat = np.zeros((64, 96, 3), np.uint8)
     flat[:, :48] = (200, 100, 50)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    pillow_heif.from_pillow(Image.fromarray(flat)).save(tmp_path / "upright.heic", quality=95)
-    pillow_heif.register_heif_opener()
-    Image.fromarray(flat).save(tmp_path / "turned.heic", quality=95, exif=exif)
-    for name, reference in (("upright.heic", flat), ("turned.heic", np.rot90(flat, -1))):
-        shown = np.asarray(load_photo(tmp_path / name)).astype(int)
-        assert shown.shape == reference.shape
-        assert np.abs(shown - reference).mean() < 4
-        assert (decode_photo({"path": str(tmp_path / name), "bytes": None}) == shown).all()
+    path = tmp_path / "photo.heic"
+    pillow_heif.from_pillow(Image.fromarray(flat)).save(path, quality=95)
+    shown = np.asarray(load_photo(path)).astype(int)
+    assert shown.shape == flat.shape
+    assert np.abs(shown - flat).mean() < 4
+    assert (decode_photo({"path": str(path), "bytes": None}) == shown).all()
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".JPEG", ".jpe", ".JPE", ".jfif", ".JFIF", ".Png"])
