@@ -11,7 +11,7 @@ import urllib.request
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -263,7 +263,7 @@ class _Limits:
         """A connection to a host whose answers count."""
         connection = connection_class(host, timeout=self.seconds_left, **settings)
         connection.response_class = lambda sock, *given, **more: http.client.HTTPResponse(
-            _LimitedSocket(sock, self), *given, **more
+            cast(Any, _LimitedSocket(sock, self)), *given, **more
         )
         return connection
 
@@ -313,11 +313,11 @@ class _LimitedHandler(urllib.request.AbstractHTTPHandler):
 
     def http_open(self, request: Any) -> Any:
         """Called by urllib for every http URL, first or redirected."""
-        return self.do_open(functools.partial(self.limits.connected, http.client.HTTPConnection), request)  # type: ignore[arg-type]  # a function that makes one
+        return self.do_open(functools.partial(self.limits.connected, http.client.HTTPConnection), request)
 
     def https_open(self, request: Any) -> Any:
         """Called by urllib for every https URL, first or redirected."""
-        return self.do_open(functools.partial(self.limits.connected, http.client.HTTPSConnection), request)  # type: ignore[arg-type]  # a function that makes one
+        return self.do_open(functools.partial(self.limits.connected, http.client.HTTPSConnection), request)
 
 
 def _download(url: str) -> bytes:
