@@ -1,27 +1,60 @@
-"""Any kind of picture in, an upright 8-bit RGB photo out."""
+"""Any kind of picture in, an upright 8-bit RGB photo out. No other file of farl_hf opens pictures."""
 
+import functools
+import http.client
 import io
+import re
+import struct
+import time
+import urllib.parse
 import urllib.request
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from farl_hf.errors import UnreadablePhotoError
 
-_URL_SCHEMES = ("http://", "https://", "data:")
-_URL_TIMEOUT_S = 30.0
+# Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
+# TGA has no signature, so it comes last.
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
+EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Where Pillow keeps an orientation; without them nobody turns a picture twice.
+_ORIENTED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _PAPER_COLOUR = (255, 255, 255)  # what shows through transparent pixels
+_FLOAT_MARGIN = 0.01  # by which interpolation and rounding leave [0, 1]
+_URL_SCHEMES = ("http://", "https://", "data:")
+_URL_SECONDS = 30.0  # for a photo in all, redirects included
+_URL_BYTES = 100_000_000
+_URL_PART_BYTES = 1 << 16
 
 
-def load_photo(source: Any) -> Image.Image:
+class OversizedPhotoError(UnreadablePhotoError):
+    """A picture whose header promises more pixels than any photo has."""
+
+
+def load_photo(source: Any, name: str | None = None) -> Image.Image:
     """The photo as the viewer sees it: upright, RGB, 8 bits a channel, transparent pixels over white.
 
     Args:
-        source: A path, a URL (`http`, `https`, `data`), a `PIL.Image.Image`, or an array or tensor: (H, W), (H, W, C)
-            or (C, H, W) with 1, 3 or 4 channels; bool, uint8, uint16, or float in [0, 1].
+        source: A path, a URL (`http`, `https`, `data`), the bytes of a file, `{"bytes", "path"}` as an undecoded
+            `datasets.Image` gives it, a `PIL.Image.Image`, or an array or tensor: (H, W), (H, W, C) or (C, H, W) with
+            1, 3 or 4 channels; bool, uint8, uint16, or float in [0, 1]. Other integers are 0 to 255.
+        name (`str`, *optional*): Of the photo, in errors.
 
     Returns:
         `PIL.Image.Image` of mode "RGB". The EXIF orientation is applied, so its size may be that of the file turned
@@ -30,74 +63,292 @@ def load_photo(source: Any) -> Image.Image:
     Raises:
         UnreadablePhotoError: If the picture is missing, cannot be decoded, has no pixels, or is of an unknown kind.
     """
-    if isinstance(source, Image.Image):
-        return _upright_rgb(source, "the given PIL image")
-    if isinstance(source, str) and source.startswith(_URL_SCHEMES):
-        return _decode(io.BytesIO(_download(source)), source[:200])
-    if isinstance(source, (str, Path)):
-        return _decode(_existing_file(Path(source)), str(source))
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().float().numpy() if source.is_floating_point() else source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    if isinstance(source, Image.Image):
+        return upright_rgb(source, name or "the given PIL image")
+    picture, name = _opened(source, name)
+    with picture:
+        return upright_rgb(picture, name)
+
+
+def open_picture(source: Any, name: str | None = None) -> Image.Image:
+    """A PIL image of which only the header has been read.
+
+    Args:
+        source: A path, a URL, the bytes of a file, or `{"bytes", "path"}`.
+        name (`str`, *optional*): Of the picture, in errors.
+
+    Raises:
+        OversizedPhotoError: The header promises more pixels than Pillow decodes.
+        UnreadablePhotoError: The picture is missing, of none of `PHOTO_FORMATS`, or damaged.
+    """
+    return _opened(source, name)[0]
+
+
+def upright_rgb(picture: Image.Image, name: str) -> Image.Image:
+    """An upright copy of mode "RGB", 8 bits a channel, transparent pixels over white.
+
+    Args:
+        picture (`PIL.Image.Image`): It may be decoded only now.
+        name (`str`): Of the picture, in errors.
+
+    Raises:
+        UnreadablePhotoError: It has no pixels, is damaged, or has values that no photo has.
+    """
+    if 0 in picture.size:
+        raise UnreadablePhotoError(f"{name} is {picture.width} x {picture.height} pixels; there is nothing to see.")
+    picture = upright(picture, name)
+    if picture.mode.startswith("I"):  # "I" is what Pillow makes of 16-bit files, too
+        grey = np.asarray(picture)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise UnreadablePhotoError(
+                f"{name} has values from {grey.min()} to {grey.max()}; expected those of 16 bits, 0 to 65535."
+            )
+        return _from_array(grey.astype(np.uint16))
+    if picture.mode == "F":
+        return _from_array(np.asarray(picture))
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    if picture.has_transparency_data:
+        return _over_paper(picture.convert("RGBA"))
+    return picture.convert("RGB")
+
+
+def upright(picture: Image.Image, name: str) -> Image.Image:
+    """The decoded picture, turned as its EXIF tag says; the same object if it stays as it is.
+
+    Raises:
+        UnreadablePhotoError: It is damaged, or PostScript.
+    """
+    if picture.format == "EPS":
+        raise UnreadablePhotoError(f"{name} is a PostScript program, which is not run; save it as PNG or JPEG.")
+    try:
+        picture.load()
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise UnreadablePhotoError(f"{name} cannot be decoded as a picture: {error}") from error
+    turn = _UPRIGHT.get(orientation(picture))
+    if turn is None:
+        return picture
+    turned = picture.transpose(turn)
+    turned.info = {key: value for key, value in turned.info.items() if key not in _ORIENTED_BY}
+    return turned
+
+
+def orientation(picture: Image.Image) -> int:
+    """EXIF tag 0x0112; 1, which is upright, where it cannot be read."""
+    try:
+        tag = picture.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # cut and foreign blocks make Pillow raise almost anything; the pixels are sound
+        return 1
+    return tag if tag in _UPRIGHT else 1
+
+
+def _opened(source: Any, name: str | None) -> tuple[Image.Image, str]:
+    """The picture, and what errors call it."""
+    if isinstance(source, Mapping):
+        content, path = source.get("bytes"), source.get("path")
+        source, name = path if content is None else content, name or path
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_file(io.BytesIO(source), name or "the given picture")
+    if isinstance(source, str) and source.lower().startswith(_URL_SCHEMES):
+        return _from_file(io.BytesIO(_download(source)), source[:200])
+    if isinstance(source, str | Path):
+        return _from_file(_existing_file(Path(source)), name or str(source))
     raise UnreadablePhotoError(
-        f"A photo of type {type(source).__name__} cannot be read; give a path, a URL, a PIL image, or an array."
+        f"A photo of type {type(source).__name__} cannot be read; give a path, a URL, the bytes of a file, a PIL "
+        "image, or an array."
     )
 
 
-def _existing_file(path: Path) -> Path:
-    if not path.exists():
-        raise UnreadablePhotoError(f"There is no photo at {path}; check the path.")
-    if not path.is_file():
-        raise UnreadablePhotoError(f"{path} is not a file; give the path of one picture.")
-    if path.stat().st_size == 0:
-        raise UnreadablePhotoError(f"The file {path} is empty.")
-    return path
-
-
-def _download(url: str) -> bytes:
+def _from_file(file: Path | io.BytesIO, name: str) -> tuple[Image.Image, str]:
+    formats = _formats()
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "farl-hf"})
-        with urllib.request.urlopen(request, timeout=_URL_TIMEOUT_S) as response:
-            return response.read()
-    except (OSError, ValueError) as error:
-        raise UnreadablePhotoError(f"The photo at {url[:200]} could not be downloaded: {error}") from error
-
-
-def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
-    try:
-        with Image.open(file) as picture:
-            picture.load()
-            return _upright_rgb(picture, name)
-    except UnreadablePhotoError:
-        raise
+        try:
+            return Image.open(file, formats=formats), name
+        except (OSError, SyntaxError, ValueError):  # perhaps for a damaged block that no pixel needs
+            content = file.getvalue() if isinstance(file, io.BytesIO) else file.read_bytes()
+            return Image.open(io.BytesIO(_pixel_blocks(content)), formats=formats), name
+    except UnidentifiedImageError as error:
+        if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS and "HEIF" not in formats:
+            raise UnreadablePhotoError(
+                f'{name} is a HEIC picture; to read it, pip install "farl-hf[heic]".'
+            ) from error
+        raise UnreadablePhotoError(
+            f"{name} cannot be decoded as a picture: it is damaged, or none of {', '.join(formats)}."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise OversizedPhotoError(f"{name} is far too large: {error}") from error
     except Exception as error:  # damaged files make decoders raise almost anything
         raise UnreadablePhotoError(f"{name} cannot be decoded as a picture: {error}") from error
 
 
-def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
-    if 0 in picture.size:
-        raise UnreadablePhotoError(f"{name} is {picture.width} x {picture.height} pixels; there is nothing to see.")
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _eight_bit_grey(picture)
-    if picture.has_transparency_data:
-        return _over_paper(picture.convert("RGBA"))
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """What is opened: `PHOTO_FORMATS`, and HEIC where the extra of that name is installed."""
+    try:
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]  # optional
+    except ImportError:
+        return PHOTO_FORMATS
+    register_heif_opener()
+    return (*PHOTO_FORMATS[:-1], "HEIF", PHOTO_FORMATS[-1])
+
+
+def _pixel_blocks(content: bytes) -> bytes:
+    """A PNG or WEBP file with the blocks of its pixels and its EXIF block alone; other content as it is."""
+    blocks, place = [], 0
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        place = 8
+        while place + 12 <= len(content):
+            (size,), kind = struct.unpack_from(">I", content, place), content[place + 4 : place + 8]
+            block, checksum = content[place + 4 : place + 8 + size], content[place + 8 + size : place + 12 + size]
+            if kind == b"eXIf":  # Pillow refuses the file for a wrong checksum
+                checksum = struct.pack(">I", zlib.crc32(block))
+            if kind.isupper() or kind in (b"eXIf", b"tRNS"):
+                blocks.append(content[place : place + 4] + block + checksum)
+            place += 12 + size
+        return content[:8] + b"".join(blocks)
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        place = 12
+        while place + 8 <= len(content):
+            kind, (size,) = content[place : place + 4], struct.unpack_from("<I", content, place + 4)
+            block = content[place + 8 : place + 8 + size]
+            if len(block) == size or kind == b"EXIF":  # the last may be cut
+                blocks.append(kind + struct.pack("<I", len(block)) + block + bytes(len(block) % 2))
+            place += 8 + size + size % 2
+        body = b"WEBP" + b"".join(blocks)
+        return b"RIFF" + struct.pack("<I", len(body)) + body
+    return content
+
+
+def _existing_file(path: Path) -> Path:
+    try:
+        if not path.exists():
+            raise UnreadablePhotoError(f"There is no photo at {path}; check the path.")
+        if not path.is_file():
+            raise UnreadablePhotoError(f"{path} is not a file; give the path of one picture.")
+        if path.stat().st_size == 0:
+            raise UnreadablePhotoError(f"The file {path} is empty.")
+    except UnreadablePhotoError:
+        raise
+    except OSError as error:  # a name that is too long, a folder that must not be entered
+        raise UnreadablePhotoError(f"The photo {str(path)[:200]} cannot be read: {error.strerror}.") from error
+    return path
+
+
+# URLs
+
+
+class _Limits:
+    """What is left of the time and the bytes of one download, over all its connections."""
+
+    def __init__(self) -> None:
+        self.end, self.bytes_left = time.monotonic() + _URL_SECONDS, _URL_BYTES
+
+    @property
+    def seconds_left(self) -> float:
+        """More than 0.
+
+        Raises:
+            TimeoutError: None are left.
+        """
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"it took longer than {_URL_SECONDS:g} seconds")
+        return left
+
+    def connected(self, connection_class: type, host: str, timeout: float, **settings: Any) -> Any:
+        """A connection to a host whose answers count."""
+        connection = connection_class(host, timeout=self.seconds_left, **settings)
+        connection.response_class = lambda sock, *given, **more: http.client.HTTPResponse(
+            cast(Any, _LimitedSocket(sock, self)), *given, **more
+        )
+        return connection
+
+
+class _LimitedSocket(io.RawIOBase):
+    """What `http.client` reads an answer from. A server that sends a byte a second resets the time limit of a socket
+    with every byte; here each read has what is left of the whole.
+    """
+
+    def __init__(self, sock: Any, limits: _Limits) -> None:
+        self.sock, self.limits, self.file = sock, limits, sock.makefile("rb", buffering=0)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """The file of which `http.client` asks a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes.
+
+        Raises:
+            TimeoutError: No time is left.
+            ValueError: The server has sent too many bytes.
+        """
+        self.sock.settimeout(self.limits.seconds_left)
+        count = self.file.readinto(buffer) or 0
+        self.limits.bytes_left -= count
+        if self.limits.bytes_left < 0:
+            raise ValueError(f"it has more than {_URL_BYTES:,} bytes")
+        return count
+
+    def close(self) -> None:
+        """Closes the socket too, once `http.client` has let go of it."""
+        self.file.close()
+        super().close()
+
+
+class _LimitedHandler(urllib.request.AbstractHTTPHandler):
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = _Limits()
+
+    def http_open(self, request: Any) -> Any:
+        """Called by urllib for every http URL, first or redirected."""
+        return self.do_open(functools.partial(self.limits.connected, http.client.HTTPConnection), request)
+
+    def https_open(self, request: Any) -> Any:
+        """Called by urllib for every https URL, first or redirected."""
+        return self.do_open(functools.partial(self.limits.connected, http.client.HTTPSConnection), request)
+
+
+def _download(url: str) -> bytes:
+    # With no handlers of files and FTP, no redirect leads there; urllib itself follows none to `data:`.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        *(urllib.request.ProxyHandler(), urllib.request.DataHandler(), _LimitedHandler()),
+        *(urllib.request.HTTPRedirectHandler(), urllib.request.UnknownHandler()),
+        *(urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler()),
+    ):
+        opener.add_handler(handler)
+    try:
+        # As browsers do; control characters are refused.
+        quoted = re.sub(r"[^\x00-\x7f]| ", lambda sign: urllib.parse.quote(sign[0]), url)
+        request = urllib.request.Request(quoted, headers={"User-Agent": "farl-hf"})
+        with opener.open(request, timeout=_URL_SECONDS) as response:
+            content = b"".join(iter(lambda: response.read(_URL_PART_BYTES), b""))
+            if getattr(response, "length", None):
+                raise http.client.IncompleteRead(content, response.length)
+            return content
+    except (OSError, ValueError, OverflowError, MemoryError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise UnreadablePhotoError(f"The photo at {url[:200]!r} could not be downloaded: {reason}") from error
+
+
+# Arrays
 
 
 def _over_paper(picture_rgba: Image.Image) -> Image.Image:
     paper = Image.new("RGBA", picture_rgba.size, (*_PAPER_COLOUR, 255))
     return Image.alpha_composite(paper, picture_rgba).convert("RGB")
-
-
-def _eight_bit_grey(picture: Image.Image) -> Image.Image:
-    """16-bit and float grey pictures. Pillow would clip them at 255 instead of scaling them."""
-    grey = np.asarray(picture)
-    if picture.mode == "F":
-        return _from_array(grey if grey.max() <= 1.0 else grey / (255.0 if grey.max() <= 255.0 else 65535.0))
-    deep = picture.mode != "I" or grey.max() > 255
-    return _from_array(np.clip(grey, 0, 65535).astype(np.uint16) if deep else grey.astype(np.uint8))
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -130,12 +381,8 @@ def _eight_bit(pixels: np.ndarray) -> np.ndarray:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
         return np.round(pixels / 257.0).astype(np.uint8)
-    if (
-        np.issubdtype(pixels.dtype, np.floating)
-        and np.isfinite(pixels).all()
-        and 0 <= pixels.min() <= pixels.max() <= 1
-    ):
-        return np.round(pixels * 255.0).astype(np.uint8)
+    if pixels.dtype.kind == "f" and -_FLOAT_MARGIN <= pixels.min() <= pixels.max() <= 1 + _FLOAT_MARGIN:  # no NaN
+        return np.round(pixels.clip(0, 1) * 255.0).astype(np.uint8)
     if np.issubdtype(pixels.dtype, np.integer) and pixels.min() >= 0 and pixels.max() <= 255:
         return pixels.astype(np.uint8)
     raise UnreadablePhotoError(

@@ -9,7 +9,7 @@ from farl_hf import FaceParsing, Faces, FaRLImageProcessor, RetinaFaceImageProce
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.faces import faces_from_boxes, given_faces
-from farl_hf.processing.setting_checks import check_number
+from farl_hf.processing.photo_tensors_farl import check_number
 
 NAN, INF = float("nan"), float("inf")
 PHOTO = np.zeros((60, 40, 3), np.uint8)

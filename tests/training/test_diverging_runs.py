@@ -12,9 +12,9 @@ from farl_hf.data.samples.face_samples import FaceSamples
 from farl_hf.errors import DivergedTrainingError, InvalidArgumentError, InvalidFaceInputError
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
-from farl_hf.whole_files import finite_or_none, write_json
 from farl_hf.training.finetuning import names_of_labelled_attributes
 from farl_hf.training.runs import check_same_run, train_to_end
+from farl_hf.whole_files import finite_or_none, write_json
 
 
 class Rows(list):

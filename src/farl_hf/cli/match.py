@@ -104,7 +104,7 @@ def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple
         complete = points_xy[np.isfinite(points_xy).all(axis=(1, 2))]
         boxes = {} if row.get("boxes_xyxy") is None else {"boxes": row["boxes_xyxy"]}
         known = {"keypoints": complete} if len(complete) else boxes
-        yield f"{name}/{number}", {"image": decode_photo(row["image"]), **known}
+        yield f"{name}/{number}", {"image": decode_photo(row["image"], f"row {number}"), **known}
 
 
 def index_photos(

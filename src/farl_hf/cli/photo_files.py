@@ -11,21 +11,8 @@ from farl_hf.errors import UnreadablePhotoError
 from farl_hf.photo_names import URL_SCHEMES, photo_uri
 
 _SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pnm",
-    ".jp2",
-    ".avif",
-    ".tga",
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"),
+    *(".jp2", ".avif", ".tga", ".heic", ".heif", ".hif"),  # HEIC without its extra is named, not passed over
 )
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 _NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # how Python names such bytes of a file name

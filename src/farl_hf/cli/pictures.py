@@ -142,9 +142,9 @@ def draw_failures(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit"
 def _draw_face(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit", item: int) -> tuple[str, Image.Image]:
     samples = evaluated.samples
     outputs, batch = measuring.outputs_of(samples, item)
-    photo = decode_photo(samples.photos[samples.records[item].row]["image"])
-    bounds_xyxy = crop_bounds_xyxy(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
     record, score = samples.records[item], evaluated.face_scores[item]
+    photo = decode_photo(samples.photos[record.row]["image"], f"row {record.row}")
+    bounds_xyxy = crop_bounds_xyxy(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
     caption = f"photo {record.row}, face {record.face}: {100 * score:.1f} %"
     if measuring.task.name == "parsing":
         return f"{caption} (predicted, labelled)", _parsing_pair(measuring, outputs, batch, photo, bounds_xyxy)

@@ -1,29 +1,26 @@
 """Pictures of a dataset row as numpy arrays, decoded only when a sample needs them.
 
 A picture is `{"bytes", "path"}` as the undecoded `datasets.Image` gives it; most functions also take a PIL image or an
-array. Label maps and photos of prepared data sets are decoded by OpenCV, the fastest. Photos of the web are opened by
-Pillow, which tells their size before decoding ([`ReducedPhoto`]).
+array. `farl_hf.photos` opens all of them, so that training sees the pixels that pipelines see.
 """
 
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
+import torch
 
-from farl_hf.errors import UnreadablePhotoError
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.photos import OversizedPhotoError, load_photo, open_picture, orientation, upright, upright_rgb
 
 # What Pillow itself warns about: a quarter of a gigabyte of RGB. Photos of the web are far below.
 MAX_PHOTO_PIXELS = 89_478_485
 # Parts of its size at which a JPEG can be decoded, in a fraction of the time.
 REDUCTIONS = (8, 4, 2)
-# Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-EXIF_ORIENTATION = 0x0112
+# By what Pillow multiplies grey values of few bits, by the name of their layout in the file.
+SPREAD = {"L;2": 85, "L;4": 17}
 
 
 def column_names(rows: Any) -> list[str]:
@@ -48,59 +45,64 @@ def without_decoding(rows: Any, columns: Sequence[str]) -> Any:
     return view
 
 
-def decode_photo(picture: Any) -> np.ndarray:
-    """(H, W, 3) uint8 RGB from encoded bytes, a path, a PIL image or an array.
+def decode_photo(picture: Any, name: str | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright, of anything that `load_photo` reads.
+
+    Args:
+        picture: The photo, for example `{"bytes", "path"}`.
+        name (`str`, *optional*): What errors call it.
 
     Raises:
         UnreadablePhotoError: The picture cannot be read or decoded.
     """
-    array = decode(picture, cv2.IMREAD_COLOR)
-    if array is None:
-        return np.ascontiguousarray(np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture))
-    return cv2.cvtColor(array, cv2.COLOR_BGR2RGB)
+    return np.asarray(load_photo(picture, picture_name(picture, name)))
 
 
-def decode_map(picture: Any) -> np.ndarray:
+def decode_map(picture: Any, name: str | None = None) -> np.ndarray:
     """(H, W) uint8 class or instance ids from encoded bytes, a path, a PIL image or an array.
 
+    Args:
+        picture: The map. Of a palette, the indices are the ids; of grey pictures of 1, 2, 4 or 8 bits, the values as
+            stored.
+        name (`str`, *optional*): What errors call it.
+
     Raises:
         UnreadablePhotoError: The picture cannot be read or decoded.
+        InvalidFaceInputError: It has colours, or ids beyond 0 to 255.
     """
-    array = decode(picture, cv2.IMREAD_UNCHANGED)
-    if array is None:
-        return np.asarray(picture)
-    if array.ndim == 3:  # a palette picture: OpenCV gives the colours, the ids are the indices
-        return np.asarray(PIL.Image.open(encoded_source(picture)))
-    return array
+    name = picture_name(picture, name)
+    if not isinstance(picture, np.ndarray | torch.Tensor):
+        picture = stored_values(picture if isinstance(picture, PIL.Image.Image) else open_picture(picture, name), name)
+    ids = np.asarray(picture)
+    if ids.ndim == 3 and ids.shape[2] == 1:
+        ids = ids[..., 0]
+    if ids.ndim != 2 or ids.dtype.kind not in "bui":
+        raise InvalidFaceInputError(
+            f"The label map {name} is a colour picture, of shape {ids.shape} and type {ids.dtype}; expected one"
+            " channel of whole class ids."
+        )
+    if ids.size and (ids.min() < 0 or ids.max() > 255):
+        raise InvalidFaceInputError(
+            f"The label map {name} has the ids {ids.min()} to {ids.max()}; expected them within 0 to 255."
+        )
+    return ids.astype(np.uint8)
 
 
-def decode(picture: Any, flag: int) -> np.ndarray | None:
-    """The array that OpenCV decodes of `{"bytes", "path"}`; None for anything else."""
-    if not isinstance(picture, dict):
-        return None
-    try:
-        content = picture.get("bytes")
-        encoded = np.fromfile(picture["path"], np.uint8) if content is None else np.frombuffer(content, np.uint8)
-    except OSError as error:
-        raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be read: {error.strerror}.") from error
-    array = cv2.imdecode(encoded, flag) if encoded.size else None
-    if array is None:
-        raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be decoded.")
-    return array
+def stored_values(picture: PIL.Image.Image, name: str) -> np.ndarray:
+    """The values of a map as they were written: Pillow spreads grey of 2 and 4 bits over 0 to 255."""
+    tiles = getattr(picture, "tile", None)  # gone once the picture is decoded
+    arguments = tiles[0].args if tiles else ""
+    raw_mode = arguments if isinstance(arguments, str) else str(arguments[0])
+    values = np.asarray(upright(picture, name))
+    if picture.mode in ("RGBA", "LA", "PA"):
+        values = values[..., :-1] if (values[..., -1] == 255).all() or picture.mode == "PA" else values
+    return values // SPREAD[raw_mode] if picture.mode == "L" and raw_mode in SPREAD else values
 
 
-def encoded_source(picture: Mapping[str, Any]) -> Any:
-    """Where Pillow reads `{"bytes", "path"}`: the bytes as a file, else the path."""
-    return io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
-
-
-def picture_name(picture: Mapping[str, Any]) -> str:
-    """The name of `{"bytes", "path"}` in an error."""
-    return picture.get("path") or "of a dataset row"
-
-
-class OversizedPhotoError(UnreadablePhotoError):
-    """A picture whose header promises more pixels than any photo has."""
+def picture_name(picture: Any, name: str | None = None) -> str:
+    """The name of `{"bytes", "path"}` in an error: its path, and what the caller calls it."""
+    path = picture.get("path") if isinstance(picture, Mapping) else None
+    return " of ".join(filter(None, (path, name))) or "a dataset row"
 
 
 class ReducedPhoto:
@@ -112,6 +114,7 @@ class ReducedPhoto:
     Args:
         picture: `{"bytes", "path"}` as the undecoded `datasets.Image` gives it, a PIL image, or an array (H, W, 3)
             uint8 RGB.
+        name (`str`, *optional*): What errors call it.
 
     Attributes:
         size_hw (`tuple[int, int]`): Height and width of the whole photo, turned as its EXIF tag says.
@@ -121,22 +124,27 @@ class ReducedPhoto:
         UnreadablePhotoError: The picture cannot be opened.
     """
 
-    def __init__(self, picture: Any):
+    def __init__(self, picture: Any, name: str | None = None):
+        self.name = picture_name(picture, name)
         # Asking for a smaller decoding changes a PIL image for good, so never one of the caller's.
         self.draftable = isinstance(picture, dict)
         if isinstance(picture, dict):
-            picture = opened(picture)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # our limit follows
+                picture = open_picture(picture, self.name)
         elif not isinstance(picture, PIL.Image.Image):
-            picture = PIL.Image.fromarray(np.asarray(picture))
+            picture = load_photo(picture, self.name)
         width, height = picture.size
         if width * height > MAX_PHOTO_PIXELS:
             raise OversizedPhotoError(
-                f"A picture of {width} x {height} pixels is larger than {MAX_PHOTO_PIXELS} pixels."
+                f"The picture {self.name}, of {width} x {height} pixels, is larger than {MAX_PHOTO_PIXELS} pixels."
             )
-        # Most pictures have no EXIF block, and asking for the tags would parse one of XMP too.
-        orientation = picture.getexif().get(EXIF_ORIENTATION, 1) if "exif" in picture.info else 1
-        self.picture, self.turned = picture, orientation in range(2, 9)
-        self.size_hw = (width, height) if orientation in range(5, 9) else (height, width)
+        if picture.format == "JPEG":
+            self.turn = orientation(picture)
+        else:  # only JPEG is decoded in part, and PNG may have its EXIF block after the pixels
+            picture, self.turn = upright(picture, self.name), 1
+        width, height = picture.size
+        self.picture, self.size_hw = picture, (width, height) if self.turn >= 5 else (height, width)
 
     def decode(self, scale: float) -> tuple[np.ndarray, int]:
         """Decodes for a crop that shows `scale` crop pixels per photo pixel.
@@ -149,26 +157,10 @@ class ReducedPhoto:
             UnreadablePhotoError: The data is damaged or ends early.
         """
         reduction = next((factor for factor in REDUCTIONS if scale * factor <= 1), 1)
-        picture, achieved = self.picture, 1
-        try:
-            if reduction > 1 and self.draftable and not self.turned:  # a turned photo's last blocks would come first
-                size = (max(1, picture.width // reduction), max(1, picture.height // reduction))
-                drafted = picture.draft("RGB", size)
-                achieved = round(self.size_hw[1] / drafted[1][2]) if drafted else 1
-            picture = PIL.ImageOps.exif_transpose(picture) if self.turned else picture
-            picture = picture.convert("RGB")
-            return np.asarray(picture.reduce(reduction // achieved) if reduction > achieved else picture), reduction
-        except (OSError, ValueError, SyntaxError, IndexError, TypeError) as error:  # Pillow's own, by format
-            raise UnreadablePhotoError(f"A picture of a dataset row cannot be decoded: {error}.") from error
-
-
-def opened(picture: dict[str, Any]) -> PIL.Image.Image:
-    """A PIL image of which only the header has been read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the limit is checked by the caller
-            return PIL.Image.open(encoded_source(picture), formats=PHOTO_FORMATS)
-    except PIL.Image.DecompressionBombError as error:
-        raise OversizedPhotoError(f"A picture is far too large: {error}") from error
-    except (OSError, ValueError, SyntaxError, TypeError) as error:
-        raise UnreadablePhotoError(f"A picture of a dataset row cannot be opened: {error}.") from error
+        achieved = 1
+        if reduction > 1 and self.draftable and self.turn == 1:  # a turned photo's last blocks would come first
+            width, height = self.picture.size
+            drafted = self.picture.draft("RGB", (max(1, width // reduction), max(1, height // reduction)))
+            achieved = round(width / drafted[1][2]) if drafted else 1
+        photo = upright_rgb(self.picture, self.name)
+        return np.asarray(photo.reduce(reduction // achieved) if reduction > achieved else photo), reduction

@@ -24,7 +24,7 @@ from farl_hf.errors import (
     UnknownNameError,
 )
 
-_ONE_PHOTO = (str, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
+_ONE_PHOTO = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
 _OF_A_MODEL = (NotACheckpointError, NotDownloadedError, UnknownNameError)  # a detector is loaded when it is needed
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
 _BATCHES_AHEAD = 2

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch.nn.functional import grid_sample, interpolate
-from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.processing_utils import ImagesKwargs
@@ -28,8 +27,8 @@ from .face_geometry_farl import (
     similarity_matrix,
     whole_matrix,
 )
+from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation
 from .processor_push_farl import ProcessorPushedWithCode
-from .setting_checks import check_number, check_pixel_normalisation
 
 _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
 _TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
@@ -63,12 +62,15 @@ class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
     boxes: Any
 
 
-class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
+class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     r"""Cuts one aligned, warped and normalised crop per face, and brings results back to the photo.
 
     A call takes photos and the place of every face: `keypoints`, the five points (x, y) of each face in photo pixels,
     or `boxes`, x_min, y_min, x_max, y_max. Both hold one list per photo, with one entry per face. Without them each
-    photo is taken for a face crop. The call returns `pixel_values` (F, 3, h, w), `crop_from_photo` (F, 3, 3),
+    photo is taken for a face crop. A photo is upright: a PIL image is turned as its EXIF tag says, and places are in
+    the turned photo. The type of the values says their range: integers of 8 and 16 bits fill it, wider ones are 0 to
+    255, booleans are black and white, and floats are 0 to 1; `do_rescale=True`, given to a call, says that floats are
+    0 to 255. The call returns `pixel_values` (F, 3, h, w), `crop_from_photo` (F, 3, 3),
     `image_index` (F,) and `original_sizes` (photos, 2), height and width.
 
     Args:
@@ -279,7 +281,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
 
     def _crops(self, photo, crop_from_photo):
         crops = self.warp(photo, crop_from_photo)
-        # Floating-point images are in [0, 1] already: that is what generators and float decoders return.
+        # Floating-point photos are in [0, 1] already.
         if self.do_rescale and not photo.is_floating_point():
             crops = crops * self.rescale_factor
         return self.normalize(crops) if self.do_normalize else crops

@@ -8,19 +8,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision.ops import box_convert, nms
-from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
-from transformers.utils import logging
 
+from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation
 from .processor_push_farl import ProcessorPushedWithCode
-from .setting_checks import check_number, check_pixel_normalisation
-
-logger = logging.get_logger(__name__)
 
 # Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
 _COARSE_FACE = 0.75
@@ -56,11 +51,13 @@ class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
     max_faces: int
 
 
-class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
+class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     r"""
     Turn photos into network inputs (blue, green, red; 0 to 255; minus a mean) and raw outputs into faces.
 
-    Pixel values are 0 to 255, whatever their type; `do_rescale=True` multiplies by 255 first, for values 0 to 1.
+    The type of the values says their range: integers of 8 and 16 bits fill it, wider ones are 0 to 255, booleans are
+    black and white, and floats are 0 to 1. `do_rescale=True`, given to a call, says that floats are 0 to 255. The
+    settings `do_rescale` and `rescale_factor` of a saved processor change nothing.
 
     Every photo is padded to its own multiple of `pad_size_divisor`. The border of a convolution sees padding, so a
     photo gives the same faces in every batch only if it shares the batch with photos of the same input size:
@@ -73,8 +70,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
 
     Example:
         ```python
-        >>> import numpy as np
-        >>> from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+        >>>         >>> from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 
         >>> inputs = RetinaFaceImageProcessor()(np.zeros((1200, 2160, 3), dtype=np.uint8))
         >>> inputs["pixel_values"].shape, inputs["original_sizes"].tolist(), inputs["input_scales"].tolist()
@@ -168,14 +164,6 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             groups.setdefault(self.input_size(size_hw, max_long_side), []).append(index)
         return groups
 
-    def _prepare_images_structure(self, images, expected_ndims=3):
-        # Grey pictures without a channel axis: the base class takes a bare one for a list of rows.
-        if isinstance(images, list | tuple):
-            images = [add_channel_axis(image) for image in images]
-        else:
-            images = add_channel_axis(images)
-        return super()._prepare_images_structure(images, expected_ndims=expected_ndims)
-
     def process_image(
         self,
         image: Any,
@@ -184,10 +172,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         device: Any = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """One photo of any accepted type as a tensor (3, H, W)."""
-        if input_data_format is None and isinstance(image, np.ndarray) and image.shape[-1] in (1, 3, 4):
-            # NumPy pictures are height, width, channels: the base class reads tiny ones the other way round.
-            input_data_format = "channels_last"
+        """One photo of any accepted type as a tensor (3, H, W), uint8 or floating point, in [0, 255]."""
         image = super().process_image(
             image, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
         )
@@ -195,15 +180,11 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
             raise ValueError(f"A photo has shape {tuple(image.shape)}; expected at least one pixel.")
         if image.shape[0] != 3:
             raise ValueError(f"A photo has {image.shape[0]} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA).")
-        if image.dtype in (torch.bool, torch.uint16):
-            raise ValueError(f"A photo has values of type {image.dtype}; expected 0 to 255, convert to uint8 first.")
-        return image
+        return image * 255 if image.is_floating_point() else image
 
     def _preprocess(  # type: ignore[override]  # called with keywords, with the settings of this class
         self,
         images,
-        do_rescale,
-        rescale_factor,
         do_normalize,
         image_mean,
         image_std,
@@ -218,8 +199,6 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         original_sizes = [tuple(image.shape[-2:]) for image in images]
         inputs = []
         for image, size_hw in zip(images, original_sizes, strict=True):
-            if image.is_floating_point() and not do_rescale and float(image.max()) <= 1.0:
-                logger.warning_once("Pixel values lie within 0 to 1; expected 0 to 255. Pass do_rescale=True.")
             new_hw = self.resized_size(size_hw, max_long_side, min_long_side)
             if new_hw != size_hw:
                 image = self.resize(image, SizeDict(height=new_hw[0], width=new_hw[1]), resample=resample)
@@ -231,7 +210,6 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, TorchvisionBackend):
         pixel_values = pad_and_stack(
             inputs,
             max(1, pad_size_divisor),
-            factor=rescale_factor if do_rescale else None,
             mean_and_std=(image_mean, image_std) if do_normalize else None,
         )
         data = {
@@ -390,26 +368,14 @@ def _sides(boxes_xyxy: torch.Tensor) -> torch.Tensor:
     return (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clamp(min=0).prod(dim=1).sqrt()
 
 
-def add_channel_axis(image: Any) -> Any:
-    """A grey NumPy array or tensor (H, W) as (H, W, 1) or (1, H, W); anything else unchanged."""
-    if isinstance(image, np.ndarray) and image.ndim == 2:
-        return image[:, :, None]
-    if isinstance(image, torch.Tensor) and image.ndim == 2:
-        return image[None]
-    return image
-
-
-def pad_and_stack(
-    inputs: list[torch.Tensor], divisor: int, factor: float | None = None, mean_and_std: Any = None
-) -> torch.Tensor:
+def pad_and_stack(inputs: list[torch.Tensor], divisor: int, mean_and_std: Any = None) -> torch.Tensor:
     """
     Stack pictures (3, H, W) into one float batch. Each is converted in its place, without a further copy.
 
     Args:
         inputs (`list[torch.Tensor]`): Pictures of any type.
         divisor (`int`): The batch has the largest height and width, made divisible; zeros at the right and bottom.
-        factor (`float`, *optional*): Multiplies every value first.
-        mean_and_std (pair of 3 numbers each, *optional*): Then subtracted and divided by.
+        mean_and_std (pair of 3 numbers each, *optional*): Subtracted and divided by.
 
     Returns:
         `torch.Tensor` of shape (B, 3, H, W), float32, channels last, as the network wants it.
@@ -423,12 +389,11 @@ def pad_and_stack(
         )
     shape, device = (len(inputs), 3, height, width), inputs[0].device
     batch = torch.empty(shape, device=device, memory_format=torch.channels_last)
-    for image, place in zip(inputs, batch, strict=True):
+    for index, image in enumerate(inputs):
         rows, columns = image.shape[-2:]
+        place = batch[index]
         place[:, rows:], place[:, :rows, columns:] = 0, 0
         content = place[:, :rows, :columns].copy_(image)
-        if factor is not None:
-            content.mul_(factor)
         if mean_and_std is not None:
             mean, std = (torch.tensor(values, device=device)[:, None, None] for values in mean_and_std)
             content.sub_(mean)

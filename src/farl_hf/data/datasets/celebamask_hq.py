@@ -28,7 +28,7 @@ from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig,
 from farl_hf.data.datasets.celeba import PARTITION_FILE, read_partition
 from farl_hf.data.datasets.raw_folders import find_path, read_lines
 from farl_hf.data.images import decode_photo
-from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
+from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import CELEBAMASK_FILE_SUFFIXES, CELEBAMASK_FROM_DATASET, CELEBAMASK_LABELS
 
 # Parts by class id, in the order in which they are painted; the background has no file.
@@ -121,9 +121,7 @@ def compose_label_map(masks: dict[str, str], parts: Sequence[str | None]) -> np.
     for label, part in enumerate(parts, start=1):
         if part is None or part not in masks:
             continue
-        mask = cv2.imread(masks[part], cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise UnreadablePhotoError(f"The mask {masks[part]} cannot be decoded.")
+        mask = decode_photo({"path": masks[part], "bytes": None}).max(axis=2)
         label_map = np.zeros_like(mask) if label_map is None else label_map
         if mask.shape != label_map.shape:
             raise InvalidDatasetError(

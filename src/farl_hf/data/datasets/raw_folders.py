@@ -7,12 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_dataset
-from farl_hf.data.images import encoded_source, picture_name
-from farl_hf.errors import InvalidDatasetError, UnreadablePhotoError
+from farl_hf.data.images import decode_map, decode_photo, picture_name
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
 _DEEPEST_FOLDER = 3
@@ -153,32 +151,23 @@ def check_row(row: Mapping[str, Any], num_labels: int | None = None) -> None:
         UnreadablePhotoError: A picture is missing, cut off or no picture.
         InvalidDatasetError: The label map has another size than the photo, or ids that are no class.
     """
-    photo = decoded(row["image"])
+    size_hw = decode_photo(row["image"]).shape[:2]
     if row.get("label_map") is None:
         return
-    label_map, name = decoded(row["label_map"]), picture_name(row["label_map"])
-    ids = np.asarray(label_map)
-    if label_map.size != photo.size:
+    name = picture_name(row["label_map"])
+    try:
+        ids = decode_map(row["label_map"])
+    except InvalidFaceInputError as error:
+        raise InvalidDatasetError(str(error)) from error
+    if ids.shape != size_hw:
         raise InvalidDatasetError(
-            f"The label map {name} has (width, height) {label_map.size}, its photo {picture_name(row['image'])}"
-            f" {photo.size}; expected one size."
+            f"The label map {name} has (width, height) {ids.shape[::-1]}, its photo {picture_name(row['image'])}"
+            f" {size_hw[::-1]}; expected one size."
         )
-    if ids.ndim != 2:
-        raise InvalidDatasetError(f"The label map {name} is a colour picture; expected one channel of class ids.")
     if num_labels is not None and int(ids.max()) >= num_labels:
         raise InvalidDatasetError(
             f"The label map {name} has the class id {int(ids.max())}; expected 0 to {num_labels - 1}."
         )
-
-
-def decoded(picture: Mapping[str, Any]) -> PIL.Image.Image:
-    """The whole picture as it is shown; PIL notices a file that is cut off, OpenCV fills it with grey."""
-    try:
-        image = PIL.Image.open(encoded_source(picture))
-        image.load()
-        return PIL.ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise UnreadablePhotoError(f"The picture {picture_name(picture)} cannot be decoded: {error}.") from error
 
 
 def parse_numbers(words: list[str], count: int, where: str, what: str) -> np.ndarray:

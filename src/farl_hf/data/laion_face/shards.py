@@ -38,7 +38,7 @@ from farl_hf.data.laion_face.detections import (
 )
 from farl_hf.data.recorded_files import write_arrays
 from farl_hf.data.samples.pretraining_samples import usable_points
-from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnreadablePhotoError
+from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError
 
 logger = logging.getLogger(__name__)
 
@@ -245,10 +245,12 @@ class SkippedSampleError(Exception):
         self.reason = reason
 
 
-def skip_reason(error: SkippedSampleError | UnreadablePhotoError) -> str:
+def skip_reason(error: SkippedSampleError | UnreadablePhotoError | InvalidFaceInputError) -> str:
     """The one of `SKIP_REASONS` under which a sample that gave this error is counted."""
     if isinstance(error, SkippedSampleError):
         return error.reason
+    if isinstance(error, InvalidFaceInputError):  # points far outside the photo
+        return "no_usable_face"
     return "oversized_image" if isinstance(error, OversizedPhotoError) else "unreadable_image"
 
 

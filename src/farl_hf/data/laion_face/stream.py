@@ -32,7 +32,7 @@ from farl_hf.data.laion_face.shards import (
     skip_reason,
 )
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
-from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError
 
 # The column that travels with every sample.
 STREAM_STATE = "stream_state"
@@ -408,7 +408,7 @@ class SourceReader:
                 self.place = epoch, first, passed + 1
                 try:
                     sample = self.stream.transform.sample(window[shard].row(int(number)) | {"epoch": epoch})
-                except (SkippedSampleError, UnreadablePhotoError) as error:
+                except (SkippedSampleError, UnreadablePhotoError, InvalidFaceInputError) as error:
                     self.skipped[skip_reason(error)] += 1
                     self.unused += 1
                 else:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import SeededSamples
 from farl_hf.data.images import column_names, decode_photo, without_decoding
-from farl_hf.data.samples.face_samples import mirror_order
+from farl_hf.data.samples.face_samples import check_places, mirror_order
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
 
@@ -103,7 +103,7 @@ class FaceDetectionSamples(SeededSamples, Dataset):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         rng = self.begin_sample(item)
-        faces = read_photo_faces(self.rows[item])
+        faces = read_photo_faces(self.rows[item], f"row {item}")
         faces = self.augmented(faces, rng) if self.augment else self.whole(faces)
         return {
             "pixel_values": self.pixel_values(faces.image_rgb),
@@ -138,8 +138,8 @@ class FaceDetectionSamples(SeededSamples, Dataset):
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def read_photo_faces(row: dict[str, Any]) -> PhotoFaces:
-    """Decodes a row. Without `points5_xy`, no face has points."""
+def read_photo_faces(row: dict[str, Any], where: str = "a row") -> PhotoFaces:
+    """Decodes a row, which errors call `where`. Without `points5_xy`, no face has points."""
     boxes_xyxy = np.asarray(row["boxes_xyxy"], dtype=np.float32).reshape(-1, 4)
     points = row.get("points5_xy")
     if points is None:
@@ -148,9 +148,12 @@ def read_photo_faces(row: dict[str, Any]) -> PhotoFaces:
         keypoints_xy = np.asarray(points, dtype=np.float32).reshape(-1, 5, 2)
     if len(keypoints_xy) != len(boxes_xyxy):
         raise InvalidFaceInputError(
-            f"A row has {len(boxes_xyxy)} boxes_xyxy but {len(keypoints_xy)} points5_xy; expected one entry per face."
+            f"{where.capitalize()} has {len(boxes_xyxy)} boxes_xyxy but {len(keypoints_xy)} points5_xy; expected one"
+            " entry per face."
         )
-    return PhotoFaces(decode_photo(row["image"]), boxes_xyxy, keypoints_xy)
+    image_rgb = decode_photo(row["image"], where)
+    check_places({"boxes_xyxy": boxes_xyxy, "points5_xy": keypoints_xy}, image_rgb.shape[:2], where)
+    return PhotoFaces(image_rgb, boxes_xyxy, keypoints_xy)
 
 
 def random_square(

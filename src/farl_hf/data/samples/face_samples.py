@@ -158,11 +158,10 @@ class FaceSamples(SeededSamples, Dataset):
         rng = self.begin_sample(item)
         record = self.records[item]
         photo = self.photos[record.row]
-        image_rgb = decode_photo(photo["image"])
+        image_rgb = decode_photo(photo["image"], f"row {record.row}")
+        check_places(record.annotations, image_rgb.shape[:2], f"row {record.row}")
         crop_from_photo, mirrored = self.crop_matrix(record, image_rgb.shape[:2], rng)
-        photo_labels = self.photo_labels(record, photo)
-        if self.task == "parsing":
-            check_label_map(photo_labels, image_rgb.shape[:2], self.num_labels, f"row {record.row}")
+        photo_labels = self.photo_labels(record, photo, image_rgb.shape[:2])
         crop_CHW, labels = self.warped(image_rgb, photo_labels, crop_from_photo, mirrored)
         sample = {"pixel_values": self.pixel_values(crop_CHW, rng), "labels": labels}
         if self.with_photo_labels:
@@ -219,13 +218,21 @@ class FaceSamples(SeededSamples, Dataset):
             crop_CHW = torch.from_numpy(crop_HWC).permute(2, 0, 1).contiguous()
         return self.processor.normalize(crop_CHW[None])[0]
 
-    def photo_labels(self, record: FaceRecord, photo: dict[str, Any]) -> torch.Tensor:
+    def photo_labels(self, record: FaceRecord, photo: dict[str, Any], photo_size_hw: tuple[int, int]) -> torch.Tensor:
         """The labels of this face in the photo frame."""
         if self.task == "parsing":
-            label_map = decode_map(photo["label_map"])
+            where = f"row {record.row}"
+            label_map = decode_map(photo["label_map"], where)
+            check_label_map(torch.from_numpy(label_map), photo_size_hw, self.num_labels, where)
             if photo.get("instance_map") is not None:
-                label_map = np.where(decode_map(photo["instance_map"]) == record.face + 1, label_map, 0)
-            return torch.from_numpy(label_map.astype(np.uint8))
+                instance_map = decode_map(photo["instance_map"], where)
+                if instance_map.shape != label_map.shape:
+                    raise InvalidFaceInputError(
+                        f"The instance map of {where} has (height, width) {instance_map.shape}, its photo"
+                        f" {photo_size_hw}; expected one size."
+                    )
+                label_map = np.where(instance_map == record.face + 1, label_map, 0).astype(np.uint8)
+            return torch.from_numpy(label_map)
         labels = record.annotations[LABEL_COLUMNS[self.task]]
         if self.task == "attributes" and self.attribute_columns is not None:
             labels = labels[self.attribute_columns]
@@ -269,6 +276,28 @@ def check_attributes(records: Sequence[FaceRecord]) -> None:
         if wrong.size:
             raise InvalidFaceInputError(
                 f"Face {record.face} of row {record.row} has the attribute {wrong[0]:g}; expected 0, 1, or -100."
+            )
+
+
+def check_places(annotations: dict[str, np.ndarray], photo_size_hw: tuple[int, int], where: str) -> None:
+    """Raises [`InvalidFaceInputError`] for boxes and points farther from a photo than its longer side.
+
+    Such a crop would show nothing of the photo. Faces that the frame cuts reach beyond it by less. NaN is unknown.
+
+    Args:
+        annotations (`dict`): Arrays of some of `boxes_xyxy`, `points5_xy` and `landmarks_xy`, of any number of faces.
+        photo_size_hw (`tuple[int, int]`): Height and width of the photo.
+        where (`str`): What the error calls the photo.
+    """
+    height, width = photo_size_hw
+    side = max(height, width)
+    for name in ("boxes_xyxy", "points5_xy", "landmarks_xy"):
+        places_xy = np.asarray(annotations.get(name, ()), np.float64).reshape(-1, 2)
+        far = ((places_xy < -side) | (places_xy > np.array([width + side, height + side]))).any(axis=1)
+        if far.any():
+            raise InvalidFaceInputError(
+                f"{name} of {where} has the place (x, y) {places_xy[far][0].tolist()}, far outside its photo of"
+                f" (width, height) {(width, height)}; expected pixels of this photo."
             )
 
 

@@ -25,12 +25,15 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
 )
 from farl_hf.data.images import ReducedPhoto, column_names, without_decoding
+from farl_hf.data.samples.face_samples import check_places
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.processing.face_geometry_farl import box_matrix
 
 # Columns by which samples draw their own random numbers; the caption where a row has none of them.
 KEY_COLUMNS = ("sample_id", "index")
 PAIR_COLUMNS = ("image", "points5_xy", "caption", *KEY_COLUMNS)
+# What errors call a row that came from a table.
+ROW_COLUMN = "row"
 # A row of a stream says in which epoch it was read.
 EPOCH_COLUMN = "epoch"
 SMALLEST_EYE_DISTANCE_PX = 1.0
@@ -70,7 +73,8 @@ class PretrainingTransform(SeededSamples):
         `mask_grid_hw` also `bool_masked_pos` (rows * columns,) bool, row by row.
 
     Raises:
-        UnreadablePhotoError: A photo cannot be decoded, or is has too many pixels.
+        UnreadablePhotoError: A photo cannot be decoded, or has too many pixels.
+        InvalidFaceInputError: The points of the face lie far outside the photo.
         UnknownNameError: There is no such augmentation recipe.
     """
 
@@ -126,7 +130,7 @@ class PretrainingTransform(SeededSamples):
 
     def crop(self, row: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
         """The changed crop (H, W, 3) float32 in [0, 1], before normalisation; black outside the photo."""
-        photo = ReducedPhoto(row["image"])
+        photo = ReducedPhoto(row["image"], row_name(row))
         crop_from_photo = self.base_matrix(row, photo.size_hw, rng)
         changed_from_crop, _ = random_crop_motion(self.recipe, rng, self.image_processor.size_hw)
         crop_from_photo = changed_from_crop @ crop_from_photo
@@ -143,6 +147,7 @@ class PretrainingTransform(SeededSamples):
     def base_matrix(self, row: dict[str, Any], photo_size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """`crop_from_photo` (3, 3) float64 of one face, or of the photo's central square."""
         faces = usable_points(row.get("points5_xy"))
+        check_places({"points5_xy": faces}, photo_size_hw, row_name(row))
         if len(faces) == 0:
             return central_square_matrix(photo_size_hw, self.image_processor.size_hw)
         points = random_alignment_noise(self.recipe, rng, faces[rng.integers(len(faces))])
@@ -167,6 +172,12 @@ def row_key(row: dict[str, Any]) -> int:
         if row.get(column) is not None:
             return int(row[column]) % 2**64
     return zlib.crc32(str(row["caption"]).encode())
+
+
+def row_name(row: dict[str, Any]) -> str:
+    """What errors call a row: its number in the table, else the number that is its own."""
+    names = (f"{column} {row[column]}" for column in (ROW_COLUMN, *KEY_COLUMNS) if row.get(column) is not None)
+    return next(names, "a dataset row")
 
 
 def usable_points(points5_xy: Any) -> np.ndarray:
@@ -235,7 +246,7 @@ class PretrainingPairs(Dataset):
 
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
         row = self.rows[int(self.chosen[item])]
-        sample = self.transform.sample(row)
+        sample = self.transform.sample({ROW_COLUMN: int(self.chosen[item])} | row)
         if self.with_attributes:
             sample["attributes"] = torch.as_tensor(row["attributes"][0], dtype=torch.int64)
         return sample

@@ -77,8 +77,9 @@ def evaluate_face_detection(
     model.eval()
     detections, ground_truths = [], []
     for start in tqdm(range(0, len(rows), batch_size), desc="Detecting"):
-        batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
-        photos_rgb = [decode_photo(row["image"]) for row in batch]
+        numbers = range(start, min(start + batch_size, len(rows)))
+        batch = [rows[index] for index in numbers]
+        photos_rgb = [decode_photo(row["image"], f"row {index}") for index, row in zip(numbers, batch, strict=True)]
         detections += detect_faces(model, processor, photos_rgb, EVALUATION_THRESHOLD)
         ground_truths += [np.asarray(row["boxes_xyxy"], dtype=np.float64).reshape(-1, 4) for row in batch]
     model.train(was_training)

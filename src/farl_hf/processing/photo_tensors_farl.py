@@ -1,0 +1,179 @@
+"""Photos of every kind as tensors for image processors: upright, RGB. The type of the values says their range.
+
+Integers of 8 and 16 bits fill the range of their type, booleans are black and white, floating-point values lie in
+[0, 1]. Wider integers are 0 to 255. Nothing is guessed from the values: a dark picture stays dark.
+
+Also the checks of numbers among the settings and arguments of image processors.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.image_processing_backends import TorchvisionBackend
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FLOAT_MARGIN = 0.01  # by which interpolation and rounding leave [0, 1]
+
+
+class PhotoTensorBackend(TorchvisionBackend):
+    """A base of image processors that take photos as a viewer sees them.
+
+    Floating-point photos are in [0, 1]. `do_rescale=True`, given to a call, says that they are in [0, 255].
+    """
+
+    def preprocess(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the base class; see there."""
+        if kwargs.get("do_rescale") is True:
+            images = floats_by_255(images)
+        return super().preprocess(images, *args, **kwargs)
+
+    def _prepare_images_structure(self, images, expected_ndims=3):
+        # Grey pictures without a channel axis: the base class takes a bare one for a list of rows.
+        if isinstance(images, list | tuple):
+            images = [add_channel_axis(image) for image in images]
+        else:
+            images = add_channel_axis(images)
+        return super()._prepare_images_structure(images, expected_ndims=expected_ndims)
+
+    def process_image(
+        self,
+        image: Any,
+        do_convert_rgb: bool | None = None,
+        input_data_format: Any = None,
+        device: Any = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """One photo as a tensor (C, H, W), upright: uint8, or floating point in [0, 1].
+
+        Raises:
+            ValueError: Values of its type are none of a photo.
+        """
+        if isinstance(image, Image.Image):
+            image, input_data_format = pil_values(image), "channels_last"
+        if isinstance(image, np.ndarray):
+            if input_data_format is None and image.ndim == 3 and image.shape[-1] in (1, 3, 4):
+                # NumPy pictures are height, width, channels: the base class reads tiny ones the other way round.
+                input_data_format = "channels_last"
+            image = tensor_of(image)
+        if isinstance(image, torch.Tensor):
+            image = photo_values(image)
+        return super().process_image(
+            image, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
+        )
+
+
+def floats_by_255(images: Any) -> Any:
+    """The same photos, alone or in lists; floating-point values of [0, 255] are divided by 255."""
+    if isinstance(images, list | tuple):
+        return [floats_by_255(image) for image in images]
+    if isinstance(images, Image.Image) and images.mode == "F":
+        return pil_values(images) / 255
+    is_float = isinstance(images, np.ndarray) and images.dtype.kind == "f"
+    return images / 255 if is_float or (torch.is_tensor(images) and images.is_floating_point()) else images
+
+
+def add_channel_axis(image: Any) -> Any:
+    """A grey NumPy array or tensor (H, W) as (H, W, 1) or (1, H, W); anything else unchanged."""
+    if isinstance(image, np.ndarray) and image.ndim == 2:
+        return image[:, :, None]
+    if isinstance(image, torch.Tensor) and image.ndim == 2:
+        return image[None]
+    return image
+
+
+def pil_values(picture: Image.Image) -> np.ndarray:
+    """(H, W, channels) values of a picture, turned as its EXIF tag says; grey of 16 bits and floats as they are."""
+    if 0 in picture.size:
+        return np.zeros((picture.height, picture.width, 3), np.uint8)
+    if picture.format == "EPS":
+        raise ValueError("A picture is a PostScript program, which is not run; save it as PNG or JPEG.")
+    try:
+        turn = _UPRIGHT.get(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # cut and foreign blocks make Pillow raise almost anything; the pixels are sound
+        turn = None
+    if picture.format == "TIFF":  # Pillow turns it while it is decoded
+        picture.load()
+        turn = None
+    picture = picture if turn is None else picture.transpose(turn)
+    if picture.mode.startswith("I"):  # "I" is what Pillow makes of 16-bit files, too
+        values = np.asarray(picture)[..., None]
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"A grey picture has values from {values.min()} to {values.max()}; expected 0 to 65535.")
+        return values.astype(np.uint16)
+    if picture.mode == "F":
+        return np.asarray(picture)[..., None]
+    picture = picture.convert("LA") if picture.mode == "La" else picture
+    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
+def tensor_of(array: np.ndarray) -> torch.Tensor:
+    """A tensor of the same values; PyTorch takes no views that run backwards and no foreign byte order."""
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"A photo has values of type {array.dtype}; expected integers, booleans or floats.")
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def photo_values(image: torch.Tensor) -> torch.Tensor:
+    """Values of any type as uint8, or as floating point in [0, 1]; gradients pass.
+
+    Raises:
+        ValueError: They are beyond what their type holds for a photo.
+    """
+    if image.dtype == torch.uint8 or image.numel() == 0:
+        return image
+    if image.dtype == torch.bool:
+        return image.to(torch.uint8) * 255
+    if image.dtype == torch.uint16:
+        return image.float() / 65535
+    if image.is_complex():
+        raise ValueError("A photo has complex values; expected integers, booleans or floats.")
+    if not image.is_floating_point():
+        low, high = _range(image.long())
+        if low < 0 or high > 255:
+            raise ValueError(f"A photo of type {image.dtype} has values from {low} to {high}; expected 0 to 255.")
+        return image.to(torch.uint8)
+    image = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    low, high = _range(image.detach())
+    if not -_FLOAT_MARGIN <= low <= high <= 1 + _FLOAT_MARGIN:
+        raise ValueError(
+            f"A photo of type {image.dtype} has values from {low:g} to {high:g}; expected finite values within [0, 1]."
+            " Pass do_rescale=True for values in [0, 255], or convert to uint8."
+        )
+    return image if low >= 0 and high <= 1 else image.clamp(0, 1)
+
+
+def _range(values: torch.Tensor) -> Sequence[Any]:
+    low, high = values.aminmax()  # NaN if there is one
+    return low.item(), high.item()
+
+
+def check_number(name, value, least, most, whole=False):
+    """Raises a ValueError unless a value is a finite number in its range; `least` and `most` are allowed."""
+    number = hasattr(value, "__index__" if whole else "__float__") and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not least <= value <= most:
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{name}={repr(value)[:100]} cannot be used; expected {kind} from {least:g} to {most:g}.")
+
+
+def check_pixel_normalisation(mean, std):
+    """Raises a ValueError unless mean and deviation are three numbers each (or one), and no deviation is 0."""
+    for name, values, least in (("image_mean", mean, -1e4), ("image_std", std, 1e-6)):
+        values = list(values) if isinstance(values, list | tuple) else [values] * 3
+        if len(values) != 3:
+            raise ValueError(f"{name}={str(values)[:100]} has {len(values)} numbers; expected one per channel: 3.")
+        for value in values:
+            check_number(name, value, least, 1e4)
