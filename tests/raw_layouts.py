@@ -11,8 +11,12 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 ATTRIBUTE_NAMES = ["5_o_Clock_Shadow", *("_".join(map(str.capitalize, n.split("_"))) for n in CELEBA_ATTRIBUTES[1:])]
 
 
-def write_photo(path, size_wh=(24, 16), seed=0):
+PHOTO_SIZE_WH = (24, 16)  # small, because many tests read the photos but never look where points lie
+
+
+def write_photo(path, size_wh=None, seed=0):
     """A photo with noise, so that nothing about it is symmetric."""
+    size_wh = size_wh or PHOTO_SIZE_WH
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(path)
@@ -38,7 +42,7 @@ def write_lapa(root, counts=(3, 1, 1)):
         for number in range(count):
             stem = f"{number:05d}_0"
             write_photo(root / folder / "images" / f"{stem}.jpg", seed=number)
-            ids = np.zeros((16, 24), np.uint8)
+            ids = np.zeros(PHOTO_SIZE_WH[::-1], np.uint8)
             ids[4:8, 2:10], ids[0, 0] = number % 11, 10
             write_ids(root / folder / "labels" / f"{stem}.png", ids)
             points = [f"{x} {y}" for x, y in map(lapa_point, range(106))]
@@ -92,8 +96,8 @@ def write_celeba(root, flat=False):
     )
     write_text(evaluation / "list_eval_partition.txt", [f"{n} {g}" for n, g in zip(names, (0, 0, 1, 2), strict=True)])
     for seed, name in enumerate(names):
-        write_photo(images / "img_align_celeba" / name, (18, 22), seed)
-        write_photo(images / "img_celeba" / name, (40, 40), seed)
+        write_photo(images / "img_align_celeba" / name, (178, 218), seed)
+        write_photo(images / "img_celeba" / name, (340, 400), seed)
 
 
 def write_lfwa(root):

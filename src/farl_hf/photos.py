@@ -2,6 +2,7 @@
 
 import functools
 import http.client
+import importlib
 import io
 import re
 import struct
@@ -189,10 +190,11 @@ def _from_file(file: Path | io.BytesIO, name: str) -> tuple[Image.Image, str]:
 def _formats() -> tuple[str, ...]:
     """What is opened: `PHOTO_FORMATS`, and HEIC where the extra of that name is installed."""
     try:
-        from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]  # optional
+        # Not by a statement: Transformers would demand the package for code that a repository carries.
+        pillow_heif = importlib.import_module("pillow_heif")
     except ImportError:
         return PHOTO_FORMATS
-    register_heif_opener()
+    pillow_heif.register_heif_opener()
     return (*PHOTO_FORMATS[:-1], "HEIF", PHOTO_FORMATS[-1])
 
 

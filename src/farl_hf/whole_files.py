@@ -35,7 +35,7 @@ _held: set[int] = set()  # descriptors of locked folders
 
 @contextlib.contextmanager
 def written_whole(
-    path: str | os.PathLike, error: type[FaRLError] = FileWriteError, overwrite: bool = True, parents: bool = True
+    path: str | os.PathLike, error: type[FaRLError] = FileWriteError, overwrite: bool = True
 ) -> Iterator[Path]:
     """Gives a place to write a file or folder at; it moves to `path` when the block ends without an error.
 
@@ -45,15 +45,13 @@ def written_whole(
         path (`str`): Where the file or folder will be.
         error (`type`): What is raised.
         overwrite (`bool`): Replace a folder that is there and not empty. Files are always replaced.
-        parents (`bool`): Make the folder that `path` lies in, where it is missing.
 
     Raises:
         FileWriteError: The disk is full, or the place cannot be written.
     """
     path = Path(path)
     try:
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _hidden_folder(path) as hidden:
             unfinished = hidden / path.name
             yield unfinished
@@ -68,14 +66,14 @@ def written_whole(
 
 
 def write_whole(path: Path, content: bytes, error: type[FaRLError] = FileWriteError) -> Path:
-    """Writes a file into a folder that exists, see [`written_whole`]; returns the path."""
-    with written_whole(path, error, parents=False) as unfinished:
+    """Writes a file, see [`written_whole`]; returns the path."""
+    with written_whole(path, error) as unfinished:
         unfinished.write_bytes(content)
     return path
 
 
 def write_json(path: Path, content: Any, error: type[FaRLError] = FileWriteError) -> None:
-    """Writes a JSON file into a folder that exists, see [`written_whole`]; NaN and infinity become null."""
+    """Writes a JSON file, see [`written_whole`]; NaN and infinity become null."""
     text = json.dumps(finite_or_none(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     write_whole(path, text.encode("utf-8", "backslashreplace"), error)  # lone surrogates, as JSON writes them
 
@@ -111,6 +109,10 @@ def read_or_set_aside(path: Path, kind: type) -> Any:
 
 def remove_left_over(path: Path) -> None:
     """Removes what killed processes left unfinished of `path`; what they were about to replace is put back."""
+    try:
+        path = path.resolve()
+    except (OSError, ValueError):  # nothing can have that name
+        return
     name = glob.escape(path.name[:_NAME_CHARACTERS])
     for hidden in path.parent.glob(f".{name}.*{UNFINISHED}"):
         with contextlib.suppress(OSError), _locked(hidden):

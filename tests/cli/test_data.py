@@ -40,7 +40,7 @@ def test_a_bad_photo_is_named_unless_pictures_are_not_decoded(raw, monkeypatch):
     (raw / "train" / "images" / "00001_0.jpg").write_bytes(b"[bold]")
     done = farl_hf(monkeypatch, "check", "lapa", raw)
     assert done.exit_code == 1
-    assert f"The picture {raw}/train/images/00001_0.jpg cannot be decoded" in done.stdout
+    assert f"{raw}/train/images/00001_0.jpg cannot be decoded" in done.stdout
     assert "4 photos checked, 1 bad." in done.stdout
     assert farl_hf(monkeypatch, "check", "lapa", raw, "--quick").exit_code == 0
 

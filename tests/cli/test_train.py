@@ -60,7 +60,7 @@ def test_the_list_names_every_recipe():
     ("arguments", "message"),
     [
         ((), "give the name of a recipe"),
-        (("lapa_448",), "neither a recipe nor a YAML file"),
+        (("lapa_448",), "no recipe or YAML file 'lapa_448'"),
         (("lapa_448_frozen", "--set", "epochs=3"), "no training argument 'epochs'"),
         (("lapa_448_frozen", "--set", "seed"), "takes key=value"),
     ],

@@ -117,7 +117,7 @@ def test_seeds_give_a_mean_and_its_deviation(run_study, toy_backbone, tmp_path):
         ("feature_levels", ["--levels", 9], "has levels 1 to 4"),
         ("warp_factor", ["--warp_factors", 1.5], "between 0 and 1"),
         ("few_shot", ["--ratios", 0], r"lies in \(0, 1\]"),
-        ("backbones", ["--recipes", "lapa"], "neither a recipe nor"),
+        ("backbones", ["--recipes", "lapa"], "no recipe or YAML file 'lapa'"),
         ("backbones", ["--recipes", "lapa_224_frozen", "lapa_448_frozen"], "one recipe per task"),
         ("backbones", ["--recipes", "lapa_224_frozen", "--data_dirs", "a", "b"], "2 folders for 1 recipes"),
     ],

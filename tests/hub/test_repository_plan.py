@@ -128,7 +128,7 @@ def test_the_detector_beside_the_model_can_be_chosen(checkpoints):
     assert content_of(plan, "face-detector/model.safetensors") == expected
     with pytest.raises(NotACheckpointError, match="is no face detector, but serves face-landmarks"):
         plan_repository(checkpoints["face-parsing"], detector=checkpoints["face-landmarks"])
-    with pytest.raises(UnknownNameError, match="no checkpoint named 'nobody'"):
+    with pytest.raises(UnknownNameError, match="no checkpoint 'nobody'"):
         plan_repository(checkpoints["face-parsing"], detector="nobody")
 
 
@@ -155,7 +155,11 @@ def test_a_repository_without_its_detector_says_what_to_do(checkpoints, tmp_path
 
 DAMAGES = {
     "no config": ("face-parsing", lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-    "config cut short": ("face-parsing", lambda folder: (folder / "config.json").write_text("{"), "is no JSON"),
+    "config cut short": (
+        "face-parsing",
+        lambda folder: (folder / "config.json").write_text("{"),
+        "cannot be read",
+    ),
     "another model": (
         "face-parsing",
         lambda folder: (folder / "config.json").write_text('{"architectures": ["BertModel"]}'),

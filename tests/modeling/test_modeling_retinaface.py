@@ -149,10 +149,10 @@ def test_pixel_values_of_another_shape_are_refused():
     [
         ({"body": "vgg"}, "body is 'vgg'"),
         ({"pyramid_channels": 10}, "multiple of 4"),
-        ({"width_multiplier": 0}, "above 0"),
+        ({"width_multiplier": 0}, "width_multiplier=0 .*from 0.001"),
         ({"steps": (4, 8, 16)}, "strides"),
         ({"min_sizes": ((16,), (32,))}, "three non-empty"),
-        ({"resnet_depths": (1, 1)}, "four numbers"),
+        ({"resnet_depths": (1, 1)}, "resnet_depths=.*list of 4"),
     ],
 )
 def test_impossible_configurations_are_refused(changes, message):

@@ -21,6 +21,7 @@ CASES = [
 @pytest.mark.parametrize(("task", "name", "write", "split", "score"), CASES, ids=[case[1] for case in CASES])
 def test_a_step_and_an_evaluation(task, name, write, split, score, tmp_path, monkeypatch):
     monkeypatch.setattr(aflw19, "NUM_TRAIN_FACES", 3)
+    monkeypatch.setattr(raw_layouts, "PHOTO_SIZE_WH", (360, 360))  # points far outside a photo are refused
     write(tmp_path / "raw")
     words = ["--config_name", "toy", "--image_size", "32", "--do_train", "--do_eval", "--max_steps", "1"]
     words += ["--dataset_name", name, "--data_dir", str(tmp_path / "raw"), "--eval_split", split]

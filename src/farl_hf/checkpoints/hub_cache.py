@@ -166,9 +166,7 @@ def relative_files(folder: Path) -> list[str]:
 def _point_to(name: str, commit: str) -> None:
     """Make a commit the one that the name stands for, and drop the others."""
     entry = entry_folder(name)
-    ref = entry / _REF
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(ref, commit.encode())
+    write_whole(entry / _REF, commit.encode())
     current = entry / "snapshots" / commit
     needed = {file_etag(commit, relative) for relative in relative_files(current)}
     for old in [folder for folder in current.parent.iterdir() if folder != current]:

@@ -112,6 +112,7 @@ def on() -> None:
     """Let [bold]AutoModel.from_pretrained("farl")[/bold] work in this environment without an import."""
     from farl_hf.whole_files import write_whole
 
+    _change(autoload_file().parent.stat)  # a folder that is missing is not made
     _change(lambda: write_whole(autoload_file(), _LINE.encode()))
     status()
 

@@ -162,6 +162,8 @@ def match(
         checked = checked_texts(texts or [])  # before anything is loaded
         if bool(photos) == (index is not None):
             raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
+        if output is not None and not output.parent.is_dir():
+            raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
         faces = None if index is None else FaceIndex.load(index)
         loaded = load_model_and_processor(model, device)
         text_embeds = embed_texts(*loaded, checked, PLAIN if plain else PROMPT_WRAPPERS)

@@ -89,7 +89,7 @@ def convert_checkpoint(
     """
     source, output, tell = Path(source), Path(output), progress or (lambda _: None)
     released = released_model(name) if name is not None else None
-    remove_left_over(output.resolve())
+    remove_left_over(output)
     check_output_folder(output, overwrite)
     tell(f"Reading {source.name}")
     weights = read_source(source)

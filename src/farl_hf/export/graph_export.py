@@ -66,7 +66,7 @@ def export_checkpoint(
         ConversionError: `output` cannot be written, or the graph answers differently.
     """
     check_name("format", export_format, EXPORT_FORMATS)
-    remove_left_over(output.resolve())
+    remove_left_over(output)
     check_output_folder(output, overwrite)
     exporter, settings_class = _exporter(export_format)
     model = _load_model(folder)

@@ -56,7 +56,7 @@ def check_numbers(name, values, least, most, whole=False, count=None):
     if not right:
         kind = f"{'a whole number' if whole else 'a number'} from {least:g} to {most:g}"
         wanted = f"a list of {count or 'one or more'}, each {kind}" if several else kind
-        raise ValueError(f"{name}={str(values)[:100]!r} cannot be used; expected {wanted}.")
+        raise ValueError(f"{name}={repr(values)[:100]} cannot be used; expected {wanted}.")
 
 
 def check_base_settings(settings):

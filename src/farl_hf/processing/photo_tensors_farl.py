@@ -170,10 +170,10 @@ def check_number(name, value, least, most, whole=False):
 
 
 def check_pixel_normalisation(mean, std):
-    """Raises a ValueError unless mean and deviation are three numbers each (or one), and no deviation is 0."""
+    """Raises a ValueError unless mean and deviation are one number per channel (or one), and no deviation is 0."""
     for name, values, least in (("image_mean", mean, -1e4), ("image_std", std, 1e-6)):
         values = list(values) if isinstance(values, list | tuple) else [values] * 3
-        if len(values) != 3:
-            raise ValueError(f"{name}={str(values)[:100]} has {len(values)} numbers; expected one per channel: 3.")
+        if len(values) not in (3, 4):
+            raise ValueError(f"{name}={str(values)[:100]} has {len(values)} numbers; expected one per channel.")
         for value in values:
             check_number(name, value, least, 1e4)

@@ -87,6 +87,11 @@ KEPT_ARGUMENTS = (
 )
 
 
+def one_value(value: Any) -> Any:
+    """The value; of a list of one, the only item: a recipe may write either."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 def check_same_run(args: Any, *argument_groups: Any) -> None:
     """Refuses to go on with a run whose arguments have changed, unless `allow_changed`; it names the changes.
 
@@ -109,7 +114,7 @@ def check_same_run(args: Any, *argument_groups: Any) -> None:
     changes = [
         f"{name}: {former.get(name)} -> {present.get(name)}"
         for name in (*KEPT_ARGUMENTS, "number of processes")
-        if former.get(name) != present.get(name)
+        if name in former and one_value(former[name]) != one_value(present.get(name))
     ]
     if changes and not args.allow_changed:
         raise InvalidArgumentError(

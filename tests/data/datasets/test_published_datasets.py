@@ -146,7 +146,7 @@ def test_celeba_aligned(load, flat):
     assert list(rows[1]) == ["image", "points5_xy", "attributes"]
     assert rows[1]["points5_xy"] == [[[70.5, 109.5], [106.5, 113.5], [77.5, 142.5], [73.5, 152.5], [108.5, 154.5]]]
     assert rows[1]["attributes"][0][:6] == [0, 0, 1, 0, 0, 1]  # 1 where (1 + column) is a multiple of 3
-    assert decode_photo(rows[0]["image"]).shape == (22, 18, 3)
+    assert decode_photo(rows[0]["image"]).shape == (218, 178, 3)
 
 
 def test_celeba_in_the_wild(load):

@@ -5,7 +5,6 @@ from collections import Counter
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from laion_shards import FACE, bomb_bytes, photo_bytes, sample_id, write_detections, write_shard
@@ -246,7 +245,7 @@ def plant_damage(root):
     detections = {
         sample_id(1, 6): None,
         sample_id(2, 7): [],
-        sample_id(7, 8): [(FACE[0], np.full((5, 2), np.nan), 0.99)],
+        sample_id(7, 8): [(FACE[0], FACE[1], 0.5)],
     }
     for shard in range(10):
         changes = {PLANTED[shard][0]: dict(PLANTED[shard][1])} if shard in PLANTED else {}
