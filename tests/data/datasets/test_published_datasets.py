@@ -153,7 +153,7 @@ def test_celeba_in_the_wild(load):
     row = load("celeba", "in_the_wild", split="test", writer=raw_layouts.write_celeba)[0]
     assert row["boxes_xyxy"] == [[95, 71, 321, 384]]
     assert row["points5_xy"][0][2] == [196.5, 249.5]
-    assert decode_photo(row["image"]).shape == (40, 40, 3)
+    assert decode_photo(row["image"]).shape == (400, 340, 3)
 
 
 def test_lfwa(load, tmp_path):
