@@ -76,7 +76,8 @@ def checked_on_error(on_error: str) -> str:
 
 def recorded(error: Exception, on_error: str) -> str:
     """The sentence of an error that belongs to a photo; other errors are raised again, all with `"raise"`."""
-    if on_error == "raise" or isinstance(error, _OF_A_MODEL):
+    of_a_photo = isinstance(error, (OSError, ValueError)) and not isinstance(error, _OF_A_MODEL)
+    if on_error == "raise" or not of_a_photo:  # a fault of the code is not hidden
         raise error
     return str(error) or type(error).__name__
 
