@@ -8,7 +8,7 @@ quality:       ## format, lint and types, as the gate checks them
 	ruff format --check . && ruff check . && mypy src
 test:          ## the gate's tests
 	pytest
-test-fast:     ## tests without trainings and launched processes
+test-fast:     ## tests without trainings, launched processes and the longest ones
 	pytest -m "not slow and not nightly"
 test-nightly:  ## what takes longer: fuzzing, clusters, kills
 	pytest -m nightly

@@ -67,22 +67,26 @@ def image_text_model(request):
     return {"clip": make_clip, "farl": make_farl}[request.param]()
 
 
-# Files whose tests launch processes or train; `make test-fast` leaves them out.
+# Files whose tests launch processes, train or take longest; `make test-fast` leaves them out.
 SLOW_FILES = {
     *("test_autoload", "test_bare_names", "test_embedded_entries", "test_embedded_models", "test_hub_client"),
     *("test_push_command", "test_push_to_hub", "test_pushed_repositories", "test_hub_roundtrip", "test_registration"),
-    *("test_deepspeed_training", "test_distributed", "test_named_checkpoints", "test_process_groups", "test_trainer"),
-    *("test_pretraining", "test_pretraining_processes", "test_pretraining_script", "test_self_supervised_trainer"),
-    *("test_stock_trainer", "test_stock_pipelines"),
+    *("test_deepspeed_training", "test_distributed", "test_launchers", "test_named_checkpoints"),
+    *("test_process_groups", "test_trainer", "test_pretraining", "test_pretraining_processes"),
+    *("test_pretraining_script", "test_self_supervised_trainer", "test_stock_trainer", "test_stock_pipelines"),
     *("test_examples", "test_studies", "test_train_face_detection", "test_face_editing", "test_script_options"),
     *("test_demo_and_env", "test_laion_face_commands", "test_train", "test_evaluate", "test_version_0_1"),
     *("test_encoder_adapters", "test_head_adapters", "test_detector_adapters", "test_processor_adapters"),
     *("test_compiled_and_bfloat16", "test_graph_export", "test_optimized_inference", "test_converted_models"),
+    *("test_fast_inference_farl", "test_pretraining_stream", "test_stream_training", "test_detector_on_photographs"),
+    *("test_plain_install", "test_face_tracker", "test_published_data", "test_synthetic_faces", "test_match"),
+    *("test_tokenization_farl", "test_finetune_scripts", "test_tiny_models"),
 }
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of slow files."""
+    """Mark the tests of slow files, and run those files first: a long file at the end leaves the other cores idle."""
+    items.sort(key=lambda item: item.path.stem not in SLOW_FILES)
     for item in items:
         if item.path.stem in SLOW_FILES:
             item.add_marker(pytest.mark.slow)

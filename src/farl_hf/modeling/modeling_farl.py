@@ -10,7 +10,7 @@ Paper: Zheng et al., arXiv 2112.03109. Sources: FacePerceiver/FaRL `farl/network
 - The logit scale has shape (1,), because DeepSpeed cannot broadcast 0-dimensional parameters.
 
 Letters in shapes: B batch, T tokens, C width, A attention heads, D channels of a head, H and W pixels, h and w a grid
-of tokens, P size of the shared image-text space.
+of tokens, P size of the shared image-text space, N pairs of all processes.
 """
 
 import math
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -33,7 +33,6 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
-from .contrastive_loss_farl import contrastive_loss, scaled_similarities, unit_length
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
 from .pretrained_model_farl import ModelPushedWithCode, record_outputs
 
@@ -538,6 +537,97 @@ class FaRLTextModel(FaRLPreTrainedModel):
         end_B = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
         rows_B = torch.arange(hidden_BTC.shape[0], device=hidden_BTC.device)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_BTC, pooler_output=hidden_BTC[rows_B, end_B])
+
+
+# --- image-text contrast between the pairs of all processes, with exact gradients
+
+
+def contrastive_loss(
+    image_embeds: torch.Tensor, text_embeds: torch.Tensor, logit_scale: torch.Tensor, gather: bool = True
+) -> torch.Tensor:
+    """Mean of the cross-entropies image to text and text to image.
+
+    Paper section 3.1; supplement section 6: logits are gathered from all GPUs and all considered. Each of W processes
+    compares its own B pairs with all N, so no process holds an N x N matrix. Its value is that of its
+    own rows: the mean over the processes is the loss of all pairs, and averaged gradients (DDP, ZeRO) are exact.
+
+    Args:
+        image_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length image features; row i belongs to text i.
+        text_embeds (`torch.FloatTensor` of shape `(B, P)`): Unit-length text features.
+        logit_scale (`torch.FloatTensor` of shape `(1,)` or `()`): Factor of the similarities, not its logarithm.
+        gather (`bool`, *optional*, defaults to `True`): Take the pairs of all processes of the default process group;
+            every process must call, in the forward and in the backward pass.
+
+    Returns:
+        `torch.FloatTensor` of shape `()`: Loss in float32.
+
+    Raises:
+        ValueError: If the processes hold different numbers of pairs, or texts do not match images.
+    """
+    if image_embeds.shape != text_embeds.shape:
+        raise ValueError(
+            f"image_embeds are {tuple(image_embeds.shape)} and text_embeds {tuple(text_embeds.shape)}; "
+            "a contrastive loss needs one text per image."
+        )
+    pairs, first, images_NP, texts_NP = image_embeds.shape[0], 0, image_embeds, text_embeds
+    if gather and process_count() > 1:
+        _check_equal_batches(pairs, image_embeds.device)
+        joined_N2P = _GatheredRows.apply(torch.cat([image_embeds, text_embeds], dim=1))
+        images_NP, texts_NP = joined_N2P.chunk(2, dim=1)
+        first = distributed.get_rank() * pairs
+    own_B = torch.arange(first, first + pairs, device=image_embeds.device)
+    image_loss = nn.functional.cross_entropy(scaled_similarities(image_embeds, texts_NP, logit_scale), own_B)
+    text_loss = nn.functional.cross_entropy(scaled_similarities(text_embeds, images_NP, logit_scale), own_B)
+    return (image_loss + text_loss) / 2
+
+
+def unit_length(features_BP: torch.Tensor) -> torch.Tensor:
+    """Return features (B, P) of the same directions and of length 1."""
+    return nn.functional.normalize(features_BP, dim=-1)
+
+
+def scaled_similarities(rows_BP: torch.Tensor, columns_NP: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
+    """Return the cosine similarities (B, N) of unit-length features times the logit scale, in float32."""
+    # Products with a logit scale of up to 100 lose whole digits in bfloat16, which autocast would use.
+    with torch.autocast(rows_BP.device.type, enabled=False):
+        return rows_BP.float() @ columns_NP.float().t() * logit_scale.float()
+
+
+def process_count() -> int:
+    """Return the number of processes of the default process group; 1 without one."""
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if ready else 1
+
+
+def _check_equal_batches(pairs, device):
+    """With unequal batches the gathering hangs or mixes up rows, depending on the backend."""
+    counts_W = torch.empty(process_count(), dtype=torch.int64, device=device)
+    distributed.all_gather_into_tensor(counts_W, torch.tensor([pairs], device=device))
+    counts = counts_W.tolist()
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"The processes hold {counts} pairs; contrast between processes needs equal batches. Drop the last, "
+            "smaller batch (dataloader_drop_last=True), or pass return_loss=False in evaluation."
+        )
+
+
+class _GatheredRows(torch.autograd.Function):
+    """Rows (B, C) of all processes, in the order of their ranks (W * B, C)."""
+
+    @staticmethod
+    def forward(ctx, rows_BC):
+        ctx.rows = rows_BC.shape[0]
+        all_NC = rows_BC.new_empty(distributed.get_world_size() * ctx.rows, *rows_BC.shape[1:])
+        distributed.all_gather_into_tensor(all_NC, rows_BC.contiguous())
+        return all_NC
+
+    @staticmethod
+    def backward(ctx, gradient_NC):
+        # The losses of all processes depend on the rows of this one.
+        gradient_NC = gradient_NC.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(gradient_NC)
+        first = distributed.get_rank() * ctx.rows
+        return gradient_NC[first : first + ctx.rows]
 
 
 class FaRLModel(FaRLPreTrainedModel):

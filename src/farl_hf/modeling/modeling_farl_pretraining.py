@@ -7,18 +7,18 @@ classifier of visual tokens. The code of the objective was not published; it fol
 Letters in shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_farl import FaRLConfig
-from .contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities, unit_length
 from .modeling_farl import (
     FORMER_PARTS,
     HEAD_PARTS,
@@ -29,8 +29,15 @@ from .modeling_farl import (
     FaRLModel,
     FaRLPreTrainedModel,
     FaRLVisionModel,
+    contrastive_loss,
+    process_count,
+    scaled_similarities,
+    unit_length,
 )
 from .pretrained_model_farl import record_outputs, warn_unrecorded
+
+# The CLIP paper scales logits by 100 at most, and so does open_clip; FaRL's own bound was not published.
+LARGEST_LOG_SCALE = math.log(100)
 
 
 @dataclass
@@ -285,3 +292,39 @@ class FaRLForMaskedImageModeling(MaskedImageBranch):
         logits = self.masked_logits(self.vision_model.encoder(tokens_BTC, **kwargs), mask_BT, **kwargs)
         loss = None if labels is None else masked_token_loss(logits, labels, mask_BT)
         return MaskedLMOutput(loss=loss, logits=logits)
+
+
+def bounded_logit_scale(log_scale: torch.Tensor, largest_log: float = LARGEST_LOG_SCALE) -> torch.Tensor:
+    """Return the logit scale: exp(log_scale), no larger than exp(largest_log), in float32.
+
+    At the bound, only gradients that lower the parameter pass. So it stays at the bound or returns from it, as if it
+    were clamped after each optimizer step (open_clip). This works under every optimizer; clamping after the step does
+    not, because ZeRO keeps a master copy of the parameter. A plain clamp in the forward pass would have no gradient
+    at the bound, and the parameter would never return.
+
+    Args:
+        log_scale (`torch.FloatTensor` of shape `(1,)`): Natural logarithm of the logit scale.
+        largest_log (`float`, *optional*, defaults to ln 100): Its upper bound.
+    """
+    return _BoundedAbove.apply(log_scale.float(), largest_log).exp()
+
+
+class _BoundedAbove(torch.autograd.Function):
+    """The smaller of a value and its bound. At the bound, gradient descent may only lower the value."""
+
+    @staticmethod
+    def forward(ctx, value, bound):
+        # Not the value itself: ZeRO-3 empties parameters between the passes.
+        ctx.save_for_backward(value >= bound)
+        return value.clamp(max=bound)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (at_bound,) = ctx.saved_tensors
+        if (processes := process_count()) > 1:
+            # The mean of all processes decides. If each decided for itself, the averaged gradient would depend on how
+            # the batch is divided.
+            gradient = gradient.clone()
+            distributed.all_reduce(gradient)
+            gradient = gradient / processes
+        return gradient.masked_fill(at_bound & (gradient < 0), 0.0), None

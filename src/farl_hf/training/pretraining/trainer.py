@@ -28,7 +28,7 @@ from transformers.trainer_utils import TrainOutput
 from farl_hf.data.laion_face.shards import DAMAGED_SHARD, SKIP_REASONS, UNSAFE_MEMBER
 from farl_hf.data.laion_face.stream import PretrainingStream, StreamProgress
 from farl_hf.errors import NotACheckpointError
-from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
+from farl_hf.modeling.modeling_farl import contrastive_loss
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.arguments import PretrainingArguments
 from farl_hf.training.trainer import AveragedWeightsTrainer, resume_folder

@@ -6,7 +6,8 @@ import pytest
 import torch
 from open_clip.loss import ClipLoss
 
-from farl_hf.modeling.contrastive_loss_farl import bounded_logit_scale, contrastive_loss, scaled_similarities
+from farl_hf.modeling.modeling_farl import contrastive_loss, scaled_similarities
+from farl_hf.modeling.modeling_farl_pretraining import bounded_logit_scale
 
 
 def features(pairs=8, channels=5):
