@@ -37,7 +37,7 @@ def main() -> None:
         for stem, photo in portraits.items():
             drawn = annotator.annotate(photo.resize((680, 780), Image.Resampling.LANCZOS), stem, stem)[1]
             rows += [(task.replace("-", " "), load_photo(drawn[task])) for task in ON_PORTRAITS]
-        save(contact_sheet(rows, columns=3, cell_size_wh=(360, 480)), "portraits.jpg")
+        save(contact_sheet(rows, columns=3, cell_size_wh=(360, 600)), "portraits.jpg")
         drawn = annotator.annotate(load_photo(GROUP_PHOTO), "group", "group")[1]
         rows = [(task.replace("-", " "), load_photo(drawn[task])) for task in ON_THE_GROUP]
         save(contact_sheet(rows, columns=1, cell_size_wh=(1200, 480)), "group.jpg")

@@ -49,7 +49,7 @@ def test_one_photo_all_tasks(annotate, tmp_path):
             assert (segmentation.mode, segmentation.size) == ("P", (96, 80))
     for task in TASKS:
         with Image.open(output / f"photo.{task}.jpg") as picture:
-            assert picture.width == 96
+            assert picture.width == 96 or (task == "face-attributes" and picture.width > 96)  # with cards beside it
 
 
 def test_detection_runs_once_and_its_scores_are_kept(annotate, tmp_path, monkeypatch):

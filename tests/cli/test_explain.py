@@ -4,7 +4,10 @@ from PIL import Image
 from toy_checkpoints import MAX_FACES
 from typer.testing import CliRunner
 
+from farl_hf import FaRLImageProcessor
 from farl_hf.cli import app
+from farl_hf.cli.pictures import write_sheet
+from farl_hf.explanation import FaceExplanation
 
 PICTURE = "farl_explanations/photo.face-explanation.png"
 
@@ -42,6 +45,29 @@ def test_a_row_of_pictures_and_arrays_per_face(explain, tmp_path, model):
     with Image.open(tmp_path / PICTURE) as picture:
         assert picture.width > 3 * 200
         assert picture.height > MAX_FACES * 100
+
+
+def test_all_maps_share_one_scale_and_what_does_not_apply_stays_cold(tmp_path):
+    """Three equal maps with scores of 0.4, 0.2 and -0.3, on a grey photo: hot, half as hot, the bare photo."""
+    photo, heat = Image.new("RGB", (64, 64), (128, 128, 128)), np.zeros((3, 64, 64), np.float32)
+    heat[:, 20:40, 20:40] = 1
+    explanation = FaceExplanation(
+        names=("yes", "half", "no"),
+        scores=np.array([0.4, 0.2, -0.3], np.float32),
+        patch_maps=heat[:, ::16, ::16],
+        crop_maps=heat,
+        crop_from_photo=np.eye(3, dtype=np.float32),
+        box_xyxy=np.array([0, 0, 64, 64]),
+        photo_size_hw=(64, 64),
+        image_processor=FaRLImageProcessor(size=64, warp_factor=0.0),
+    )
+    sheet = np.asarray(Image.open(write_sheet(photo, [explanation], tmp_path / "sheet.png"))).astype(int)
+    # Four pictures of 288 pixels with gaps of 12, under a caption.
+    middles = [sheet[30 + 12 + 135, 12 + column * 300 + 135] for column in range(4)]
+    assert (middles[0] == 128).all()
+    assert (middles[3] == 128).all()
+    assert middles[1][0] > 150 > middles[1][2]  # yellow
+    assert middles[2][1] > middles[2][0]  # the green in the middle of the scale
 
 
 def test_labels_of_a_head(explain, toy_defaults):

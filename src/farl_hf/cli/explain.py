@@ -51,8 +51,8 @@ def explain(
     """Show where in each face of a photo a text is seen: Grad-CAM of the similarity of face and text.
 
     For [bold]photo.jpg[/bold], the output folder gets [bold]photo.face-explanation.png[/bold], one row per face: the
-    face, then for each text the face under its heat map, with the similarity (cosine, -1 to 1). Heat maps are scaled
-    to their own maximum: compare places within a map, and similarities between texts.
+    face, then for each text the face under its heat map, with the similarity (cosine, -1 to 1). All maps share one
+    scale: the warmest place has the colour of the similarity. A text that is not similar at all stays cold.
 
     [bold]photo.face-1.explanation.npz[/bold] and so on hold the arrays: names, scores, patch_maps (as computed),
     crop_maps (over the crop, 0 to 1), crop_from_photo, box_xyxy, and photo_maps over window_xyxy of the photo.

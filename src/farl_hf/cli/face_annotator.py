@@ -221,5 +221,5 @@ def draw_answers(task: str, photo: Image.Image, faces: list[dict[str, Any]], in_
     if task == LANDMARKS:
         return draw_face_landmarks(photo, FaceLandmarks.from_pipeline(faces))
     return draw_face_attributes(
-        photo, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces), numbers=numbers
+        photo, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces), numbers=numbers, inside=in_video
     )

@@ -1,6 +1,5 @@
 """Pictures and arrays of faces that `farl-hf explain` and `farl-hf evaluate` write."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,15 @@ from PIL import Image
 
 from farl_hf.cli.face_annotator import write_picture
 from farl_hf.data.images import decode_photo
-from farl_hf.drawing import contact_sheet, draw_face_landmarks, draw_face_parsing, draw_heat_map, text_panel
+from farl_hf.drawing import (
+    PAPER,
+    colour_bar,
+    contact_sheet,
+    draw_face_landmarks,
+    draw_face_parsing,
+    draw_heat_map,
+    text_panel,
+)
 from farl_hf.explanation import FaceExplanation
 from farl_hf.results import FaceLandmarks, FaceParsing
 from farl_hf.whole_files import written_whole
@@ -23,7 +30,8 @@ if TYPE_CHECKING:  # it needs the extra `train`, which `farl-hf explain` does no
 Bounds = tuple[int, int, int, int]
 
 _FACE_PX = 288  # longer side of a drawn face
-_CAPTION_CHARACTERS = 26  # length of a caption over a heat map, beside the score
+_GAP_PX = 12  # between the two pictures of a pair, and around the scale of heat maps
+_BAR_PX = 30  # height of that scale
 _COLUMNS = 4  # of the worst faces
 _MOST_NAMES = 10  # wrong attributes beside a face
 
@@ -63,14 +71,31 @@ def enlarged_part(picture: np.ndarray, bounds_xyxy: Bounds, longer_side_px: int,
 
 
 def write_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation], path: Path) -> Path:
-    """Write one row per face: the face, then the face under each of its heat maps (supplement figure 2)."""
+    """Write one row per face: the face, then the face under each of its heat maps (supplement figure 2).
+
+    All maps share one scale, which a bar under them shows: the warmest place of a map has the colour of its score. A
+    text whose score is 0 or less stays cold.
+    """
+    scores = np.concatenate([explanation.scores for explanation in explanations])
+    highest = max(0.0, float(scores.max())) if np.isfinite(scores).all() else np.nan
     pictures = []
     for row, explanation in enumerate(explanations, start=1):
         bounds_xyxy = _bounds_xyxy(explanation)
         pictures.append((f"face {row}", enlarged_part(np.asarray(photo), bounds_xyxy, _FACE_PX)))
-        pictures += [_drawn(photo, explanation, column, bounds_xyxy) for column in range(len(explanation.names))]
+        for column in range(len(explanation.names)):
+            pictures.append(_drawn(photo, explanation, column, bounds_xyxy, highest))
     sheet = contact_sheet(pictures, 1 + len(explanations[0].names), (_FACE_PX, _FACE_PX))
-    return write_picture(path, sheet)
+    unscored = np.isnan(highest)
+    title, end = ("share of attention", "1") if unscored else ("score of face and name", f"{highest:.2f}")
+    return write_picture(path, _with_strip(sheet, colour_bar("0", end, title, _BAR_PX)))
+
+
+def _with_strip(sheet: Image.Image, strip: Image.Image) -> Image.Image:
+    width, margin = max(sheet.width, strip.width + 2 * _GAP_PX), _GAP_PX
+    result = Image.new("RGB", (width, sheet.height + strip.height + margin), PAPER)
+    result.paste(sheet, (0, 0))
+    result.paste(strip, (margin, sheet.height))
+    return result
 
 
 def write_arrays(explanation: FaceExplanation, path: Path) -> Path:
@@ -98,15 +123,16 @@ def _bounds_xyxy(explanation: FaceExplanation) -> Bounds:
 
 
 def _drawn(
-    photo: Image.Image, explanation: FaceExplanation, column: int, bounds_xyxy: Bounds
+    photo: Image.Image, explanation: FaceExplanation, column: int, bounds_xyxy: Bounds, highest: float
 ) -> tuple[str, Image.Image]:
     name, score = explanation.names[column], explanation.scores[column]
+    share = 1.0 if np.isnan(score) else max(0.0, score) / max(highest, 1e-6)
     x_min, y_min, x_max, y_max = bounds_xyxy
     heat_map = explanation.photo_map(name)[y_min:y_max, x_min:x_max]
-    picture = draw_heat_map(photo.crop(bounds_xyxy), heat_map)
-    caption = textwrap.shorten(name, _CAPTION_CHARACTERS, placeholder=" …")
-    caption = caption if np.isnan(score) else f"{caption}: {score:.2f}"
-    return caption, enlarged_part(np.asarray(picture), (0, 0, *picture.size), _FACE_PX)
+    picture = draw_heat_map(photo.crop(bounds_xyxy), share * heat_map)
+    return name if np.isnan(score) else f"{name}: {score:.2f}", enlarged_part(
+        np.asarray(picture), (0, 0, *picture.size), _FACE_PX
+    )
 
 
 # Worst faces of an evaluation
@@ -129,14 +155,15 @@ def draw_failures(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit"
 
     Returns:
         `PIL.Image.Image`: Left of each pair the prediction, right the label (for attributes: those that are wrong).
-        The caption begins with the numbers of photo and face, from 0, and the face's own main score in per cent.
+        The caption begins with the row of the photo in the data set, from 0, the number of the face in the photo,
+        from 1, and the face's own main score in per cent.
     """
     evaluation = measuring.evaluation
     worst = worst_faces(evaluated.face_scores, evaluation.greater_is_better, count)
     drawn = [_draw_face(measuring, evaluated, item) for item in worst]
     if not drawn:
         drawn = [("no face with a label", Image.new("RGB", (_FACE_PX, _FACE_PX)))]
-    return contact_sheet(drawn, columns=_COLUMNS, cell_size_wh=(2 * _FACE_PX, _FACE_PX))
+    return contact_sheet(drawn, columns=_COLUMNS, cell_size_wh=(2 * _FACE_PX + _GAP_PX, _FACE_PX))
 
 
 def _draw_face(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit", item: int) -> tuple[str, Image.Image]:
@@ -145,7 +172,8 @@ def _draw_face(measuring: "CheckpointEvaluation", evaluated: "EvaluatedSplit", i
     record, score = samples.records[item], evaluated.face_scores[item]
     photo = decode_photo(samples.photos[record.row]["image"], f"row {record.row}")
     bounds_xyxy = crop_bounds_xyxy(batch["crop_from_photo"][0], measuring.processor.size_hw, photo.shape[:2])
-    caption = f"photo {record.row}, face {record.face}: {100 * score:.1f} %"
+    metric = measuring.evaluation.main_score.replace("_", " ")
+    caption = f"photo {record.row}, face {record.face + 1}: {metric} {100 * score:.1f} %"
     if measuring.task.name == "parsing":
         return f"{caption} (predicted, labelled)", _parsing_pair(measuring, outputs, batch, photo, bounds_xyxy)
     if measuring.task.name == "landmarks":
@@ -193,7 +221,7 @@ def _wrong_attributes(measuring: "CheckpointEvaluation", outputs: Any, batch: di
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    pair = Image.new("RGB", (left.width + right.width, left.height))
+    pair = Image.new("RGB", (left.width + _GAP_PX + right.width, left.height), PAPER)
     pair.paste(left, (0, 0))
-    pair.paste(right, (left.width, 0))
+    pair.paste(right, (left.width + _GAP_PX, 0))
     return pair

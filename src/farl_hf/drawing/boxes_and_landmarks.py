@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFont
 
 from farl_hf.drawing.antialiased_canvas import (
     FACE_COLOURS,
@@ -11,12 +11,14 @@ from farl_hf.drawing.antialiased_canvas import (
     KEYPOINT_COLOURS,
     LANDMARK_COLOURS,
     AntialiasedCanvas,
+    ink_on,
     line_width_px,
 )
 from farl_hf.labels import LANDMARK_GROUPS
 from farl_hf.results import FaceLandmarks, Faces
 
 _SMALLEST_TEXT_PX = 9.0
+_CERTAIN = 0.995  # a score from here on reads 100 per cent, which says nothing
 
 
 def draw_faces(
@@ -27,7 +29,8 @@ def draw_faces(
     Args:
         photo (`PIL.Image.Image`): The upright photo; it is left as it is.
         faces (`Faces`): The faces, in pixels of this photo.
-        show_scores (`bool`, *optional*, defaults to `True`): Whether each box carries its score in per cent.
+        show_scores (`bool`, *optional*, defaults to `True`): Whether a box carries its number, where `numbers` are
+            given, and its score in per cent, where that is below 99.5.
         numbers (`Sequence[int]`, *optional*): What stands before each score and chooses the colour: the tracks of a
             video, whose colours stay.
 
@@ -37,9 +40,10 @@ def draw_faces(
     picture = photo.convert("RGB")
     for row, (face, size_px) in enumerate(zip(faces, face_sizes_px(faces.boxes_xyxy), strict=True)):
         colour = face_colour(row if numbers is None else numbers[row])
-        score = f"{100 * float(face.scores[0]):.0f}%"
-        tag = score if numbers is None else f"{numbers[row]}: {score}"
-        picture = _draw_face_box(picture, face, float(size_px), colour, tag if show_scores else None)
+        words = [] if numbers is None else [str(numbers[row])]
+        if face.scores[0] < _CERTAIN:
+            words.append(f"{100 * float(face.scores[0]):.0f}%")
+        picture = _draw_face_box(picture, face, float(size_px), colour, " · ".join(words) if show_scores else "")
     return picture
 
 
@@ -54,7 +58,7 @@ def face_sizes_px(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def _draw_face_box(
-    picture: Image.Image, face: Faces, size_px: float, colour: tuple[int, int, int], tag: str | None
+    picture: Image.Image, face: Faces, size_px: float, colour: tuple[int, int, int], tag: str
 ) -> Image.Image:
     width_px = 1.6 * line_width_px(size_px)
     text_px = max(_SMALLEST_TEXT_PX, size_px / 11)
@@ -63,8 +67,8 @@ def _draw_face_box(
     canvas = AntialiasedCanvas(box_xyxy + np.array([-margin, -margin, margin + 4 * text_px, margin]), picture.size)
     canvas.rounded_box(box_xyxy, size_px / 16, (*INK, 150), 2 * width_px)
     canvas.rounded_box(box_xyxy, size_px / 16, colour, width_px)
-    if tag is not None:
-        _draw_tag(canvas, box_xyxy, tag, text_px, colour)
+    if tag:
+        draw_tag(canvas, box_xyxy, tag, text_px, colour)
     if face.keypoints_xy is not None:
         for point_xy, point_colour in zip(face.keypoints_xy[0], KEYPOINT_COLOURS, strict=True):
             canvas.dot(point_xy, 2.2 * width_px, (255, 255, 255))
@@ -72,15 +76,16 @@ def _draw_face_box(
     return canvas.composite_over(picture)
 
 
-def _draw_tag(
+def draw_tag(
     canvas: AntialiasedCanvas, box_xyxy: np.ndarray, text: str, text_px: float, colour: tuple[int, int, int]
 ) -> None:
     """A tag on the upper edge of the box, inside it where the photo ends above."""
     left, top = float(box_xyxy[0]), float(box_xyxy[1])
     middle = top - 0.9 * text_px if top > 2 * text_px else top + 1.1 * text_px
-    tag = (left, middle - 0.75 * text_px, left + (0.62 * len(text) + 0.8) * text_px, middle + 0.75 * text_px)
+    width = ImageFont.load_default(text_px).getlength(text) + 0.8 * text_px
+    tag = (left, middle - 0.75 * text_px, left + width, middle + 0.75 * text_px)
     canvas.rounded_box(tag, 0.35 * text_px, None, 0, fill=colour)
-    canvas.text((left + 0.4 * text_px, middle), text, text_px, INK)
+    canvas.text((left + 0.4 * text_px, middle), text, text_px, ink_on(colour))
 
 
 def draw_face_landmarks(photo: Image.Image, landmarks: FaceLandmarks) -> Image.Image:

@@ -1,13 +1,14 @@
 """Maps as translucent colours over a photo: label maps with outlines and a legend, and heat maps.
 
-Heat maps are clear where cold, and go from blue over green to red where warm.
+Heat maps are clear where cold and go to the yellow of viridis, whose steps look equally large (van der Walt and Smith,
+matplotlib), colour-blind eyes included.
 """
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from farl_hf.drawing.antialiased_canvas import AntialiasedCanvas, line_width_px
+from farl_hf.drawing.antialiased_canvas import INK, PAPER, AntialiasedCanvas, line_width_px
 from farl_hf.drawing.captions import with_legend
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import palette_for
@@ -133,7 +134,21 @@ def draw_heat_map(photo: Image.Image, heat_map: np.ndarray, opacity: float = 0.6
             "wide; draw on the photo that was explained."
         )
     heat = np.clip(np.asarray(heat_map, np.float32), 0, 1)
-    colours_bgr = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colours_bgr = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
     alpha = (opacity * np.minimum(heat / _OPAQUE_FROM, 1))[..., None]
     blended = np.asarray(photo.convert("RGB"), np.float32) * (1 - alpha) + colours_bgr[..., ::-1] * alpha
     return Image.fromarray(blended.round().astype(np.uint8))
+
+
+def colour_bar(low: str, high: str, title: str, height_px: int) -> Image.Image:
+    """The scale of heat maps as an RGB picture of that height: a title, and the colours between two numbers."""
+    font = ImageFont.load_default(0.55 * height_px)
+    before, after = f"{title}   {low}  ", f"  {high}"
+    left, length = round(font.getlength(before)), 8 * height_px
+    bar = Image.new("RGB", (left + length + round(font.getlength(after)), height_px), PAPER)
+    draw = ImageDraw.Draw(bar)
+    draw.text((0, height_px / 2), before, fill=INK, font=font, anchor="lm")
+    draw.text((left + length, height_px / 2), after, fill=INK, font=font, anchor="lm")
+    heat = np.linspace(0, 1, length, dtype=np.float32)[None].repeat(height_px // 2, axis=0)
+    bar.paste(draw_heat_map(Image.new("RGB", heat.shape[::-1], PAPER), heat, opacity=1), (left, height_px // 4))
+    return bar

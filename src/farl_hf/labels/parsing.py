@@ -33,26 +33,27 @@ LAPA_MIRROR_PAIRS = ((2, 3), (4, 5))
 # The files of the dataset are named from the person's side, so `l_brow` is the right eyebrow here; FaRL's own short
 # names (rr, rb, re for the files l_ear, l_brow, l_eye) say the same.
 
-# (name, suffix of the mask file, RGB), in FaRL's order; where masks overlap, the later one wins.
+# (name, suffix of the mask file, RGB), in FaRL's order; where masks overlap, the later one wins. Colours of parts that
+# touch each other differ for colour-blind eyes, too.
 _CLASSES = (
     ("background", None, (0, 0, 0)),
-    ("neck", "neck", (205, 165, 125)),
-    ("skin", "skin", (255, 205, 110)),
-    ("cloth", "cloth", (150, 152, 158)),
-    ("right_ear", "l_ear", (240, 150, 110)),
-    ("left_ear", "r_ear", (220, 130, 150)),
-    ("right_eyebrow", "l_brow", (195, 140, 255)),
-    ("left_eyebrow", "r_brow", (150, 90, 230)),
-    ("right_eye", "l_eye", (130, 215, 60)),
-    ("left_eye", "r_eye", (0, 190, 150)),
-    ("nose", "nose", (255, 145, 40)),
-    ("inner_mouth", "mouth", (140, 20, 60)),
-    ("lower_lip", "l_lip", (255, 115, 170)),
-    ("upper_lip", "u_lip", (235, 60, 90)),
-    ("hair", "hair", (70, 130, 200)),
-    ("glasses", "eye_g", (70, 220, 230)),
-    ("hat", "hat", (200, 60, 200)),
-    ("earring", "ear_r", (250, 230, 60)),
+    ("neck", "neck", (190, 160, 140)),
+    ("skin", "skin", (250, 215, 160)),
+    ("cloth", "cloth", (155, 155, 160)),
+    ("right_ear", "l_ear", (245, 145, 80)),
+    ("left_ear", "r_ear", (180, 115, 130)),
+    ("right_eyebrow", "l_brow", (195, 150, 255)),
+    ("left_eyebrow", "r_brow", (165, 95, 255)),
+    ("right_eye", "l_eye", (160, 235, 20)),
+    ("left_eye", "r_eye", (25, 185, 145)),
+    ("nose", "nose", (225, 135, 45)),
+    ("inner_mouth", "mouth", (140, 25, 65)),
+    ("lower_lip", "l_lip", (255, 110, 170)),
+    ("upper_lip", "u_lip", (225, 65, 90)),
+    ("hair", "hair", (65, 120, 165)),
+    ("glasses", "eye_g", (90, 230, 240)),
+    ("hat", "hat", (205, 15, 135)),
+    ("earring", "ear_r", (255, 250, 75)),
     ("necklace", "neck_l", (235, 235, 200)),
 )
 
