@@ -245,7 +245,7 @@ class PretrainingStream(IterableDataset):
             num_workers (`int`, *optional*, defaults to 0): Loader workers to come.
 
         Raises:
-            InvalidArgumentError: The state is of other shards, of another seed or window, of an older version, or
+            InvalidArgumentError: The state is of other shards, of another seed or window, of another version, or
                 not of all processes.
         """
         states = [states] if isinstance(states, dict) else list(states)
