@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from farl_hf.errors import ConversionError, FileWriteError, InvalidArgumentError
 from farl_hf.whole_files import (
+    files_written_whole,
     held_folder,
     read_or_set_aside,
     remove_left_over,
@@ -161,6 +162,38 @@ def test_a_folder_is_replaced_only_where_that_is_meant(tmp_path, overwrite):
         write("2", overwrite)
     assert (tmp_path / "folder/file").read_text() == ("2" if overwrite else "1")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_run_removes_what_killed_runs_left_in_its_folder(tmp_path):
+    leave_unfinished(tmp_path / "photo.jpg")
+    leave_unfinished(tmp_path / "checkpoint-4" / "model.safetensors")
+    others = [tmp_path / ".rsync.partial", tmp_path / ".hidden", tmp_path / "a" / "b" / ".c.12345678.partial"]
+    for folder in others:
+        folder.mkdir(parents=True)
+    with written_whole(tmp_path / "living") as place:
+        place.write_bytes(b"whole")
+        with held_folder(tmp_path):
+            assert place.exists()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
+        [".rsync.partial", ".hidden", "a", "b", ".c.12345678.partial", "living", "checkpoint-4"]
+    )
+
+
+def test_several_files_arrive_whole_the_weights_last(tmp_path, monkeypatch):
+    def write(content):
+        with files_written_whole(tmp_path / "folder") as place:
+            for name in ("a.safetensors", "config.json", "z.bin"):
+                (place / name).write_text(content)
+            if content == "fault":
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (moved.append(new.name), replace(old, new)))
+    write("1")
+    assert moved == ["config.json", "z.bin", "a.safetensors"]
+    with pytest.raises(FileWriteError, match="No space left"):
+        write("fault")
+    assert {path.name: path.read_text() for path in (tmp_path / "folder").iterdir()} == dict.fromkeys(moved, "1")
 
 
 def test_one_run_at_a_time(tmp_path):

@@ -26,7 +26,7 @@ from farl_hf.errors import check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
 from farl_hf.training.pretraining.run import FACE_TEMPLATES
-from farl_hf.training.runs import evaluate_and_save, load_splits, train_to_end
+from farl_hf.training.runs import evaluate_and_save, held_output_folder, load_splits, train_to_end
 from farl_hf.training.trainer import AveragedWeightsTrainer
 from farl_hf.whole_files import written_whole
 
@@ -79,9 +79,10 @@ def run_generator_training(
     if training_args.picture_steps:
         trainer.add_callback(PictureCallback(trainer, eval_crops or train_crops))
     if training_args.do_train:
-        train_to_end(trainer)
-        if trainer.is_world_process_zero():
-            save_decoder(Path(training_args.output_dir), train_crops)
+        with held_output_folder(training_args):
+            train_to_end(trainer)
+            if trainer.is_world_process_zero():
+                save_decoder(Path(training_args.output_dir), train_crops)
     return evaluate_and_save(trainer) if training_args.do_eval else {}
 
 

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 UNFINISHED = ".partial"
 _FORMER = "former"  # what a new folder replaces, until the new one is in its place
+_HIDDEN_FOLDERS = f".*.{'?' * 8}{UNFINISHED}"  # as `tempfile` names them
 _NAME_CHARACTERS = 40  # of the name of a hidden folder; a whole name may be as long as the file system allows
 _held: set[int] = set()  # descriptors of locked folders
 
@@ -50,12 +51,18 @@ def written_whole(
         FileWriteError: The disk is full, or the place cannot be written.
     """
     path = Path(path)
-    try:
+    with _errors_of_writing(path, error):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _hidden_folder(path) as hidden:
             unfinished = hidden / path.name
             yield unfinished
             _put_in_place(unfinished, path, overwrite)
+
+
+@contextlib.contextmanager
+def _errors_of_writing(path: Path, error: type[FaRLError]) -> Iterator[None]:
+    try:
+        yield
     except FaRLError:  # some are OSErrors too, and say better what is wrong
         raise
     except (OSError, SafetensorError) as reason:
@@ -63,6 +70,23 @@ def written_whole(
         raise error(
             f"{path} could not be written: {said}. Nothing was left there; make room, or choose another place."
         ) from reason
+
+
+@contextlib.contextmanager
+def files_written_whole(folder: Path) -> Iterator[Path]:
+    """Gives a folder to write files into; they move to `folder` when the block ends without an error, weights last.
+
+    A kill may leave some of them there, but no part of one, and no new weights without their settings.
+
+    Raises:
+        FileWriteError: The disk is full, or the place cannot be written.
+    """
+    with _errors_of_writing(folder, FileWriteError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _hidden_folder(folder / "files") as hidden:
+            yield hidden
+            for path in sorted(hidden.iterdir(), key=lambda path: (path.suffix == ".safetensors", path.name)):
+                os.replace(path, folder / path.name)
 
 
 def write_whole(path: Path, content: bytes, error: type[FaRLError] = FileWriteError) -> Path:
@@ -115,16 +139,20 @@ def remove_left_over(path: Path) -> None:
         return
     name = glob.escape(path.name[:_NAME_CHARACTERS])
     for hidden in path.parent.glob(f".{name}.*{UNFINISHED}"):
-        with contextlib.suppress(OSError), _locked(hidden):
-            for former in hidden.glob(f"{_FORMER}/*"):
-                if not (hidden.parent / former.name).exists():
-                    os.replace(former, hidden.parent / former.name)
-            shutil.rmtree(hidden, ignore_errors=True)
+        _remove_unless_held(hidden)
+
+
+def _remove_unless_held(hidden: Path) -> None:
+    with contextlib.suppress(OSError), _locked(hidden):
+        for former in hidden.glob(f"{_FORMER}/*"):
+            if not (hidden.parent / former.name).exists():
+                os.replace(former, hidden.parent / former.name)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[Path]:
-    """Keeps other runs out of an output folder.
+    """Keeps other runs out of an output folder; removes what killed runs left unfinished in it and its folders.
 
     Raises:
         InvalidArgumentError: Another run is writing to it.
@@ -138,6 +166,9 @@ def held_folder(folder: Path) -> Iterator[Path]:
             ) from error
         except OSError:  # no locks here
             pass
+        for pattern in (_HIDDEN_FOLDERS, f"*/{_HIDDEN_FOLDERS}"):
+            for hidden in folder.glob(pattern):
+                _remove_unless_held(hidden)
         yield folder
 
 

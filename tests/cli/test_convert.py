@@ -1,6 +1,10 @@
 """`farl-hf convert`, as one types it."""
 
+import contextlib
 import json
+import multiprocessing
+import os
+import signal
 
 import conversion_sources as sources
 import pytest
@@ -8,7 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
-from farl_hf.conversion import parity
+from farl_hf.conversion import checkpoint_conversion, parity
+from farl_hf.whole_files import written_whole
 
 
 def run(*arguments):
@@ -27,6 +32,26 @@ def test_writes_a_checkpoint_and_says_so(source, tmp_path):
     assert "RetinaFaceForFaceDetection" in result.output
     assert (tmp_path / "detector/model.safetensors").is_file()
     assert json.loads((tmp_path / "detector/conversion.json").read_text())["parity"] is None
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next(source, tmp_path):
+    def convert_and_die():
+        checkpoint_conversion.write_safetensors = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        checkpoint_conversion.convert_checkpoint(source, tmp_path / "detector")
+
+    killed = multiprocessing.get_context("fork").Process(target=convert_and_die)
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    (left_over,) = tmp_path.iterdir()
+    with contextlib.suppress(KeyboardInterrupt), written_whole(tmp_path / "detector") as unfinished:
+        unfinished.write_text("of a conversion that still runs")
+        assert run(source, "-o", tmp_path / "detector").exit_code == 0
+        assert not left_over.exists()
+        assert unfinished.exists()
+        raise KeyboardInterrupt
+    assert (tmp_path / "detector" / "model.safetensors").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["detector"]
 
 
 def test_check_shows_every_stage(source, tmp_path):

@@ -67,6 +67,28 @@ def test_the_card_gets_the_scores_and_keeps_the_rest(data_folder, toy_checkpoint
     assert entry["dataset"]["split"] == "test"
 
 
+def test_a_run_adds_its_splits_to_those_of_an_earlier_one(data_folder, toy_checkpoint_folder, tmp_path):
+    folder, path = toy_checkpoint_folder / DEFAULT_CHECKPOINTS["face-attributes"], tmp_path / "results.json"
+    for split in ("test", "other"):
+        result = run(folder, data_folder, "-o", tmp_path, "--split", split)
+        assert result.exit_code == 0, result.output
+    both = json.loads(path.read_text())
+    assert {split: one["num_faces"] for split, one in both["splits"].items()} == {"test": 3, "other": 4}
+    path.write_text(json.dumps(both | {"splits": {"test": {"num_faces": 99, "scores": {}}}}))
+    run(folder, data_folder, "-o", tmp_path, "--split", "test")  # a split that is measured again is replaced
+    again = json.loads(path.read_text())["splits"]
+    assert again == {"test": both["splits"]["test"]}
+    other = toy_checkpoint_folder / DEFAULT_CHECKPOINTS["face-parsing"]
+    result = run(other, data_folder, "-o", tmp_path, "--split", "other")
+    assert result.exit_code == 2
+    assert "another evaluation" in " ".join(result.output.split())
+    assert json.loads(path.read_text())["splits"] == again
+    path.write_text('{"checkpoint": ')
+    assert run(folder, data_folder, "-o", tmp_path, "--split", "other").exit_code == 0
+    assert list(json.loads(path.read_text())["splits"]) == ["other"]
+    assert (tmp_path / "results.json.broken").read_text() == '{"checkpoint": '
+
+
 @pytest.mark.parametrize(
     ("task", "dataset", "message"),
     [

@@ -1,12 +1,15 @@
 """A training that cannot give a model stops with a sentence, before anything is saved."""
 
 import json
+from unittest import mock
 
 import pytest
 import torch
 from face_rows import make_face_dataset
 from safetensors.torch import load_file
 from test_trainer import make_trainer
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Trainer
 
 from farl_hf.data.samples.face_samples import FaceSamples
 from farl_hf.errors import DivergedTrainingError, InvalidArgumentError, InvalidFaceInputError
@@ -52,6 +55,53 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(value, photos,
         train_to_end(trainer)
     assert not (tmp_path / "model.safetensors").exists()
     assert not (tmp_path / "checkpoint-2").exists()
+
+
+def test_the_step_that_diverged_is_found_late_and_named(photos, toy_config, tmp_path):
+    """Losses are read when something is logged or saved: reading them at every step would make a GPU wait."""
+    trainer = make_trainer(photos, toy_config, tmp_path, evaluation=None, logging_steps=50, save_steps=50, max_steps=6)
+    steps, compute_loss = [], trainer.compute_loss
+
+    def loss_of_step(*args, **kwargs):
+        steps.append(trainer.state.global_step + 1)
+        return compute_loss(*args, **kwargs) * (float("inf") if steps[-1] == 3 else 1)
+
+    trainer.compute_loss = loss_of_step
+    with pytest.raises(DivergedTrainingError, match=r"loss is inf at step 3;"):
+        train_to_end(trainer)
+    assert steps[-1] == 6
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+class ReadNumbers(TorchDispatchMode):
+    """Counts the tensors that are read as Python numbers, for which the host waits."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_no_loss(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, evaluation=None, logging_steps=50, save_strategy="no")
+    losses = []
+    monitored = trainer.training_step
+
+    def training_step(*args, **kwargs):
+        with ReadNumbers() as reads:
+            losses.append((monitored(*args, **kwargs), reads.count))
+        return losses[-1][0]
+
+    trainer.training_step = training_step
+    with mock.patch.object(Trainer, "training_step", return_value=torch.ones(())):
+        trainer.train()
+    assert len(losses) == 4
+    assert [count for _, count in losses] == [0] * 4
+    assert trainer.args.logging_nan_inf_filter is False  # Transformers' filter reads every loss
+    with ReadNumbers() as reads:
+        bool(torch.ones(()).isfinite())
+    assert reads.count
 
 
 def test_rates_that_break_the_weights_stop(photos, toy_config, tmp_path):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
     from farl_hf.cli.video_annotator import VideoAnnotator
 
 RECORDS_FILE = "faces.json"
+_RECORDS_EVERY_S = 10  # what a kill may cost of `faces.json`
 _MODELS = "Models"
 _VIDEOS = "Videos"
 
@@ -175,7 +176,7 @@ def annotate_photos(
     video_annotator: "VideoAnnotator | None" = None,
     earlier: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, Exception]:
-    """Annotate every photo and video, and add them to `faces.json`, also when the run is interrupted.
+    """Annotate every photo and video, and add them to `faces.json`: every few seconds, and when the run ends.
 
     Args:
         annotator (`FaceAnnotator`): Writes the pictures.
@@ -198,6 +199,7 @@ def annotate_photos(
     console = UserConsole()
     stems = output_stems(photos, output, {uri: _stem_of(record) for uri, record in records.items()})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    written_s = time.monotonic()
     try:
         with Progress(*columns, console=console) as progress:
             for photo, stem in progress.track(list(zip(photos, stems, strict=True)), description="Annotating"):
@@ -210,6 +212,9 @@ def annotate_photos(
                         record, _ = annotator.annotate(photo, photo, stem)
                     records[record["photo_uri"]] = record
                     done.append(record)
+                    if time.monotonic() - written_s > _RECORDS_EVERY_S:
+                        write_json(output / RECORDS_FILE, list(records.values()))
+                        written_s = time.monotonic()
                 except FileWriteError:
                     raise
                 except Exception as error:  # one bad photo must not stop the others

@@ -25,9 +25,12 @@ RECORD_KEY = "farl_hf"
 def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """Writes a folder of `{name}.npy` atomically, unless another process has finished it meanwhile.
 
+    What killed runs left beside it is removed.
+
     Raises:
         DatasetWriteError: The disk is full, or the place cannot be written.
     """
+    remove_left_over(folder)
     try:
         with written_whole(folder, DatasetWriteError, overwrite=False) as unfinished:
             unfinished.mkdir()

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
 from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
-from farl_hf.whole_files import written_whole
+from farl_hf.whole_files import remove_left_over, written_whole
 
 _KIND = "farl_hf face index 1"
 _ROWS_AT_A_TIME = 65_536  # limits the memory of the similarities
@@ -246,6 +246,7 @@ class FaceIndex:
         """
         path = checked_index_path(Path(path))
         write, _ = _FORMATS[path.suffix]
+        remove_left_over(path)
         with written_whole(path) as unfinished:
             write(unfinished, self, {"kind": _KIND, "fingerprint": self.fingerprint})
 

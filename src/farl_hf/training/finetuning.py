@@ -41,6 +41,7 @@ from farl_hf.training.runs import (
     attention_of,
     check_same_run,
     evaluate_and_save,
+    held_output_folder,
     load_splits,
     model_from_scratch,
     start_deepspeed,
@@ -123,9 +124,17 @@ def run_face_training(
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
 
     Raises:
-        InvalidArgumentError: Settings that contradict each other, the model or the data.
+        InvalidArgumentError: Settings that contradict each other, the model or the data; or another training is
+            writing to the output folder.
         UnknownNameError: There is no such backbone, data set, split, label set or augmentation.
     """
+    with held_output_folder(training_args):
+        return _run_face_training(task_name, model_args, data_args, training_args)
+
+
+def _run_face_training(
+    task_name: str, model_args: ModelArguments, data_args: DataArguments, training_args: FaRLTrainingArguments
+) -> dict[str, float]:
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     start_deepspeed(training_args)

@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,19 +37,24 @@ SCRATCH_IMAGE_SIZE = 224
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
-def train_to_end(trainer: AveragedWeightsTrainer) -> None:
-    """Trains, from the newest complete checkpoint if there is one, and saves the model in `output_dir`.
+@contextmanager
+def held_output_folder(args: TrainingArguments) -> Iterator[None]:
+    """Keeps other trainings out of `output_dir`, from the first file of a run to the last.
 
     Raises:
-        InvalidArgumentError: Another training is writing to `output_dir`.
+        InvalidArgumentError: Another training is writing to it.
     """
-    folder = output_folder(trainer.args)
-    folder.mkdir(parents=True, exist_ok=True)
-    with held_folder(folder) if trainer.is_world_process_zero() else nullcontext():
-        _train_to_end(trainer)
+    folder = output_folder(args)
+    if args.do_train and args.process_index == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        with held_folder(folder):
+            yield
+    else:
+        yield
 
 
-def _train_to_end(trainer: AveragedWeightsTrainer) -> None:
+def train_to_end(trainer: AveragedWeightsTrainer) -> None:
+    """Trains, from the newest complete checkpoint if there is one, and saves the model in `output_dir`."""
     args = trainer.args
     resume_from = args.resume_from_checkpoint
     if resume_from is None:

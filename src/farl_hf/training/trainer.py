@@ -23,7 +23,7 @@ from farl_hf.errors import DivergedTrainingError, InvalidArgumentError
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
-from farl_hf.whole_files import finite_or_none, read_or_set_aside, write_json, written_whole
+from farl_hf.whole_files import files_written_whole, finite_or_none, read_or_set_aside, write_json, written_whole
 
 # Parameters of the parts of a task model, by the beginning of their names.
 PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
@@ -48,22 +48,33 @@ class AveragedWeightsTrainer(Trainer):
     def __init__(self, model: nn.Module, args: Any, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
         leave_group_at_exit()
+        # The filter would log a loss that is not finite as 0, and reads every loss: the device would wait.
+        self.args.logging_nan_inf_filter = False
+        self._diverged_at = torch.zeros(2)  # first step whose loss is not finite, and that loss
         self.add_callback(SampleEpochCallback())
         self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
         if self.ema is not None:
             self.add_callback(self.ema)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Trains; see [`~transformers.Trainer.train`]. Resuming restores weights, average and optimizer exactly."""
+        """Trains; see [`~transformers.Trainer.train`]. Resuming restores weights, average and optimizer exactly.
+
+        Raises:
+            DivergedTrainingError: A loss is not finite; found when the training logs, evaluates, saves or ends.
+        """
         if self.ema is not None:
             self.ema.resume_folder = resume_folder(resume_from_checkpoint, self.args)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        self._diverged_at = torch.zeros(2)
+        result = super().train(resume_from_checkpoint, *args, **kwargs)
+        self.require_finite_losses()
+        return result
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Loss and gradients of a batch; see [`~transformers.Trainer.training_step`].
 
+        A loss that is not finite is noted where it is, on the device; `require_finite_losses` reads the note.
+
         Raises:
-            DivergedTrainingError: The loss is not finite. Trainer would log 0 and go on to save weights of NaN.
             InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics.
         """
         try:
@@ -75,14 +86,31 @@ class AveragedWeightsTrainer(Trainer):
                 f"The batch of step {self.state.global_step + 1} has one sample, too few for batch norms; choose "
                 "another --per-device-train-batch-size, or drop the last batch of an epoch: --dataloader-drop-last."
             ) from error
-        if not bool(torch.isfinite(loss)):
-            raise self._diverged(f"The loss is {float(loss)}")
+        self._diverged_at = self._diverged_at.to(loss.device)
+        value = loss.detach().float().reshape(())
+        note = torch.stack([torch.full_like(value, self.state.global_step + 1), value])
+        self._diverged_at = torch.where((self._diverged_at[0] == 0) & ~value.isfinite(), note, self._diverged_at)
         return loss
 
-    def _diverged(self, what: str) -> DivergedTrainingError:
+    def require_finite_losses(self) -> None:
+        """Stops a training that has met a loss that is not finite; called before anything is logged or saved.
+
+        Raises:
+            DivergedTrainingError: With the first such step.
+        """
+        step, loss = self._diverged_at.tolist()
+        if step:
+            raise self._diverged(f"The loss is {loss}", int(step))
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_log or self.control.should_save or self.control.should_evaluate:
+            self.require_finite_losses()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _diverged(self, what: str, step: int) -> DivergedTrainingError:
         return DivergedTrainingError(
-            f"{what} at step {self.state.global_step + 1}; nothing of that step was saved. Lower the rates, or "
-            "look for pictures and labels that are not finite."
+            f"{what} at step {step}; nothing was saved since. Lower the rates, or look for pictures and labels that "
+            "are not finite."
         )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -143,8 +171,12 @@ class AveragedWeightsTrainer(Trainer):
         saved = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
         for name, tensor in saved.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise self._diverged(f"{name} is not finite")
-        super()._save(output_dir, state_dict=state_dict)
+                raise self._diverged(f"{name} is not finite", self.state.global_step)
+        if not self.args.should_save:
+            super()._save(output_dir, state_dict=state_dict)
+            return
+        with files_written_whole(Path(output_dir or output_folder(self.args))) as unfinished:
+            super()._save(str(unfinished), state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

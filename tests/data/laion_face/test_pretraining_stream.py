@@ -219,7 +219,7 @@ def test_a_state_is_of_an_order_and_of_all_processes(shards, transform):
         with pytest.raises(InvalidArgumentError, match=f"{name}.*this one has"):
             alone.load_state_dict([state | {name: other} for state in states])
     older = {"rank": 0, "world_size": 1, "num_shards": [6, 0], "num_workers": 1, "next_worker": 0, "readers": {}}
-    with pytest.raises(InvalidArgumentError, match="older version"):
+    with pytest.raises(InvalidArgumentError, match="another version"):
         alone.load_state_dict(older)
     alone.load_state_dict(states, num_workers=0)
     with pytest.raises(InvalidArgumentError, match="1 loader workers, but the loader has 2"):

@@ -36,8 +36,9 @@ from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, InvalidFac
 
 # The column that travels with every sample.
 STREAM_STATE = "stream_state"
-# Of the files that `StreamProgress` fills. Version 1, which had no number, gave every reader shards of its own.
-STATE_VERSION = 2
+# Of the files that `StreamProgress` fills; another number wherever `SKIP_REASONS` change, whose counts have no names.
+# Version 1, which had no number, gave every reader shards of its own; version 2 did not know repeated keys.
+STATE_VERSION = 3
 # A reader's place in a source: epoch, first shard of the window, samples of the window that were passed; shards and
 # samples of the window.
 PLACE_SIZE = 5
@@ -244,7 +245,7 @@ class PretrainingStream(IterableDataset):
             num_workers (`int`, *optional*, defaults to 0): Loader workers to come.
 
         Raises:
-            InvalidArgumentError: The state is of other shards, of another seed or window, of an older version, or
+            InvalidArgumentError: The state is of other shards, of another seed or window, of another version, or
                 not of all processes.
         """
         states = [states] if isinstance(states, dict) else list(states)
@@ -275,8 +276,8 @@ class PretrainingStream(IterableDataset):
         """Raises [`InvalidArgumentError`] unless a state is of this order of samples."""
         if state.get("version") != STATE_VERSION:
             raise InvalidArgumentError(
-                "The state of the stream was written by an older version of farl_hf, which read the samples in another"
-                " order; finish the run with that version, or start a new run from its weights with"
+                "The state of the stream was written by another version of farl_hf, which read or counted the samples"
+                " in another way; finish the run with that version, or start a new run from its weights with"
                 " --model-name-or-path."
             )
         order = {"num_shards": self.num_shards, "seed": self.transform.seed, "window_size": self.window_size}

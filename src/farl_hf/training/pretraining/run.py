@@ -58,12 +58,14 @@ from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
     evaluate_and_save,
+    held_output_folder,
     load_splits,
     model_from_scratch,
     start_deepspeed,
     train_to_end,
     with_folders_of_names,
 )
+from farl_hf.whole_files import files_written_whole
 
 logger = logging.get_logger(__name__)
 
@@ -92,10 +94,17 @@ def run_pretraining(
         `dict[str, float]`: Scores of the last evaluation; empty without `do_eval`.
 
     Raises:
-        InvalidArgumentError: Settings that contradict each other.
+        InvalidArgumentError: Settings that contradict each other; or another training is writing to the output folder.
         UnknownNameError: There is no such objective, face template or split.
         NotACheckpointError: There is no such tokenizer.
     """
+    with held_output_folder(training_args):
+        return _run_pretraining(model_args, data_args, training_args)
+
+
+def _run_pretraining(
+    model_args: PretrainingModelArguments, data_args: PretrainingDataArguments, training_args: PretrainingArguments
+) -> dict[str, float]:
     check_objective(model_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
@@ -318,7 +327,8 @@ def make_processor(
     else:
         processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
     if training_args.do_train and training_args.should_save:
-        processor.save_pretrained(folder)  # the other processes, and a resumed run, read it
+        with files_written_whole(folder) as unfinished:  # the other processes, and a resumed run, read them
+            processor.save_pretrained(unfinished)
     return processor
 
 

@@ -87,7 +87,7 @@ class StreamTrainer(Trainer):
 
         Raises:
             NotACheckpointError: The checkpoint has no state of the stream.
-            InvalidArgumentError: Its state is of other shards, another seed or window, or of an older version.
+            InvalidArgumentError: Its state is of other shards, another seed or window, or of another version.
         """
         stream = self.train_dataset
         if not isinstance(stream, PretrainingStream):
