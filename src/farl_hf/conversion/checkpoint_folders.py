@@ -51,11 +51,12 @@ _RELEASED = {
     ("landmarks", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},
     ("attributes", None): _ATTRIBUTES,
 }
+_TRAINING_GRID = {"pixel_grid": "integer", "canvas_size": 512}
 # Changes for files of the official training code, which cuts the crops of landmark models by boxes (its `scale_mu`).
 _TRAINING = {
-    ("parsing", None): {"pixel_grid": "integer"},
-    ("landmarks", 19): {"pixel_grid": "integer", "box_scale": 1.0},
-    ("landmarks", None): {"pixel_grid": "integer", "box_scale": 0.8},
+    ("parsing", None): _TRAINING_GRID,
+    ("landmarks", 19): {**_TRAINING_GRID, "box_scale": 1.0},
+    ("landmarks", None): {**_TRAINING_GRID, "box_scale": 0.8},
 }
 # Of detectors: Pytorch_Retinaface, facer and yakhyo/retinaface-pytorch feed photos as they are.
 _DETECTORS = {"pad_size_divisor": 1}
