@@ -7,7 +7,10 @@ A tiny detector on synthetic scenes, from nothing, on a CPU (the result loads wi
         --do-train --do-eval --output-dir runs/detector
 
 The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd_steps --image-size 640
---num-train-epochs 250`. Evaluation is average precision at overlap 0.5, in the frame of the photos.
+--num-train-epochs 250`. It starts from a body that was trained on ImageNet (Pytorch_Retinaface `models/retinaface.py`,
+lines 58-67): `farl-hf convert mobilenetV1X0.25_pretrain.tar -o body`, then `--model-name-or-path body`.
+
+Evaluation is average precision at overlap 0.5, in the frame of the photos.
 """
 
 import json
@@ -20,7 +23,7 @@ import torch
 from transformers import HfArgumentParser, Trainer, set_seed
 from transformers.hf_argparser import HfArg
 
-from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.checkpoints.checked_loading import load_whole, load_with_new_parts, read_config
 from farl_hf.data.loading import load_face_dataset
 from farl_hf.data.samples.detection_samples import (
     ORIGINAL_CROP_SCALES,
@@ -38,6 +41,8 @@ from farl_hf.training.trainer import leave_group_at_exit
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
 # Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.
 SGD_MILESTONES = (190 / 250, 220 / 250)
+# What a body that was trained on ImageNet lacks.
+AFTER_THE_BODY = ("model.feature_pyramid.", "model.context_modules.", "class_head.", "box_head.", "keypoint_head.")
 
 
 @dataclass
@@ -45,7 +50,7 @@ class ModelArguments:
     """Which network to train."""
 
     model_name_or_path: str | None = HfArg(
-        default=None, help="Checkpoint folder or Hub name to start from; otherwise random weights."
+        default=None, help="Detector, or body of one, to start from: folder or Hub name; otherwise random weights."
     )
     body: str = HfArg(default="mobilenet_v1", help="mobilenet_v1 or resnet, without a checkpoint.")
     width: float | None = HfArg(
@@ -128,7 +133,10 @@ def make_model(args: ModelArguments, data_args: DataArguments):
     """The network and its image processor, from a checkpoint or from a configuration."""
     if args.model_name_or_path:
         folder = folder_of_name(args.model_name_or_path)
-        return load_whole(RetinaFaceForFaceDetection, folder), RetinaFaceImageProcessor.from_pretrained(folder)
+        processor = RetinaFaceImageProcessor.from_pretrained(folder)
+        if "RetinaFaceModel" in (read_config(folder, RetinaFaceConfig).architectures or ()):
+            return load_with_new_parts(RetinaFaceForFaceDetection, folder, AFTER_THE_BODY)[0], processor
+        return load_whole(RetinaFaceForFaceDetection, folder), processor
     config = RetinaFaceConfig(body=args.body, width_multiplier=args.width, pyramid_channels=args.pyramid_channels)
     processor = RetinaFaceImageProcessor(max_long_side=data_args.max_long_side, variances=tuple(config.variances))
     return RetinaFaceForFaceDetection(config), processor

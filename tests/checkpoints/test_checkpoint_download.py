@@ -66,7 +66,7 @@ def test_an_alias_and_its_name_are_one_checkpoint(hub_cache, quick_conversion, s
 def test_an_alias_follows_a_new_conversion(hub_cache, quick_conversion, source):
     download_checkpoint("farl", source)
     source.write_bytes(b"newer weights")
-    download_checkpoint("farl", source, force=True)
+    download_checkpoint("farl", source, force=True, trust=True)
     assert (read_snapshot("farl") / "model.safetensors").read_bytes() == b"newer weights"
     assert scan_cache_dir(hub_cache).warnings == []
 
@@ -128,10 +128,23 @@ def test_the_first_file_that_converts_is_the_measure(hub_cache, quick_conversion
         download_checkpoint(NAME, source)
     assert record["sha256"] in str(caught.value)
     assert hashlib.sha256(b"other weights").hexdigest() in str(caught.value)
-    assert f"farl-hf download {NAME} --force" in str(caught.value)
+    assert f"farl-hf download {NAME} --trust" in str(caught.value)
+    with pytest.raises(DownloadError, match="--trust"):
+        download_checkpoint(NAME, source, force=True)
     assert read_snapshot(NAME) is None
-    download_checkpoint(NAME, source, force=True)
+    download_checkpoint(NAME, source, trust=True)
     assert weights_of(NAME) == b"other weights"
+
+
+def test_a_known_checksum_of_a_release_is_the_measure(hub_cache, quick_conversion, source, monkeypatch):
+    of_release = hashlib.sha256(b"the release").hexdigest()
+    row = replace(conversion.RELEASED_MODELS[NAME], sha256=of_release)
+    monkeypatch.setitem(conversion.RELEASED_MODELS, NAME, row)
+    with pytest.raises(DownloadError, match=of_release):
+        download_checkpoint(NAME, source)
+    source.write_bytes(b"the release")
+    download_checkpoint(NAME, source)
+    assert weights_of(NAME) == b"the release"
 
 
 def test_a_fetched_file_that_differs_is_not_taken_again(hub_cache, quick_conversion, server):

@@ -3,12 +3,17 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
+import conversion_sources as sources
 import pytest
 import torch
 
+from farl_hf.checkpoints.checked_loading import load_whole, load_with_new_parts
 from farl_hf.conversion import RELEASED_MODELS, checkpoint_conversion, convert_checkpoint, model_kinds
-from farl_hf.errors import ConversionError, MissingExtraError, UnknownNameError
+from farl_hf.conversion.source_reading import file_sha256
+from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
+from farl_hf.modeling import RetinaFaceForFaceDetection
 
 
 def refuse(source, output, message, **options):
@@ -302,7 +307,7 @@ def test_a_comparison_without_pyfacer_says_what_to_install(source_folder, tmp_pa
 def test_every_released_model_is_of_a_known_kind():
     kinds = {kind.name for kind in model_kinds.MODEL_KINDS}
     assert {row.kind for row in RELEASED_MODELS.values()} == kinds - {"encoder"}  # those of other projects
-    assert len({row.file_name for row in RELEASED_MODELS.values()}) == len(RELEASED_MODELS) == 10
+    assert len({row.file_name for row in RELEASED_MODELS.values()}) == len(RELEASED_MODELS) == 11
 
 
 def test_the_card_of_a_released_model_tells_what_was_published(source_folder, tmp_path):
@@ -319,4 +324,60 @@ def test_the_card_of_a_released_model_tells_what_was_published(source_folder, tm
     ):
         assert words in card
     assert "compares with the original" not in card
+    # facer publishes no checksum, so the published scores are not those of this file.
+    sha256 = file_sha256(source_folder / "attributes.pt")
+    assert f"unverified file, sha256 `{sha256}`" in card
+    assert "the scores of the release `face_attribute.farl.celeba.pt`, not of the unverified file" in card
     assert json.loads((tmp_path / "out/conversion.json").read_text())["name"] == "farl-celeba-224"
+
+
+# ---- the body from which the original detector training starts
+
+
+@pytest.fixture
+def pretrained_body(tmp_path):
+    """A file of the layout of `mobilenetV1X0.25_pretrain.tar`: data-parallel names, a classifier, the optimiser."""
+    body = sources.make_detector().body
+    fc = torch.nn.Linear(256, 1000)
+    weights = {**body.state_dict(), "fc.weight": fc.weight.detach(), "fc.bias": fc.bias.detach()}
+    momentum = {index: {"momentum_buffer": torch.zeros(3)} for index in range(4)}
+    content = {
+        "epoch": 18,
+        "arch": "resnet18",
+        "state_dict": {f"module.{name}": value for name, value in weights.items()},
+        "best_acc1": torch.tensor(46.58),
+        "optimizer": {"state": momentum, "param_groups": [{"lr": 0.1, "params": [0, 1, 2, 3]}]},
+    }
+    torch.save(content, tmp_path / "body.tar", _use_new_zipfile_serialization=False)
+    return tmp_path / "body.tar", body
+
+
+def test_a_body_of_a_detector_is_the_original_one(pretrained_body, tmp_path):
+    source, body = pretrained_body
+    report = convert_checkpoint(source, tmp_path / "out")
+    assert (report.kind, report.model_class) == ("detector_body", "RetinaFaceModel")
+    assert set(report.dropped) == {"fc.weight", "fc.bias"}
+    new_parts = ("model.feature_pyramid.", "model.context_modules.", "class_head.", "box_head.", "keypoint_head.")
+    model, drawn = load_with_new_parts(RetinaFaceForFaceDetection, tmp_path / "out", new_parts)
+    assert set(drawn) == {part.rstrip(".") for part in new_parts}
+    picture = torch.rand(1, 3, 96, 64) * 255
+    with torch.no_grad():
+        for ours, theirs in zip(model.eval().model.body(picture), body(picture).values(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+    with pytest.raises(NotACheckpointError, match="the body of a detector"):
+        load_whole(RetinaFaceForFaceDetection, tmp_path / "out")
+
+
+def test_a_card_is_of_the_release_only_with_its_checksum(pretrained_body, tmp_path, monkeypatch):
+    source, _ = pretrained_body
+    name = "retinaface-mobilenet-imagenet"
+    convert_checkpoint(source, tmp_path / "other", name=name)
+    card = (tmp_path / "other/README.md").read_text()
+    assert f"unverified file, sha256 `{file_sha256(source)}`" in card
+    assert "its checksum is another one" in card
+    monkeypatch.setitem(RELEASED_MODELS, name, replace(RELEASED_MODELS[name], sha256=file_sha256(source)))
+    convert_checkpoint(source, tmp_path / "same", name=name)
+    card = (tmp_path / "same/README.md").read_text()
+    assert "unverified" not in card
+    assert "Released by [biubug6/Pytorch_Retinaface]" in card
+    assert "46.58" in card

@@ -99,10 +99,11 @@ def test_the_comparison_sees_a_single_changed_weight(converted, source_folder, t
     ("name", "settings"),
     [
         ("parsing.pt", {"warp_factor": 0.8, "face_scale": 1.0, "pixel_grid": "half_pixel", "score_size": 512}),
-        ("parsing_states.pth", {"warp_factor": 0.8, "face_scale": 1.0, "pixel_grid": "integer", "score_size": 512}),
+        ("parsing.pt", {"template_span": "size_minus_one", "canvas_size": None}),
+        ("parsing_states.pth", {"warp_factor": 0.8, "pixel_grid": "integer", "canvas_size": 512, "score_size": 512}),
         ("celebm_parsing.pt", {"warp_factor": 0.0, "alignment": "ffhq_square", "pixel_grid": "half_pixel"}),
         ("landmarks.pt", {"warp_factor": 0.0, "face_scale": 0.8, "pixel_grid": "half_pixel", "score_size": None}),
-        ("landmark_states.pth", {"warp_factor": 0.0, "box_scale": 0.8, "pixel_grid": "integer"}),
+        ("landmark_states.pth", {"warp_factor": 0.0, "box_scale": 0.8, "pixel_grid": "integer", "canvas_size": 512}),
         ("attributes.pt", {"warp_factor": 0.0, "template_span": "size", "alignment": "template"}),
         ("backbone.pth", {"warp_factor": 0.0, "template_span": "size"}),
     ],

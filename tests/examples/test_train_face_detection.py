@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
-from farl_hf.modeling import RetinaFaceForFaceDetection
+from farl_hf.errors import NotACheckpointError
+from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection, RetinaFaceModel
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.evaluation.detection import evaluate_face_detection
 
@@ -122,6 +124,22 @@ def test_resumes_and_follows_the_original_recipe(data_folder, tmp_path):
     again = RetinaFaceForFaceDetection.from_pretrained(tmp_path).state_dict()
     for name, value in straight.items():
         torch.testing.assert_close(again[name], value)
+
+
+def test_starts_from_a_body_that_was_trained_before(tmp_path):
+    script = load_script()
+    config = RetinaFaceConfig()
+    body = RetinaFaceModel(config).body
+    state = {f"body.{name}": value for name, value in body.state_dict().items()}
+    RetinaFaceConfig(architectures=["RetinaFaceModel"]).save_pretrained(tmp_path)
+    RetinaFaceImageProcessor().save_pretrained(tmp_path)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model, _ = script.make_model(script.ModelArguments(model_name_or_path=str(tmp_path)), script.DataArguments())
+    for name, value in model.model.body.state_dict().items():
+        assert torch.equal(value, body.state_dict()[name]), name
+    save_file(dict(list(state.items())[:-1]), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(NotACheckpointError, match="1 tensor missing"):
+        script.make_model(script.ModelArguments(model_name_or_path=str(tmp_path)), script.DataArguments())
 
 
 def test_unknown_choices_are_refused(data_folder, tmp_path):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from scipy.integrate import simpson
+from scipy.integrate import simpson, trapezoid
 
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.metrics.evaluate_modules import FaceLandmarksNME
 from farl_hf.metrics.landmarks import (
     applicable_normalisers,
     area_under_curve_and_failure_rate,
@@ -69,21 +70,57 @@ def test_box_normalisers():
         normaliser_px(landmarks, "diag")
 
 
-def test_area_equals_scipy_and_failures_are_counted():
-    errors = np.random.default_rng(2).gamma(2.0, 0.02, 500)
-    for threshold in (0.07, 0.1):
-        samples = np.linspace(0, threshold, round(threshold / 1e-4) + 1)
-        curve = np.array([(errors <= sample).mean() for sample in samples])
-        area, failure_rate = area_under_curve_and_failure_rate(errors, threshold)
-        assert area == pytest.approx(simpson(curve, x=samples) / threshold, abs=1e-6)
-        assert failure_rate == pytest.approx((errors > threshold).mean())
+def official_area_and_failures(errors, threshold, step=0.0001):
+    """The official scorer's steps, with an even number of samples integrated as SciPy's `simps(even="avg")` did."""
+    samples = np.arange(0.0, threshold + step, step)
+    curve = np.array([np.count_nonzero(errors <= sample) / len(errors) for sample in samples])
+    if len(samples) % 2:
+        return simpson(curve, x=samples) / threshold, 1 - curve[-1]
+    first = simpson(curve[:-1], x=samples[:-1]) + trapezoid(curve[-2:], x=samples[-2:])
+    last = simpson(curve[1:], x=samples[1:]) + trapezoid(curve[:2], x=samples[:2])
+    return (first + last) / 2 / threshold, 1 - curve[-1]
+
+
+@pytest.mark.parametrize(("threshold", "num_samples"), [(0.07, 702), (0.1, 1001), (0.05, 502), (0.08, 801)])
+def test_area_and_failures_are_the_official_scorers(threshold, num_samples):
+    assert len(np.arange(0, threshold + 1e-4, 1e-4)) == num_samples
+    rng = np.random.default_rng(2)
+    # Some faces between the threshold and the last sample, which only one of the two counts as failures.
+    errors = np.concatenate([rng.gamma(2.0, 0.02, 297), np.full(3, threshold + 5e-5)])
+    expected = official_area_and_failures(errors, threshold)
+    assert area_under_curve_and_failure_rate(errors, threshold) == pytest.approx(expected, abs=1e-9)
+
+
+def test_exact_area_and_failures_end_at_the_threshold():
+    errors = np.concatenate([np.random.default_rng(2).gamma(2.0, 0.02, 297), np.full(3, 0.07005)])
+    area, failure_rate = area_under_curve_and_failure_rate(errors, 0.07, exact=True)
+    fine = np.linspace(0, 0.07, 100_001)
+    curve = np.searchsorted(np.sort(errors), fine, side="right") / len(errors)
+    assert area == pytest.approx(trapezoid(curve, x=fine) / 0.07, abs=1e-5)
+    assert failure_rate == pytest.approx((errors > 0.07).mean(), abs=1e-9)
+    official_area, official_failures = area_under_curve_and_failure_rate(errors, 0.07)
+    assert official_area - area > 5e-4
+    assert failure_rate - official_failures == pytest.approx(0.01)
 
 
 def test_perfect_and_hopeless():
     assert area_under_curve_and_failure_rate(np.zeros(3), 0.1) == pytest.approx((1.0, 0.0))
+    assert area_under_curve_and_failure_rate(np.zeros(3), 0.07) == pytest.approx((0.0701 / 0.07, 0.0))
+    assert area_under_curve_and_failure_rate(np.zeros(3), 0.07, exact=True) == (1.0, 0.0)
     assert area_under_curve_and_failure_rate(np.ones(3), 0.1) == pytest.approx((0.0, 1.0))
     with pytest.raises(InvalidArgumentError, match="threshold"):
         area_under_curve_and_failure_rate(np.ones(3), 0.0)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_scores_and_the_evaluate_module_agree(exact):
+    truth = np.random.default_rng(4).random((9, 19, 2)) * 100
+    predictions = truth + np.random.default_rng(5).normal(0, 3, truth.shape)
+    errors = nme_per_face(predictions, truth, normaliser_px(truth))
+    settings = {"threshold": 0.07, "exact": exact}
+    module = FaceLandmarksNME().compute(predictions=predictions, references=truth, **settings)
+    assert module == pytest.approx(landmark_scores(errors, **settings))
+    assert module["auc"] == area_under_curve_and_failure_rate(errors, 0.07, exact)[0]
 
 
 def test_scores_leave_out_faces_without_labels():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from retinaface_layout import outputs_of_layout
 
 from farl_hf.conversion.head_keys import RETINAFACE_KEYS
 from farl_hf.conversion.key_rules import apply_key_rules
@@ -76,6 +77,18 @@ def test_raw_outputs_equal_the_original(body, size_hw):
         boxes, classes, points = original(pixels)
         ours = model(pixels)
     for mine, theirs in ((ours.box_offsets, boxes), (ours.class_logits, classes), (ours.keypoint_offsets, points)):
+        assert mine.shape == theirs.shape
+        assert (mine - theirs).abs().max() <= 1e-4 * max(1.0, theirs.abs().max())
+
+
+@pytest.mark.parametrize("body", ["mobilenet_v1", "resnet"])
+def test_raw_outputs_equal_an_implementation_of_the_published_layout(body):
+    original = make_original(body, seed=1)
+    pixels = torch.randn(1, 3, 83, 110) * 60
+    with torch.no_grad():
+        expected = outputs_of_layout(original.state_dict(), pixels)
+        ours = make_ours(body, original)(pixels)
+    for mine, theirs in zip((ours.box_offsets, ours.class_logits, ours.keypoint_offsets), expected, strict=True):
         assert mine.shape == theirs.shape
         assert (mine - theirs).abs().max() <= 1e-4 * max(1.0, theirs.abs().max())
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "warp_factor": 0.6,
     "pixel_grid": "integer",
     "template_span": "size",
+    "canvas_size": 512,
     "image_mean": [0.1, 0.2, 0.3],
     "image_std": [0.4, 0.5, 0.6],
     "do_rescale": True,
@@ -63,6 +64,7 @@ def test_every_setting_survives_saving(tmp_path):
     [
         ({"pixel_grid": "corner"}, "pixel_grid='corner'; expected one of"),
         ({"template_span": "all"}, "template_span='all'; expected one of"),
+        ({"canvas_size": 0}, "canvas_size=0"),
         ({"alignment": "none"}, "alignment='none'; expected one of"),
         ({"warp_factor": 1.5}, "warp_factor=1.5"),
         ({"face_template": [[0, 0]]}, "face_template has 1 points; expected five"),
@@ -120,6 +122,56 @@ def test_the_integer_grid_moves_targets_by_half_a_pixel():
     shift[:2, 2] = 0.5
     expected = shift @ on_indices @ torch.linalg.inv(shift)
     torch.testing.assert_close(integer.crop_matrix(torch.from_numpy(FACE)), expected[:1], atol=1e-4, rtol=1e-4)
+
+
+def official_canvas_points(points_xy, source_xy, alpha):
+    """Points on the official canvas of 512 pixels, where pixel i has coordinate i (py-blueprint 0.0.1.post3).
+
+    Template and matrix: `blueprint/ml/augmenters/face.py`, lines 271-304; warp: `transform.py`, lines 534-577. The
+    similarity is a linear function of complex numbers.
+    """
+    stored = np.array([[196, 226], [316, 226], [256, 286], [220, 360.4], [292, 360.4]]) / 256 - 1
+    target = (stored + 1) * (512 - 1) / 2 @ [1, 1j]
+    columns = np.stack([source_xy @ [1, 1j], np.ones(5)], axis=1)
+    (factor, shift), *_ = np.linalg.lstsq(columns, target, rcond=None)
+    aligned = factor * (points_xy @ [1, 1j]) + shift
+    fractions = np.stack([aligned.real, aligned.imag], axis=1) / 512 * 2 - 1
+    if alpha:
+        beyond = np.abs(fractions) > 1 - alpha
+        bent = np.tanh((np.abs(fractions) - 1 + alpha) / alpha) * alpha + 1 - alpha
+        fractions = np.where(beyond, np.sign(fractions) * bent, fractions)
+    return (fractions + 1) / 2 * 512
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+@pytest.mark.parametrize("side", [512, 448, 224, 64])
+def test_a_canvas_of_512_is_the_official_one_at_any_size(side, alpha):
+    processor = FaRLImageProcessor(
+        size={"height": side, "width": side}, warp_factor=alpha, pixel_grid="integer", canvas_size=512
+    )
+    points = np.random.default_rng(0).uniform(25, 85, (40, 2)).astype(np.float32)
+    matrix = processor.crop_matrix(torch.from_numpy(FACE))
+    actual = processor.warp_points(torch.from_numpy(points)[None], matrix)[0].numpy()
+    # Indices of pixels are continuous coordinates minus a half, in the photo and on the canvas.
+    expected = (official_canvas_points(points - 0.5, FACE - 0.5, alpha) + 0.5) * side / 512
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+    back = processor.geometry.photo_from_warped(torch.from_numpy(actual)[None], matrix)[0]
+    np.testing.assert_allclose(back.numpy(), points, atol=5e-3)
+
+
+@pytest.mark.parametrize(("side", "largest_px"), [(512, 0.0), (448, 0.037), (224, 0.167)])
+def test_without_a_canvas_the_grid_counts_pixels_of_the_crop(side, largest_px):
+    """Checkpoints without the setting keep their arithmetic, which differs from the official one by so much."""
+    settings = {"size": {"height": side, "width": side}, "warp_factor": 0.8, "pixel_grid": "integer"}
+    points = torch.cartesian_prod(torch.linspace(25, 85, 61), torch.linspace(25, 85, 61))[None]
+
+    def moved(**canvas):
+        processor = FaRLImageProcessor(**settings, **canvas)
+        return processor.warp_points(points, processor.crop_matrix(torch.from_numpy(FACE)))
+
+    assert FaRLImageProcessor(**settings).canvas_size is None
+    assert float((moved() - moved(canvas_size=512)).abs().max()) == pytest.approx(largest_px, abs=1e-3)
+    torch.testing.assert_close(moved(), moved(canvas_size=side), atol=1e-4, rtol=0)
 
 
 def test_aligned_points_lie_on_the_template(processor):

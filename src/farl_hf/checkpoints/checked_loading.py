@@ -17,6 +17,7 @@ _PURPOSES = {
     "FaRLForLandmarks": "face-landmarks",
     "FaRLForAttributes": "face-attributes",
     "RetinaFaceForFaceDetection": "face-detection",
+    "RetinaFaceModel": "the body of a detector",
     "FaRLModel": "images and texts",
     "FaRLForPreTraining": "pre-training",
     "FaRLForMaskedImageModeling": "masked image modelling",

@@ -30,6 +30,7 @@ def download_checkpoint(
     source: Path | None = None,
     *,
     force: bool = False,
+    trust: bool = False,
     keep_source: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
     tell: Callable[[str], None] = lambda stage: None,
@@ -43,7 +44,8 @@ def download_checkpoint(
     Args:
         name (`str`): A known name.
         source (`Path`, *optional*): The published file, where it is here already.
-        force (`bool`): Fetch and convert again, and accept a file that differs from the earlier one.
+        force (`bool`): Fetch and convert again, whatever is here.
+        trust (`bool`): Accept a file whose checksum differs from the one on record.
         keep_source (`bool`): Keep a downloaded file beside the checkpoint after its conversion.
         progress (`Callable`, *optional*): See `download_file`.
         tell (`Callable`): Called with a word or two when a stage begins.
@@ -69,7 +71,7 @@ def download_checkpoint(
             return link_embedded_checkpoint(name)
         folder = None if force else read_snapshot(name)
         if folder is None:
-            folder = _convert_into_cache(name, source, force, keep_source, progress, tell)
+            folder = _convert_into_cache(name, source, trust, keep_source, progress, tell)
         link_aliases(name)
         return folder
 
@@ -78,7 +80,7 @@ def _has_aliases(name: str) -> bool:
     return all(read_snapshot(alias) is not None for alias, target in ALIASES.items() if target == name)
 
 
-def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Path:
+def _convert_into_cache(name, source, trust, keep_source, progress, tell) -> Path:
     if conversion.RELEASED_MODELS[name].kind == "two_towers":
         open_clip_vocabulary_file()
     unfinished = unfinished_folder(name)
@@ -91,7 +93,7 @@ def _convert_into_cache(name, source, force, keep_source, progress, tell) -> Pat
         with _removed_if_wrong(file) if source is None else contextlib.nullcontext():
             tell("verifying")
             sha256 = file_sha256(file)
-            require_known_sha256(name, sha256, accept_new=force)
+            require_known_sha256(name, sha256, accept_new=trust)
             tell("converting")
             folder = _converted(name, file, unfinished, tell)
         record_sha256(name, sha256)

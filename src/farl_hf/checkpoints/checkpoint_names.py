@@ -1,7 +1,7 @@
 """The names of checkpoints: the published files behind them, and the folder that holds a named checkpoint.
 
 Addresses of published files: the releases of FacePerceiver/FaRL and FacePerceiver/facer, and the files that facer
-fetches for its detectors. No project publishes checksums of its files. The first file that converts is therefore
+fetches for its detectors. No project publishes checksums of these files. The first file that converts is therefore
 recorded, and later ones are compared with it.
 """
 
@@ -75,7 +75,8 @@ def _official_model(name: str) -> OfficialModel:
     return OfficialModel(_TASKS[released.kind], released.file_name, released.release, address, size)
 
 
-OFFICIAL_MODELS = {name: _official_model(name) for name in RELEASED_MODELS}
+# Files in a cloud folder, whose address no command can fetch, have a name for `farl-hf convert --name` only.
+OFFICIAL_MODELS = {name: _official_model(name) for name, row in RELEASED_MODELS.items() if row.release in _RELEASES}
 
 # A second name for one of the above.
 ALIASES = {"farl": "farl-ep64", **EMBEDDED_ALIASES}

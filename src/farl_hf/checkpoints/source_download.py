@@ -14,13 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS
+from farl_hf.conversion.released_models import RELEASED_MODELS
 from farl_hf.errors import DownloadError
 from farl_hf.whole_files import write_json
 
 
 def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:
     """
-    Check the content of a file of weights by the checksum of the first file that converted here.
+    Check the content of a file of weights by the checksum of its release or, where none is known, of the first file
+    that converted here.
 
     Args:
         name (`str`): A key of `OFFICIAL_MODELS`.
@@ -30,19 +32,20 @@ def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> No
     Raises:
         DownloadError: The checksums differ; the message has both.
     """
-    path = _record_path(name)
-    recorded = _recorded_sha256(path) or sha256
+    recorded = recorded_sha256(name) or sha256
     if recorded != sha256 and not accept_new:
         raise DownloadError(
-            f"The file for {name} has the sha256 {sha256}, but the file that was first converted here had {recorded}; "
-            f"fetch it again, or accept it with `farl-hf download {name} --force`."
+            f"The file for {name} has the sha256 {sha256}, but {recorded} is on record, of the release or of the file "
+            f"that was first converted here; fetch it again, or accept it with `farl-hf download {name} --trust`."
         )
 
 
-def _recorded_sha256(path: Path) -> str | None:
-    """The recorded checksum; `None` where there is none, or the record is damaged."""
+def recorded_sha256(name: str) -> str | None:
+    """The checksum on record for a key of `OFFICIAL_MODELS`; `None` where there is none, or the record is damaged."""
+    if RELEASED_MODELS[name].sha256:
+        return RELEASED_MODELS[name].sha256
     try:
-        return str(json.loads(path.read_text())["sha256"])
+        return str(json.loads(_record_path(name).read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -73,8 +73,9 @@ def download(
     source: Annotated[
         Path | None, typer.Option("--from", help="The published file, if it is here already.", metavar="FILE")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Download again, and accept a file that differs from the earlier one.")
+    force: Annotated[bool, typer.Option("--force", help="Download and convert again.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Accept a file whose sha256 differs from the one on record.")
     ] = False,
     keep_source: Annotated[
         bool, typer.Option("--keep-source", help="Keep the downloaded file after its conversion.")
@@ -83,15 +84,19 @@ def download(
     """Fetch published weights, convert them, and make them loadable by name.
 
     Afterwards [bold]AutoModel.from_pretrained("farl")[/bold] works from any folder, without network too. An
-    interrupted download is resumed. Behind a firewall, fetch the file in another way and use --from.
+    interrupted download is resumed. Behind a firewall, fetch the file in another way and use --from. The sha256 of the
+    converted file is printed: compare it with one that you trust, because no project publishes any.
     """
     from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS, is_shadowed, local_folder, resolve_name
+    from farl_hf.checkpoints.source_download import recorded_sha256
 
     with plain_errors():
         was_here = resolve_name(name) in OFFICIAL_MODELS and local_folder(name) is not None and not force
-        folder = _download_with_progress(name, source, force, keep_source)
+        folder = _download_with_progress(name, source, force, trust, keep_source)
     verb = "was here already (--force makes it again)" if was_here else "is here"
     error_console().print(f"[bold]{name}[/bold] {verb}: from_pretrained({name!r}) loads it.", highlight=False)
+    if resolve_name(name) in OFFICIAL_MODELS:
+        error_console().print(f"sha256 of its file: {recorded_sha256(resolve_name(name))}", highlight=False)
     if is_shadowed(name):
         error_console().print(
             f"[yellow]But not in this directory:[/yellow] Transformers loads ./{name} instead.",
@@ -100,7 +105,7 @@ def download(
     typer.echo(folder)
 
 
-def _download_with_progress(name: str, source: Path | None, force: bool, keep_source: bool) -> Path:
+def _download_with_progress(name: str, source: Path | None, force: bool, trust: bool, keep_source: bool) -> Path:
     from farl_hf.checkpoints.checkpoint_download import download_checkpoint
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -110,6 +115,7 @@ def _download_with_progress(name: str, source: Path | None, force: bool, keep_so
             name,
             source,
             force=force,
+            trust=trust,
             keep_source=keep_source,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
             tell=lambda stage: bars.update(bar, description=f"{name}: {stage}"),

@@ -10,6 +10,7 @@ import torch
 
 from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import (
+    DETECTOR_KINDS,
     check_output_folder,
     complete_folder,
     detector_settings,
@@ -36,7 +37,8 @@ class ConversionReport:
 
     Args:
         output (`Path`): The checkpoint folder.
-        kind (`str`): `"two_towers"`, `"parsing"`, `"landmarks"`, `"attributes"`, `"detection"` or `"encoder"`.
+        kind (`str`): `"two_towers"`, `"parsing"`, `"landmarks"`, `"attributes"`, `"detection"`,
+            `"detector_body"` or `"encoder"`.
         name (`str`, *optional*): The released name that the caller gave.
         model_class (`str`): The class that loads it.
         num_parameters (`int`): Values stored, running statistics included.
@@ -96,7 +98,7 @@ def convert_checkpoint(
     kind, prefix = recognise_kind(weights.tensors)
     weights = replace(weights, tensors={key.removeprefix(prefix): value for key, value in weights.tensors.items()})
     kind = with_trained_kind(kind, weights.tensors)
-    if check and kind.name == "encoder":
+    if check and kind.name in ("encoder", "detector_body"):
         raise ConversionError(f"The source is {kind.described}; --check compares with code of FaRL and facer only.")
     try:
         config, tensors, dropped, processor = _convert(weights, kind, released, name)
@@ -143,7 +145,9 @@ def _convert(weights: SourceWeights, kind: ModelKind, released: ReleasedModel | 
         _require_what_was_released(kind, outputs, tensors, released, name)
     model_class = getattr(modeling, kind.model_class)
     with torch.device("meta"):  # without memory for its weights
-        expected = {key: value.shape for key, value in model_class(config).state_dict().items()}
+        expected = {
+            key: value.shape for key, value in model_class(config).state_dict().items() if key.startswith(kind.part)
+        }
     # Old files lack the batch norms' step counters (PyTorch before 0.4.1), which nothing reads in evaluation.
     counters = [key for key in expected if key.endswith("num_batches_tracked") and key not in tensors]
     tensors |= {key: torch.tensor(0) for key in counters}
@@ -181,7 +185,7 @@ def _in_one_precision(tensors):
 def _outputs(kind, config):
     if kind.name in ("two_towers", "encoder"):
         return 0
-    return config.body if kind.name == "detection" else config.num_labels
+    return config.body if kind.name in DETECTOR_KINDS else config.num_labels
 
 
 def _describe_outputs(config, kind, outputs, tensors):
@@ -193,7 +197,7 @@ def _describe_outputs(config, kind, outputs, tensors):
 
 
 def _make_processor(kind, config, outputs, source_shape):
-    if kind.name == "detection":
+    if kind.name in DETECTOR_KINDS:
         return RetinaFaceImageProcessor(**detector_settings(source_shape))
     official_training = source_shape == "training_states"
     settings = face_processor_settings(kind.name, outputs, config.input_side, official_training)

@@ -51,11 +51,12 @@ _RELEASED = {
     ("landmarks", None): {**_TEMPLATE, "face_scale": 0.8, "box_scale": 0.44},
     ("attributes", None): _ATTRIBUTES,
 }
+_TRAINING_GRID = {"pixel_grid": "integer", "canvas_size": 512}
 # Changes for files of the official training code, which cuts the crops of landmark models by boxes (its `scale_mu`).
 _TRAINING = {
-    ("parsing", None): {"pixel_grid": "integer"},
-    ("landmarks", 19): {"pixel_grid": "integer", "box_scale": 1.0},
-    ("landmarks", None): {"pixel_grid": "integer", "box_scale": 0.8},
+    ("parsing", None): _TRAINING_GRID,
+    ("landmarks", 19): {**_TRAINING_GRID, "box_scale": 1.0},
+    ("landmarks", None): {**_TRAINING_GRID, "box_scale": 0.8},
 }
 # Of detectors: Pytorch_Retinaface, facer and yakhyo/retinaface-pytorch feed photos as they are.
 _DETECTORS = {"pad_size_divisor": 1}
@@ -81,12 +82,14 @@ def _row(table, kind, num_outputs):
 
 
 # Model cards, by kind.
+DETECTOR_KINDS = ("detection", "detector_body")
 _PIPELINE_TAGS = {
     "two_towers": "zero-shot-image-classification",
     "parsing": "image-segmentation",
     "landmarks": "keypoint-detection",
     "attributes": "image-classification",
     "detection": "object-detection",
+    "detector_body": "image-feature-extraction",
     "encoder": "image-feature-extraction",
 }
 _TASK_TAGS = {
@@ -95,6 +98,7 @@ _TASK_TAGS = {
     "landmarks": "face-landmarks",
     "attributes": "face-attributes",
     "detection": "face-detection",
+    "detector_body": "backbone",
     "encoder": "backbone",
 }
 _USES = {
@@ -103,6 +107,7 @@ _USES = {
     "landmarks": "Finding the landmarks of a face in a photo, for alignment, drawing and measuring.",
     "attributes": "Describing photos in bulk, and as a baseline for research on attributes.",
     "detection": "Finding faces in photos, with the five points that the FaRL models align by.",
+    "detector_body": "Where the training of a RetinaFace detector starts: `examples/train_face_detection.py`.",
     "encoder": "A backbone to train the heads of FaRL on, for comparison with FaRL's own.",
 }
 _LIMITS = {
@@ -112,6 +117,7 @@ _LIMITS = {
     "attributes": "The labels are opinions of annotators about celebrities ('attractive', 'young', 'male'); they are "
     "neither facts about a person nor balanced over groups.",
     "detection": "Small, blurred and covered faces are missed; things that look like faces are found.",
+    "detector_body": "It finds no faces: pyramid, context modules and heads must be trained first.",
     "encoder": "Features only; a head must be trained before it says anything about a face.",
 }
 _PIPELINE_EXAMPLE = 'from transformers import pipeline\n\nfaces = pipeline("{task}", model="{name}")("photo.jpg")'
@@ -123,6 +129,7 @@ _ENCODER_EXAMPLE = (
     "from farl_hf import FaRLFeatureMaps, FaRLImageProcessor\n\n"
     'model = FaRLFeatureMaps.from_pretrained("{name}")\nprocessor = FaRLImageProcessor.from_pretrained("{name}")'
 )
+_BODY_EXAMPLE = "# python examples/train_face_detection.py --model-name-or-path {name} ..."
 _FARL_CITATION = """@inproceedings{zheng2022farl,
   title = {General Facial Representation Learning in a Visual-Linguistic Manner},
   author = {Zheng, Yinglin and Yang, Hao and Zhang, Ting and Bao, Jianmin and Chen, Dongdong and Huang, Yangyu and
@@ -159,16 +166,16 @@ def render_model_card(
         released.summary if released else f"Converted from {source.name}, which has the layout of {described}.",
         f"```python\nimport farl_hf  # makes the model known to Transformers\n{_example(kind, title)}\n```",
         _provenance(released, source, compared),
-        _scores(released),
+        _scores(released, source),
         f"## Intended use\n\n{_USES[kind]} Not for identifying, judging or excluding people.",
         f"## Limits\n\n{_LIMITS[kind]} No measurement per group of people is published.",
-        f"## Citation\n\n```bibtex\n{_RETINAFACE_CITATION if kind == 'detection' else _FARL_CITATION}\n```",
+        f"## Citation\n\n```bibtex\n{_RETINAFACE_CITATION if kind in DETECTOR_KINDS else _FARL_CITATION}\n```",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _front_matter(kind, released):
-    tags = ["face", "retinaface" if kind == "detection" else "farl", _TASK_TAGS[kind]]
+    tags = ["face", "retinaface" if kind in DETECTOR_KINDS else "farl", _TASK_TAGS[kind]]
     fields: Mapping[str, str] = {
         "license": "mit" if released else "unknown",
         "library_name": "transformers",
@@ -183,8 +190,8 @@ def _front_matter(kind, released):
 def _example(kind, name):
     if kind == "two_towers":
         return _MODEL_EXAMPLE.format(name=name)
-    if kind == "encoder":
-        return _ENCODER_EXAMPLE.format(name=name)
+    if kind in ("encoder", "detector_body"):
+        return (_ENCODER_EXAMPLE if kind == "encoder" else _BODY_EXAMPLE).format(name=name)
     return _PIPELINE_EXAMPLE.format(task=_TASK_TAGS[kind], name=name)
 
 
@@ -195,19 +202,35 @@ def _provenance(released, source, compared):
     )
     if released is None:
         return f"## Origin\n\n{converted} Data, licence and scores of these weights are not known to the converter."
+    release = (
+        f"[{released.release}](https://github.com/{released.release}) as `{released.file_name}`, trained on "
+        f"{', '.join(released.datasets)}. Code and weights are released under the MIT licence; the data sets have "
+        "terms of their own, mostly for research only."
+    )
+    if _is_verified(released, source):
+        return f"## Origin\n\nReleased by {release} {converted}"
     return (
-        f"## Origin\n\nReleased by [{released.release}](https://github.com/{released.release}) as "
-        f"`{released.file_name}`, trained on {', '.join(released.datasets)}. Code and weights are released under the "
-        f"MIT licence; the data sets have terms of their own, mostly for research only. {converted}"
+        f"## Origin\n\nConverted from an unverified file, sha256 `{source.sha256}`. It has the layout of the model "
+        f"released by {release} Nothing shows that it is that file: "
+        f"{'its checksum is another one' if released.sha256 else 'no checksum of the release is known'}. {converted}"
     )
 
 
-def _scores(released):
+def _is_verified(released, source):
+    """Whether the source is the released file; without a known checksum nobody can tell."""
+    return released.sha256 == source.sha256
+
+
+def _scores(released, source):
     if released is None:
         return ""
     rows = [f"| {score.measure} | {score.value} | {score.source} |" for score in released.scores]
     note = "These are published numbers; the conversion does not measure them again."
-    return "\n".join(["## Published scores", "", "| measure | value | source |", "|---|---|---|", *rows, "", note])
+    if not _is_verified(released, source):
+        note = f"They are the scores of the release `{released.file_name}`, not of the unverified file converted here."
+    return "\n".join(
+        ["## Published scores of the release", "", "| measure | value | source |", "|---|---|---|", *rows, "", note]
+    )
 
 
 # Weights.

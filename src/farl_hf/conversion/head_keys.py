@@ -155,6 +155,17 @@ RETINAFACE_KEYS = KeyMap(
     (DropRule(r"(body\.)?fc\.(weight|bias)", "the classifier of a body trained on ImageNet"),),
 )
 
+# The body alone: mobilenetV1X0.25_pretrain.tar (Pytorch_Retinaface `models/retinaface.py`, lines 58-67).
+_BODY = r"body\."
+DETECTOR_BODY_KEYS = KeyMap(
+    tuple(
+        KeyRule(rule.pattern.removeprefix(_BODY), tuple(target.removeprefix("model.") for target in rule.targets))
+        for rule in RETINAFACE_KEYS.rules
+        if rule.pattern.startswith(_BODY)
+    ),
+    RETINAFACE_KEYS.drops,
+)
+
 
 # Our layers in the order in which a graph of the MobileNetV1 network computes them. It merges the coarser level first,
 # and its three heads come in any order; ours are sorted by their number of outputs.

@@ -29,7 +29,13 @@ from farl_hf.conversion.backbone_keys import (
     square_side,
     vit_config,
 )
-from farl_hf.conversion.head_keys import ATTRIBUTE_KEYS, DENSE_KEYS, RETINAFACE_KEYS, place_folded_convolutions
+from farl_hf.conversion.head_keys import (
+    ATTRIBUTE_KEYS,
+    DENSE_KEYS,
+    DETECTOR_BODY_KEYS,
+    RETINAFACE_KEYS,
+    place_folded_convolutions,
+)
 from farl_hf.conversion.key_rules import KeyMap, apply_key_rules, name_some
 from farl_hf.errors import ConversionError
 from farl_hf.modeling import FaRLConfig, RetinaFaceConfig
@@ -153,6 +159,7 @@ class ModelKind:
         make_config (`Callable`): Converted tensors, `config.json` of a CLIP folder -> configuration.
         keys (`KeyMap`, *optional*): New names of its tensors; `None` for a graph, whose tensors have no names.
         backbone (`str`): Row of `farl_hf.labels.backbones`, which holds the mean and standard deviation of its input.
+        part (`str`): How the names of the model's tensors begin that it has; all, by default.
     """
 
     name: str
@@ -162,6 +169,7 @@ class ModelKind:
     make_config: Callable[[Tensors, Mapping[str, Any]], Any]
     keys: KeyMap | None
     backbone: str = "farl"
+    part: str = ""
 
     def convert(self, tensors: Tensors) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         """Rename the source tensors. Return them, and the reason for each dropped tensor.
@@ -234,6 +242,15 @@ MODEL_KINDS = (
         "RetinaFaceForFaceDetection",
         graph_detection_config,
         None,
+    ),
+    ModelKind(
+        "detector_body",
+        "the body of a RetinaFace detector, trained on ImageNet",
+        ("stage1.0.0.weight", "stage3.1.4.weight", "fc.weight"),
+        "RetinaFaceModel",
+        detection_config,
+        DETECTOR_BODY_KEYS,
+        part="body.",
     ),
     _encoder(
         "face_transformer",

@@ -30,6 +30,7 @@ class ReleasedModel:
         summary (`str`): One sentence.
         datasets (`tuple[str, ...]`): What it was trained on.
         scores (`tuple[Score, ...]`): What was published.
+        sha256 (`str`, *optional*): Checksum of the file, where one is known. Without it, no file can be verified.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class ReleasedModel:
     summary: str
     datasets: tuple[str, ...]
     scores: tuple[Score, ...]
+    sha256: str | None = None
 
 
 _FARL, _FACER = "FacePerceiver/FaRL", "FacePerceiver/facer"
@@ -161,6 +163,16 @@ RELEASED_MODELS = {
         "RetinaFace with a ResNet-50 body: faces with five points.",
         ("WIDER FACE",),
         _wider("95.48", "94.04", "84.43"),
+    ),
+    "retinaface-mobilenet-imagenet": ReleasedModel(
+        "detector_body",
+        "mobilenet_v1",
+        "mobilenetV1X0.25_pretrain.tar",
+        "biubug6/Pytorch_Retinaface",
+        "MobileNetV1-0.25, trained on ImageNet: the body from which the training of the original detector starts.",
+        ("ImageNet",),
+        (Score("ImageNet, top 1", "46.58", "Pytorch_Retinaface README, line 72"),),
+        "75c37f8d438b7c6aed2e6b310fd0540c40dabf0dd820770bd7082668dfd7c1c1",  # 3,827,150 bytes
     ),
 }
 

@@ -1,7 +1,7 @@
 """Normalised mean error of face landmarks, area under its cumulative curve, and failure rate.
 
-Definitions as in FaRL's scorers (FacePerceiver/FaRL, `farl/experiments/face_alignment`): mean over the points of a
-face, then over faces.
+Definitions as in FaRL's scorer (FaRL:farl/experiments/face_alignment/scorer.py, lines 86-93 and 177-180): mean over
+the points of a face, then over faces.
 """
 
 import numpy as np
@@ -71,33 +71,50 @@ def nme_per_face(predictions_xy: np.ndarray, landmarks_xy: np.ndarray, lengths_p
     return means / np.asarray(lengths_px, np.float64)
 
 
-def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float) -> tuple[float, float]:
+def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float, exact: bool = False) -> tuple[float, float]:
     """Area under the cumulative error curve up to a threshold, and the share of faces beyond it.
 
-    The curve is sampled at 0, 1e-4, …, threshold and integrated by Simpson's rule, as in the official scorer.
+    By default the figures of the official scorer (FaRL:farl/experiments/face_alignment/scorer.py, lines 177-180): the
+    curve is sampled at `numpy.arange(0, threshold + 1e-4, 1e-4)`, integrated by Simpson's rule, and its last value
+    gives the failure rate. Rounding in `arange` decides where the samples end: at 0.1 for 0.1 (1,001 samples), but at
+    0.0701 for 0.07 (702 samples). The area up to there is divided by 0.07, so perfect errors score 1.0014.
 
     Args:
         nme (`numpy.ndarray`): (F,) errors as fractions.
-        threshold (`float`): For example 0.1; a multiple of 2e-4.
+        threshold (`float`): For example 0.1; more than 1e-4.
+        exact (`bool`, *optional*, defaults to `False`): Integrate the curve itself, without samples, to the threshold
+            and no further, and count the faces with larger errors. Both results are then in [0, 1].
 
     Returns:
-        `tuple[float, float]`: Area divided by the threshold, and failure rate, both in [0, 1].
+        `tuple[float, float]`: Area divided by the threshold, and failure rate.
+
+    Raises:
+        InvalidArgumentError: The threshold is too small.
     """
     nme = np.sort(np.asarray(nme, dtype=np.float64))
-    num_intervals = round(threshold / CURVE_STEP)
-    if num_intervals < 2 or num_intervals % 2:
-        raise InvalidArgumentError(
-            f"Expected a threshold that is a positive multiple of {2 * CURVE_STEP}, but got {threshold}."
-        )
-    errors = np.linspace(0.0, threshold, num_intervals + 1)
+    if not threshold > CURVE_STEP:
+        raise InvalidArgumentError(f"Expected a threshold of more than {CURVE_STEP}, but got {threshold}.")
+    if exact:
+        return float(np.maximum(threshold - nme, 0.0).mean() / threshold), float((nme > threshold).mean())
+    errors = np.arange(0.0, threshold + CURVE_STEP, CURVE_STEP)
     curve = np.searchsorted(nme, errors, side="right") / len(nme)
-    simpson = curve[0] + curve[-1] + 4 * curve[1:-1:2].sum() + 2 * curve[2:-1:2].sum()
-    return float(simpson / (3 * num_intervals)), float(1.0 - curve[-1])
+    return float(_simpson(curve) * CURVE_STEP / threshold), float(1.0 - curve[-1])
 
 
-def landmark_scores(nme: np.ndarray, threshold: float = 0.1) -> dict[str, float]:
-    """`nme`, `auc` and `failure_rate` of faces (F,), as fractions."""
+def _simpson(samples: np.ndarray) -> float:
+    """Integral of samples at distance 1, as `scipy.integrate.simps` of SciPy before 1.11, which the scorer called.
+
+    An even number of samples has an interval too many: the mean of taking the first and the last one by trapezium.
+    """
+    if len(samples) % 2:
+        return float(samples[0] + samples[-1] + 4 * samples[1:-1:2].sum() + 2 * samples[2:-1:2].sum()) / 3
+    ends = (samples[0] + samples[1] + samples[-2] + samples[-1]) / 2
+    return (_simpson(samples[1:]) + _simpson(samples[:-1]) + float(ends)) / 2
+
+
+def landmark_scores(nme: np.ndarray, threshold: float = 0.1, exact: bool = False) -> dict[str, float]:
+    """`nme`, `auc` and `failure_rate` of faces (F,); see [`area_under_curve_and_failure_rate`]."""
     nme = np.asarray(nme, dtype=np.float64)
     nme = nme[np.isfinite(nme)]
-    area, failure_rate = area_under_curve_and_failure_rate(nme, threshold)
+    area, failure_rate = area_under_curve_and_failure_rate(nme, threshold, exact)
     return {"nme": float(nme.mean()), "auc": area, "failure_rate": failure_rate}

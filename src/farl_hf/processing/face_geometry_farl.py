@@ -165,17 +165,23 @@ class WarpGeometry:
         size_hw (`tuple[int, int]`): Size of the crop in pixels.
         warp_factor (`float`): alpha of the tanh warp, in [0, 1].
         grid_offset (`float`): 0 where the weights expect sampling on pixel centres (facer), 0.5 where they expect the
-            integer grid of the official training code: there, pixel i has coordinate i when the warp is computed.
+            integer grid of the official training code: there, pixel i has coordinate i when the warp is computed
+            (py-blueprint 0.0.1.post3, `blueprint/ml/augmenters/transform.py`, lines 458-531).
+        canvas_size (`int`, *optional*): Side of the canvas whose pixels `grid_offset` counts; the crop's by default.
     """
 
-    def __init__(self, size_hw: tuple[int, int], warp_factor: float, grid_offset: float):
+    def __init__(
+        self, size_hw: tuple[int, int], warp_factor: float, grid_offset: float, canvas_size: int | None = None
+    ):
         self.size_hw, self.warp_factor, self.grid_offset = size_hw, warp_factor, grid_offset
+        self.canvas_size = canvas_size
 
     def _along_tanh(self, points_crop, half, function, **options):
         if self.warp_factor == 0:
             return points_crop
-        fractions = (points_crop - self.grid_offset) / half - 1
-        return (function(fractions, self.warp_factor, **options) + 1) * half + self.grid_offset
+        offset = self.grid_offset * (2 * half / self.canvas_size if self.canvas_size else 1)
+        fractions = (points_crop - offset) / half - 1
+        return (function(fractions, self.warp_factor, **options) + 1) * half + offset
 
     def _half_xy(self, like):
         return torch.tensor([self.size_hw[1], self.size_hw[0]], dtype=like.dtype, device=like.device) / 2

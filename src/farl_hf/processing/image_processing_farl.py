@@ -35,8 +35,8 @@ _TEMPLATE_MARGINS = {"size": 0, "size_minus_one": 1}
 _ALIGNMENTS = ("template", "ffhq_square")
 # Settings that one call may change; everything else is the processor's own.
 _CALL_SETTINGS = (
-    *("alignment", "face_template", "face_scale", "box_scale", "warp_factor", "pixel_grid", "template_span", "size"),
-    *("image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize"),
+    *("alignment", "face_template", "face_scale", "box_scale", "warp_factor", "pixel_grid", "template_span"),
+    *("canvas_size", "size", "image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize"),
 )
 _MIXED = 255  # marks a cell whose four corners disagree; class ids stay below
 _STRIPE_PIXELS = 1 << 18
@@ -56,6 +56,7 @@ class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
     warp_factor: float | int
     pixel_grid: str
     template_span: str
+    canvas_size: int
     score_size: int
     keypoints: Any
     landmarks: Any
@@ -86,6 +87,9 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             (the official training code).
         template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
             `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid.
+        canvas_size (`int`, *optional*): Side of the canvas whose pixels `pixel_grid` and `template_span` count; the
+            crop's by default. The official training code cuts at 512, and its network shrinks that to its input: with
+            512, a crop of any size is that reduced canvas.
         score_size (`int`, *optional*): Side to which class scores are upsampled before labels are read from them; the
             crop's by default, 512 in the official parsing models.
         image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].
@@ -125,6 +129,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     warp_factor = 0.0
     pixel_grid = "half_pixel"
     template_span = "size_minus_one"
+    canvas_size: int | None = None
     score_size: int | None = None
 
     def __init__(self, **kwargs: Any):
@@ -146,8 +151,9 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
         for side in self.size_hw:
             check_number("size", side, 1, 2**14, whole=True)
-        if self.score_size is not None:
-            check_number("score_size", self.score_size, 1, 2**14, whole=True)
+        for name in ("canvas_size", "score_size"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 1, 2**14, whole=True)
         check_pixel_normalisation(self.image_mean, self.image_std)
         if len(self.face_template) != 5:
             raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
@@ -165,7 +171,8 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     @property
     def geometry(self) -> WarpGeometry:
         """The [`WarpGeometry`] of the crops."""
-        return WarpGeometry(self.size_hw, float(self.warp_factor), _GRID_OFFSETS[self.pixel_grid])
+        offset = _GRID_OFFSETS[self.pixel_grid]
+        return WarpGeometry(self.size_hw, float(self.warp_factor), offset, self.canvas_size)
 
     # ---------------------------------------------------------------- photo to crop
 
@@ -183,10 +190,11 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         if self.alignment == "ffhq_square":
             return ffhq_square_matrix(points, self.size_hw)
         height, width = self.size_hw
-        margin = _TEMPLATE_MARGINS[self.template_span]
-        half_xy = torch.tensor([width - margin, height - margin]) / 2
+        size_xy = torch.tensor([width, height], dtype=torch.float32)
+        pixel_xy = size_xy / self.canvas_size if self.canvas_size else torch.ones(2)
+        half_xy = (size_xy - _TEMPLATE_MARGINS[self.template_span] * pixel_xy) / 2
         template = torch.tensor(self.face_template, dtype=torch.float32)
-        target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid]
+        target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid] * pixel_xy
         return similarity_matrix(points, target.to(points.device))
 
     def crop_matrix_from_boxes(

@@ -52,6 +52,10 @@ class ModelArguments:
     pixel_grid: str | None = HfArg(
         default=None, help="half_pixel, or integer: the warp of the official training code."
     )
+    canvas_size: int | None = HfArg(
+        default=None,
+        help="Side of the canvas whose pixels the grid counts; 512 in the official code. Default: image_size.",
+    )
     score_size: int | None = HfArg(
         default=None, help="Parsing: side to which class scores are upsampled before labels are read."
     )

@@ -268,6 +268,7 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
         "face_scale": model_args.face_scale,
         "box_scale": model_args.box_scale,
         "pixel_grid": model_args.pixel_grid,
+        "canvas_size": model_args.canvas_size,
         "score_size": model_args.score_size,
         "size": model_args.image_size,
     }

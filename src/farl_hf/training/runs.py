@@ -84,7 +84,7 @@ KEPT_ARGUMENTS = (
     *("augmentation", "mirror_probability", "alignment", "label_set", "min_face_px"),
     *("model_name_or_path", "config_name", "backbone", "hidden_size", "num_hidden_layers", "num_attention_heads"),
     *("patch_size", "feature_levels", "head_channels", "output_stride", "label_weights", "point_loss_weight"),
-    *("image_size", "warp_factor", "face_scale", "box_scale", "pixel_grid"),
+    *("image_size", "warp_factor", "face_scale", "box_scale", "pixel_grid", "canvas_size"),
     *("optim", "weight_decay", "decay_norm_and_bias", "max_grad_norm", "ema_decay", "ema_warmup", "freeze_backbone"),
     *("backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "learning_rate"),
     *("lr_scheduler_type", "warmup_steps", "milestone_epochs", "milestone_factor"),

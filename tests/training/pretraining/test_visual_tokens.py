@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from dalle_encoder import encode, spread_tokens
 from scipy.spatial.distance import cdist
 from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 from transformers.models.flava.image_processing_flava import FlavaImageProcessor
@@ -46,6 +47,22 @@ def test_dalle_tokens_are_those_of_flava(codebook):
     assert torch.equal(tokens, expected)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(FlavaVisualTokenizer(codebook)(pixels), expected)
+
+
+def test_dalle_tokens_are_those_of_an_independent_encoder():
+    """With weights that give more than 500 of 2,048 tokens: a wrong layer would change most of them."""
+    torch.manual_seed(0)
+    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=2048))
+    pictures = torch.rand(8, 3, 112, 112)
+    mapped = 0.8 * pictures + 0.1  # DALL-E's map_pixels, dall_e/utils.py
+    spread_tokens(codebook, mapped)
+    tokens = FlavaVisualTokenizer(codebook)(pictures)
+    scores = encode(codebook.state_dict(), mapped)
+    assert tokens.unique().numel() >= 500
+    differing = tokens != scores.argmax(dim=1)
+    best = scores.topk(2, dim=1).values
+    assert not (differing & (best[:, 0] - best[:, 1] > 1e-4)).any()  # a tie may fall either way
+    assert differing.float().mean() < 1e-3
 
 
 def test_dalle_weights_load_from_a_folder_and_do_not_train(codebook, crops, tmp_path):

@@ -12,8 +12,9 @@ from farl_hf.metrics.landmarks import landmark_scores, nme_per_face, normaliser_
 class FaceLandmarksNME(evaluate.Metric):
     """[`landmark_scores`] of landmarks (N, 2); see there for the scores.
 
-    `compute` also takes `normaliser`, a name of [`normaliser_px`], `threshold`, and, for the normalisers `"box"` and
-    `"diag"`, `boxes_xyxy` (F, 4) of all faces in the order in which they were added.
+    `compute` also takes `normaliser`, a name of [`normaliser_px`], `threshold` and `exact` of [`landmark_scores`],
+    and, for the normalisers `"box"` and `"diag"`, `boxes_xyxy` (F, 4) of all faces in the order in which they were
+    added.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -25,9 +26,10 @@ class FaceLandmarksNME(evaluate.Metric):
         references: list,
         normaliser: str = "inter_ocular",
         threshold: float = 0.1,
+        exact: bool = False,
         boxes_xyxy: Sequence | None = None,
     ) -> dict[str, float]:
         truth = np.array(references)
         boxes = None if boxes_xyxy is None else np.array(boxes_xyxy)
         errors = nme_per_face(np.array(predictions), truth, normaliser_px(truth, normaliser, boxes))
-        return landmark_scores(errors, threshold)
+        return landmark_scores(errors, threshold, exact)
