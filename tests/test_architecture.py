@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "conversion": {"errors", "whole_files", "labels", "modeling", "processing"},
     "export": {"errors", "whole_files", "modeling", "conversion"},
     "checkpoints": {"errors", "whole_files", "conversion"},
-    "pipelines": {"errors", "labels", "results", "photos", "checkpoints"},
+    "pipelines": {"errors", "labels", "results", "photos", "processing", "checkpoints"},
     "retrieval": {"errors", "whole_files", "photo_names", "labels", "results", "photos", "processing", "pipelines"},
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "editing": {"errors", "retrieval"},
