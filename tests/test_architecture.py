@@ -23,11 +23,12 @@ MAY_IMPORT = {
     "face_renderer": {"errors", "labels"},
     "metrics": {"errors", "labels", "results"},
     "drawing": {"errors", "labels", "results"},
+    "outputs": {"errors", "labels", "results", "photos", "processing", "drawing"},
     "data": {"errors", "whole_files", "labels", "results", "photos", "processing", "face_renderer"},
     "conversion": {"errors", "whole_files", "labels", "modeling", "processing"},
     "export": {"errors", "whole_files", "modeling", "conversion"},
     "checkpoints": {"errors", "whole_files", "conversion"},
-    "pipelines": {"errors", "labels", "results", "photos", "checkpoints"},
+    "pipelines": {"errors", "labels", "results", "photos", "processing", "checkpoints"},
     "retrieval": {"errors", "whole_files", "photo_names", "labels", "results", "photos", "processing", "pipelines"},
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "editing": {"errors", "retrieval"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "face_renderer"),
         *("hub", "labels", "laion_face", "metrics", "modeling", "photos", "pipelines", "processing", "results"),
-        *("photo_names", "retrieval", "training", "video", "whole_files"),
+        *("outputs", "photo_names", "retrieval", "training", "video", "whole_files"),
     },
 }
 # What shipped code may need on a machine without farl_hf.

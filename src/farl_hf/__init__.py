@@ -46,6 +46,8 @@ __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name):
+    if name == "outputs":  # a package that is used by its name
+        return importlib.import_module("farl_hf.outputs")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'farl_hf' has no attribute {name!r}")
     return getattr(importlib.import_module(f"farl_hf.{_MODULE_OF[name]}"), name)

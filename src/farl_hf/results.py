@@ -171,13 +171,16 @@ class FaceAttributes(_FaceRows):
 
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceAttributes":
-        """The attributes that the face-attributes pipeline returned for one photo, columns in alphabetical order."""
-        names = sorted(attribute["label"] for attribute in faces[0]["attributes"]) if faces else []
+        """The attributes that the face-attributes pipeline returned for one photo, columns in alphabetical order.
+
+        What a face does not list, because of `top_k`, has probability 0 and is not present.
+        """
+        names = sorted({attribute["label"] for face in faces for attribute in face["attributes"]})
         entries = [{attribute["label"]: attribute for attribute in face["attributes"]} for face in faces]
-        scores = [[of_face[name]["score"] for name in names] for of_face in entries]
-        present = [
-            [of_face[name].get("present", of_face[name]["score"] > 0.5) for name in names] for of_face in entries
-        ]
+        unlisted = {"score": 0.0, "present": False}
+        listed = [[of_face.get(name, unlisted) for name in names] for of_face in entries]
+        scores = [[one["score"] for one in of_face] for of_face in listed]
+        present = [[one.get("present", one["score"] > 0.5) for one in of_face] for of_face in listed]
         return cls(np.asarray(scores), tuple(names), np.asarray(present))
 
 

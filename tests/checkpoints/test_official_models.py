@@ -2,9 +2,8 @@ import importlib.util
 import re
 from pathlib import Path
 
-from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, KNOWN_NAMES, OFFICIAL_MODELS
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, EMBEDDED_CHECKPOINTS, KNOWN_NAMES, OFFICIAL_MODELS
 from farl_hf.checkpoints.checkpoint_names import ALIASES
-from farl_hf.pipelines import PIPELINES
 
 
 def test_addresses_are_those_that_facer_fetches_from():
@@ -23,4 +22,4 @@ def test_names_are_unique_and_lead_somewhere():
 
 def test_every_task_is_a_pipeline():
     tasks = {model.task for model in OFFICIAL_MODELS.values()}
-    assert tasks == {*PIPELINES, "zero-shot-image-classification"}
+    assert tasks == {*DEFAULT_CHECKPOINTS, "zero-shot-image-classification"}

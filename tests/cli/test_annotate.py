@@ -163,14 +163,14 @@ def test_checkpoints_of_another_task_are_refused(annotate, tmp_path, toy_default
 def test_an_interrupted_run_keeps_what_it_found(annotate, tmp_path, monkeypatch):
     from farl_hf.cli.face_annotator import FaceAnnotator
 
-    real = FaceAnnotator.annotate
+    real = FaceAnnotator._write
 
-    def interrupted(self, source, name, stem):
+    def interrupted(self, photo, faces, name, stem):
         if stem == "b":
             raise KeyboardInterrupt
-        return real(self, source, name, stem)
+        return real(self, photo, faces, name, stem)
 
-    monkeypatch.setattr(FaceAnnotator, "annotate", interrupted)
+    monkeypatch.setattr(FaceAnnotator, "_write", interrupted)
     for name in "abc":
         save_photo(tmp_path / f"in/{name}.png")
     assert annotate("in", "--tasks", "detection").exit_code != 0
@@ -235,6 +235,17 @@ def test_a_run_adds_to_the_folder_of_another_one(annotate, tmp_path):
     assert [record["files"]["face-detection"] for record in records] == sorted(before, key=len)
 
 
+def test_photos_with_few_pixels_share_a_batch_and_large_ones_do_not(tmp_path):
+    from farl_hf.cli import face_annotator
+
+    small, large = Image.new("RGB", (60, 50)), Image.new("RGB", (face_annotator._MOST_PIXELS // 1000 + 1, 1000))
+    photos = [(photo, "name", "stem") for photo in (small, small, tmp_path / "missing.png", small, large, small)]
+    batches = list(face_annotator._decoded_batches(photos, 3))
+    assert [len(batch) for batch in batches] == [3, 2, 1]
+    assert isinstance(batches[0][2][0], OSError)
+    assert [photo.size for photo, _, _ in batches[1]] == [small.size, large.size]
+
+
 def test_an_interrupted_rerun_keeps_the_records_of_the_first_run(annotate, tmp_path, monkeypatch):
     from farl_hf.cli.face_annotator import FaceAnnotator
 
@@ -246,7 +257,7 @@ def test_an_interrupted_rerun_keeps_the_records_of_the_first_run(annotate, tmp_p
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FaceAnnotator, "annotate", interrupted)
+    monkeypatch.setattr(FaceAnnotator, "_write", interrupted)
     assert annotate("in", "--tasks", "detection").exit_code != 0
     assert read_records(tmp_path / "farl_annotations") == before
 

@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import AutoTokenizer, pipeline
 
 from farl_hf import modeling, processing
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import NotACheckpointError, UnknownNameError
 from farl_hf.hub import plan_repository
 from farl_hf.hub.flat_code import flat_code
@@ -37,7 +38,7 @@ def copy_of(checkpoints, tmp_path):
     return lambda task: shutil.copytree(checkpoints[task], tmp_path / "copy")
 
 
-@pytest.mark.parametrize("task", [*PIPELINES, TOWERS])
+@pytest.mark.parametrize("task", [*DEFAULT_CHECKPOINTS, TOWERS])
 def test_every_class_that_the_settings_name_is_in_the_code(checkpoints, task):
     plan = plan_repository(checkpoints[task])
     settings = [json.loads(content_of(plan, file.path)) for file in plan.files if file.path.endswith("config.json")]
@@ -60,7 +61,7 @@ def _references(values):
 @pytest.fixture(scope="module")
 def all_code():
     """Whatever any repository may hold."""
-    modules = {entry.pipeline_class.__module__ for entry in PIPELINES.values()}
+    modules = {PIPELINES[task].pipeline_class.__module__ for task in DEFAULT_CHECKPOINTS}
     modules |= {getattr(modeling, name).__module__ for name in modeling.__all__}
     modules |= {getattr(processing, name).__module__ for name in ("FaRLProcessor", "FaRLTokenizer")}
     return flat_code(sorted(modules))

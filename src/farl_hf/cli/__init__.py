@@ -14,6 +14,7 @@ from farl_hf.cli.demo import demo
 from farl_hf.cli.environment import autoload_app, environment
 from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.explain import explain
+from farl_hf.cli.face_outputs import anonymize, crop
 from farl_hf.cli.laion_face import laion_face_app
 from farl_hf.cli.match import index, match
 from farl_hf.cli.train import train
@@ -32,6 +33,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("annotate")(annotate)
+app.command("crop")(crop)
+app.command("anonymize")(anonymize)
 app.command("explain")(explain)
 app.command("match")(match)
 app.command("index")(index)

@@ -1,14 +1,16 @@
 """`farl-hf annotate`: a picture per photo and task, and a JSON file of everything found."""
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from farl_hf.cli.face_outputs import EXPORTS, export_faces
 from farl_hf.cli.options import (
     DETECTION,
     LANDMARKS,
@@ -19,12 +21,14 @@ from farl_hf.cli.options import (
     ThresholdOption,
     UserConsole,
     output_folder,
+    parse_names,
     parse_tasks,
+    plain_console,
     plain_errors,
     report_failures,
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
-from farl_hf.errors import FileWriteError, InvalidArgumentError, UnreadableVideoError
+from farl_hf.errors import FileWriteError, InvalidArgumentError, UnreadableVideoError, check_name
 from farl_hf.photo_names import photo_uri, readable_name
 
 if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
@@ -47,9 +51,15 @@ def annotate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and faces.json.")] = Path(
         "farl_annotations"
     ),
+    export: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Also write the faces of the folder as {', '.join(EXPORTS)}; several with commas."),
+    ] = None,
     threshold: ThresholdOption = None,
     aligned: AlignedOption = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Faces that share a forward pass, and photos that are held at a time.")
+    ] = 8,
     device: DeviceOption = None,
     runtime: Annotated[
         str, typer.Option(help="torch, or onnx: every model is then a folder made by [bold]farl-hf export[/bold].")
@@ -96,23 +106,29 @@ def annotate(
     [dim]$[/dim] farl-hf annotate holiday/ 'scans/*.png' --tasks parsing,landmarks --output faces
 
     [dim]$[/dim] farl-hf annotate clip.mp4 --tasks landmarks --smooth
+
+    [dim]$[/dim] farl-hf annotate holiday/ --export csv,coco
     """
     with plain_errors():
         from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
 
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
+        forms = parse_names(export or [])
+        for form in forms:
+            check_name("export", form, EXPORTS)
         with output_folder(output) as folder:
             found, failures = find_photos(photos, videos=True)
             earlier = earlier_records(folder)
             require_former_tasks(found, chosen, earlier, folder)
             with_videos = not aligned and any(map(is_video, found))
-            wanted = chosen if aligned else tuple(dict.fromkeys([DETECTION, *chosen]))
             followed = (LANDMARKS,) if with_videos and detect_every > 1 else ()
             models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
-            pipelines = load_pipelines({task: models[task] for task in (*wanted, *followed)}, device, runtime)
-            annotator = FaceAnnotator(
-                {task: pipelines[task] for task in wanted}, chosen, folder, batch_size, threshold
-            )
+            heads = {task: models[task] for task in (*chosen, *followed) if task != DETECTION}
+            # The analysis has a detector, which searches nothing in photos of one aligned face.
+            pipelines = load_pipelines({DETECTION: None}, device) if aligned else {}
+            needed = heads if aligned else {DETECTION: detector, **heads}
+            pipelines |= load_pipelines(needed, device, runtime)
+            annotator = FaceAnnotator(pipelines, chosen, folder, batch_size, threshold, aligned)
             video_annotator = None
             if with_videos:
                 from farl_hf.cli.video_annotator import VideoAnnotator
@@ -121,6 +137,9 @@ def annotate(
                     pipelines, chosen, folder, batch_size, threshold, detect_every, smooth, label_maps
                 )
             failures |= annotate_photos(annotator, found, folder, video_annotator, earlier)
+            for form in forms:
+                path = export_faces(list(earlier_records(folder).values()), folder, form)
+                plain_console().print(readable_name(f"Exported to {path}"))
         report_failures(failures)
     if failures:
         raise typer.Exit(SOME_FAILED)
@@ -202,23 +221,16 @@ def annotate_photos(
     written_s = time.monotonic()
     try:
         with Progress(*columns, console=console) as progress:
-            for photo, stem in progress.track(list(zip(photos, stems, strict=True)), description="Annotating"):
-                try:
-                    if is_video(photo):
-                        record, faults = _annotate_video(video_annotator, photo, stem, progress)
-                        if faults:
-                            failures[photo] = UnreadableVideoError(" ".join(map(str, faults)))
-                    else:
-                        record, _ = annotator.annotate(photo, photo, stem)
+            annotated = _annotated(annotator, video_annotator, list(zip(photos, stems, strict=True)), progress)
+            for photo, record, fault in progress.track(annotated, total=len(photos), description="Annotating"):
+                if fault is not None:
+                    failures[photo] = fault
+                if record is not None:
                     records[record["photo_uri"]] = record
                     done.append(record)
-                    if time.monotonic() - written_s > _RECORDS_EVERY_S:
-                        write_json(output / RECORDS_FILE, list(records.values()))
-                        written_s = time.monotonic()
-                except FileWriteError:
-                    raise
-                except Exception as error:  # one bad photo must not stop the others
-                    failures[photo] = error
+                if time.monotonic() - written_s > _RECORDS_EVERY_S:
+                    write_json(output / RECORDS_FILE, list(records.values()))
+                    written_s = time.monotonic()
     except BaseException:
         with contextlib.suppress(FileWriteError):  # what stopped the run is said
             write_json(output / RECORDS_FILE, list(records.values()))
@@ -226,6 +238,31 @@ def annotate_photos(
     write_json(output / RECORDS_FILE, list(records.values()))
     console.print(readable_name(f"{_summary(done)}: see {output / RECORDS_FILE}"))
     return failures
+
+
+def _annotated(
+    annotator: "FaceAnnotator",
+    video_annotator: "VideoAnnotator | None",
+    sources: Sequence[tuple[str, str]],
+    progress: Progress,
+) -> Iterator[tuple[str, dict[str, Any] | None, Exception | None]]:
+    """Each photo or video with its record and what went wrong; photos between two videos share batches."""
+    for of_video, group in itertools.groupby(sources, lambda source: is_video(source[0])):
+        some = list(group)
+        if not of_video:
+            answers = annotator.annotate_all((photo, photo, stem) for photo, stem in some)
+            for (photo, _), answer in zip(some, answers, strict=True):
+                yield (photo, None, answer) if isinstance(answer, Exception) else (photo, answer[0], None)
+            continue
+        for video, stem in some:
+            try:
+                record, faults = _annotate_video(video_annotator, video, stem, progress)
+            except FileWriteError:
+                raise
+            except Exception as error:  # one bad video must not stop the others
+                yield video, None, error
+                continue
+            yield video, record, UnreadableVideoError(" ".join(map(str, faults))) if faults else None
 
 
 def _annotate_video(

@@ -1,6 +1,6 @@
 """Pipelines and models of commands are loaded here; [`FaceAnnotator`] runs pipelines on photos and writes files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,76 +15,99 @@ import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_whole, read_config
 from farl_hf.checkpoints.embedded_models import log_if_small
-from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL, LANDMARKS
-from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face_parsing, draw_faces
-from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError, check_name
+from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL
+from farl_hf.errors import (
+    FileWriteError,
+    InvalidArgumentError,
+    InvalidFaceInputError,
+    NotACheckpointError,
+    UnknownNameError,
+    check_name,
+)
+from farl_hf.outputs import draw
 from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.photos import load_photo
+from farl_hf.pipelines import FaceAnalysisPipeline
 from farl_hf.pipelines.face_detection import optimized_for_inference
-from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
+from farl_hf.pipelines.inputs import Prefetched
 from farl_hf.whole_files import written_whole
+
+_MOST_PIXELS = 25_000_000  # of the photos that are decoded at a time
+
+Annotated = tuple[dict[str, Any], dict[str, Path]]
 
 
 class FaceAnnotator:
-    """Finds the faces of a photo once, runs every task on them, and writes pictures.
+    """Analyses photos in batches, and writes a picture per photo and task.
 
     Args:
-        pipelines (`Mapping[str, Pipeline]`): By task. Without face-detection, each photo is one aligned face.
+        pipelines (`Mapping[str, Pipeline]`): By task; face-detection is among them.
         tasks (`Sequence[str]`): The tasks that a picture is written for.
         output_folder (`Path`): Where files are written; it must exist.
-        batch_size (`int`): Faces that share a forward pass.
+        batch_size (`int`): Photos that are held at a time, and faces that share a forward pass.
         threshold (`float`, *optional*): Lowest score of a face.
+        aligned (`bool`): Each photo is one face; nothing is searched.
     """
 
     def __init__(
         self,
-        pipelines: Mapping[str, Pipeline],
+        pipelines: Mapping[str, Any],
         tasks: Sequence[str],
         output_folder: Path,
         batch_size: int = 8,
         threshold: float | None = None,
+        aligned: bool = False,
     ) -> None:
-        self.pipelines = pipelines
+        needed = {DETECTION: pipelines[DETECTION]} | {task: pipelines[task] for task in tasks}
+        self.analyze = analysis_of(needed, batch_size)
         self.tasks = tasks
         self.output_folder = output_folder
         self.batch_size = batch_size
-        self.detection = {} if threshold is None else {"threshold": threshold}
+        self.settings: dict[str, Any] = {"aligned": aligned} | ({} if threshold is None else {"threshold": threshold})
 
-    def annotate(self, photo_source: Any, name: str, stem: str) -> tuple[dict[str, Any], dict[str, Path]]:
-        """Annotate one photo.
-
-        Args:
-            photo_source: Anything that `load_photo` reads.
-            name (`str`): Name of the photo in the record.
-            stem (`str`): First part of the names of the written files.
-
-        Returns:
-            `tuple`: The record `{"photo", "photo_uri", "files", "faces"}`, fit for JSON, and the picture of each task.
+    def annotate(self, photo_source: Any, name: str, stem: str) -> Annotated:
+        """Annotate one photo; see `annotate_all`.
 
         Raises:
             UnreadablePhotoError: If the photo cannot be read.
             FileWriteError: If a file cannot be written.
         """
-        photo = load_photo(photo_source)
-        faces = self._find_faces(photo)
+        (done,) = self.annotate_all([(photo_source, name, stem)])
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    def annotate_all(self, photos: Iterable[tuple[Any, str, str]]) -> Iterator[Annotated | Exception]:
+        """Annotate photos, one after the other; the next ones are decoded meanwhile.
+
+        Args:
+            photos (`Iterable[tuple]`): Of each photo anything that `load_photo` reads, its name in the record, and the
+                first part of the names of the written files.
+
+        Yields:
+            `tuple`: The record `{"photo", "photo_uri", "size_hw", "files", "faces"}`, fit for JSON, and the picture of
+            each task; or why the photo cannot be used.
+
+        Raises:
+            FileWriteError: If a file cannot be written.
+        """
+        for name, stem, photo, faces in analyzed_photos(self.analyze, photos, self.batch_size, **self.settings):
+            try:
+                yield faces if isinstance(faces, Exception) else self._write(photo, faces, name, stem)
+            except FileWriteError:
+                raise
+            except Exception as error:  # one bad photo must not stop the others
+                yield error
+
+    def _write(self, photo: Image.Image, faces: list[dict[str, Any]], name: str, stem: str) -> Annotated:
         pictures = {task: self._draw(task, photo, faces, stem) for task in self.tasks}
         record = [self._for_json(face, f"{stem}.face-{row + 1}") for row, face in enumerate(faces)]
         files = {task: path.name for task, path in pictures.items()}
-        return {"photo": readable_name(name), "photo_uri": photo_uri(name), "files": files, "faces": record}, pictures
-
-    def _find_faces(self, photo: Image.Image) -> list[dict[str, Any]]:
-        """One dict per face with the answers of all tasks."""
-        aligned = DETECTION not in self.pipelines
-        found = [] if aligned else self.pipelines[DETECTION](photo, **self.detection)
-        faces = found
-        for task, run_task in self.pipelines.items():
-            if task != DETECTION and (aligned or found):
-                answers = run_task(photo, aligned=aligned, detector=lambda _: found, batch_size=self.batch_size)
-                faces = [face | answer for face, answer in zip(faces or answers, answers, strict=True)]
-        return faces
+        named = {"photo": readable_name(name), "photo_uri": photo_uri(name), "size_hw": [photo.height, photo.width]}
+        return named | {"files": files, "faces": record}, pictures
 
     def _draw(self, task: str, photo: Image.Image, faces: list[dict[str, Any]], stem: str) -> Path:
-        picture = draw_answers(task, photo, faces)
+        picture = draw(photo, faces, task.removeprefix("face-"))
         return write_picture(self.output_folder / f"{stem}.{task}.jpg", picture, quality=92, subsampling=0)
 
     def _for_json(self, face: dict[str, Any], stem: str) -> dict[str, Any]:
@@ -94,6 +117,59 @@ class FaceAnnotator:
         path = self.output_folder / f"{stem}.segmentation.png"
         write_picture(path, face["segmentation"])
         return face | {"segmentation": path.name}
+
+
+def analysis_of(pipelines: Mapping[str, Any], batch_size: int) -> FaceAnalysisPipeline:
+    """The analysis that runs given pipelines, by task; face-detection is among them."""
+    detector = pipelines[DETECTION]
+    heads = {task.removeprefix("face-"): pipelines[task] for task in pipelines if task != DETECTION}
+    return FaceAnalysisPipeline(
+        model=detector.model,
+        image_processor=detector.image_processor,
+        task="face-analysis",
+        device=detector.device,
+        detector=detector,
+        tasks=list(heads),
+        models=heads,
+        batch_size=batch_size,
+    )
+
+
+def analyzed_photos(
+    analyze: FaceAnalysisPipeline, photos: Iterable[tuple[Any, str, str]], batch_size: int, **settings: Any
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """Name and stem of each photo, the photo, and its faces, or the error in their place.
+
+    Args:
+        analyze ([`FaceAnalysisPipeline`]): What is said of each face.
+        photos (`Iterable[tuple]`): Photo, name and stem of each, see [`FaceAnnotator.annotate_all`].
+        batch_size (`int`): Photos that are held at a time; the next ones are decoded meanwhile.
+        settings: Of the call of the pipeline.
+    """
+    for batch in Prefetched(_decoded_batches(photos, batch_size), 1):
+        sound = [photo for photo, _, _ in batch if not isinstance(photo, Exception)]
+        answers = iter(analyze((photo for photo in sound), on_error="record", **settings))
+        for photo, name, stem in batch:
+            faces = photo if isinstance(photo, Exception) else next(answers)
+            yield name, stem, photo, InvalidFaceInputError(faces["error"]) if isinstance(faces, dict) else faces
+
+
+def _decoded_batches(photos: Iterable[tuple[Any, str, str]], size: int) -> Iterator[list[tuple[Any, str, str]]]:
+    """The photos in lists: decoded, or why they cannot be. A list ends early when it holds many pixels."""
+    batch: list[tuple[Any, str, str]] = []
+    num_pixels = 0
+    for source, name, stem in photos:
+        try:
+            photo: Any = load_photo(source)
+            num_pixels += photo.width * photo.height
+        except Exception as error:  # damaged files make decoders raise almost anything
+            photo = error
+        batch.append((photo, name, stem))
+        if len(batch) == size or num_pixels > _MOST_PIXELS:
+            yield batch
+            batch, num_pixels = [], 0
+    if batch:
+        yield batch
 
 
 def load_pipelines(
@@ -209,17 +285,3 @@ def write_picture(path: Path, picture: Image.Image, **options: Any) -> Path:
     with written_whole(path) as unfinished:
         picture.save(unfinished, **options)
     return path
-
-
-def draw_answers(task: str, photo: Image.Image, faces: list[dict[str, Any]], in_video: bool = False) -> Image.Image:
-    """The picture of one task. In a video, a face keeps its colour, and no legend changes the size of a frame."""
-    numbers = [face["track"] for face in faces] if in_video else None
-    if task == DETECTION:
-        return draw_faces(photo, Faces.from_pipeline(faces), numbers=numbers)
-    if task == "face-parsing":
-        return draw_face_parsing(photo, FaceParsing.from_pipeline(faces), legend=not in_video)
-    if task == LANDMARKS:
-        return draw_face_landmarks(photo, FaceLandmarks.from_pipeline(faces))
-    return draw_face_attributes(
-        photo, Faces.from_pipeline(faces), FaceAttributes.from_pipeline(faces), numbers=numbers, inside=in_video
-    )

@@ -58,8 +58,7 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
     Raises:
         UnknownNameError: If a name is not a task, or none is left; the message lists the tasks.
     """
-    names = [name.strip() for word in words for name in word.split(",") if name.strip()]
-    chosen = {name if name.startswith("face-") else f"face-{name}" for name in names}
+    chosen = {name if name.startswith("face-") else f"face-{name}" for name in parse_names(words)}
     known = [task for task in TASKS if task not in without]
     for name in sorted(chosen - set(without)):
         check_name("task", name, known, "The prefix 'face-' is optional.")
@@ -67,6 +66,11 @@ def parse_tasks(words: Sequence[str], without: Sequence[str] = ()) -> tuple[str,
     if not tasks:
         raise UnknownNameError(f"No task remains; choose from {', '.join(known)}.")
     return tasks
+
+
+def parse_names(words: Sequence[str]) -> tuple[str, ...]:
+    """Names from command-line words, one of which may hold several, separated by commas."""
+    return tuple(name.strip() for word in words for name in word.split(",") if name.strip())
 
 
 def printable(text: str) -> str:

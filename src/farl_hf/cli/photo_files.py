@@ -16,10 +16,12 @@ _SUFFIXES = (
 )
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 _NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # how Python names such bytes of a file name
+_PART_OF_OURS = re.compile(r"\.(?=face-|anonymized\.)")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 # Pictures written by an earlier run are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
-    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg|mp4)$|\.track-\d+\.segmentation\.png$"
+    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+|\d+\.segmentation)\.(png|jpg|mp4)$"
+    r"|\.track-\d+\.segmentation\.png$|\.anonymized\.(jpg|mp4)$"
 )
 
 
@@ -54,7 +56,10 @@ def is_video(photo: str) -> bool:
 
 
 def output_stems(
-    photos: Iterable[str], output_folder: Path, earlier: Mapping[str, str] = MappingProxyType({})
+    photos: Iterable[str],
+    output_folder: Path,
+    earlier: Mapping[str, str] = MappingProxyType({}),
+    keep: bool = False,
 ) -> list[str]:
     """A name for the outputs of every photo: its stem, numbered where two photos would share it.
 
@@ -64,17 +69,19 @@ def output_stems(
         photos (`Iterable[str]`): Paths and URLs.
         output_folder (`Path`): Where the outputs go.
         earlier (`Mapping[str, str]`): Names that earlier runs gave there, by the URI of the photo.
+        keep (`bool`): Take no name that a file of the folder begins with, so that nothing there is replaced.
     """
     photos = list(photos)
-    inputs = {Path(photo).name.lower() for photo in photos if _is_in(photo, output_folder)}
-    taken = {stem.lower() for stem in earlier.values()}
+    names = {Path(photo).name.lower() for photo in photos if _is_in(photo, output_folder)}
+    names |= {path.name.lower() for path in output_folder.iterdir()} if keep else set()
+    # A name "a.face-1.png" begins with what would be written for the stem "a".
+    inputs = {name[: part.start()] for name in names for part in _PART_OF_OURS.finditer(name)}
+    taken = {stem.lower() for stem in earlier.values()} | inputs
     stems = []
     for photo in photos:
         base = _stem(photo)
         candidates = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
-        stem = earlier.get(photo_uri(photo)) or next(
-            name for name in candidates if _is_free(name.lower(), taken, inputs)
-        )
+        stem = earlier.get(photo_uri(photo)) or next(name for name in candidates if name.lower() not in taken)
         taken.add(stem.lower())
         stems.append(stem)
     return stems
@@ -110,7 +117,3 @@ def _stem(photo: str) -> str:
 
 def _is_in(photo: str, folder: Path) -> bool:
     return not photo.startswith(URL_SCHEMES) and Path(photo).resolve().parent == folder.resolve()
-
-
-def _is_free(stem: str, taken: set[str], inputs: set[str]) -> bool:
-    return stem not in taken and not any(name.startswith(f"{stem}.face-") for name in inputs)

@@ -9,9 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from farl_hf.cli.face_annotator import draw_answers, write_picture
+from farl_hf.cli.face_annotator import write_picture
 from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.errors import UnreadableVideoError
+from farl_hf.outputs import draw
 from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.video import TrackedFrame, VideoFile
 from farl_hf.video.face_following import follow_faces
@@ -84,7 +85,8 @@ class VideoAnnotator:
             for some in _batches(tracked, self.batch_size):
                 for frame in self._run_tasks(some):
                     pictures = {
-                        task: draw_answers(task, frame.image, frame.faces, in_video=True) for task in self.tasks
+                        task: draw(frame.image, frame.faces, task.removeprefix("face-"), legend=False)
+                        for task in self.tasks
                     }
                     faces = [self._for_json(face, f"{frame.index:06}", stem) for face in frame.faces]
                     record = {"frame": frame.index, "time": round(frame.time_s, 6), "faces": faces}
@@ -113,7 +115,7 @@ class VideoAnnotator:
     def _run_tasks(self, frames: Sequence[TrackedFrame]) -> Iterator[TrackedFrame]:
         """The frames with the answers of the tasks in their faces; faces of all frames share batches."""
         with_faces = [frame for frame in frames if frame.faces]
-        inputs = [_given(frame) for frame in with_faces]
+        inputs: list[dict[str, Any]] = [{"image": frame.image, "faces": frame.faces} for frame in with_faces]
         for task in self.tasks:
             if task not in (DETECTION, LANDMARKS) and inputs:
                 answers = self.pipelines[task](inputs, batch_size=self.batch_size)
@@ -183,10 +185,3 @@ def _until_fault(video: VideoFile, faults: list[Exception]) -> Iterable[Any]:
 def _batches(frames: Iterator[TrackedFrame], size: int) -> Iterator[list[TrackedFrame]]:
     while some := list(islice(frames, size)):
         yield some
-
-
-def _given(frame: TrackedFrame) -> dict[str, Any]:
-    given = {"image": frame.image, "boxes": [face["box"] for face in frame.faces]}
-    if all(face["keypoints"] is not None for face in frame.faces):
-        given["keypoints"] = [face["keypoints"] for face in frame.faces]
-    return given

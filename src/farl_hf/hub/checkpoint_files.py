@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from farl_hf import modeling, processing
 from farl_hf.auto import auto_models
+from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.errors import NotACheckpointError
 from farl_hf.pipelines import PIPELINES
@@ -19,7 +20,8 @@ _TOKENIZER, _VOCABULARY = "tokenizer_config.json", "tokenizer.json"
 # Uploaded as they are, where a checkpoint has them.
 _OPTIONAL_FILES = ("README.md", "LICENSE", "conversion.json", _VOCABULARY)
 
-_TASK_OF_AUTO_CLASS = {entry.auto_model_name: task for task, entry in PIPELINES.items()}
+# A repository is one checkpoint, so face-analysis, which joins several, is the pipeline of none.
+_TASK_OF_AUTO_CLASS = {PIPELINES[task].auto_model_name: task for task in DEFAULT_CHECKPOINTS}
 
 
 class RepositoryFile(NamedTuple):

@@ -1,15 +1,17 @@
-"""The four pipelines: from photos to plain descriptions of their faces."""
+"""The pipelines: from photos to plain descriptions of their faces."""
 
 from typing import NamedTuple
 
 from transformers import Pipeline
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
+from farl_hf.pipelines.face_analysis import FaceAnalysisPipeline
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.face_tasks import FaceAttributesPipeline, FaceLandmarksPipeline, FaceParsingPipeline
 
 __all__ = [
     "PIPELINES",
+    "FaceAnalysisPipeline",
     "FaceAttributesPipeline",
     "FaceDetectionPipeline",
     "FaceLandmarksPipeline",
@@ -41,3 +43,5 @@ PIPELINES = {
         ("face-attributes", FaceAttributesPipeline, "AutoModelForImageClassification"),
     )
 }
+# It joins checkpoints, and so is the pipeline of none: its model is the detector.
+PIPELINES["face-analysis"] = PIPELINES["face-detection"]._replace(pipeline_class=FaceAnalysisPipeline)

@@ -96,13 +96,10 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
         photo_chw = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
         for start in range(0, len(faces), _FACES_PER_WARP):
             some = faces[start : start + _FACES_PER_WARP]
-            warped = self.image_processor(
-                photo_chw, **face_arguments(some, aligned), input_data_format="channels_first", return_tensors="pt"
-            )
+            warped = self.warp_faces(photo_chw, some, aligned)
             for row, face in enumerate(some):
                 yield {
-                    "pixel_values": warped["pixel_values"][row : row + 1],
-                    "crop_from_photo": warped["crop_from_photo"][row : row + 1],
+                    **{name: values[row : row + 1] for name, values in warped.items()},
                     **_face_tensors(face, (photo.height, photo.width)),
                     "is_last": start + row + 1 == len(faces),
                 }
@@ -111,28 +108,50 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
         """A chunk of the same keys and shapes that stands for a photo without a face, or one that failed."""
         nowhere = Faces(np.array([[0, 0, 1, 1]]), np.array([0.0]))
         return {
-            "pixel_values": torch.zeros(1, 3, *self.image_processor.size_hw),
-            "crop_from_photo": torch.eye(3)[None],
+            **self.warped_nothing(),
             **_face_tensors(nowhere, size_hw),
             "valid": torch.tensor([False]),
             "is_last": True,
         }
 
+    def warp_faces(self, photo_chw: torch.Tensor, faces: Faces, aligned: bool) -> dict[str, torch.Tensor]:
+        """`pixel_values` and `crop_from_photo` of faces of one photo, a row each."""
+        warped = self.image_processor(
+            photo_chw, **face_arguments(faces, aligned), input_data_format="channels_first", return_tensors="pt"
+        )
+        return {name: warped[name] for name in ("pixel_values", "crop_from_photo")}
+
+    def warped_nothing(self) -> dict[str, torch.Tensor]:
+        """One row of the shapes that `warp_faces` gives."""
+        return {
+            "pixel_values": torch.zeros(1, 3, *self.image_processor.size_hw),
+            "crop_from_photo": torch.eye(3)[None],
+        }
+
     def _forward(self, chunks: dict[str, Any], num_rows: int = 1) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
-        pixel_values = chunks.pop("pixel_values")
         valid = chunks["valid"]
+        crops = {name: chunks.pop(name) for name in list(chunks) if name.endswith("pixel_values")}
         if not valid.any():
             return chunks
-        faces = pixel_values[valid].to(self.dtype)
+        outputs = self.run_networks({name: values[valid] for name, values in crops.items()}, num_rows)
+        for name, values in outputs.items():
+            chunks[name] = values.new_zeros(len(valid), *values.shape[1:])
+            chunks[name][valid] = values
+        return chunks
+
+    def run_networks(self, crops: dict[str, torch.Tensor], num_rows: int) -> dict[str, torch.Tensor]:
+        """The `kept_outputs`, float32, a row per face.
+
+        Args:
+            crops (`dict[str, torch.Tensor]`): `pixel_values` of shape (num_faces, 3, h, w).
+            num_rows (`int`): Rows of a full batch.
+        """
+        faces = crops["pixel_values"].to(self.dtype)
         num_faces = len(faces)
         if is_compiled(self.model):
             faces = pad(faces, (0,) * 7 + (num_rows - num_faces,))  # another number of rows would compile anew
         outputs = self.model(pixel_values=faces)
-        for name in self.kept_outputs:
-            values = outputs[name][:num_faces].float()
-            chunks[name] = values.new_zeros(len(valid), *values.shape[1:])
-            chunks[name][valid] = values
-        return chunks
+        return {name: outputs[name][:num_faces].float() for name in self.kept_outputs}
 
     def postprocess(self, model_outputs: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, str]:  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         """All faces of one photo: where they are, and what the network says of them; or why there is no answer."""
@@ -198,12 +217,14 @@ def _faces_of(chunks: dict[str, torch.Tensor]) -> Faces:
 class FaceParsingPipeline(FaceTaskPipeline):
     """Labels the pixels of every face.
 
-    A photo may be a path, a URL, a PIL image, an array, or a dict `{"image": …, "boxes": …}` or
-    `{"image": …, "keypoints": …}` whose faces are used instead of searched for; many photos come in a list, a
-    generator or a dataset. Each photo gives a list with one dict per face, best score first: `score`,
-    `box` {xmin, ymin, xmax, ymax}, `keypoints` (five [x, y], or `None` if only a box was given),
-    `segmentation` (a PIL image of mode "P" as large as the upright photo, class ids with a palette) and
-    `labels` (class id -> name). A photo without a face gives an empty list.
+    A photo may be a path, a URL, a PIL image, an array, or a dict `{"image": …, "faces": …}` whose faces are used
+    instead of searched for: the answer of any of the pipelines. `boxes` or `keypoints`, of one face or of all, do
+    as well. Many photos come in a list, a generator or a dataset.
+
+    Each photo gives a list with one dict per face, best score first, or in the order of the given faces: `score`,
+    `box` {xmin, ymin, xmax, ymax}, `keypoints` (five [x, y], or `None` if only a box was given), `segmentation` (a PIL
+    image of mode "P" as large as the upright photo, class ids with a palette) and `labels` (class id -> name). A photo
+    without a face gives an empty list.
 
     Args:
         detector (`FaceDetectionPipeline`, `str`, *optional*):

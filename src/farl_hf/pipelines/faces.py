@@ -1,6 +1,6 @@
 """Which faces of a photo a pipeline works on: those given, the whole photo, or those a detector finds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,18 @@ _BOX_MARGIN = 0.6  # from the outermost points to the outline of a face, in unit
 
 
 def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Faces | None:
-    """The faces that a `{"image": …, "boxes": … or "keypoints": …}` input brings; `None` if it brings none.
+    """The faces that an input brings with its `image`: `faces`, `boxes` or `keypoints`; `None` if it brings none.
 
     Args:
-        photo_input (`Mapping`): The input of a pipeline. `keypoints` win over `boxes` for the alignment; when both
-            are there, each face keeps its own box.
+        photo_input (`Mapping`): The input of a pipeline. `faces` is what a pipeline answered, or one face of it.
+            `keypoints` win over `boxes` for the alignment; when both are there, each face keeps its own box.
         size_hw (`tuple[int, int]`): Height and width of the photo.
 
     Raises:
         InvalidFaceInputError: If shapes or values cannot be used, see `faces_from_boxes` and `faces_from_keypoints`.
     """
+    if photo_input.get("faces") is not None:
+        return _answered_faces(photo_input["faces"], size_hw)
     boxes, keypoints = photo_input.get("boxes"), photo_input.get("keypoints")
     if keypoints is None:
         return None if boxes is None else faces_from_boxes(boxes, size_hw)
@@ -46,18 +48,35 @@ def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Fac
     return Faces(boxed.boxes_xyxy, boxed.scores, faces.keypoints_xy)
 
 
+def _answered_faces(answer: Any, size_hw: tuple[int, int]) -> Faces:
+    answers = [answer] if isinstance(answer, Mapping) else answer
+    if not isinstance(answers, Sequence) or not all(isinstance(face, Mapping) and "box" in face for face in answers):
+        raise InvalidFaceInputError(
+            f"faces is {str(answer)[:100]}; expected what a pipeline answered for the photo: a dict per face."
+        )
+    placed: dict[str, Any] = {"boxes": [face["box"] for face in answers]}
+    keypoints = [face.get("keypoints") for face in answers]
+    if all(points is not None for points in keypoints):
+        placed["keypoints"] = keypoints
+    faces = given_faces(placed, size_hw)
+    assert faces is not None  # there are boxes
+    scores = np.array([face.get("score", _GIVEN_SCORE) for face in answers], np.float32)
+    return Faces(faces.boxes_xyxy, scores, faces.keypoints_xy)
+
+
 def faces_from_boxes(boxes: Any, size_hw: tuple[int, int]) -> Faces:
     """Faces known by their boxes alone.
 
     Args:
-        boxes: (num_faces, 4) numbers x_min, y_min, x_max, y_max in photo pixels, or the `box` dicts of a pipeline.
+        boxes: (num_faces, 4) numbers x_min, y_min, x_max, y_max in photo pixels, or the `box` dicts of a pipeline;
+            those of a single face are of shape (4,), or one dict.
         size_hw (`tuple[int, int]`): Height and width of the photo.
 
     Raises:
         InvalidFaceInputError: If the shape is wrong, a value is not finite, or a box has no area or lies outside.
     """
     try:
-        values = [_box_values(box) for box in boxes]
+        values = [_box_values(box) for box in ([boxes] if isinstance(boxes, Mapping) else boxes)]
     except TypeError:
         raise InvalidFaceInputError(f"boxes is {str(boxes)[:100]}; expected a list with a box per face.") from None
     boxes_xyxy = _as_numbers("boxes", values, (4,), "(num_faces, 4)")
@@ -72,7 +91,8 @@ def faces_from_keypoints(keypoints: Any, size_hw: tuple[int, int]) -> Faces:
 
     Args:
         keypoints: (num_faces, num_points, 2) numbers (x, y) in photo pixels, with 5 points in the order of
-            `labels.FIVE_POINTS`, or 19, 68, 98 or 106 landmarks of which the five are read.
+            `labels.FIVE_POINTS`, or 19, 68, 98 or 106 landmarks of which the five are read; those of a single face
+            are of shape (num_points, 2).
         size_hw (`tuple[int, int]`): Height and width of the photo.
 
     Raises:
@@ -121,6 +141,8 @@ def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wante
         raise InvalidFaceInputError(f"{name} are not numbers of shape {wanted}: {error}") from error
     if array.size == 0:
         return np.zeros((0, *(size or 0 for size in row_shape)), np.float32)
+    if array.ndim == len(row_shape):
+        array = array[None]  # of one face
     fits = array.ndim == 1 + len(row_shape) and all(
         size in (None, given) for size, given in zip(row_shape, array.shape[1:], strict=True)
     )
@@ -169,7 +191,7 @@ class FaceFinder:
 
         Args:
             photo (`PIL.Image.Image`): The upright photo.
-            photo_input: What the caller gave; a mapping may bring `boxes` or `keypoints`.
+            photo_input: What the caller gave; a mapping may bring faces, see `given_faces`.
             aligned (`bool`): The photo is one face; nothing is searched.
             detection: `threshold`, `nms_threshold` of the detector.
         """

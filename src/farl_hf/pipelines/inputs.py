@@ -57,8 +57,8 @@ def photo_of(photo_input: Any) -> Any:
         return photo_input
     if "image" not in photo_input:
         raise InvalidFaceInputError(
-            f"A dict with the keys {sorted(map(str, photo_input))} came in; expected 'image', and 'boxes' or "
-            "'keypoints' to skip the detection."
+            f"A dict with the keys {sorted(map(str, photo_input))} came in; expected 'image', and 'faces', "
+            "'boxes' or 'keypoints' to skip the detection."
         )
     return photo_input["image"]
 

@@ -1,6 +1,6 @@
 """Embeds faces of photos as unit vectors of the space that faces and texts share, and makes a [`FaceIndex`].
 
-Model and processor are FaRL's or CLIP's. [`unit_image_features`] is differentiable.
+Model and processor are FaRL's or CLIP's.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,26 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import normalize
 
 from farl_hf.errors import FaRLError, UnsuitableModelError
 from farl_hf.photos import load_photo
+from farl_hf.pipelines.face_analysis import face_image_processor, unit_image_features
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.face_tasks import face_arguments
 from farl_hf.pipelines.faces import FaceFinder
 from farl_hf.pipelines.inputs import photo_of
-from farl_hf.processing import FaRLImageProcessor
 from farl_hf.results import Faces
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
 from farl_hf.retrieval.text_embedding import compares_with_texts
-
-_CLIP_SETTINGS = ("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize")
-
-
-def unit_image_features(model: Any, pixel_values: torch.Tensor) -> torch.Tensor:
-    """Vectors (F, P) of length 1, at least float32, of normalised crops (F, 3, h, w)."""
-    features_FP = model.get_image_features(pixel_values=pixel_values, interpolate_pos_encoding=True).pooler_output
-    return normalize(features_FP.to(torch.promote_types(features_FP.dtype, torch.float32)), dim=-1)
 
 
 @contextmanager
@@ -67,8 +58,7 @@ class FaceCutter:
 
     Args:
         model (`PreTrainedModel`): The model that takes the crops.
-        processor: A processor or an image processor. [`FaRLImageProcessor`] is used as it is. Of another one, such as
-            CLIP's, size and normalisation are used; faces are aligned with FaRL's default settings.
+        processor: A processor or an image processor, see [`face_image_processor`].
         aligned (`bool`): Each photo is one face crop; no face is searched.
         detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds the faces; the default
             detector otherwise.
@@ -81,7 +71,7 @@ class FaceCutter:
     def __init__(
         self, model: Any, processor: Any, aligned: bool = False, detector: Any = None, **detection: Any
     ) -> None:
-        self.image_processor = _face_image_processor(processor)
+        self.image_processor = face_image_processor(processor)
         self.aligned = aligned
         self._find_faces = FaceFinder(detector, model.device, model.config)
         self._detection = {name: value for name, value in detection.items() if value is not None}
@@ -101,22 +91,6 @@ class FaceCutter:
             return_tensors="pt",
         )
         return FaceCrops(faces, cut["pixel_values"], cut["crop_from_photo"], size_hw)
-
-
-def _face_image_processor(processor: Any) -> FaRLImageProcessor:
-    image_processor = getattr(processor, "image_processor", processor)
-    if hasattr(image_processor, "post_process_heat_maps"):
-        return image_processor
-    if not hasattr(image_processor, "image_mean"):
-        raise UnsuitableModelError(
-            f"{type(processor).__name__} prepares no images; pass the checkpoint's processor, loaded with "
-            "AutoProcessor, or its image processor."
-        )
-    settings = {name: getattr(image_processor, name) for name in _CLIP_SETTINGS}
-    size = getattr(image_processor, "crop_size", None) or image_processor.size
-    side = size.get("shortest_edge")
-    size = {"height": side or size["height"], "width": side or size["width"]}
-    return FaRLImageProcessor(size=size, **settings)
 
 
 def index_faces(

@@ -1,0 +1,360 @@
+"""`farl-hf crop` and `farl-hf anonymize`, and the tables that `farl-hf annotate --export` writes."""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import track
+
+from farl_hf.cli.options import (
+    DETECTION,
+    LANDMARKS,
+    SOME_FAILED,
+    DetectorOption,
+    DeviceOption,
+    ThresholdOption,
+    error_console,
+    output_folder,
+    parse_names,
+    plain_console,
+    plain_errors,
+    report_failures,
+)
+from farl_hf.cli.photo_files import find_photos, is_video, output_stems
+from farl_hf.errors import FileWriteError, MissingExtraError, check_name
+from farl_hf.photo_names import readable_name
+
+PARSING = "face-parsing"
+_HIDDEN_S = 0.5  # for which a face that is lost in a video stays hidden at its last place
+_ROWS_AT_A_TIME = 1000
+_INTEGERS = ("face", "frame", "track", "area_")  # beginnings of the names of columns
+PhotosAndVideos = Annotated[
+    list[str], typer.Argument(help="Photos, videos, folders (with subfolders), 'glob patterns' or URLs.")
+]
+ParsingModelOption = Annotated[str | None, typer.Option(help="Checkpoint of face-parsing.")]
+
+
+def crop(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the crops.")] = Path("farl_crops"),
+    size: Annotated[int, typer.Option(min=1, max=8192, help="Side of a crop in pixels.")] = 256,
+    scale: Annotated[float, typer.Option(help="Size of the face in it; below 1, more of the photo is seen.")] = 1.0,
+    upright: Annotated[
+        bool, typer.Option("--upright", help="Do not turn and place faces by their five points.")
+    ] = False,
+    cut_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead: these classes of face-parsing on a transparent ground, or all."),
+    ] = None,
+    threshold: ThresholdOption = None,
+    detector: DetectorOption = None,
+    parsing_model: ParsingModelOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos that are held at a time.")] = 8,
+    device: DeviceOption = None,
+) -> None:
+    """Write a picture of every face: aligned, upright, or cut out.
+
+    For [bold]photo.jpg[/bold], the output folder gets [bold]photo.face-1.png[/bold] and so on, best score first. Files
+    that are there already stay; names are then numbered.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf crop holiday/ --size 112 --output faces
+
+    [dim]$[/dim] farl-hf crop portrait.jpg --cut-out hair,skin
+    """
+    with plain_errors(), output_folder(output) as folder:
+        from farl_hf import outputs
+        from farl_hf.cli.face_annotator import write_picture
+
+        classes = parse_names(cut_out or [])
+        analyze = _analysis({DETECTION: detector} | ({PARSING: parsing_model} if classes else {}), device, batch_size)
+        found, failures = find_photos(photos)
+        stems = output_stems(found, folder, keep=True)
+        num_faces = 0
+        for photo, stem, picture, faces in _analyzed(analyze, found, stems, batch_size, threshold, failures):
+            try:
+                for row, face in enumerate(faces, start=1):
+                    if classes:
+                        cropped = outputs.cutout(picture, face, None if classes == ("all",) else classes)
+                    else:
+                        cropped = outputs.crop(picture, face, not upright, size, scale)
+                    write_picture(folder / f"{stem}.face-{row}.png", cropped)
+                    num_faces += 1
+            except FileWriteError:
+                raise
+            except ValueError as error:  # of a face
+                failures[photo] = error
+        _finish(f"{num_faces} faces of {len(found)} photos: see {folder}", failures)
+
+
+def anonymize(
+    photos: PhotosAndVideos,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and videos.")] = Path(
+        "farl_anonymized"
+    ),
+    method: Annotated[str, typer.Option(help="blur, pixelate, or fill with black.")] = "blur",
+    region: Annotated[
+        str,
+        typer.Option(help="box; face: skin and parts, by face-parsing; or landmarks: their hull, without forehead."),
+    ] = "box",
+    strength: Annotated[float, typer.Option(help="Multiplies blur and blocks.")] = 1.0,
+    threshold: ThresholdOption = None,
+    detector: DetectorOption = None,
+    parsing_model: ParsingModelOption = None,
+    landmarks_model: Annotated[str | None, typer.Option(help="Checkpoint of face-landmarks.")] = None,
+    detect_every: Annotated[int, typer.Option(min=1, help="Frames of a video from one detection to the next.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos that are held at a time.")] = 8,
+    device: DeviceOption = None,
+) -> None:
+    """Make the faces of photos and videos unrecognisable.
+
+    The output folder gets [bold]photo.anonymized.jpg[/bold], without the metadata of the photo, and
+    [bold]clip.anonymized.mp4[/bold], with its sound. Files that are there already stay; names are then numbered. In a
+    video, a face that is lost stays hidden at its last place for half a second. Needs the extra video.
+
+    [bold]Faces that are not found stay visible: look at the results.[/bold] A lower --threshold finds more.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf anonymize street.jpg --method pixelate
+
+    [dim]$[/dim] farl-hf anonymize clip.mp4 --region face --threshold 0.3
+    """
+    with plain_errors(), output_folder(output) as folder:
+        from farl_hf import outputs
+        from farl_hf.cli.face_annotator import write_picture
+
+        check_name("method", method, outputs.METHODS)
+        check_name("region", region, outputs.REGIONS)
+        found, failures = find_photos(photos, videos=True)
+        settings = {"method": method, "region": region, "strength": strength}
+        models = {DETECTION: detector}
+        models |= {PARSING: parsing_model} if region == "face" else {}
+        models |= {LANDMARKS: landmarks_model} if region == "landmarks" or any(map(is_video, found)) else {}
+        analyze = _analysis(models, device, batch_size)
+        if region != "landmarks":  # videos alone need them
+            followed = {name: head for name, head in analyze.heads.items() if name != "landmarks"}
+            landmarks, analyze.heads = analyze.heads.get("landmarks"), followed
+        else:
+            landmarks = analyze.heads["landmarks"]
+        stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
+        num_faces = 0
+        pictures = [photo for photo in found if not is_video(photo)]
+        photo_stems = [stems[photo] for photo in pictures]
+        for photo, stem, picture, faces in _analyzed(analyze, pictures, photo_stems, batch_size, threshold, failures):
+            try:
+                hidden = outputs.anonymize(picture, faces, **settings)
+                write_picture(folder / f"{stem}.anonymized.jpg", hidden, quality=92, subsampling=0)
+                num_faces += len(faces)
+            except FileWriteError:
+                raise
+            except ValueError as error:
+                failures[photo] = error
+        for video in (photo for photo in found if is_video(photo)):
+            try:
+                path = folder / f"{stems[video]}.anonymized.mp4"
+                num_faces += _anonymize_video(video, path, analyze, landmarks, detect_every, threshold, settings)
+            except FileWriteError:
+                raise
+            except (OSError, ValueError, ImportError) as error:
+                failures[video] = error
+        _finish(f"{num_faces} faces of {len(found)} photos and videos hidden: see {folder}", failures)
+
+
+def _analysis(models: Mapping[str, str | None], device: str | None, batch_size: int) -> Any:
+    """A face-analysis pipeline of the named tasks."""
+    from farl_hf.cli.face_annotator import analysis_of, load_pipelines
+
+    return analysis_of(load_pipelines(models, device), batch_size)
+
+
+def _analyzed(
+    analyze: Any,
+    photos: Sequence[str],
+    stems: Sequence[str],
+    batch_size: int,
+    threshold: float | None,
+    failures: dict[str, Exception],
+) -> Iterator[tuple[str, str, Any, list[dict[str, Any]]]]:
+    """Photos that can be used with their stem, picture and faces, with progress on the screen; others are failures."""
+    from farl_hf.cli.face_annotator import analyzed_photos
+
+    detection = {} if threshold is None else {"threshold": threshold}
+    inputs = zip(photos, photos, stems, strict=True)
+    answers = analyzed_photos(analyze, inputs, batch_size, **detection)
+    for photo, stem, picture, faces in track(
+        answers, description="Looking at photos", total=len(photos), console=error_console(), disable=not photos
+    ):
+        if isinstance(faces, Exception):
+            failures[photo] = faces
+        else:
+            yield photo, stem, picture, faces
+
+
+def _anonymize_video(
+    video: str,
+    path: Path,
+    analyze: Any,
+    landmarks: Any,
+    detect_every: int,
+    threshold: float | None,
+    settings: Mapping[str, Any],
+) -> int:
+    """Write a video without recognisable faces; the number of faces that were followed."""
+    from farl_hf import outputs
+    from farl_hf.video import VideoFile
+    from farl_hf.video.face_following import follow_faces
+    from farl_hf.video.face_state import ConfidentLandmarksPipeline
+    from farl_hf.video.face_tracker import FaceTracker
+    from farl_hf.video.video_files import VideoWriter
+
+    source = VideoFile(video)
+    detection = {} if threshold is None else {"threshold": threshold}
+    read_landmarks = ConfidentLandmarksPipeline.of(landmarks)
+    tracker = FaceTracker(analyze.find_faces.detector, read_landmarks, detect_every, **detection)
+    last: dict[int, tuple[float, dict[str, Any]]] = {}
+    with VideoWriter(path, source) as writer:
+        frames = follow_faces(source.frames(), tracker)
+        for frame in track(frames, description=path.stem, total=source.num_frames, console=error_console()):
+            parsed = (
+                analyze({"image": frame.image, "faces": frame.faces})
+                if "parsing" in analyze.heads
+                else [{}] * len(frame.faces)
+            )
+            for face, more in zip(frame.faces, parsed, strict=True):
+                last[face["track"]] = (frame.time_s, more | face)
+            hidden = [face for seen_s, face in last.values() if frame.time_s - seen_s <= _HIDDEN_S]
+            writer.write(outputs.anonymize(frame.image, hidden, **settings), frame.time_s)
+        writer.close()
+    return len(last)
+
+
+def _finish(summary: str, failures: Mapping[str, Exception]) -> None:
+    report_failures(failures)
+    plain_console().print(readable_name(summary))
+    if failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+# Exports of `farl-hf annotate`
+
+
+def export_faces(records: Sequence[dict[str, Any]], folder: Path, form: str) -> Path:
+    """Write all that is in an output folder of `farl-hf annotate` in the form of another tool.
+
+    Args:
+        records (`Sequence[dict]`): What `faces.json` holds.
+        folder (`Path`): The output folder, with the label maps.
+        form (`str`): One of `EXPORTS`.
+
+    Returns:
+        `Path`: The file.
+
+    Raises:
+        MissingExtraError: Parquet without pyarrow.
+        FileWriteError: The file cannot be written.
+    """
+    from farl_hf.whole_files import written_whole
+
+    write, name = EXPORTS[form]
+    with written_whole(folder / name) as unfinished:
+        write(records, folder, unfinished)
+    return folder / name
+
+
+def _write_lines(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> None:
+    """A line per photo, with masks in it; videos have such files already."""
+    from farl_hf.outputs.face_tables import plain_answer
+
+    with path.open("w", encoding="utf-8") as file:
+        for record in (record for record in records if "photo" in record):
+            faces = plain_answer([_with_label_map(face, folder) for face in record["faces"]])
+            file.write(json.dumps(record | {"faces": faces}, ensure_ascii=False) + "\n")
+
+
+def _write_coco(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> None:
+    from farl_hf.outputs import to_coco
+
+    photos = (
+        (record["photo"], record["size_hw"], [_with_label_map(face, folder) for face in record["faces"]])
+        for record in records
+        if "photo" in record
+    )
+    path.write_text(json.dumps(to_coco(photos), ensure_ascii=False), encoding="utf-8")
+
+
+def _write_csv(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _columns(records, folder))
+        writer.writeheader()
+        writer.writerows(_rows(records, folder))
+
+
+def _write_parquet(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError('Parquet needs pyarrow: pip install "farl-hf[search]".') from error
+    schema = pyarrow.schema([(name, _arrow_type(name)) for name in _columns(records, folder)])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        rows = iter(_rows(records, folder))
+        while some := list(itertools.islice(rows, _ROWS_AT_A_TIME)):
+            writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+
+
+def _arrow_type(column: str) -> str:
+    if column == "photo":
+        return "string"
+    if column.startswith("present_"):
+        return "bool"
+    return "int64" if column.startswith(_INTEGERS) else "float64"
+
+
+EXPORTS = {
+    "jsonl": (_write_lines, "faces.jsonl"),
+    "parquet": (_write_parquet, "faces.parquet"),
+    "csv": (_write_csv, "faces.csv"),
+    "coco": (_write_coco, "faces.coco.json"),
+}
+
+
+def _columns(records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
+    """Of all rows; those of photos and frames may differ."""
+    columns = {"photo": None, "frame": None, "time": None, "face": None, "score": None}
+    for row in _rows(records, folder, with_label_maps=False):
+        columns |= dict.fromkeys(row)
+    return list(columns)
+
+
+def _rows(records: Iterable[dict[str, Any]], folder: Path, with_label_maps: bool = True) -> Iterator[dict[str, Any]]:
+    from farl_hf.outputs import to_rows
+
+    for leading, faces in _answers(records, folder):
+        yield from to_rows([_with_label_map(face, folder) for face in faces] if with_label_maps else faces, **leading)
+
+
+def _answers(records: Iterable[dict[str, Any]], folder: Path) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+    """The faces of each photo and each frame of a video, and which it is."""
+    for record in records:
+        if "photo" in record:
+            yield {"photo": record["photo"], "frame": None, "time": None}, record["faces"]
+            continue
+        with (folder / record["faces_file"]).open(encoding="utf-8") as lines:
+            for frame in map(json.loads, lines):
+                yield {"photo": record["video"], "frame": frame["frame"], "time": frame["time"]}, frame["faces"]
+
+
+def _with_label_map(face: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The face with its label map instead of the name of its file."""
+    from farl_hf.photos import open_picture
+
+    if "segmentation" not in face:
+        return face
+    with open_picture(folder / face["segmentation"]) as picture:
+        return face | {"segmentation": picture.copy()}

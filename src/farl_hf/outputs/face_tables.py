@@ -1,0 +1,212 @@
+"""Answers of pipelines as JSON, as rows of a table, and as COCO annotations.
+
+Source of the run-length encoding: the COCO API (pycocotools), `common/maskApi.c`. A mask is read column by column; the
+lengths of its runs of zeros and ones alternate, zeros first. From the third on, the difference to the length before
+the last is stored, in groups of five bits, each with a bit that says whether another follows.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.labels import FIVE_POINTS
+from farl_hf.outputs.face_pictures import Answer, faces_of_answer
+from farl_hf.photos import load_photo
+
+_FACE_CATEGORY = 1
+_BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_HALF_PIXEL = 0.5  # COCO counts the centres of pixels from 0
+
+
+def to_json(faces: Answer, **options: Any) -> str:
+    """The answer of a pipeline as JSON text.
+
+    Args:
+        faces (`list[dict]` or `dict`): The answer, or one face of it.
+        options: Of `json.dumps`, such as `indent=1`.
+
+    Returns:
+        `str`: A list with an object per face. Its `segmentation` is an object of class name -> mask as
+        `{"size": [height, width], "counts": …}` in COCO's run-length encoding, for the classes that have pixels,
+            without the background.
+    """
+    return json.dumps(plain_answer(faces), **({"ensure_ascii": False} | options))
+
+
+def plain_answer(faces: Answer) -> list[dict[str, Any]]:
+    """What `to_json` writes."""
+    return [
+        dict(face) | ({"segmentation": class_masks(face)} if _has_label_map(face) else {})
+        for face in faces_of_answer(faces)
+    ]
+
+
+def to_rows(faces: Answer, **leading: Any) -> list[dict[str, Any]]:
+    """The answer of a pipeline as flat rows, one per face, for CSV, Parquet or `pandas.DataFrame`.
+
+    Which columns there are depends on the tasks and models alone, not on the photo:
+
+    | column | value |
+    |---|---|
+    | `face`, `track`, `score` | number of the face from 1; of its track, in videos; confidence |
+    | `box_xmin`, `box_ymin`, `box_xmax`, `box_ymax` | photo pixels |
+    | `left_eye_x`, `left_eye_y` … `right_mouth_corner_y` | the five points; None where they are not known |
+    | `landmark_0_x`, `landmark_0_y` … | landmarks, in the order of the model |
+    | `attribute_NAME`, `present_NAME` | probability, and whether it is above the model's threshold; alphabetical |
+    | `area_NAME` | pixels of a class of parsing; None where there is no label map |
+    | `embedding_0` … | embedding |
+
+    Args:
+        faces (`list[dict]` or `dict`): The answer, or one face of it.
+        leading: Columns that come first in every row, such as `photo="a.jpg"`.
+    """
+    return [leading | _row(number, face) for number, face in enumerate(faces_of_answer(faces), start=1)]
+
+
+def _row(number: int, face: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"face": number}
+    if "track" in face:
+        row["track"] = face["track"]
+    row["score"] = face["score"]
+    row |= {f"box_{side}": face["box"][side] for side in _BOX_SIDES}
+    row |= _point_columns(FIVE_POINTS, face.get("keypoints") or [(None, None)] * len(FIVE_POINTS))
+    landmarks = face.get("landmarks") or []
+    row |= _point_columns([f"landmark_{index}" for index in range(len(landmarks))], landmarks)
+    for attribute in sorted(face.get("attributes") or [], key=lambda one: one["label"]):
+        row[f"attribute_{attribute['label']}"] = attribute["score"]
+        row[f"present_{attribute['label']}"] = attribute["present"]
+    counts = np.bincount(np.asarray(face["segmentation"]).ravel(), minlength=256) if _has_label_map(face) else None
+    for label, name in (face.get("labels") or {}).items():
+        row[f"area_{name}"] = None if counts is None else int(counts[int(label)])
+    row |= {f"embedding_{index}": value for index, value in enumerate(face.get("embedding") or [])}
+    return row
+
+
+def _point_columns(names: Sequence[str], points: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    return {
+        f"{name}_{axis}": value
+        for name, point in zip(names, points, strict=True)
+        for axis, value in zip("xy", point, strict=True)
+    }
+
+
+def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
+    """Faces of photos as a COCO data set of detection, keypoints and segmentation.
+
+    Args:
+        photos (`Iterable[tuple]`): Of each photo its file name, the photo or its (height, width), and the answer of a
+            pipeline.
+
+    Returns:
+        `dict`: `images`, `annotations` and `categories`, fit for JSON. Each face is an annotation of the category
+        `face`: `bbox` [x, y, width, height], `area`, `score`, `keypoints` [x, y, 2, …] (the five points, then the
+        landmarks; [0, 0, 0] where they are not known) and `segmentation`, all of the face but the background. Each
+        class of parsing is a category, and each face has an annotation per class that it has pixels of, with
+        `face_id`. Masks are run-length encoded. Points are those of COCO, where the centre of the first pixel is
+        (0, 0): ours less half a pixel.
+
+    Raises:
+        InvalidFaceInputError: Faces differ in their number of landmarks or in their classes.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    schemes: dict[str, Any] = {}
+    for image_id, (file_name, photo, answer) in enumerate(photos, start=1):
+        height, width = photo if _is_size(photo) else load_photo(photo).size[::-1]
+        images.append({"id": image_id, "file_name": file_name, "height": int(height), "width": int(width)})
+        for face in faces_of_answer(answer):
+            classes, num_landmarks = tuple((face.get("labels") or {}).values()), len(face.get("landmarks") or [])
+            for name, value in (("classes", classes), ("landmarks", num_landmarks)):
+                if schemes.setdefault(name, value) != value:
+                    raise InvalidFaceInputError(
+                        f"The faces of {file_name} have other {name} than those before; a COCO file has the faces of "
+                        "one model."
+                    )
+            annotations += _annotations(face, image_id, len(annotations) + 1)
+    points = [*FIVE_POINTS, *(f"landmark_{index}" for index in range(schemes.get("landmarks", 0)))]
+    categories: list[dict[str, Any]] = [
+        {"id": _FACE_CATEGORY, "name": "face", "supercategory": "person", "keypoints": points, "skeleton": []}
+    ]
+    for label, name in enumerate(schemes.get("classes", ())):
+        if name != "background":
+            categories.append({"id": _class_category(label), "name": name, "supercategory": "face"})
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[dict[str, Any]]:
+    """Of a face and its classes."""
+    x_min, y_min, x_max, y_max = (float(face["box"][side]) for side in _BOX_SIDES)
+    known = face.get("keypoints")
+    keypoints = [number for x, y in known or () for number in (x - _HALF_PIXEL, y - _HALF_PIXEL, 2)]
+    keypoints += [] if known else [0, 0, 0] * len(FIVE_POINTS)
+    landmarks = face.get("landmarks") or []
+    keypoints += [number for x, y in landmarks for number in (x - _HALF_PIXEL, y - _HALF_PIXEL, 2)]
+    shared = {"image_id": image_id, "iscrowd": 0}
+    annotation = {"id": first_id, "category_id": _FACE_CATEGORY, "score": float(face["score"])} | shared
+    annotation |= {"bbox": [x_min, y_min, x_max - x_min, y_max - y_min], "area": (x_max - x_min) * (y_max - y_min)}
+    annotation |= {"keypoints": keypoints, "num_keypoints": len(known or ()) + len(landmarks)}
+    found = [annotation]
+    if not _has_label_map(face):
+        return found
+    label_map = np.asarray(face["segmentation"])
+    annotation["segmentation"] = run_length_encoded(label_map > 0)
+    for label in np.unique(label_map[label_map > 0]).tolist():
+        mask = label_map == label
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        left, top = float(columns[0]), float(rows[0])
+        found.append(
+            {
+                "id": first_id + len(found),
+                "category_id": _class_category(label),
+                "face_id": first_id,
+                "bbox": [left, top, float(columns[-1]) + 1 - left, float(rows[-1]) + 1 - top],
+                "area": int(mask.sum()),
+                "segmentation": run_length_encoded(mask),
+            }
+            | shared
+        )
+    return found
+
+
+def _class_category(label: int) -> int:
+    return _FACE_CATEGORY + label
+
+
+def class_masks(face: Mapping[str, Any]) -> dict[str, Any]:
+    """The mask of each class of a face but the background that has pixels, run-length encoded, by name."""
+    label_map, names = np.asarray(face["segmentation"]), {int(label): name for label, name in face["labels"].items()}
+    return {
+        names[label]: run_length_encoded(label_map == label) for label in np.unique(label_map[label_map > 0]).tolist()
+    }
+
+
+def run_length_encoded(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W) as COCO's `{"size": [height, width], "counts": text}`."""
+    pixels = np.asarray(mask, bool).ravel(order="F")
+    changes = np.flatnonzero(np.diff(pixels)) + 1
+    lengths = np.diff(np.concatenate([[0], changes, [pixels.size]])).tolist()
+    if pixels.size and pixels[0]:
+        lengths = [0, *lengths]
+    stored = [length - (lengths[place - 2] if place > 2 else 0) for place, length in enumerate(lengths)]
+    return {"size": [int(side) for side in mask.shape], "counts": "".join(map(_five_bit_groups, stored))}
+
+
+def _five_bit_groups(number: int) -> str:
+    signs = ""
+    while True:
+        group, number = number & 31, number >> 5
+        is_last = number == (-1 if group & 16 else 0)  # the rest repeats the sign
+        signs += chr(48 + group + (0 if is_last else 32))
+        if is_last:
+            return signs
+
+
+def _is_size(photo: Any) -> bool:
+    return isinstance(photo, (tuple, list)) and len(photo) == 2
+
+
+def _has_label_map(face: Mapping[str, Any]) -> bool:
+    return face.get("segmentation") is not None and not isinstance(face["segmentation"], (str, Mapping))

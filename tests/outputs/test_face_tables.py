@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from farl_hf import outputs
+from farl_hf.errors import InvalidFaceInputError
+from farl_hf.labels import FIVE_POINTS
+from farl_hf.outputs.face_tables import run_length_encoded
+
+# Texts of pycocotools 2.0.
+REFERENCE = {
+    "disc": "j`05P16K4M2N2N2O0O2O000O2O00000001N10001N101N2N2N3L5Ja>",
+    "squares": "011000000000",
+    "ones": "0<",
+    "zeros": "<",
+}
+LABELS = {0: "background", 1: "skin", 2: "hair"}
+
+
+def make_face(seed=0, **more):
+    rng = np.random.default_rng(seed)
+    label_map = np.kron(rng.integers(0, 3, (6, 5)), np.ones((4, 5))).astype(np.uint8)  # 24 x 25
+    return {
+        "score": 0.5,
+        "box": {"xmin": 1.0, "ymin": 2.0, "xmax": 11.0, "ymax": 22.0},
+        "keypoints": rng.uniform(0, 20, (5, 2)).tolist(),
+        "segmentation": Image.fromarray(label_map),
+        "labels": LABELS,
+        "landmarks": rng.uniform(0, 20, (3, 2)).tolist(),
+        "attributes": [
+            {"label": "young", "score": 0.8, "present": True},
+            {"label": "bald", "score": 0.1, "present": False},
+        ],
+        "embedding": [0.6, 0.8],
+    } | more
+
+
+def decoded(rle):
+    """A second reading of COCO's format: from text over differences to runs."""
+    numbers, number, shift = [], 0, 0
+    for sign in rle["counts"]:
+        group = ord(sign) - 48
+        number |= (group & 0x1F) << shift
+        shift += 5
+        if not group & 0x20:
+            if group & 0x10:
+                number -= 1 << shift
+            numbers.append(number)
+            number, shift = 0, 0
+    runs = []
+    for place, number in enumerate(numbers):
+        runs.append(number + runs[place - 2] if place > 2 else number)
+    flat = np.repeat(np.arange(len(runs)) % 2, runs)
+    return flat.reshape(rle["size"], order="F").astype(bool)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.2, 0.5, 0.9, 1])
+@pytest.mark.parametrize("size_hw", [(1, 1), (7, 300), (211, 64)])
+def test_masks_survive_the_run_length_encoding(share, size_hw):
+    mask = np.random.default_rng(3).random(size_hw) < share
+    assert (decoded(run_length_encoded(mask)) == mask).all()
+
+
+def test_the_encoding_is_the_one_of_pycocotools():
+    y, x = np.mgrid[:40, :50]
+    assert run_length_encoded((y - 20) ** 2 + (x - 25) ** 2 < 150)["counts"] == REFERENCE["disc"]
+    assert run_length_encoded((x + y) % 2 == 0)["counts"][:12] == REFERENCE["squares"]
+    assert run_length_encoded(np.ones((3, 4), bool))["counts"] == REFERENCE["ones"]
+    assert run_length_encoded(np.zeros((3, 4), bool))["counts"] == REFERENCE["zeros"]
+
+
+def test_json_holds_everything(tmp_path):
+    face = make_face()
+    (read,) = json.loads(outputs.to_json(face))
+    label_map = np.asarray(face["segmentation"])
+    assert {name: decoded(mask).sum() for name, mask in read["segmentation"].items()} == {
+        name: (label_map == label).sum() for label, name in LABELS.items() if label
+    }
+    assert {name: read[name] for name in face if name not in ("segmentation", "labels")} == {
+        name: face[name] for name in face if name not in ("segmentation", "labels")
+    }
+    assert json.loads(outputs.to_json([])) == []
+    assert "\n" in outputs.to_json(face, indent=1)
+
+
+def test_rows_have_fixed_columns():
+    full, other = make_face(0), make_face(1, keypoints=None)
+    other["attributes"] = other["attributes"][::-1]
+    rows = outputs.to_rows([full, other], photo="a.jpg")
+    columns = ["photo", "face", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax"]
+    columns += [f"{name}_{axis}" for name in FIVE_POINTS for axis in "xy"]
+    columns += [f"landmark_{index}_{axis}" for index in range(3) for axis in "xy"]
+    columns += ["attribute_bald", "present_bald", "attribute_young", "present_young"]
+    columns += ["area_background", "area_skin", "area_hair", "embedding_0", "embedding_1"]
+    assert [list(row) for row in rows] == [columns, columns]
+    assert [row["face"] for row in rows] == [1, 2]
+    assert (rows[1]["left_eye_x"], rows[0]["right_mouth_corner_y"]) == (None, full["keypoints"][4][1])
+    assert rows[0]["area_skin"] == (np.asarray(full["segmentation"]) == 1).sum()
+    assert all(type(value) in (str, int, float, bool, type(None)) for row in rows for value in row.values())
+
+
+def test_rows_of_a_detection_and_of_a_video():
+    face = {name: make_face()[name] for name in ("score", "box", "keypoints")}
+    (row,) = outputs.to_rows([face | {"track": 7}], photo="clip.mp4", frame=3)
+    assert (row["frame"], row["track"], len(row)) == (3, 7, 19)
+    assert outputs.to_rows([]) == []
+
+
+def test_coco_has_boxes_points_and_masks():
+    faces = [make_face(0), make_face(1, keypoints=None)]
+    coco = json.loads(
+        json.dumps(outputs.to_coco([("a.jpg", (24, 25), faces), ("b.jpg", np.zeros((24, 25, 3), np.uint8), [])]))
+    )
+    assert coco["images"] == [
+        {"id": 1, "file_name": "a.jpg", "height": 24, "width": 25},
+        {"id": 2, "file_name": "b.jpg", "height": 24, "width": 25},
+    ]
+    assert [category["name"] for category in coco["categories"]] == ["face", "skin", "hair"]
+    assert [one["id"] for one in coco["annotations"]] == list(range(1, 7))
+    first, second = (one for one in coco["annotations"] if one["category_id"] == 1)
+    assert (first["bbox"], first["area"], first["num_keypoints"], second["num_keypoints"]) == (
+        [1, 2, 10, 20],
+        200,
+        8,
+        3,
+    )
+    assert len(first["keypoints"]) == len(second["keypoints"]) == 3 * len(coco["categories"][0]["keypoints"])
+    assert first["keypoints"][:3] == [faces[0]["keypoints"][0][0] - 0.5, faces[0]["keypoints"][0][1] - 0.5, 2]
+    assert second["keypoints"][:3] == [0, 0, 0]
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    for one in coco["annotations"]:
+        label_map = np.asarray(faces[0 if one["id"] < 4 else 1]["segmentation"])
+        mask = decoded(one["segmentation"])
+        if one["category_id"] == 1:
+            assert (mask == (label_map > 0)).all()
+            continue
+        assert (mask == (label_map == list(LABELS.values()).index(names[one["category_id"]]))).all()
+        x, y, width, height = (int(value) for value in one["bbox"])
+        assert one["area"] == mask.sum() == mask[y : y + height, x : x + width].sum()
+        assert one["face_id"] == (1 if one["id"] < 4 else 4)
+
+
+def test_coco_takes_the_faces_of_one_model():
+    with pytest.raises(InvalidFaceInputError, match=r"b\.jpg.*landmarks"):
+        outputs.to_coco([("a.jpg", (24, 25), make_face()), ("b.jpg", (24, 25), make_face(landmarks=[[1, 2]]))])
+
+
+@pytest.mark.parametrize(
+    "write", [outputs.to_json, outputs.to_rows, lambda faces: outputs.to_coco([("a", (9, 9), faces)])]
+)
+@pytest.mark.parametrize("faces", [{"error": "x"}, [{"score": 1}], ["face"]])
+def test_what_is_no_answer_is_explained(write, faces):
+    with pytest.raises(InvalidFaceInputError, match="box"):
+        write(faces)
