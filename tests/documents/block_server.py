@@ -1,8 +1,8 @@
 """Runs Python blocks and `farl-hf` commands, each in a process of its own that has imported the slow packages already.
 
-Started by `block_runs.py` with the environment of the blocks. It reads lines of JSON (folder, words, code, output) and
-answers each with the exit status of the process that it forked. farl_hf itself is not imported here: a block that
-forgets the import must fail.
+Started by `test_document_blocks.py` with the environment of the blocks. It reads the arguments of `run`, a line of
+JSON each, and answers with the exit status of the process that it forked. farl_hf itself is not imported here: a block
+that forgets the import must fail.
 """
 
 import importlib
@@ -19,7 +19,7 @@ PRELOADED = (
 )  # fmt: skip
 
 
-def run(folder, words, code, output):
+def run(folder, words, code, output, online=False):
     """Replaces this process's standard streams and place, and runs a block (`code`) or `farl-hf` (`words`)."""
     os.chdir(folder)
     os.environ["HOME"] = folder
@@ -27,6 +27,7 @@ def run(folder, words, code, output):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    importlib.import_module("huggingface_hub.constants").HF_HUB_OFFLINE = not online
     if code:
         module = types.ModuleType("__main__")  # dataclasses and pickles look their module up
         sys.modules["__main__"], sys.path[0] = module, folder
@@ -47,7 +48,7 @@ def status_of(request):
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+            sys.stderr.write(f"{end.code}\n")
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -60,4 +61,5 @@ if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
-        print(status_of(json.loads(line)), flush=True)
+        sys.stdout.write(f"{status_of(json.loads(line))}\n")
+        sys.stdout.flush()

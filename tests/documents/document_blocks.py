@@ -31,7 +31,7 @@ LANGUAGES = ("python", "bash", "text")  # text is pictures of folders and data, 
 # What the tests may start. Whatever else a document names must carry a reason, so that no test installs, uploads or
 # packs anything.
 STARTED = re.compile(
-    r"(?:OMP_NUM_THREADS=\d )?(?:farl-hf|python examples/|python -m benchmarks\.|python -c|torchrun|accelerate launch|deepspeed) ?"
+    r"(?:OMP_NUM_THREADS=\d )?(?:farl-hf|python examples/|python -m benchmarks\.|torchrun|accelerate|deepspeed) ?"
 )
 CHANGING = re.compile(r"farl-hf (?:autoload|download|push)|--pack|packing|pip|&|;|\||>")
 INLINE = re.compile(r"`((?:farl-hf|python|make) [^`]+)`")
@@ -74,11 +74,14 @@ def find_blocks():
             yield Block(f"{path.relative_to(ROOT)}:{line}", match[1], match[2])
 
 
-def find_inline_commands():
-    """(document, command) of every command in running text."""
+def find_unstarted_commands():
+    """(document, command) of the commands in running text, and of those in blocks that carry a reason."""
     for path in DOCUMENTS:
         prose = _FENCE.sub("", path.read_text())
         yield from ((str(path.relative_to(ROOT)), " ".join(match[1].split())) for match in INLINE.finditer(prose))
+    for block in find_blocks():
+        if block.language == "bash":
+            yield from ((block.place, command.text) for command in commands_of(block) if command.reason)
 
 
 def commands_of(block):
@@ -109,9 +112,13 @@ def count_blocks():
     return counts
 
 
-if __name__ == "__main__":
+def table():
+    """How many blocks and commands run, and how many do not, by reason."""
     counts = count_blocks()
-    print(f"{'':28}{'Python blocks':>14}{'commands':>10}")
-    for reason in ("runs", *REASONS):
-        print(f"{reason:28}{counts['block', reason]:14}{counts['command', reason]:10}")
-    print(f"{'blocks of text, not counted':28}{counts['text', 'runs']:14}")
+    lines = [f"{'':28}{'Python blocks':>14}{'commands':>10}"]
+    lines += [f"{name:28}{counts['block', name]:14}{counts['command', name]:10}" for name in ("runs", *REASONS)]
+    return "\n".join([*lines, f"{'blocks of text':28}{counts['text', 'runs']:14}"])
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201

@@ -68,11 +68,18 @@ def group(path):
     shutil.copy(GROUP_PHOTO, path)
 
 
+# LaPa's points of eyes, nose tip and corners of the mouth, as far apart as a face's.
+LAPA_POINTS = {104: (130, 150), 105: (230, 150), 54: (180, 200), 84: (140, 250), 90: (220, 250)}
+
+
 def published(write):
     """A data set in its owners' layout, with photos in which the points lie."""
 
     def write_folder(path):
-        with patch.object(raw_layouts, "PHOTO_SIZE_WH", (360, 360)):
+        with (
+            patch.object(raw_layouts, "PHOTO_SIZE_WH", (360, 360)),
+            patch.object(raw_layouts, "lapa_point", lambda i: LAPA_POINTS.get(i, (2 * i, i + 0.25))),
+        ):
             write(path)
 
     return write_folder
