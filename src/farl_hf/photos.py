@@ -1,5 +1,6 @@
 """Any kind of picture in, an upright 8-bit RGB photo out. No other file of farl_hf opens pictures."""
 
+import contextlib
 import functools
 import http.client
 import importlib
@@ -36,6 +37,7 @@ _UPRIGHT = {
 }
 # Where Pillow keeps an orientation; without them nobody turns a picture twice.
 _ORIENTED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+_EXIF_ITEM = re.compile(rb"(infe[\x02\x03].{3}(?:.{2}){1,2}\0\0)Exif", re.DOTALL)  # ISO 23008-12, entry of an item
 _PAPER_COLOUR = (255, 255, 255)  # what shows through transparent pixels
 _FLOAT_MARGIN = 0.01  # by which interpolation and rounding leave [0, 1]
 _URL_SCHEMES = ("http://", "https://", "data:")
@@ -167,11 +169,12 @@ def _opened(source: Any, name: str | None) -> tuple[Image.Image, str]:
 def _from_file(file: Path | io.BytesIO, name: str) -> tuple[Image.Image, str]:
     formats = _formats()
     try:
-        try:
-            return Image.open(file, formats=formats), name
-        except (OSError, SyntaxError, ValueError):  # perhaps for a damaged block that no pixel needs
-            content = file.getvalue() if isinstance(file, io.BytesIO) else file.read_bytes()
-            return Image.open(io.BytesIO(_pixel_blocks(content)), formats=formats), name
+        with contextlib.suppress(Exception):  # it may fail for a damaged block that no pixel needs
+            picture = Image.open(file, formats=formats)
+            if picture.format != "AVIF":  # of which Pillow decodes the pixels only if the EXIF block is sound
+                return picture, name
+        content = file.getvalue() if isinstance(file, io.BytesIO) else file.read_bytes()
+        return Image.open(io.BytesIO(_pixel_blocks(content)), formats=formats), name
     except UnidentifiedImageError as error:
         if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS and "HEIF" not in formats:
             raise UnreadablePhotoError(
@@ -199,7 +202,9 @@ def _formats() -> tuple[str, ...]:
 
 
 def _pixel_blocks(content: bytes) -> bytes:
-    """A PNG or WEBP file with the blocks of its pixels and its EXIF block alone; other content as it is."""
+    """A PNG or WEBP file with the blocks of its pixels and its EXIF block alone, an AVIF file without EXIF; other
+    content as it is.
+    """
     blocks, place = [], 0
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         place = 8
@@ -222,13 +227,15 @@ def _pixel_blocks(content: bytes) -> bytes:
             place += 8 + size + size % 2
         body = b"WEBP" + b"".join(blocks)
         return b"RIFF" + struct.pack("<I", len(body)) + body
+    if content[4:8] == b"ftyp":  # how AVIF is turned is a property of the picture, not of the EXIF item
+        return _EXIF_ITEM.sub(rb"\1free", content)
     return content
 
 
 def _existing_file(path: Path) -> Path:
     try:
         if not path.exists():
-            raise UnreadablePhotoError(f"There is no photo at {path}; check the path.")
+            raise UnreadablePhotoError(f"There is no photo at {str(path)[:300]}; check the path.")
         if not path.is_file():
             raise UnreadablePhotoError(f"{path} is not a file; give the path of one picture.")
         if path.stat().st_size == 0:

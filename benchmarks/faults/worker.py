@@ -1,0 +1,59 @@
+"""A child process that runs case after case: `{"kind", "seed", "number"}` in, `{"verdict", "why", …}` out, as lines."""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+_MEMORY_BYTES = 12 << 30  # of data; what declares more is not there
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+
+    import torch
+
+    from benchmarks.faults.cases import load_all_kinds
+    from benchmarks.faults.judging import judge
+
+    torch.set_num_threads(1)
+    kinds = load_all_kinds()
+    home = Path(tempfile.mkdtemp(prefix="faults-"))
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        folder = home / "case"
+        folder.mkdir()
+        os.chdir(folder)
+        start, case = time.monotonic(), None
+        torch.manual_seed(asked["seed"])
+        try:
+            case = kinds[asked["kind"]].case(asked["seed"], asked["number"], folder)
+        except Exception as error:  # a fault of this benchmark
+            answer = {"verdict": "unjudged", "why": f"the case could not be made: {type(error).__name__}: {error}"}
+        else:
+            verdict = judge(case)
+            answer = {"verdict": verdict.name, "why": verdict.why}
+        answer |= {"what": case.what if case else "", "seconds": round(time.monotonic() - start, 2)}
+        os.chdir(home)
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(os.fsencode(folder), ignore_errors=True)
+        print(json.dumps(answer, ensure_ascii=True), file=answers, flush=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
