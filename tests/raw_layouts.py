@@ -53,8 +53,8 @@ def write_celebamask_hq(root, partition=True):
     """Photos 0 and 2001 train, 1 validation, 2 test; photo 0 has skin, hair over it, and an earring."""
     rows = ["idx    orig_idx    orig_file", "0  119612  119613.jpg", "1 170000 170001.jpg", "2 190000 190001.jpg"]
     write_text(root / "CelebA-HQ-to-CelebA-mapping.txt", [*rows, "2001 12 000013.jpg"])
-    if partition:  # CelebA's, with photos that are not here
-        groups = ["119613.jpg 0", "170001.jpg 1", "190001.jpg 2", "000013.jpg 0", "000014.jpg 0"]
+    if partition:  # CelebA's, in its order, with photos that are not here
+        groups = ["000013.jpg 0", "000014.jpg 0", "119613.jpg 0", "170001.jpg 1", "190001.jpg 2"]
         write_text(root / "list_eval_partition.txt", groups)
     for number in (0, 1, 2, 2001):
         write_photo(root / "CelebA-HQ-img" / f"{number}.jpg", (32, 32), seed=number)
@@ -191,16 +191,22 @@ def write_wflw_original(root):
     write_wflw_photos(root)
 
 
-def write_aflw19(root):
-    """Five faces in four photos; `ra` takes rows 4, 2, 1 | 5, 3 (counted from 1); row 3 is hidden in part."""
-    names = ["0/image1.jpg", "0/image1.jpg", "2/image2.jpg", "3/image3.jpg", "3/image4.jpg"]
-    data = np.array([[100 * row + i for i in range(38)] for row in range(5)], dtype=np.float64)
-    mask = np.ones((5, 19), np.uint8)
+AFLW_NAMES = ("0/image1.jpg", "0/image1.jpg", "2/image2.jpg", "3/image3.jpg", "3/image4.jpg")
+
+
+def write_aflw19(root, names=AFLW_NAMES, ra=(4, 2, 1, 5, 3)):
+    """By default five faces in four photos; `ra` takes rows 4, 2, 1 | 5, 3 (counted from 1). Row 3 is hidden in part.
+
+    The first coordinate of a face is 100 times its row.
+    """
+    rows = range(len(names))
+    data = np.array([[100 * row + i for i in range(38)] for row in rows], dtype=np.float64)
+    mask = np.ones((len(names), 19), np.uint8)
     mask[2, 7] = 0
-    cells = np.empty((5, 1), dtype=object)
+    cells = np.empty((len(names), 1), dtype=object)
     cells[:, 0] = names
-    boxes = np.array([[10 * row, 10 * row + 8, 5 * row, 5 * row + 6] for row in range(5)], dtype=np.float64)
-    info = {"nameList": cells, "bbox": boxes, "data": data, "mask_new": mask, "ra": np.array([[4, 2, 1, 5, 3]])}
+    boxes = np.array([[10 * row, 10 * row + 8, 5 * row, 5 * row + 6] for row in rows], dtype=np.float64)
+    info = {"nameList": cells, "bbox": boxes, "data": data, "mask_new": mask, "ra": np.array([ra])}
     root.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(root / "AFLWinfo_release.mat", info)
     for name in names:

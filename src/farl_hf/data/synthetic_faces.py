@@ -55,6 +55,12 @@ def _row(photo: FacePhoto) -> dict[str, object]:
     }
 
 
+COLUMNS = (
+    *("image", "label_map", "instance_map", "boxes_xyxy", "points5_xy", "landmarks_xy"),
+    *("attributes", "caption", "index"),
+)
+
+
 class SyntheticFaces(datasets.GeneratorBasedBuilder):
     """Rendered faces as a `datasets` builder.
 
@@ -78,7 +84,7 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
         names = ", ".join(CELEBA_ATTRIBUTES)
         return datasets.DatasetInfo(
             description=f"Procedurally rendered faces. Attributes in order: {names}.",
-            features=row_features(),
+            features=row_features(COLUMNS),
             license="MIT",
         )
 

@@ -126,7 +126,7 @@ class DataArguments(DatasetArguments):
         default=None, help="Chance of a left-right mirror, which swaps labels and points. Default: the augmentation's."
     )
     train_data_ratio: float | None = HfArg(
-        default=None, help="Part of the training faces to use, by the official few-shot rule."
+        default=None, help="Part of the training faces to use, by the official few-shot rule; docs/training.md."
     )
     label_set: str | None = HfArg(
         default=None,

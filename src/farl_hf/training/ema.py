@@ -1,7 +1,8 @@
 """Exponential moving average of the weights, for evaluation and saving.
 
 FaRL evaluates and publishes the average over steps of parameters and float buffers with decay 0.999
-(FacePerceiver/FaRL, `farl/experiments/face_parsing`). Checkpoint folders hold the average in `model.safetensors`,
+(FacePerceiver/FaRL, `farl/experiments/face_parsing/trainers/lapa_farl.yaml`, lines 51-54; py-blueprint,
+`blueprint/ml/util.py`, lines 214-236). Checkpoint folders hold the average in `model.safetensors`,
 and, for exact resuming, the trained weights beside it in `training_weights.safetensors`.
 """
 
@@ -37,8 +38,13 @@ def whole_parameters(model: nn.Module, modify: bool = False) -> Any:
     return deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0 if modify else None)
 
 
+def averaged_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """Dtype of a tensor's average: float32 at least, because steps of 0.001 get lost in lower precision."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
 class WeightAverage:
-    """Float32 moving average of a model's parameters and float buffers.
+    """Moving average of a model's parameters and float buffers, in float32 at least.
 
     Args:
         model (`nn.Module`): Its present weights are the first average.
@@ -56,7 +62,8 @@ class WeightAverage:
         """Makes the model's present weights the average."""
         with whole_parameters(model):
             self.averages = {
-                name: tensor.detach().to(torch.float32, copy=True) for name, tensor in float_tensors(model).items()
+                name: tensor.detach().to(averaged_dtype(tensor), copy=True)
+                for name, tensor in float_tensors(model).items()
             }
 
     def present_decay(self) -> float:
@@ -70,7 +77,7 @@ class WeightAverage:
         """Moves the average towards the model's weights."""
         with whole_parameters(model):
             present = float_tensors(model)
-            targets = [present[name].to(torch.float32) for name in self.averages]
+            targets = [present[name].to(average.dtype) for name, average in self.averages.items()]
             torch._foreach_lerp_(list(self.averages.values()), targets, 1.0 - self.present_decay())
         self.num_updates += 1
 
@@ -137,7 +144,7 @@ class EMACallback(TrainerCallback):
 
 
 def save_training_weights(model: nn.Module, average: WeightAverage, folder: Path) -> None:
-    """Writes the raw weights and the average in float32 (`model.safetensors` holds it in the model's dtype)."""
+    """Writes the raw weights and the average in its own dtype (`model.safetensors` holds it in the model's)."""
     tensors = {COUNT_KEY: torch.tensor(average.num_updates)}
     tensors |= {AVERAGE_PREFIX + name: values.cpu().contiguous() for name, values in average.averages.items()}
     if not is_deepspeed_zero3_enabled():  # ZeRO-3 restores parameters from its own files

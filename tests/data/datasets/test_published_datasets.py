@@ -112,8 +112,10 @@ def test_lapa(load, tmp_path):
 def test_celebamask_hq_in_farls_order(load, partition):
     rows = load("celebamask_hq", writer=lambda root: raw_layouts.write_celebamask_hq(root, partition))
     assert len(rows) == 2
-    label_map = decode_map(rows[0]["label_map"])
-    assert decode_photo(rows[0]["image"]).shape == (16, 16, 3)  # shrunk from 32 to the size of the masks
+    # The order of the partition: photo 2001 is 000013.jpg of CelebA, photo 0 is 119613.jpg.
+    assert set(np.unique(decode_map(rows[0]["label_map"]))) == {0, 2}
+    label_map = decode_map(rows[1]["label_map"])
+    assert decode_photo(rows[1]["image"]).shape == (16, 16, 3)  # shrunk from 32 to the size of the masks
     assert label_map[8, 8] == 2  # skin
     assert label_map[15, 8] == 1  # neck, painted before the skin
     assert label_map[11, 8] == 2
@@ -124,7 +126,7 @@ def test_celebamask_hq_in_farls_order(load, partition):
 
 
 def test_celebamask_hq_in_the_order_of_the_data_set(load):
-    label_map = decode_map(load("celebamask_hq", "dataset", writer=raw_layouts.write_celebamask_hq)[0]["label_map"])
+    label_map = decode_map(load("celebamask_hq", "dataset", writer=raw_layouts.write_celebamask_hq)[1]["label_map"])
     assert label_map[8, 8] == 1  # skin
     assert label_map[15, 8] == 17  # neck
     assert label_map[11, 8] == 17  # painted after the skin in this order
@@ -137,7 +139,7 @@ def test_celebamask_hq_photo_is_the_mean_of_four_pixels(load, tmp_path):
     rows = load("celebamask_hq")
     photo = decode_photo({"path": str(tmp_path / "celebamask_hq" / "CelebA-HQ-img" / "0.jpg"), "bytes": None})
     means = photo.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
-    assert np.abs(decode_photo(rows[0]["image"]) - means).max() <= 0.5
+    assert np.abs(decode_photo(rows[1]["image"]) - means).max() <= 0.5
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -189,6 +191,7 @@ def test_w300_private_test_set_is_there_when_its_table_is(load):
 def test_wflw_faces_of_a_photo_are_one_row(load):
     first, second = load("wflw")
     assert first["boxes_xyxy"] == [[10.5, 20.5, 90.5, 100.5], [70.5, -19.5, 230.5, 140.5]]
+    assert (first["list_position"], second["list_position"]) == ([0, 2], [1])
     assert first["landmarks_xy"][1][2] == [32.5, 34.5]
     assert first["points5_xy"][1][0] == [30.5 + 96, 30.5 + 192]  # the pupil 96
     assert second["landmarks_xy"][0][0] == [20.5, 20.5]
@@ -217,6 +220,7 @@ def test_aflw19(load):
     assert train[0]["landmarks_xy"][0][4] == [304.5, 323.5]  # x is value 4 of the row, y value 4 + 19
     assert len(train[1]["landmarks_xy"]) == 2
     assert train[1]["landmarks_xy"][0][0] == [100.5, 119.5]  # row 2 before row 1
+    assert [row["list_position"] for row in train] == [[0], [1, 2]]
     assert [row["image"]["path"][-12:] for row in test] == ["3/image4.jpg", "2/image2.jpg"]
     assert [row["image"]["path"][-12:] for row in frontal] == ["3/image4.jpg"]  # row 3 has a hidden point
 

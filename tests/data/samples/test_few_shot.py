@@ -1,6 +1,14 @@
-import pytest
+import random
 
-from farl_hf.data.samples.face_samples import few_shot_subset
+import pytest
+import raw_layouts
+from datasets import concatenate_datasets
+
+from farl_hf import FaRLImageProcessor
+from farl_hf.data.datasets import aflw19
+from farl_hf.data.datasets.celebamask_hq import split_of_photos
+from farl_hf.data.loading import load_face_dataset
+from farl_hf.data.samples.face_samples import FaceSamples, few_shot_subset, in_list_order
 from farl_hf.errors import InvalidArgumentError
 
 
@@ -21,3 +29,60 @@ def test_the_whole_is_a_permutation_and_parts_are_nested():
 def test_parts_that_keep_nothing_are_refused(ratio):
     with pytest.raises(InvalidArgumentError, match="keeps"):
         few_shot_subset(range(10), ratio)
+
+
+# Official order per data set: twelve items each, whose place in the list is written into them.
+
+NUM_ITEMS = 12
+
+
+def official_places(ratio):
+    """py-blueprint, blueprint/ml/dataprocessor.py, lines 168-180, as places in the data set's list."""
+    places = list(range(NUM_ITEMS))
+    random.Random(123).shuffle(places)
+    kept = places[: int(NUM_ITEMS * ratio)]
+    return [kept[step % len(kept)] for step in range(NUM_ITEMS)]
+
+
+def write_wflw(root, monkeypatch):
+    """Faces of four photos by turns; the first coordinate of a face is 100 times its line."""
+    faces = [(f"{line % 4}--Event/{line % 4}.jpg", 0.4, (50.0, 60.0), 100.0 * line) for line in range(NUM_ITEMS)]
+    monkeypatch.setattr(raw_layouts, "WFLW_TRAIN", faces)
+    raw_layouts.write_wflw_hrnet(root)
+    return lambda record: record.annotations["landmarks_xy"][0][0] // 100
+
+
+def write_aflw19(root, monkeypatch):
+    """Three photos by turns; `ra` goes through the rows backwards, the last two are the test."""
+    monkeypatch.setattr(aflw19, "NUM_TRAIN_FACES", NUM_ITEMS)
+    names = [f"0/image{row % 3}.jpg" for row in range(NUM_ITEMS + 2)]
+    raw_layouts.write_aflw19(root, names, ra=range(NUM_ITEMS + 2, 0, -1))
+    return lambda record: NUM_ITEMS + 1 - record.annotations["landmarks_xy"][0][0] // 100
+
+
+@pytest.mark.parametrize("write", [write_wflw, write_aflw19])
+def test_subsets_of_listed_faces_are_the_official_ones(write, tmp_path, monkeypatch):
+    place_of = write(tmp_path, monkeypatch)
+    settings = {"split": "train", "check_counts": False, "cache_dir": str(tmp_path / "cache")}
+    rows = load_face_dataset(write.__name__.removeprefix("write_"), data_dir=tmp_path, **settings)
+    assert len(rows) < NUM_ITEMS  # photos
+    processor = FaRLImageProcessor(size={"height": 16, "width": 16})
+    for ratio in (0.2, 0.5, 1.0):
+        samples = FaceSamples(rows, processor, "landmarks", alignment="box", min_face_px=0, data_ratio=ratio)
+        assert [place_of(record) for record in samples.records] == official_places(ratio)
+    joined = concatenate_datasets([rows, rows])  # no single list: in the order of the photos
+    samples = FaceSamples(joined, processor, "landmarks", alignment="box", min_face_px=0)
+    assert in_list_order(samples.records) == samples.records
+
+
+@pytest.mark.parametrize("partition", [True, False])
+def test_subsets_of_celebamask_hq_are_the_official_ones(partition, tmp_path):
+    """In the mapping, the photos are in another order than in CelebA's partition."""
+    mapping = [f"{photo} 0 {(7 * photo) % NUM_ITEMS + 1:06d}.jpg" for photo in range(NUM_ITEMS)]
+    raw_layouts.write_text(tmp_path / "CelebA-HQ-to-CelebA-mapping.txt", ["idx orig_idx orig_file", *mapping])
+    if partition:
+        lines = [f"{number:06d}.jpg 0" for number in range(1, NUM_ITEMS + 5)]
+        raw_layouts.write_text(tmp_path / "list_eval_partition.txt", lines)
+    photos = [photo for photo, split in split_of_photos("celebamask_hq", tmp_path) if split == "train"]
+    places = [(7 * photo) % NUM_ITEMS for photo in few_shot_subset(photos, 0.5)]
+    assert places == official_places(0.5)

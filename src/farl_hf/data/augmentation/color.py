@@ -2,9 +2,14 @@
 
 Every draw comes from the `numpy.random.Generator` that the caller passes: the same generator state gives the same
 sample.
+
+The official code changes colours on a canvas of 512 pixels and lets the network reduce it to its input. Where a recipe
+has a `canvas_px`, noise, box blur and occlusion are drawn in pixels of that canvas and then reduced, bilinear, as the
+network reduces it.
 """
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -16,23 +21,19 @@ LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def augment_colors(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
-    """Photometric part of a recipe.
+    """Photometric part of a recipe: its `color_steps`, one after the other.
 
     Args:
         image_rgb (`numpy.ndarray`): (H, W, 3) float32 in [0, 1]. Not changed.
-        recipe ([`AugmentationRecipe`]): Amounts.
+        recipe ([`AugmentationRecipe`]): Steps and amounts.
         rng (`numpy.random.Generator`): Source of randomness.
 
     Returns:
         `numpy.ndarray`: (H, W, 3) float32 in [0, 1].
     """
-    image_rgb = lower_resolution(image_rgb, recipe, rng)
-    image_rgb = jitter_colors(image_rgb, recipe, rng)
-    image_rgb = change_gamma(image_rgb, recipe, rng)
-    image_rgb = blur(image_rgb, recipe, rng)
-    image_rgb = add_noise(image_rgb, recipe, rng)
-    image_rgb = compress(image_rgb, recipe, rng)
-    return occlude(image_rgb, rng) if recipe.occlusion else image_rgb
+    for step in recipe.color_steps:
+        image_rgb = COLOR_STEPS[step](image_rgb, recipe, rng)
+    return image_rgb
 
 
 def fill_padding(
@@ -109,19 +110,37 @@ def change_gamma(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.rand
 def blur(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
     """Official box blur, and our Gaussian one."""
     if recipe.box_blur_fraction:
-        kernel_px = int(rng.uniform(0.0, recipe.box_blur_fraction) * image_rgb.shape[0])
-        image_rgb = cv2.blur(image_rgb, (kernel_px, kernel_px)) if kernel_px > 1 else image_rgb
+        canvas_px = recipe.canvas_px or image_rgb.shape[0]
+        side_px = int(rng.uniform(0.0, recipe.box_blur_fraction) * canvas_px)
+        if side_px > 1:
+            kernel = box_kernel(side_px, image_rgb.shape[0] / canvas_px)
+            image_rgb = cv2.sepFilter2D(image_rgb, -1, kernel, kernel)
     if recipe.gaussian_blur_max_px and rng.random() < 0.5:
         sigma_px = rng.uniform(0.1, max(0.1, recipe.gaussian_blur_max_px))
         image_rgb = cv2.GaussianBlur(image_rgb, (0, 0), sigma_px)
     return image_rgb
 
 
+def box_kernel(side_px: int, crop_per_canvas: float) -> np.ndarray:
+    """One axis of a box blur of the canvas, as a kernel (odd length) for the crop.
+
+    The mean of `side_px` places, one canvas pixel apart, read between crop pixels as bilinear resampling reads them.
+    Even boxes reach one pixel farther to the left, as in `cv2.blur`.
+    """
+    places = (np.arange(side_px) - side_px // 2) * crop_per_canvas
+    reach = math.ceil(-places[0])
+    distances = np.abs(np.arange(-reach, reach + 1) - places[:, None])
+    return np.maximum(1.0 - distances, 0.0).mean(axis=0).astype(np.float32)
+
+
 def add_noise(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
     """Mixture with uniform noise (official alignment recipe), and additive Gaussian noise."""
     if rng.random() < recipe.noise_mix_probability:
         weight = np.float32(rng.uniform(0.0, recipe.noise_mix_max))
-        image_rgb = (1 - weight) * image_rgb + weight * rng.random(image_rgb.shape, dtype=np.float32)
+        height, width = image_rgb.shape[:2]
+        noise = rng.random((recipe.canvas_px or height, recipe.canvas_px or width, 3), dtype=np.float32)
+        noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+        image_rgb = (1 - weight) * image_rgb + weight * noise
     if recipe.gaussian_noise_max and rng.random() < 0.5:
         sigma = np.float32(rng.uniform(0.0, recipe.gaussian_noise_max))
         image_rgb = np.clip(image_rgb + sigma * rng.standard_normal(image_rgb.shape, dtype=np.float32), 0.0, 1.0)
@@ -139,14 +158,41 @@ def compress(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.G
     return decoded[..., ::-1].astype(np.float32) / 255.0  # type: ignore[index]  # not None: encoded above
 
 
-def occlude(image_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def occlude(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.Generator) -> np.ndarray:
     """Paints the black rectangle of the official alignment recipe (clipped at the borders)."""
-    height, width = image_rgb.shape[:2]
+    if not recipe.occlusion:
+        return image_rgb
     ratio_h = rng.uniform(0.2, 0.8)
     ratio_w = ratio_h + rng.uniform(-0.2, 0.2)
-    extent_h, extent_w = int(height / 2 * ratio_h), int(width / 2 * ratio_w)
-    top = int(rng.uniform(0, height)) - extent_h // 2
-    left = int(rng.uniform(0, width)) - extent_w // 2
-    painted = image_rgb.copy()
-    painted[max(top, 0) : max(top + extent_h, 0), max(left, 0) : max(left + extent_w, 0)] = 0.0
-    return painted
+    covered_h, covered_w = (
+        covered_share(size, recipe.canvas_px or size, ratio, rng.random())
+        for size, ratio in zip(image_rgb.shape[:2], (ratio_h, ratio_w), strict=True)
+    )
+    return image_rgb * (1.0 - np.outer(covered_h, covered_w))[..., None]
+
+
+def covered_share(size: int, canvas_px: int, ratio: float, place: float) -> np.ndarray:
+    """One axis of the rectangle: share (size,) float32 of each crop pixel that it covers.
+
+    Args:
+        size (`int`): Pixels of the crop along the axis.
+        canvas_px (`int`): Pixels of the canvas.
+        ratio (`float`): The rectangle's length in halves of the canvas.
+        place (`float`): Its centre, from 0 to 1 along the canvas.
+    """
+    reach, centre = int(canvas_px / 2 * ratio) // 2, int((canvas_px - 1) * place)
+    run = np.zeros((canvas_px, 1), np.float32)
+    run[max(centre - reach, 0) : centre + reach + 1] = 1.0
+    return cv2.resize(run, (1, size), interpolation=cv2.INTER_LINEAR)[:, 0]
+
+
+# The steps that a recipe puts in its order.
+COLOR_STEPS: dict[str, Callable[[np.ndarray, AugmentationRecipe, np.random.Generator], np.ndarray]] = {
+    "resolution": lower_resolution,
+    "color": jitter_colors,
+    "gamma": change_gamma,
+    "blur": blur,
+    "noise": add_noise,
+    "jpeg": compress,
+    "occlusion": occlude,
+}

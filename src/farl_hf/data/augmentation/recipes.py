@@ -31,9 +31,12 @@ class AugmentationRecipe:
         mirror_probability (`float`): Probability of mirroring; labels are swapped with it.
         alignment_noise_px (`float`): Standard deviation, in photo pixels, added to the alignment points.
         alignment_noise_fraction (`float`): The same as a part of the distance between the eyes.
+        color_steps (`tuple[str, ...]`): Photometric steps in their order, keys of `color.COLOR_STEPS`.
+        canvas_px (`int`, *optional*): Side of the canvas in whose pixels box blur, mixed noise and occlusion are
+            drawn; they are then reduced to the crop. The crop itself by default.
         grayscale_probability (`float`): Probability of a grey picture.
         gamma_exponents (`tuple[float, ...]`): One is drawn uniformly; 1 changes nothing.
-        box_blur_fraction (`float`): Box blur with kernel `int(u * size)`, u uniform up to this.
+        box_blur_fraction (`float`): Box blur with kernel `int(u * canvas_px)`, u uniform up to this.
         occlusion (`bool`): Always paint one black rectangle (official alignment recipe).
         noise_mix_probability, noise_mix_max (`float`): Probability and largest weight of mixed-in uniform noise.
         gaussian_noise_max (`float`): Additive noise, standard deviation uniform up to this, in units of [0, 1].
@@ -56,6 +59,8 @@ class AugmentationRecipe:
     mirror_probability: float = 0.0
     alignment_noise_px: float = 0.0
     alignment_noise_fraction: float = 0.0
+    color_steps: tuple[str, ...] = ("resolution", "color", "gamma", "blur", "noise", "jpeg", "occlusion")
+    canvas_px: int | None = None
     grayscale_probability: float = 0.0
     gamma_exponents: tuple[float, ...] = (1.0,)
     box_blur_fraction: float = 0.0
@@ -75,37 +80,49 @@ class AugmentationRecipe:
     padding_fill_probability: float = 0.0
 
 
+# py-blueprint 0.0.1.post3, blueprint/ml/augmenters/image.py: RandomGray (lines 146-158), RandomGamma (161-174),
+# RandomBlur (177-192). The canvas is `warped_shape` of all train.yaml (face_alignment/augmenters/train.yaml, line 30).
 OFFICIAL_COLORS: dict[str, Any] = {
+    "canvas_px": 512,
     "grayscale_probability": 0.1,
     "gamma_exponents": (0.5, 1.0, 2.0),
     "box_blur_fraction": 0.01,
 }
+# RandomOcclusion (343-366) and NoiseFusion (369-379) of the same file, and the probability in
+# farl/experiments/face_alignment/augmenters/train.yaml, line 49.
+OFFICIAL_OCCLUSION_AND_NOISE: dict[str, Any] = {
+    # train.yaml, lines 47-54: noise covers the black of the occlusion, and both are changed by gamma and blurred.
+    "color_steps": ("occlusion", "noise", "color", "gamma", "blur"),
+    "occlusion": True,
+    "noise_mix_probability": 0.5,
+    "noise_mix_max": 0.5,
+}
 
-# The configurations set only the shift to uniform, so rotation and scale are Gaussian in the code that trained the
-# released weights, although the supplement describes ranges.
+# The configurations set only the shift to uniform (lapa/train.yaml, lines 18-24; celebm/train.yaml, lines 16-22), and
+# the default is a normal distribution (py-blueprint, blueprint/ml/augmenters/transform.py, lines 186-206). So rotation
+# and scale are Gaussian in the code that trained the released weights, although the supplement describes ranges.
 OFFICIAL_PARSING = AugmentationRecipe(
-    source="FaRL:farl/experiments/face_parsing/augmenters/lapa/train.yaml",
+    source="FaRL:farl/experiments/face_parsing/augmenters/{lapa,celebm}/train.yaml",
     shift_fraction=0.01,
     rotation_rad=0.314,
     rotation_distribution="gaussian",
     scale_spread=0.1,
     scale_distribution="gaussian",
+    color_steps=("color", "gamma", "blur"),  # lapa/train.yaml, lines 60-62; celebm/train.yaml, lines 58-60
     **OFFICIAL_COLORS,
 )
 
 
-def official_landmarks(dataset: str, scale_center: float) -> AugmentationRecipe:
+def official_landmarks(trainer: str, scale_center: float) -> AugmentationRecipe:
     """The landmark recipe of the code; the data sets differ in the scale about which the crop varies."""
     return AugmentationRecipe(
-        source=f"FaRL:farl/experiments/face_alignment/augmenters/{dataset}/train.yaml",
+        source=f"FaRL:farl/experiments/face_alignment/augmenters/train.yaml, numbers of trainers/{trainer}_farl.yaml",
         shift_fraction=0.05,
         rotation_rad=0.174,
         scale_center=scale_center,
         scale_spread=0.1,
-        occlusion=True,
-        noise_mix_probability=0.5,
-        noise_mix_max=0.5,
         **OFFICIAL_COLORS,
+        **OFFICIAL_OCCLUSION_AND_NOISE,
     )
 
 
@@ -121,15 +138,15 @@ SUPPLEMENT_PARSING = AugmentationRecipe(
 def supplement_landmarks(scale_center: float) -> AugmentationRecipe:
     """The landmark recipe of the text: a smaller shift, a Gaussian blur, neither grey pictures nor gamma."""
     return AugmentationRecipe(
-        source="supplement, section 6; the amount of blur is ours, noise and occlusion are those of the code",
+        # The text names neither an order nor a canvas.
+        source="supplement, section 6; the amount of blur is ours; noise, occlusion, order and canvas are the code's",
         shift_fraction=0.01,
         rotation_rad=math.radians(10),
         scale_center=scale_center,
         scale_spread=0.1,
-        occlusion=True,
-        noise_mix_probability=0.5,
-        noise_mix_max=0.5,
+        canvas_px=512,
         gaussian_blur_max_px=1.0,
+        **OFFICIAL_OCCLUSION_AND_NOISE,
     )
 
 

@@ -27,7 +27,7 @@ _LEFT_TOP_RIGHT_BOTTOM = [0, 2, 1, 3]
 
 
 class AFLW19(LandmarkDatasetBuilder):
-    """AFLW-19: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
+    """AFLW-19: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`, `list_position`."""
 
     DATASET = "aflw19"
 

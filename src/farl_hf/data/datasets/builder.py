@@ -44,6 +44,7 @@ _FEATURES = {
     "boxes_xyxy": datasets.List(datasets.List(_NUMBER)),
     "points5_xy": _POINTS,
     "landmarks_xy": _POINTS,
+    "list_position": datasets.List(datasets.Value("int64")),
     "attributes": datasets.List(datasets.List(datasets.Value("int8"))),
     "caption": datasets.Value("string"),
     "index": datasets.Value("int64"),
@@ -257,8 +258,8 @@ def mendable_error(error: BaseException) -> FaRLError | None:
     return None
 
 
-def row_features(columns: Sequence[str] = tuple(_FEATURES)) -> datasets.Features:
-    """Features of all common columns and the photo's number, or of those named, in their order."""
+def row_features(columns: Sequence[str]) -> datasets.Features:
+    """Features of the named columns, in their order."""
     return datasets.Features({name: _FEATURES[name] for name in columns})
 
 

@@ -3,7 +3,8 @@
 Folder: `CelebA-HQ-img/{id}.jpg` of 1024 × 1024 pixels; `CelebAMask-HQ-mask-anno/{id // 2000}/{id:05d}_{part}.png` of
 512 × 512, not zero where the part is, absent when the face does not have it; `CelebA-HQ-to-CelebA-mapping.txt`. Splits
 are CelebA's: by `list_eval_partition.txt` when it lies in the folder, otherwise by the number of the CelebA photo, in
-whose order that file is.
+whose order that file is. Rows are in the order of that file, as in the official code, whose few-shot subsets depend on
+it (FacePerceiver/FaRL `farl/datasets/celebamask_hq.py`, lines 39-54).
 
 The two class orders are two configurations. Both the ids and the order of painting differ (a later part covers an
 earlier one), so neither is a renaming of the other:
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
+import datasets
 import numpy as np
 
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, encoded_png
@@ -50,6 +52,7 @@ class CelebAMaskHQConfig(FaceDatasetConfig):
 class CelebAMaskHQ(FaceDatasetBuilder):
     """CelebAMask-HQ, one face per photo: `image`, `label_map`."""
 
+    VERSION = datasets.Version("1.1.0")  # caches of 1.0.0 are in the order of the mapping
     DATASET = "celebamask_hq"
     COLUMNS = ("image", "label_map")
     NUM_LABELS = len(CELEBAMASK_LABELS)
@@ -92,20 +95,22 @@ def masks_of_photos(folder: Path) -> dict[int, dict[str, str]]:
 
 
 def split_of_photos(dataset: str, root: Path) -> Iterator[tuple[int, str]]:
-    """Number and split of every photo, from the mapping to CelebA's file names."""
+    """Number and split of every photo, in the order of CelebA's partition, which is that of its file names."""
     path = find_path(dataset, root, ["CelebA-HQ-to-CelebA-mapping.txt"])
-    partition = read_partition(root / PARTITION_FILE) if (root / PARTITION_FILE).exists() else None
+    numbers: dict[str, int] = {}  # by CelebA's file name
     for line in read_lines(path)[1:]:
         words = line.split()
         if len(words) != 3 or not words[0].isdigit() or not words[2].removesuffix(".jpg").isdigit():
             raise InvalidDatasetError(f"{path} has the line {line!r}; expected idx, orig_idx and orig_file.")
-        if partition is None:
-            split = split_by_number(int(words[2].removesuffix(".jpg")))
-        elif words[2] in partition:
-            split = partition[words[2]]
-        else:
-            raise InvalidDatasetError(f"{root / PARTITION_FILE} has no line for {words[2]}, which {path} names.")
-        yield int(words[0]), split
+        numbers[words[2]] = int(words[0])
+    if (root / PARTITION_FILE).exists():
+        partition = read_partition(root / PARTITION_FILE)
+        for name in numbers.keys() - partition.keys():
+            raise InvalidDatasetError(f"{root / PARTITION_FILE} has no line for {name}, which {path} names.")
+    else:
+        celeba_numbers = {name: int(name.removesuffix(".jpg")) for name in numbers}
+        partition = {name: split_by_number(celeba_numbers[name]) for name in sorted(numbers, key=celeba_numbers.get)}
+    return ((numbers[name], split) for name, split in partition.items() if name in numbers)
 
 
 def split_by_number(celeba_number: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import numpy as np
 
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto, five_points, picture_file
@@ -25,20 +26,22 @@ class LandmarkFace(NamedTuple):
     image: str
     box_xyxy: np.ndarray
     landmarks_xy: np.ndarray
+    list_position: int = 0  # in the data set's list; `photos_of_faces` counts
 
 
 def photos_of_faces(images: Path, faces: Iterable[LandmarkFace]) -> list[RawPhoto]:
     """Photos with their faces, in the order in which they first appear."""
     photos: dict[str, list[LandmarkFace]] = {}
-    for face in faces:
-        photos.setdefault(face.image, []).append(face)
+    for position, face in enumerate(faces):
+        photos.setdefault(face.image, []).append(face._replace(list_position=position))
     return [RawPhoto(path_inside(images, image), tuple(found)) for image, found in photos.items()]
 
 
 class LandmarkDatasetBuilder(FaceDatasetBuilder):
-    """A data set whose photos have [`LandmarkFace`]s: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
+    """A data set whose photos have [`LandmarkFace`]s: their box, landmarks, five points and place in the list."""
 
-    COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy")
+    VERSION = datasets.Version("1.1.0")  # caches of 1.0.0 have no `list_position`
+    COLUMNS = ("image", "boxes_xyxy", "points5_xy", "landmarks_xy", "list_position")
 
     def row(self, photo: RawPhoto) -> dict[str, Any]:
         """Boxes, landmarks, and their five points. Lists, which `datasets` encodes faster than arrays."""
@@ -47,6 +50,7 @@ class LandmarkDatasetBuilder(FaceDatasetBuilder):
             "boxes_xyxy": [face.box_xyxy.tolist() for face in photo.faces],
             "points5_xy": [five_points(face.landmarks_xy).tolist() for face in photo.faces],
             "landmarks_xy": [face.landmarks_xy.tolist() for face in photo.faces],
+            "list_position": [face.list_position for face in photo.faces],
         }
 
 

@@ -29,7 +29,7 @@ _NAME_IN_TABLE, _NAME_ON_DISK = "image_092_01.jpg", "image_092 _01.jpg"
 
 
 class W300(LandmarkDatasetBuilder):
-    """300W: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
+    """300W: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`, `list_position`."""
 
     DATASET = "w300"
 

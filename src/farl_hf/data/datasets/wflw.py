@@ -31,7 +31,7 @@ _LIST_FOLDERS = ("WFLW_annotations/list_98pt_rect_attr_train_test", "list_98pt_r
 
 
 class WFLW(LandmarkDatasetBuilder):
-    """WFLW: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`."""
+    """WFLW: `image`, `boxes_xyxy`, `points5_xy`, `landmarks_xy`, `list_position`."""
 
     DATASET = "wflw"
     BUILDER_CONFIGS: ClassVar = [

@@ -1,7 +1,8 @@
 """From a photo's row to training samples: one item per face, one resampling per item; their batches.
 
 A row has the common shape of every farl_hf dataset: `image`, and as far as the task needs them `label_map`,
-`instance_map`, `boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40).
+`instance_map`, `boxes_xyxy` (n, 4), `points5_xy` (n, 5, 2), `landmarks_xy` (n, N, 2), `attributes` (n, 40),
+`list_position` (n,).
 """
 
 import math
@@ -30,7 +31,7 @@ from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_
 
 FACE_TASKS = ("parsing", "landmarks", "attributes")
 PICTURE_COLUMNS = ("image", "label_map", "instance_map")
-ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes")
+ANNOTATION_COLUMNS = ("boxes_xyxy", "points5_xy", "landmarks_xy", "attributes", "list_position")
 # The annotation that holds the labels of a task, and the one that places the crop.
 LABEL_COLUMNS = {"landmarks": "landmarks_xy", "attributes": "attributes"}
 ALIGNMENT_COLUMNS = {"points": "points5_xy", "box": "boxes_xyxy", "whole": None}
@@ -148,7 +149,7 @@ class FaceSamples(SeededSamples, Dataset):
         if task == "attributes":
             check_attributes(self.records)
         if data_ratio is not None:
-            self.records = few_shot_subset(self.records, data_ratio)
+            self.records = few_shot_subset(in_list_order(self.records), data_ratio)
         self.photos = without_decoding(rows, PICTURE_COLUMNS if task == "parsing" else ("image",))
 
     def __len__(self) -> int:
@@ -311,7 +312,8 @@ def face_records(rows: Sequence[dict[str, Any]]) -> list[FaceRecord]:
 
 def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
     """One record per annotated face of a photo (one without annotations when there are none: the whole photo)."""
-    shapes = {"boxes_xyxy": (4,), "points5_xy": (5, 2), "landmarks_xy": (-1, 2), "attributes": (-1,)}
+    shapes: dict[str, tuple[int, ...]] = {"boxes_xyxy": (4,), "points5_xy": (5, 2), "landmarks_xy": (-1, 2)}
+    shapes |= {"attributes": (-1,), "list_position": ()}
     arrays = {}
     for name, shape in shapes.items():
         if annotations.get(name) is not None:
@@ -352,11 +354,24 @@ def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str
     }
 
 
+def in_list_order(records: Sequence[FaceRecord]) -> list[FaceRecord]:
+    """Faces in the order of the data set's own list; in that of the rows where there is no single list.
+
+    WFLW and AFLW-19 list faces, and the faces of a photo need not follow each other (FacePerceiver/FaRL
+    `farl/datasets/wflw.py`, lines 24-51; `aflw.py`, lines 22-35). Joined data sets have no common list.
+    """
+    positions = [record.annotations.get("list_position", -1) for record in records]
+    if -1 in positions or len(set(positions)) < len(records):
+        return list(records)
+    return sorted(records, key=lambda record: record.annotations["list_position"])
+
+
 def few_shot_subset(items: Sequence[Item], ratio: float) -> list[Item]:
     """A fixed random part of the items, repeated until there are as many as in all.
 
     An epoch then has as many steps as one on all items, and schedules stay the same. This is the official rule for
-    training on a part of the data (py-blueprint, `blueprint/ml/dataprocessor.py`).
+    training on a part of the data (py-blueprint, `blueprint/ml/dataprocessor.py`, lines 168-180). It chooses the
+    official items where `items` are in the official order.
 
     Args:
         items (`Sequence`): All items.
