@@ -60,6 +60,7 @@ conversion_sources, face_rows, file_server, image_text_toys, laion_face_metadata
 toy_checkpoints, video_files = map(importlib.import_module, ("toy_checkpoints", "video_files"))
 
 LOOK_S = 0.001  # between two looks at the output folder
+LIMIT_S = 300  # of a run
 MOST_TRIES = 8  # a run may end before its moment
 RELEASED = "retinaface-mobilenet"
 # Entries of JSON files that tell how long something took, or what only one of two starts did.
@@ -103,6 +104,7 @@ def start(work: Callable[[], Any], log: Path) -> int:
     status = 1
     try:
         os.setsid()
+        signal.alarm(LIMIT_S)  # ends what hangs
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for descriptor in (1, 2):
             os.dup2(target, descriptor)
@@ -190,7 +192,7 @@ class Bench:
             if number == 0:
                 shutil.copytree(self.output, self.expected, symlinks=True)
             else:
-                faults = self.differences()
+                faults = self.judged("differences")
         if faults:
             raise RuntimeError(f"Two undisturbed runs differ: {faults}")
 
@@ -582,7 +584,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="Also write every kill to this file.")
     arguments = parser.parse_args()
     rows = []
-    print(f"| job | s | {' | '.join(COLUMNS)} | compared by values because of |\n|{'---|' * 8}")
+    print(f"| job | s | {' | '.join(COLUMNS)} | compared by values because of |\n|{'---|' * 8}", flush=True)
     for name in arguments.jobs.split(","):
         rows.append(kill_and_resume(name, arguments.moments, arguments.seed))
         counts = " | ".join(str(rows[-1][column]) for column in COLUMNS)
