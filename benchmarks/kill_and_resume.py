@@ -291,8 +291,9 @@ class Bench:
         faults = [f"missing {name}" for name in sorted(names[0] - names[1])]
         faults += [f"left over {name}" for name in sorted(names[1] - names[0])]
         for name in sorted(names[0] & names[1]):
-            if (self.expected / name).is_file() and not is_same(self.output / name, self.expected / name):
-                faults.append(f"other {name}")
+            where = difference(self.output / name, self.expected / name) if (self.expected / name).is_file() else None
+            if where:
+                faults.append(f"other {name} {where}")
         return faults
 
 
@@ -319,14 +320,30 @@ def kept_aside(name: Path, path: Path) -> bool:
 
 
 def is_same(path: Path, whole: Path) -> bool:
-    """Whether two files hold the same; False if one cannot be read."""
+    """Whether two files hold the same."""
+    return difference(path, whole) is None
+
+
+def difference(path: Path, whole: Path) -> str | None:
+    """Where two files differ; None if they hold the same."""
     if path.read_bytes() == whole.read_bytes():
-        return True
+        return None
     try:
         contents = [READERS[path.suffix](one) for one in (path, whole)]
-    except Exception:
-        return False
-    return plain(contents[0]) == plain(contents[1])
+    except Exception as error:  # no reader, or half a file
+        return f"bytes ({type(error).__name__})"
+    return difference_of_values(*map(plain, contents))
+
+
+def difference_of_values(one: Any, other: Any, place: str = "") -> str | None:
+    """The first place where nested values differ."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        pairs = [(f"{place}.{name}", one[name], other[name]) for name in one]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{place}[{number}]", *both) for number, both in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if one == other else f"at {place}: {str(one)[:60]} and {str(other)[:60]}"
+    return next((found for name, a, b in pairs if (found := difference_of_values(a, b, name))), None)
 
 
 def frames_digest(path: Path) -> list[str]:
