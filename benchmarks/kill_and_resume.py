@@ -60,6 +60,7 @@ conversion_sources, face_rows, file_server, image_text_toys, laion_face_metadata
 toy_checkpoints, video_files = map(importlib.import_module, ("toy_checkpoints", "video_files"))
 
 LOOK_S = 0.001  # between two looks at the output folder
+LIMIT_S = 300  # of a run
 MOST_TRIES = 8  # a run may end before its moment
 RELEASED = "retinaface-mobilenet"
 # Entries of JSON files that tell how long something took, or what only one of two starts did.
@@ -103,6 +104,7 @@ def start(work: Callable[[], Any], log: Path) -> int:
     status = 1
     try:
         os.setsid()
+        signal.alarm(LIMIT_S)  # ends what hangs
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for descriptor in (1, 2):
             os.dup2(target, descriptor)
@@ -190,7 +192,7 @@ class Bench:
             if number == 0:
                 shutil.copytree(self.output, self.expected, symlinks=True)
             else:
-                faults = self.differences()
+                faults = self.judged("differences")
         if faults:
             raise RuntimeError(f"Two undisturbed runs differ: {faults}")
 
@@ -289,8 +291,9 @@ class Bench:
         faults = [f"missing {name}" for name in sorted(names[0] - names[1])]
         faults += [f"left over {name}" for name in sorted(names[1] - names[0])]
         for name in sorted(names[0] & names[1]):
-            if (self.expected / name).is_file() and not is_same(self.output / name, self.expected / name):
-                faults.append(f"other {name}")
+            where = difference(self.output / name, self.expected / name) if (self.expected / name).is_file() else None
+            if where:
+                faults.append(f"other {name} {where}")
         return faults
 
 
@@ -317,14 +320,30 @@ def kept_aside(name: Path, path: Path) -> bool:
 
 
 def is_same(path: Path, whole: Path) -> bool:
-    """Whether two files hold the same; False if one cannot be read."""
+    """Whether two files hold the same."""
+    return difference(path, whole) is None
+
+
+def difference(path: Path, whole: Path) -> str | None:
+    """Where two files differ; None if they hold the same."""
     if path.read_bytes() == whole.read_bytes():
-        return True
+        return None
     try:
         contents = [READERS[path.suffix](one) for one in (path, whole)]
-    except Exception:
-        return False
-    return plain(contents[0]) == plain(contents[1])
+    except Exception as error:  # no reader, or half a file
+        return f"bytes ({type(error).__name__})"
+    return difference_of_values(*map(plain, contents))
+
+
+def difference_of_values(one: Any, other: Any, place: str = "") -> str | None:
+    """The first place where nested values differ."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        pairs = [(f"{place}.{name}", one[name], other[name]) for name in one]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{place}[{number}]", *both) for number, both in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if one == other else f"at {place}: {str(one)[:60]} and {str(other)[:60]}"
+    return next((found for name, a, b in pairs if (found := difference_of_values(a, b, name))), None)
 
 
 def frames_digest(path: Path) -> list[str]:
@@ -582,7 +601,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="Also write every kill to this file.")
     arguments = parser.parse_args()
     rows = []
-    print(f"| job | s | {' | '.join(COLUMNS)} | compared by values because of |\n|{'---|' * 8}")
+    print(f"| job | s | {' | '.join(COLUMNS)} | compared by values because of |\n|{'---|' * 8}", flush=True)
     for name in arguments.jobs.split(","):
         rows.append(kill_and_resume(name, arguments.moments, arguments.seed))
         counts = " | ".join(str(rows[-1][column]) for column in COLUMNS)
