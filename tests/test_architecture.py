@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "laion_face": {"errors", "whole_files", "results", "photos", "conversion", "checkpoints", "data", "pipelines"},
     "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
+    "__main__": {"cli"},
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "face_renderer"),
         *("hub", "labels", "laion_face", "metrics", "modeling", "photos", "pipelines", "processing", "results"),

@@ -26,6 +26,17 @@ def test_demo_writes_pictures_and_json(toy_defaults, tmp_path):
     assert "astronaut.overview.jpg" in result.output
 
 
+def test_a_second_demo_overwrites_nothing(toy_defaults, tmp_path):
+    for _ in range(2):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.name != "faces.json"}
+        assert CliRunner().invoke(app, ["demo", "--output", str(tmp_path), "--device", "cpu"]).exit_code == 0
+        assert all(path.read_bytes() == content for path, content in before.items())
+    records = json.loads((tmp_path / "faces.json").read_text())
+    assert [record["photo"] for record in records] == [
+        "astronaut.png", "group.png", "astronaut-2.png", "group-2.png",
+    ]  # fmt: skip
+
+
 def test_env_lists_versions_and_devices():
     result = CliRunner().invoke(app, ["env"])
     assert result.exit_code == 0

@@ -126,3 +126,16 @@ def test_models_that_cannot_explain(explain, model, said):
     result = explain("photo.png", "a smile", model=model)
     assert result.exit_code == 2
     assert said in " ".join((result.output + result.stderr).split())
+
+
+def test_explanations_of_photos_of_one_stem_and_of_other_texts_stay(explain, tmp_path):
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (96, 80), "red").save(tmp_path / "other/photo.png")
+    folder, seen = tmp_path / "farl_explanations", {}
+    for arguments in (["photo.png", "a smile"], ["other/photo.png", "a smile"], ["photo.png", "eyeglasses"]):
+        assert explain(*arguments, "--aligned").exit_code == 0
+        now = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert seen.items() <= now.items()
+        assert len(now) == len(seen) + 2
+        seen = now
+    assert "photo-3.face-explanation.png" in seen

@@ -257,3 +257,19 @@ def test_builder_prepares_on_disk(builder):
     assert isinstance(rows, datasets.Dataset)
     assert sorted(rows["index"]) == list(range(6))
     assert rows[0]["image"].size == (48, 48)
+
+
+def test_a_long_rendering_is_announced_once(tmp_path, caplog, monkeypatch):
+    from farl_hf.data import loading
+
+    monkeypatch.setattr(loading, "_MANY_RENDERED", 3)
+    counts = {"train": 2, "validation": 1, "test": 0}
+    for num_photos, lines in (({**counts, "train": 1}, 0), (counts, 1), (counts, 0)):
+        caplog.clear()
+        loading.load_face_dataset("synthetic_faces", num_photos=num_photos, cache_dir=str(tmp_path))
+        said = [one.getMessage() for one in caplog.records if one.name == loading.__name__]
+        assert len(said) == lines
+        assert all("3 photos" in line and "minute" in line for line in said)
+    caplog.clear()
+    loading.load_face_dataset("synthetic_faces", num_photos=counts, streaming=True, cache_dir=str(tmp_path / "other"))
+    assert not caplog.records

@@ -1,5 +1,7 @@
 """`pipeline("face-analysis")` against the pipelines of its tasks, and their answers given back to them."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,8 @@ TASKS = ("parsing", "landmarks", "attributes")
 @pytest.fixture
 def analyze(toy_checkpoints, planted_detector):
     def load(detector=planted_detector, **settings):
-        models = {task: str(toy_checkpoints[f"face-{task}"]) for task in settings.get("tasks", TASKS)}
+        tasks = [task.removeprefix("face-") for task in settings.get("tasks", TASKS)]
+        models = {task: str(toy_checkpoints[f"face-{task}"]) for task in tasks}
         settings["models"] = models | settings.get("models", {})
         return pipeline(
             "face-analysis",
@@ -81,6 +84,21 @@ def test_the_embedding_is_that_of_an_index(analyze, planted_detector, photo_with
     index = index_faces(model, processor, [("photo", photo_with(3))], detector=planted_detector)
     assert_plain(faces)
     np.testing.assert_allclose([face["embedding"] for face in faces], index.embeddings, atol=1e-5)
+
+
+def test_networks_that_run_side_by_side_say_the_same(analyze, photo_with):
+    run, photos = analyze(), [photo_with(3), photo_with(2)]
+    expected, num_threads, seen = run(photos), torch.get_num_threads(), set()
+    for head in run.heads.values():
+        head.model.register_forward_pre_hook(lambda *_: seen.add((threading.get_ident(), torch.get_num_threads())))
+    torch.set_num_threads(3)
+    try:
+        assert_alike(run(photos), expected)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(num_threads)
+    assert threading.get_ident() not in {thread for thread, _ in seen}
+    assert {threads for _, threads in seen} == {1}
 
 
 def test_bfloat16_holds_for_all_models(analyze, photo_with):

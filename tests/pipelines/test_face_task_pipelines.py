@@ -153,7 +153,7 @@ def test_detection_settings_reach_the_detector(run, photo_with, planted_detector
     "faces",
     [
         {"keypoints": [[[1, 2], [3, 4]]]},
-        {"keypoints": FIVE_POINTS},
+        {"keypoints": FIVE_POINTS[:4]},
         {"keypoints": [[[float("nan"), 2], *FIVE_POINTS[1:]]]},
         {"keypoints": [[[40, 40]] * 5]},
         {"keypoints": [[[x + 500, y] for x, y in FIVE_POINTS]]},
@@ -162,7 +162,7 @@ def test_detection_settings_reach_the_detector(run, photo_with, planted_detector
         {"boxes": [[40, 10, 10, 40]]},
         {"boxes": [[10, 10, float("inf"), 40]]},
         {"boxes": [[130, 10, 150, 40]]},
-        {"boxes": [10, 10, 50, 40]},
+        {"boxes": [10, 10, 50]},
         {"boxes": [[10, 10, 50, 40]], "keypoints": [FIVE_POINTS, FIVE_POINTS]},
     ],
 )
@@ -335,3 +335,21 @@ def test_the_detector_records_bad_photos_too(load_pipeline, photo_with, tmp_path
     )
     assert [isinstance(answer, dict) for answer in answers] == [False, True, False, True]
     assert [answers[0], answers[2]] == find_faces(good)
+
+
+def test_top_k_leaves_the_likeliest_attributes(load_pipeline, planted_detector, photo_with):
+    run = load_pipeline("face-attributes", detector=planted_detector)
+    whole, few = run(photo_with(2)), run([photo_with(2), photo_with(0)], top_k=3)
+    assert_alike(few, [[face | {"attributes": face["attributes"][:3]} for face in whole], []])
+    assert "error" in run("missing.png", top_k=3, on_error="record")
+    for top_k in (0, 2.5, True, "3"):
+        with pytest.raises(InvalidArgumentError, match="top_k"):
+            run(photo_with(1), top_k=top_k)
+
+
+@pytest.mark.parametrize("name", ["threshold", "nms_threshold"])
+@pytest.mark.parametrize("value", [-1, 1.5, "0.5", True, float("nan")])
+def test_thresholds_are_checked_before_any_photo(run, photo_with, planted_detector, name, value):
+    with pytest.raises(InvalidArgumentError, match=name):
+        run([photo_with(1)], on_error="record", **{name: value})
+    assert planted_detector.calls == []

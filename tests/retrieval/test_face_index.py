@@ -141,3 +141,7 @@ def test_the_faiss_index_is_built_once(monkeypatch):
     for _ in range(3):
         index.search(unit_vectors(1), use_faiss=True)
     assert built == [1]
+
+
+def test_an_index_is_shown_in_one_line():
+    assert repr(make_index()) == "FaceIndex(50 faces of 25 photos, vectors of 8 numbers)"

@@ -3,10 +3,15 @@
 Modules of commands import nothing that takes long at their top, so that `--help` is quick.
 """
 
+import inspect
+import re
 import sys
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+import farl_hf
 from farl_hf.cli.annotate import annotate
 from farl_hf.cli.checkpoints import convert, download, export, list_checkpoints, push
 from farl_hf.cli.data import data_app
@@ -16,7 +21,7 @@ from farl_hf.cli.evaluate import evaluate
 from farl_hf.cli.explain import explain
 from farl_hf.cli.face_outputs import anonymize, crop
 from farl_hf.cli.laion_face import laion_face_app
-from farl_hf.cli.match import index, match
+from farl_hf.cli.match import ManyTextsCommand, index, match
 from farl_hf.cli.train import train
 
 __all__ = ["app", "main"]
@@ -28,15 +33,31 @@ app = typer.Typer(
     "Then [bold]farl-hf annotate my_photo.jpg[/bold].",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"farl-hf {farl_hf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the name of a command."""
+
+
 app.command("demo")(demo)
 app.command("annotate")(annotate)
 app.command("crop")(crop)
 app.command("anonymize")(anonymize)
 app.command("explain")(explain)
-app.command("match")(match)
+app.command("match", cls=ManyTextsCommand)(match)
 app.command("index")(index)
 app.command("convert")(convert)
 app.command("export")(export)
@@ -49,6 +70,17 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.add_typer(autoload_app, name="autoload")
 app.command("env")(environment)
+
+
+def _unwrapped(command: Callable) -> str:
+    """The text of `--help`: without line breaks within paragraphs, because the terminal has its own width."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
+
+
+for commands in (app, data_app, laion_face_app, autoload_app):
+    for command in commands.registered_commands:
+        if command.callback is not None:
+            command.help = _unwrapped(command.callback)
 
 
 def main() -> None:

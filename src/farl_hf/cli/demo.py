@@ -1,5 +1,6 @@
 """`farl-hf demo`: all tasks on two photographs, without network."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ def demo(
     """Show all four tasks on two photographs: of an astronaut, and of a group of people who take an oath.
 
     Writes a picture per task, an overview of each photo, the label maps and [bold]faces.json[/bold], and lists them.
+    Files that are there already stay; names are then numbered.
     """
     with plain_errors(), output_folder(output):
         _show(_run(output, device), output)
@@ -39,7 +41,9 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
     with Console().status("Loading the models …"):
         annotator = FaceAnnotator(load_pipelines(dict.fromkeys(TASKS), device), TASKS, output)
     done = []
-    for stem, photo in _demo_photos():
+    for name, photo in _demo_photos():
+        names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+        stem = next(one for one in names if not any(output.glob(f"{one}.*")))
         photo_path = output / f"{stem}.png"
         write_picture(photo_path, photo)
         with Console().status(f"Looking at {stem} …"):

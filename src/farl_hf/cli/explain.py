@@ -57,6 +57,8 @@ def explain(
     [bold]photo.face-1.explanation.npz[/bold] and so on hold the arrays: names, scores, patch_maps (as computed),
     crop_maps (over the crop, 0 to 1), crop_from_photo, box_xyxy, and photo_maps over window_xyxy of the photo.
 
+    Files that are there already stay; names are then numbered.
+
     Examples:
 
     [dim]$[/dim] farl-hf explain photo.jpg "a smile" "eyeglasses" "black hair"
@@ -76,7 +78,7 @@ def explain(
 
         check_name("method", method, _METHODS)
         with output_folder(output):
-            (stem,) = output_stems([photo], output)
+            (stem,) = output_stems([photo], output, keep=True)
             picture = load_photo(photo)
             explanations = explain_faces(
                 *load_model_and_processor(model, device),

@@ -132,7 +132,7 @@ def anonymize(
         check_name("method", method, outputs.METHODS)
         check_name("region", region, outputs.REGIONS)
         found, failures = find_photos(photos, videos=True)
-        settings = {"method": method, "region": region, "strength": strength}
+        settings: dict[str, Any] = {"method": method, "region": region, "strength": strength}
         models = {DETECTION: detector}
         models |= {PARSING: parsing_model} if region == "face" else {}
         models |= {LANDMARKS: landmarks_model} if region == "landmarks" or any(map(is_video, found)) else {}
@@ -214,7 +214,7 @@ def _anonymize_video(
     from farl_hf.video.video_files import VideoWriter
 
     source = VideoFile(video)
-    detection = {} if threshold is None else {"threshold": threshold}
+    detection: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
     read_landmarks = ConfidentLandmarksPipeline.of(landmarks)
     tracker = FaceTracker(analyze.find_faces.detector, read_landmarks, detect_every, **detection)
     last: dict[int, tuple[float, dict[str, Any]]] = {}

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from typer.core import TyperCommand
 
 from farl_hf.cli.options import (
     IMAGE_TEXT_MODEL,
@@ -29,6 +30,26 @@ from farl_hf.cli.options import (
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.photo_names import photo_uri, readable_name
+
+_TEXTS = ("--texts", "--text", "-t")
+
+
+class ManyTextsCommand(TyperCommand):
+    """A command whose `--texts` takes all words up to the next option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See [`click.Command.parse_args`]."""
+        words: list[str] = []
+        of_texts = False
+        for place, word in enumerate(args):
+            if word == "--":
+                words += args[place:]
+                break
+            if of_texts and not word.startswith("-") and args[place - 1] not in _TEXTS:
+                words.append(_TEXTS[0])
+            of_texts = word in _TEXTS if word.startswith("-") else of_texts
+            words.append(word)
+        return super().parse_args(ctx, words)
 
 
 def index(
@@ -119,9 +140,7 @@ def index_photos(
 
 def match(
     photos: PhotosArgument = None,
-    texts: Annotated[
-        list[str] | None, typer.Option("--texts", "--text", "-t", help="A text; repeat the option for more.")
-    ] = None,
+    texts: Annotated[list[str] | None, typer.Option(*_TEXTS, help="One or more texts; photos come before it.")] = None,
     index: Annotated[
         Path | None, typer.Option("--index", "-i", help="Instead of photos: a file that farl-hf index wrote.")
     ] = None,
@@ -146,7 +165,7 @@ def match(
 
     Examples:
 
-    [dim]$[/dim] farl-hf match photo.jpg -t "a smiling person" -t "a sad person"
+    [dim]$[/dim] farl-hf match photo.jpg --texts "a smiling person" "a sad person"
 
     [dim]$[/dim] farl-hf match holiday/ --texts "a person wearing eyeglasses" --top 20 --output matches.json
 
@@ -161,7 +180,9 @@ def match(
 
         checked = checked_texts(texts or [])  # before anything is loaded
         if bool(photos) == (index is not None):
-            raise InvalidArgumentError("Give either photos or --index, not both and not neither.")
+            raise InvalidArgumentError(
+                "Give either photos or --index, not both and not neither. Photos come before --texts."
+            )
         if output is not None and not output.parent.is_dir():
             raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
         faces = None if index is None else FaceIndex.load(index)

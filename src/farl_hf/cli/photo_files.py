@@ -20,8 +20,7 @@ _PART_OF_OURS = re.compile(r"\.(?=face-|anonymized\.)")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
 # Pictures written by an earlier run are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
-    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+|\d+\.segmentation)\.(png|jpg|mp4)$"
-    r"|\.track-\d+\.segmentation\.png$|\.anonymized\.(jpg|mp4)$"
+    r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg|mp4)$|\.track-\d+\.segmentation\.png$"
 )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from farl_hf.errors import InvalidDatasetError, MissingExtraError, check_name, u
 
 logger = logging.getLogger(__name__)
 
+_MANY_RENDERED = 2_000
+_TIMED_PHOTOS = 4
 SPLITS = ("train", "validation", "test")
 
 
@@ -179,7 +182,31 @@ def load_synthetic_faces(
     counts = (num_photos | dict.fromkeys(skipped, 0)).items()
     sizes = {f"num_{name}": count for name, count in counts if name in SPLITS}
     builder = SyntheticFaces(config_name=config_name, cache_dir=cache_dir, **sizes)
-    return builder.as_streaming_dataset() if streaming else prepared(builder, num_proc)
+    if streaming:
+        return builder.as_streaming_dataset()
+    if not os.path.exists(builder.cache_dir):
+        _announce_rendering(builder.config, num_proc or 1)
+    return prepared(builder, num_proc)
+
+
+def _announce_rendering(config: Any, num_proc: int) -> None:
+    """Says how long the photos take, by the time of a few, unless that is a moment."""
+    from farl_hf.face_renderer import render_face_photo
+
+    num_photos = config.num_train + config.num_validation + config.num_test
+    if num_photos < _MANY_RENDERED:
+        return
+    start = time.process_time()
+    for index in range(_TIMED_PHOTOS):
+        render_face_photo(index, config.kind, config.size_hw)
+    minutes = (time.process_time() - start) / _TIMED_PHOTOS * num_photos / num_proc / 60
+    logger.warning(
+        "Rendering %s photos once, in %d process(es): about %.0f minutes. They are kept in the cache of data sets; "
+        "num_proc of load_face_dataset takes more processes.",
+        f"{num_photos:,}",
+        num_proc,
+        max(1, minutes),
+    )
 
 
 def load_laion_face(data_dir: str | os.PathLike | None, streaming: bool, cache_dir: str | None) -> Any:

@@ -144,8 +144,12 @@ def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[
     keypoints += [] if known else [0, 0, 0] * len(FIVE_POINTS)
     landmarks = face.get("landmarks") or []
     keypoints += [number for x, y in landmarks for number in (x - _HALF_PIXEL, y - _HALF_PIXEL, 2)]
-    shared = {"image_id": image_id, "iscrowd": 0}
-    annotation = {"id": first_id, "category_id": _FACE_CATEGORY, "score": float(face["score"])} | shared
+    shared: dict[str, Any] = {"image_id": image_id, "iscrowd": 0}
+    annotation: dict[str, Any] = {
+        "id": first_id,
+        "category_id": _FACE_CATEGORY,
+        "score": float(face["score"]),
+    } | shared
     annotation |= {"bbox": [x_min, y_min, x_max - x_min, y_max - y_min], "area": (x_max - x_min) * (y_max - y_min)}
     annotation |= {"keypoints": keypoints, "num_keypoints": len(known or ()) + len(landmarks)}
     found = [annotation]

@@ -3,14 +3,19 @@
 import os
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import Pipeline
 
 from farl_hf.checkpoints.checked_loading import require_model
-from farl_hf.errors import InvalidArgumentError
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.inputs import as_pipeline_inputs, checked_on_error, photo_of, prefetch_inputs, recorded
+from farl_hf.pipelines.inputs import (
+    as_pipeline_inputs,
+    checked_on_error,
+    checked_thresholds,
+    photo_of,
+    prefetch_inputs,
+    recorded,
+)
 from farl_hf.results import Faces, plain_faces
 
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
@@ -97,14 +102,7 @@ class FaceDetectionPipeline(PhotoPipeline):
     def _sanitize_parameters(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         self, threshold: float | None = None, nms_threshold: float | None = None, on_error: str | None = None
     ):
-        thresholds = {"threshold": threshold, "nms_threshold": nms_threshold}
-        given = {name: value for name, value in thresholds.items() if value is not None}
-        for name, value in given.items():  # with −1, every anchor would be a face
-            number = hasattr(value, "__float__") and not isinstance(value, bool) and np.ndim(value) == 0
-            if not number or not 0 <= value <= 1:
-                raise InvalidArgumentError(
-                    f"{name}={str(value)[:100]!r} cannot be used; expected a number from 0 to 1."
-                )
+        given = checked_thresholds(threshold=threshold, nms_threshold=nms_threshold)
         reading = {} if on_error is None else {"on_error": checked_on_error(on_error)}
         return reading, given, {}
 

@@ -16,12 +16,13 @@ from transformers.modeling_outputs import ImageClassifierOutput, SemanticSegment
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import ModelOutput
 
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.labels import palette_for
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.detector_loading import log_if_small_model
 from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.faces import Detector, FaceFinder
-from farl_hf.pipelines.inputs import checked_on_error, photo_of, recorded
+from farl_hf.pipelines.inputs import checked_on_error, checked_thresholds, photo_of, recorded
 from farl_hf.results import Faces, plain_faces, plain_points
 
 # Faces warped at a time: bounds the memory that a photo of a crowd takes, whatever the batch size.
@@ -67,9 +68,9 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
     ):
         on_error = None if on_error is None else checked_on_error(on_error)
         find_faces = None if detector is None else FaceFinder(detector, self.device, self.model.config)
-        given: dict[str, Any] = {"aligned": aligned, "threshold": threshold, "nms_threshold": nms_threshold}
-        given |= {"find_faces": find_faces, "on_error": on_error}
-        return {name: value for name, value in given.items() if value is not None}, {}, {}
+        given: dict[str, Any] = {"aligned": aligned, "find_faces": find_faces, "on_error": on_error}
+        given = {name: value for name, value in given.items() if value is not None}
+        return given | checked_thresholds(threshold=threshold, nms_threshold=nms_threshold), {}, {}
 
     def preprocess(  # type: ignore[override]  # narrower, as in Transformers' own pipelines
         self,
@@ -303,6 +304,9 @@ class FaceAttributesPipeline(FaceTaskPipeline):
     first. Every score is an independent probability. `present` says whether it is above the threshold of the label:
     `attribute_thresholds` of the configuration, else 0.5.
 
+    Args:
+        top_k (`int`, *optional*): At most so many attributes of each face, the likeliest; all by default.
+
     Example:
         >>> from transformers import pipeline
         >>> import farl_hf
@@ -312,6 +316,19 @@ class FaceAttributesPipeline(FaceTaskPipeline):
 
     model_name = "FaRLForAttributes"
     kept_outputs: tuple[str, ...] = ("logits",)
+
+    def _sanitize_parameters(self, top_k: int | None = None, **kwargs: Any):  # type: ignore[override]  # narrower
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise InvalidArgumentError(f"top_k={top_k!r}; expected a number of attributes from 1.")
+        before, forward, after = super()._sanitize_parameters(**kwargs)
+        return before, forward, after | ({} if top_k is None else {"top_k": top_k})
+
+    def postprocess(self, model_outputs: list[dict[str, Any]], top_k: int | None = None) -> Any:  # type: ignore[override]  # narrower
+        """All faces of one photo with their likeliest attributes."""
+        faces = super().postprocess(model_outputs)
+        if isinstance(faces, dict):
+            return faces
+        return [face | {"attributes": face["attributes"][:top_k]} for face in faces]
 
     def describe_faces(self, faces: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         """`attributes` of each face."""

@@ -74,6 +74,20 @@ def checked_on_error(on_error: str) -> str:
     return on_error
 
 
+def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
+    """Those that are given.
+
+    Raises:
+        InvalidArgumentError: One is no number from 0 to 1; with -1, every anchor would be a face.
+    """
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    for name, value in given.items():
+        number = hasattr(value, "__float__") and not isinstance(value, bool) and np.ndim(value) == 0
+        if not number or not 0 <= value <= 1:
+            raise InvalidArgumentError(f"{name}={str(value)[:100]!r} cannot be used; expected a number from 0 to 1.")
+    return given
+
+
 def recorded(error: Exception, on_error: str) -> str:
     """The sentence of an error that belongs to a photo; other errors are raised again, all with `"raise"`."""
     of_a_photo = isinstance(error, (OSError, ValueError)) and not isinstance(error, _OF_A_MODEL)

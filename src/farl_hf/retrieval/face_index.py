@@ -193,6 +193,10 @@ class FaceIndex:
     def __len__(self) -> int:
         return len(self.photos)
 
+    def __repr__(self) -> str:
+        num_photos = len(set(self.photos))
+        return f"FaceIndex({len(self)} faces of {num_photos} photos, vectors of {self.embeddings.shape[1]} numbers)"
+
     def similarities(self, text_embeds: Any) -> np.ndarray:
         """Cosine similarity of every face with every text, (num_faces, num_texts).
 

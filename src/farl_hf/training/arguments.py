@@ -7,6 +7,7 @@ be written with dashes or underscores: `--output-dir` or `--output_dir`.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -336,7 +337,28 @@ def parse_recipe_arguments(
 
 
 class ScriptParser(HfArgumentParser):
-    """[`~transformers.HfArgumentParser`] that refuses words with the errors of this library, of one sentence each."""
+    """[`~transformers.HfArgumentParser`] that refuses words with the errors of this library, of one sentence each.
+
+    `--help` begins with the options of this library, in groups; those of Transformers follow.
+    """
+
+    def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
+        super().__init__(dataclass_types, usage="%(prog)s [options]", **kwargs)
+        theirs = self._optionals
+        theirs.title = "options of Transformers' TrainingArguments, and --help"
+        groups = []
+        for group in self.dataclass_types:
+            ours = {
+                name
+                for one in group.__mro__
+                if not one.__module__.startswith("transformers.")
+                for name in vars(one).get("__annotations__", {})
+            }
+            title = (group.__doc__ or group.__name__).strip().partition("\n")[0].rstrip(".")
+            groups.append(self.add_argument_group(re.sub(r"\[`~?(?:\w+\.)*(\w+)`\]", r"\1", title)))
+            groups[-1]._group_actions += [action for action in theirs._group_actions if action.dest in ours]
+            theirs._group_actions = [action for action in theirs._group_actions if action.dest not in ours]
+        self._action_groups = [*groups, *(one for one in self._action_groups if one not in groups)]
 
     def error(self, message: str) -> NoReturn:
         """Called for a value that cannot be read."""

@@ -1,0 +1,84 @@
+"""Options of the whole command line, and texts after one option."""
+
+import inspect
+import itertools
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from farl_hf import __version__
+from farl_hf.cli import app
+from farl_hf.cli.match import ManyTextsCommand, match
+
+
+def test_the_version_is_shown_also_by_python_m():
+    assert CliRunner().invoke(app, ["--version"]).output.strip() == f"farl-hf {__version__}"
+    done = subprocess.run([sys.executable, "-m", "farl_hf", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"farl-hf {__version__}"
+
+
+def test_shells_complete_the_names_of_commands():
+    environment = {"_FARL_HF_COMPLETE": "complete_bash", "COMP_WORDS": "farl-hf an", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(app, [], prog_name="farl-hf", env=environment)
+    assert {"annotate", "anonymize"} <= set(result.output.split())
+    assert "--install-completion" in CliRunner().invoke(app, ["--help"]).output
+
+
+@pytest.mark.parametrize("command", ["annotate", "match", "explain", "crop", "anonymize", "evaluate", "data convert"])
+def test_help_is_wrapped_by_the_terminal(command):
+    """Only the last line of a paragraph may be short."""
+    text = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "100", "TERM": "dumb"}).output
+    lines = [line.rstrip() for line in text.partition("╭")[0].splitlines()]
+    for line, following in itertools.pairwise(lines):
+        if line and following:
+            assert len(line) + 1 + len(following.split()[0]) > 97, line
+
+
+def parsed(*words):
+    """What `farl-hf match` gets as photos and texts."""
+    seen = []
+    one = typer.Typer()
+
+    def see(**settings):
+        seen.append((settings["photos"], settings["texts"], settings["top"]))
+
+    see.__signature__, see.__annotations__ = inspect.signature(match), match.__annotations__
+    one.command(cls=ManyTextsCommand)(see)
+    result = CliRunner().invoke(one, list(words))
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("p --texts A B", (["p"], ["A", "B"], 5)),
+        ("p q -t A B --top 2", (["p", "q"], ["A", "B"], 2)),
+        ("p --texts A -t B C", (["p"], ["A", "B", "C"], 5)),
+        ("--texts A --top 3 p", (["p"], ["A"], 3)),
+        ("--texts=A p", (["p"], ["A"], 5)),
+        ("-t A -- p", (["p"], ["A"], 5)),
+    ],
+)
+def test_several_texts_follow_one_option(words, expected):
+    assert parsed(*words.split()) == expected
+
+
+def test_training_scripts_begin_with_our_options():
+    from farl_hf.training.arguments import make_parser
+
+    text = make_parser().format_help()
+    groups = re.findall(r"^(\w.*):$", text, flags=re.MULTILINE)
+    assert len(groups) == 4
+    assert "Transformers" in groups[3]
+    ours, theirs = text.split(groups[3])
+    for option in ("--model_name_or_path", "--dataset_name", "--allow_changed", "--dataloader_num_workers"):
+        assert f"{option} " in ours
+        assert f"{option} " not in theirs
+    assert "--learning_rate_scheduler" not in ours
+    assert "--warmup_steps" in theirs
+    assert all(text.count(f"  {option} ") == 1 for option in re.findall(r"^  (--\w+) ", text, flags=re.MULTILINE))
