@@ -108,8 +108,8 @@ def split_of_photos(dataset: str, root: Path) -> Iterator[tuple[int, str]]:
         for name in numbers.keys() - partition.keys():
             raise InvalidDatasetError(f"{root / PARTITION_FILE} has no line for {name}, which {path} names.")
     else:
-        celeba_numbers = {name: int(name.removesuffix(".jpg")) for name in numbers}
-        partition = {name: split_by_number(celeba_numbers[name]) for name in sorted(numbers, key=celeba_numbers.get)}
+        in_order = sorted((int(name.removesuffix(".jpg")), name) for name in numbers)
+        partition = {name: split_by_number(celeba_number) for celeba_number, name in in_order}
     return ((numbers[name], split) for name, split in partition.items() if name in numbers)
 
 
