@@ -7,8 +7,8 @@ Folder: `AFLWinfo_release.mat` and the photos `data/flickr/{0, 2, 3}/*.jpg`. In 
 
 Hidden points are annotated too, and count in the published scores, so there is no column for visibility.
 
-Convention: coordinates are used as indices of pixels, counted from 0 (FacePerceiver/FaRL `farl/datasets/aflw.py`); in
-continuous pixels that is + 0.5, for boxes too, so that crops are the official ones.
+Convention: coordinates are used as indices of pixels, counted from 0 (FacePerceiver/FaRL `farl/datasets/aflw.py`,
+lines 46-49); in continuous pixels that is + 0.5, for boxes too, so that crops are the official ones.
 """
 
 from pathlib import Path

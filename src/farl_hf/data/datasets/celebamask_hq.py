@@ -9,11 +9,11 @@ it (FacePerceiver/FaRL `farl/datasets/celebamask_hq.py`, lines 39-54).
 The two class orders are two configurations. Both the ids and the order of painting differ (a later part covers an
 earlier one), so neither is a renaming of the other:
 
-- `farl` (default): FaRL's and that of its weights (FacePerceiver/FaRL `farl/datasets/celebamask_hq.py`);
+- `farl` (default): FaRL's and that of its weights (FacePerceiver/FaRL `farl/datasets/celebamask_hq.py`, lines 85-113);
 - `dataset`: that of the data set's own script (`g_mask.py`).
 
-Photos are shrunk to the size of the masks, bilinear, as FaRL trains and scores. They are stored as PNG, so nothing is
-lost: about 0.5 MB each, 14 GB in all.
+Photos are shrunk to the size of the masks, bilinear, as FaRL trains and scores (lines 117-121 of that file). They are
+stored as PNG, so nothing is lost: about 0.5 MB each, 14 GB in all.
 """
 
 import os
@@ -108,8 +108,8 @@ def split_of_photos(dataset: str, root: Path) -> Iterator[tuple[int, str]]:
         for name in numbers.keys() - partition.keys():
             raise InvalidDatasetError(f"{root / PARTITION_FILE} has no line for {name}, which {path} names.")
     else:
-        celeba_numbers = {name: int(name.removesuffix(".jpg")) for name in numbers}
-        partition = {name: split_by_number(celeba_numbers[name]) for name in sorted(numbers, key=celeba_numbers.get)}
+        in_order = sorted((int(name.removesuffix(".jpg")), name) for name in numbers)
+        partition = {name: split_by_number(celeba_number) for celeba_number, name in in_order}
     return ((numbers[name], split) for name, split in partition.items() if name in numbers)
 
 

@@ -3,7 +3,7 @@
 Tables are those of HRNet-Facial-Landmark-Detection: image, scale, centre and landmarks, one face per line.
 
 The square box of a face has the side 200 × scale around the centre (FacePerceiver/FaRL `farl/datasets/ibug300w.py`,
-`wflw.py`).
+lines 67-74; `wflw.py`, lines 59-66).
 """
 
 from collections.abc import Iterable

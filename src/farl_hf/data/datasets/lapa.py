@@ -4,7 +4,10 @@ Folder: `{train, val, test}/{images/*.jpg, labels/*.png, landmarks/*.txt}`, file
 landmark file begins with 106, then has one "x y" per line.
 
 Convention: the official code uses the numbers as indices of pixels, counted from 0 (FacePerceiver/FaRL
-`farl/datasets/lapa.py`, whose warp gives pixel i the coordinate i); in continuous pixels that is + 0.5.
+`farl/datasets/lapa.py`, lines 47-51, whose warp gives pixel i the coordinate i); in continuous pixels that is + 0.5.
+
+Rows are in the order of names. The official code takes the order of the file system (the same file, line 34), on which
+its few-shot subsets depend.
 """
 
 import os

@@ -4,7 +4,7 @@ Folder: `afw/`, `helen/`, `ibug/`, `lfpw/` (also inside `images/`) and `face_lan
 `annotations/`). Splits: `train`; `test` = `test_common` + `test_challenge`; `test_private` where its table is there.
 
 Convention: the official code subtracts 2 from all coordinates of these tables and then uses them as indices of pixels,
-counted from 0 (FacePerceiver/FaRL `farl/datasets/ibug300w.py`); in continuous pixels that is - 2 + 0.5.
+counted from 0 (FacePerceiver/FaRL `farl/datasets/ibug300w.py`, lines 57-58); in continuous pixels that is - 2 + 0.5.
 
 One photo of ibug has a space in its name on disk, `image_092 _01.jpg`, but not in the tables.
 """

@@ -10,7 +10,8 @@ Folder: `WFLW_images/` (or `images/`) and one of two annotations, each a configu
 Splits: `train`, `test` and its six subsets. A photo of a subset has only those of its faces that belong to it.
 
 Convention: coordinates are used as indices of pixels, counted from 0, without an offset (FacePerceiver/FaRL
-`farl/datasets/wflw.py`); in continuous pixels that is + 0.5, for boxes too, so that crops are the official ones.
+`farl/datasets/wflw.py`, lines 36-50); in continuous pixels that is + 0.5, for boxes too, so that crops are the
+official ones.
 """
 
 from pathlib import Path

@@ -360,10 +360,10 @@ def in_list_order(records: Sequence[FaceRecord]) -> list[FaceRecord]:
     WFLW and AFLW-19 list faces, and the faces of a photo need not follow each other (FacePerceiver/FaRL
     `farl/datasets/wflw.py`, lines 24-51; `aflw.py`, lines 22-35). Joined data sets have no common list.
     """
-    positions = [record.annotations.get("list_position", -1) for record in records]
+    positions = [int(record.annotations.get("list_position", -1)) for record in records]
     if -1 in positions or len(set(positions)) < len(records):
         return list(records)
-    return sorted(records, key=lambda record: record.annotations["list_position"])
+    return [records[index] for index in np.argsort(positions)]
 
 
 def few_shot_subset(items: Sequence[Item], ratio: float) -> list[Item]:
