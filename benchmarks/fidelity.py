@@ -345,12 +345,12 @@ def visual_tokens() -> Iterator[Row]:
 
     dalle = reference_module("dalle_encoder")
     torch.manual_seed(0)
-    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=2048))
+    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=8192))
     pictures = torch.rand(8, 3, 112, 112)
     dalle.spread_tokens(codebook, 0.8 * pictures + 0.1)
     tokens = FlavaVisualTokenizer(codebook)(pictures)
     theirs = dalle.encode(codebook.state_dict(), 0.8 * pictures + 0.1).argmax(dim=1)
-    note = f"{tokens.numel():,} tokens, {tokens.unique().numel():,} distinct of 2,048"
+    note = f"{tokens.numel():,} tokens, {tokens.unique().numel():,} distinct of 8,192"
     share = float((tokens != theirs).double().mean())
     yield Row("visual tokens", "written from openai/DALL-E", share, 1e-3, "share that differs", note)
 
