@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, grid_sample, interpolate
+from transformers.utils import logging
 
 from farl_hf import FaRLImageProcessor, RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.conversion import RELEASED_MODELS, convert_checkpoint
@@ -473,6 +474,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="Where to write the rows.")
     parser.add_argument("--released", type=Path, help="Folder of released files, under their own names.")
     arguments = parser.parse_args()
+    logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         rows = list(measure(arguments.released))
