@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, grid_sample, interpolate
+from transformers.utils import logging
 
 from farl_hf import FaRLImageProcessor, RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.conversion import RELEASED_MODELS, convert_checkpoint
@@ -345,12 +346,12 @@ def visual_tokens() -> Iterator[Row]:
 
     dalle = reference_module("dalle_encoder")
     torch.manual_seed(0)
-    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=2048))
+    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=8192))
     pictures = torch.rand(8, 3, 112, 112)
     dalle.spread_tokens(codebook, 0.8 * pictures + 0.1)
     tokens = FlavaVisualTokenizer(codebook)(pictures)
     theirs = dalle.encode(codebook.state_dict(), 0.8 * pictures + 0.1).argmax(dim=1)
-    note = f"{tokens.numel():,} tokens, {tokens.unique().numel():,} distinct of 2,048"
+    note = f"{tokens.numel():,} tokens, {tokens.unique().numel():,} distinct of 8,192"
     share = float((tokens != theirs).double().mean())
     yield Row("visual tokens", "written from openai/DALL-E", share, 1e-3, "share that differs", note)
 
@@ -473,6 +474,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="Where to write the rows.")
     parser.add_argument("--released", type=Path, help="Folder of released files, under their own names.")
     arguments = parser.parse_args()
+    logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         rows = list(measure(arguments.released))

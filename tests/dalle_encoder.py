@@ -35,11 +35,11 @@ def encode(weights, pixels, groups=4):
 
 @torch.no_grad()
 def spread_tokens(codebook, pixels):
-    """Give a codebook weights by which many tokens win: random ones, and a bias that takes off each token's mean.
+    """Give a codebook weights by which many tokens win: random ones, each token's scores with mean 0, deviation 1.
 
     Args:
         codebook: `FlavaImageCodebook`; changed in place.
-        pixels (`torch.Tensor` of shape (B, 3, h, w)): In [0.1, 0.9], what the means are taken over.
+        pixels (`torch.Tensor` of shape (B, 3, h, w)): In [0.1, 0.9], what these are taken over.
     """
     generator = torch.Generator().manual_seed(0)
     for name, value in codebook.named_parameters():
@@ -47,5 +47,7 @@ def spread_tokens(codebook, pixels):
         value.copy_(torch.randn(value.shape, generator=generator) * spread)
         if ".res_path.path.conv_4." in name:  # the gain of a branch is 1 / 64; without this it would hardly matter
             value.mul_(30)
-    scores = encode(codebook.state_dict(), pixels)
-    codebook.blocks.output.conv.bias.sub_(scores.mean(dim=(0, 2, 3)))
+    scores, output = encode(codebook.state_dict(), pixels), codebook.blocks.output.conv
+    mean, deviation = scores.mean(dim=(0, 2, 3)), scores.std(dim=(0, 2, 3))
+    output.bias.sub_(mean).div_(deviation)
+    output.weight.div_(deviation[:, None, None, None])

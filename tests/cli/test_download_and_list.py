@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -59,7 +60,7 @@ def test_download_ends_with_the_folder(source, tmp_path):
     folder = result.stdout.strip()
     assert folder.startswith(str(tmp_path / "home/hub/models--farl-ep64/snapshots"))
     assert "from_pretrained('farl')" in result.stderr
-    assert f"sha256 of its file: {hashlib.sha256(source.read_bytes()).hexdigest()}" in result.stderr
+    assert f"sha256 of its file: {hashlib.sha256(Path(source).read_bytes()).hexdigest()}" in result.stderr
 
 
 def test_what_was_here_is_not_made_anew_unasked(source):

@@ -95,8 +95,9 @@ def download(
         folder = _download_with_progress(name, source, force, trust, keep_source)
     verb = "was here already (--force makes it again)" if was_here else "is here"
     error_console().print(f"[bold]{name}[/bold] {verb}: from_pretrained({name!r}) loads it.", highlight=False)
-    if resolve_name(name) in OFFICIAL_MODELS:
-        error_console().print(f"sha256 of its file: {recorded_sha256(resolve_name(name))}", highlight=False)
+    sha256 = recorded_sha256(resolve_name(name)) if resolve_name(name) in OFFICIAL_MODELS else None
+    if sha256 is not None:
+        error_console().print(f"sha256 of its file: {sha256}", highlight=False)
     if is_shadowed(name):
         error_console().print(
             f"[yellow]But not in this directory:[/yellow] Transformers loads ./{name} instead.",

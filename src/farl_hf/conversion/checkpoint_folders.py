@@ -4,10 +4,12 @@
 [`write_safetensors`] the weights, one tensor after the other, and [`complete_folder`] puts the folder in its place.
 
 Sources of the processors' settings: FacePerceiver/facer `face_parsing/farl.py`, `face_alignment/farl.py`,
-`face_attribute/farl.py` for the released files; FacePerceiver/FaRL `farl/experiments/*/augmenters/` for files that
-the official training code wrote. facer reads photos at pixel centres, the training code on the integer grid. These
-settings belong to the weights: with others, the network sees other pictures. With this `box_scale`, a tight face box
-gives about the same crop as the five points; the processor's default of 0.55 belongs to LaPa's template.
+`face_attribute/farl.py` for the released files. For files that the official training code wrote, FacePerceiver/FaRL
+3fb4694: `farl/experiments/face_parsing/augmenters/lapa/train.yaml`, lines 12-32 (canvas), `networks/farl.yaml`, line
+18 (size of the scores), and `face_alignment/trainers/{aflw19,wflw,ibug300w}_farl.yaml`, line 28 (`scale_mu`). facer
+reads photos at pixel centres, the training code on the integer grid. These settings belong to the weights: with
+others, the network sees other pictures. With this `box_scale`, a tight face box gives about the same crop as the five
+points; the processor's default of 0.55 belongs to LaPa's template.
 
 Source of the file format: github.com/huggingface/safetensors, README. A file is 8 bytes of length, a JSON header, and
 the bytes of the tensors without gaps. The library's own writer needs all tensors in memory at once, contiguous.

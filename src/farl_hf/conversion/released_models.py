@@ -57,8 +57,7 @@ def _farl_scores(lapa, celebamask, aflw19, w300, wflw):
     )
 
 
-def _wider(easy, medium, hard):
-    source = "Pytorch_Retinaface README, original size"
+def _wider(easy, medium, hard, source):
     return tuple(
         Score(f"WIDER FACE val, AP {level}", value, source)
         for level, value in (("easy", easy), ("medium", medium), ("hard", hard))
@@ -117,7 +116,13 @@ RELEASED_MODELS = {
         _FACER,
         "FaRL fine-tuned for 68 face landmarks at 448 pixels.",
         ("LAION-Face 20M", "300W"),
-        (Score("300W full, NME inter-ocular", "2.8835", "facer, comment in the code, epoch 60, with dataset boxes"),),
+        (
+            Score(
+                "300W full, NME inter-ocular",
+                "2.8835",
+                "pyfacer 0.0.5, facer/face_alignment/farl.py, line 14, epoch 60",
+            ),
+        ),
     ),
     "farl-wflw-448": ReleasedModel(
         "landmarks",
@@ -126,7 +131,13 @@ RELEASED_MODELS = {
         _FACER,
         "FaRL fine-tuned for 98 face landmarks at 448 pixels.",
         ("LAION-Face 20M", "WFLW"),
-        (Score("WFLW full, NME inter-ocular", "3.8933", "facer, comment in the code, epoch 20, with dataset boxes"),),
+        (
+            Score(
+                "WFLW full, NME inter-ocular",
+                "3.8933",
+                "pyfacer 0.0.5, facer/face_alignment/farl.py, line 39, epoch 20",
+            ),
+        ),
     ),
     "farl-aflw19-448": ReleasedModel(
         "landmarks",
@@ -135,7 +146,7 @@ RELEASED_MODELS = {
         _FACER,
         "FaRL fine-tuned for 19 face landmarks at 448 pixels.",
         ("LAION-Face 20M", "AFLW-19"),
-        (Score("AFLW-19 full, NME diag", "0.9329", "facer, comment in the code, epoch 15, with dataset boxes"),),
+        (Score("AFLW-19 full, NME diag", "0.9329", "pyfacer 0.0.5, facer/face_alignment/farl.py, line 27, epoch 15"),),
     ),
     "farl-celeba-224": ReleasedModel(
         "attributes",
@@ -144,7 +155,7 @@ RELEASED_MODELS = {
         _FACER,
         "FaRL fine-tuned for the forty attributes of CelebA, at 224 pixels.",
         ("LAION-Face 20M", "CelebA"),
-        (Score("CelebA, mean accuracy", "92.07", "facer, comment in the code"),),
+        (Score("CelebA, mean accuracy", "92.07", "pyfacer 0.0.5, facer/face_attribute/farl.py, line 34"),),
     ),
     "retinaface-mobilenet": ReleasedModel(
         "detection",
@@ -153,7 +164,7 @@ RELEASED_MODELS = {
         "elliottzheng/face-detection",
         "RetinaFace with a MobileNetV1-0.25 body: faces with five points.",
         ("WIDER FACE",),
-        _wider("88.67", "87.09", "80.99"),
+        _wider("88.67", "87.09", "80.99", "Pytorch_Retinaface README, line 19, sizes as in the MXNet original"),
     ),
     "retinaface-resnet50": ReleasedModel(
         "detection",
@@ -162,7 +173,7 @@ RELEASED_MODELS = {
         "elliottzheng/face-detection",
         "RetinaFace with a ResNet-50 body: faces with five points.",
         ("WIDER FACE",),
-        _wider("95.48", "94.04", "84.43"),
+        _wider("95.48", "94.04", "84.43", "Pytorch_Retinaface README, line 12, original image size"),
     ),
     "retinaface-mobilenet-imagenet": ReleasedModel(
         "detector_body",

@@ -1,6 +1,6 @@
 """Face parsing F1 from one confusion matrix over the whole data set.
 
-This is the figure of FaRL's tables (FacePerceiver/FaRL, `farl/experiments/face_parsing/scorer.py`): pixels of all
+This is the figure of FaRL's tables (FaRL:farl/experiments/face_parsing/scorer.py, lines 75-86): pixels of all
 faces are counted together, then F1 per class, then the unweighted mean over the classes except background. Averaging
 per-picture scores gives other numbers.
 """

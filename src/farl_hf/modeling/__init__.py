@@ -9,7 +9,7 @@ from .modeling_face_transformer import FaceTransformerModel
 from .modeling_farl import FaRLBackbone, FaRLModel, FaRLOutput, FaRLPreTrainedModel, FaRLTextModel, FaRLVisionModel
 from .modeling_farl_heads import FaRLForAttributes, FaRLForFaceParsing, FaRLForLandmarks, FaRLLandmarksOutput
 from .modeling_farl_pretraining import FaRLForMaskedImageModeling, FaRLForPreTraining, FaRLForPreTrainingOutput
-from .modeling_retinaface import RetinaFaceForFaceDetection
+from .modeling_retinaface import RetinaFaceForFaceDetection, RetinaFaceModel
 from .vision_backbones_farl import FaRLFeatureMaps
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "FaceTransformerModel",
     "RetinaFaceConfig",
     "RetinaFaceForFaceDetection",
+    "RetinaFaceModel",
 ]

@@ -86,10 +86,12 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         pixel_grid (`str`, *optional*, defaults to `"half_pixel"`): `"half_pixel"` (facer's weights) or `"integer"`
             (the official training code).
         template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
-            `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid.
+            `"size"` or `"size_minus_one"` pixels. The official code does the latter, whatever the grid (py-blueprint
+            0.0.1.post3, `blueprint/ml/augmenters/face.py`, lines 290-293).
         canvas_size (`int`, *optional*): Side of the canvas whose pixels `pixel_grid` and `template_span` count; the
-            crop's by default. The official training code cuts at 512, and its network shrinks that to its input: with
-            512, a crop of any size is that reduced canvas.
+            crop's by default. The official training code cuts at 512 (FaRL:farl/experiments/face_parsing/augmenters/
+            lapa/train.yaml, lines 12-32), and its network shrinks that to its input (farl/network/transformers.py,
+            line 137): with 512, a crop of any size is that reduced canvas.
         score_size (`int`, *optional*): Side to which class scores are upsampled before labels are read from them; the
             crop's by default, 512 in the official parsing models.
         image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].

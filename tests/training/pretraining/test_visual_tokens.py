@@ -50,9 +50,9 @@ def test_dalle_tokens_are_those_of_flava(codebook):
 
 
 def test_dalle_tokens_are_those_of_an_independent_encoder():
-    """With weights that give more than 500 of 2,048 tokens: a wrong layer would change most of them."""
+    """With weights that give more than 500 of the 8,192 tokens: a wrong layer would change most of them."""
     torch.manual_seed(0)
-    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=2048))
+    codebook = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=32, vocab_size=8192))
     pictures = torch.rand(8, 3, 112, 112)
     mapped = 0.8 * pictures + 0.1  # DALL-E's map_pixels, dall_e/utils.py
     spread_tokens(codebook, mapped)
