@@ -23,9 +23,6 @@ from farl_hf import (
     FaRLImageProcessor,
     FaRLModel,
     FaRLProcessor,
-    RetinaFaceConfig,
-    RetinaFaceForFaceDetection,
-    RetinaFaceImageProcessor,
 )
 from farl_hf.cli.demo import GROUP_PHOTO
 from farl_hf.conversion import convert_checkpoint
@@ -73,7 +70,7 @@ LAPA_POINTS = {104: (130, 150), 105: (230, 150), 54: (180, 200), 84: (140, 250),
 
 
 def published(write):
-    """A data set in its owners' layout, with photos in which the points lie."""
+    """A data set in its owners' layout, with photos in which the points lie and faces for a batch."""
 
     def write_folder(path):
         with (
@@ -83,6 +80,15 @@ def published(write):
             write(path)
 
     return write_folder
+
+
+def lapa(path):
+    raw_layouts.write_lapa(path, counts=(12, 2, 2))
+
+
+def wflw(path):
+    with patch.object(raw_layouts, "WFLW_TRAIN", raw_layouts.WFLW_TRAIN * 4):
+        raw_layouts.write_wflw_hrnet(path)
 
 
 def two_towers(path):
@@ -107,12 +113,6 @@ def head(task):
         FaRLImageProcessor(size={"height": 64, "width": 64}, warp_factor=warp_factor).save_pretrained(path)
 
     return write_folder
-
-
-def detector(path):
-    torch.manual_seed(0)
-    RetinaFaceForFaceDetection(RetinaFaceConfig(pyramid_channels=16)).save_pretrained(path)
-    RetinaFaceImageProcessor(max_faces=2).save_pretrained(path)
 
 
 def repository(write):
@@ -187,8 +187,8 @@ NAMED_FILES = {
     r"(?<= )holiday/": holiday,
     r"clip\.mp4": video,
     # Data sets
-    r"data/LaPa\b": published(raw_layouts.write_lapa),
-    r"data/WFLW\b": published(raw_layouts.write_wflw_hrnet),
+    r"data/LaPa\b": published(lapa),
+    r"data/WFLW\b": published(wflw),
     r"data/300W\b": published(raw_layouts.write_w300),
     r"data/CelebA\b(?!M)": published(raw_layouts.write_celeba),
     r"data/CelebAMask-HQ\b": published(raw_layouts.write_celebamask_hq),
@@ -201,9 +201,7 @@ NAMED_FILES = {
     r"(?<=model=\")me/my-parsing-model": repository(head("face-parsing")),
     r"(?<=\()?me/my-farl": repository(two_towers),
     r"(?<=--model )farl(?= )": two_towers,
-    r"(?<=[\s\"])farl-lapa-448": head("face-parsing"),
-    r"(?<=[\s\"])farl-ibug300w-448": head("face-landmarks"),
-    r"retinaface-mobilenet(?!-wider)": detector,
+    r"(?<=\")farl-lapa-448": head("face-parsing"),
     r"(?<=\")mocov3": converted_moco,
     # Published files
     r"vit-b-300ep\.pth\.tar": moco,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 from document_blocks import DOCUMENTS, LANGUAGES, ROOT, commands_of, find_blocks, find_unstarted_commands, table
-from named_files import set_up
+from named_files import NAMED_FILES, set_up
 
 from farl_hf.cli import app
 
@@ -37,7 +37,8 @@ ADDED = {
     r"examples/train_\w+.py --recipe": f"{_SHORT} --total-train-batch-size 2 --image-size 64 --head-channels 16"
     " --min-face-px 0",
     r"examples/train_\w+.py": f"{_SHORT} --max-train-samples 8 --max-eval-samples 4",
-    r"examples/finetune_\w+.py": "--max-steps 2 --num-train-photos 8 --num-test-photos 4",
+    r"examples/finetune_\w+.py": "--max-steps 2 --num-train-photos 8 --num-test-photos 4"
+    " --per-device-train-batch-size 2 --use-cpu",
     r"examples/pretrain_farl.py --config-name tiny": f"{_SHORT} --max-train-samples 32 --max-eval-samples 8"
     " --visual-vocab-size 16",
     r"examples/pretrain_farl.py": f"{_SHORT} --config-name toy --tokenizer-name captions --visual-tokenizer kmeans"
@@ -194,6 +195,11 @@ def test_a_command_that_is_not_started_exists(document, command):
 def test_links_of_a_document_lead_to_files(document):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_every_file_that_is_set_up_is_named_by_a_block():
+    texts = [block.text for block in BLOCKS]
+    assert not [pattern for pattern in NAMED_FILES if not any(re.search(pattern, text) for text in texts)]
 
 
 def test_the_table_counts_every_command():
