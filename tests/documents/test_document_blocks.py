@@ -32,13 +32,14 @@ _SHORT_RECIPE = " ".join(
         *("total_train_batch_size=4", "per_device_train_batch_size=2"),
     )
 )
+_FINETUNE = "--max-steps 2 --num-train-photos 8 --num-test-photos 4 --per-device-train-batch-size 2 --use-cpu"
 ADDED = {
     r"farl-hf train \w+_(?:finetuned|frozen)": _SHORT_RECIPE,
     r"examples/train_\w+.py --recipe": f"{_SHORT} --total-train-batch-size 2 --image-size 64 --head-channels 16"
     " --min-face-px 0",
     r"examples/train_\w+.py": f"{_SHORT} --max-train-samples 8 --max-eval-samples 4",
-    r"examples/finetune_\w+.py": "--max-steps 2 --num-train-photos 8 --num-test-photos 4"
-    " --per-device-train-batch-size 2 --use-cpu",
+    r"torchrun .*examples/finetune_": f"{_FINETUNE} --ddp-backend gloo",
+    r"examples/finetune_": _FINETUNE,
     r"examples/pretrain_farl.py --config-name tiny": f"{_SHORT} --max-train-samples 32 --max-eval-samples 8"
     " --visual-vocab-size 16",
     r"examples/pretrain_farl.py": f"{_SHORT} --config-name toy --tokenizer-name captions --visual-tokenizer kmeans"
@@ -64,7 +65,7 @@ def added_to(command):
 def with_added(command):
     """A command with the options added to it: two processes in place of eight, and an early end."""
     for launcher, option in PROCESSES.items():
-        if command.startswith(launcher):
+        if command.startswith(launcher) and "single_gpu" not in command:
             command = re.sub(r" (?=--no-python|examples/(?!accelerate))", f" {option} ", command, count=1)
     return f"{command} {added_to(command)}".strip()
 
