@@ -9,8 +9,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import conversion_sources as sources
+import datasets
+import numpy as np
 import raw_layouts
 import torch
+from face_rows import make_face_dataset
 from laion_face_metadata import write_ids, write_part
 from laion_shards import write_detections, write_shard
 from PIL import Image
@@ -23,9 +26,6 @@ from farl_hf import (
     FaRLImageProcessor,
     FaRLModel,
     FaRLProcessor,
-    RetinaFaceConfig,
-    RetinaFaceForFaceDetection,
-    RetinaFaceImageProcessor,
 )
 from farl_hf.cli.demo import GROUP_PHOTO
 from farl_hf.conversion import convert_checkpoint
@@ -35,6 +35,7 @@ from farl_hf.hub import plan_repository
 ROOT = Path(__file__).resolve().parents[2]
 # Twelve blocks, so that the paper's levels exist.
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 12, "num_attention_heads": 4}
+SIZE = {"height": 64, "width": 64}
 TEXT = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
 
 
@@ -73,7 +74,7 @@ LAPA_POINTS = {104: (130, 150), 105: (230, 150), 54: (180, 200), 84: (140, 250),
 
 
 def published(write):
-    """A data set in its owners' layout, with photos in which the points lie."""
+    """A data set in its owners' layout, with photos in which the points lie and faces for a batch."""
 
     def write_folder(path):
         with (
@@ -85,12 +86,34 @@ def published(write):
     return write_folder
 
 
+def lapa(path):
+    raw_layouts.write_lapa(path, counts=(12, 2, 2))
+
+
+def wflw(path):
+    """Twelve faces to train with; neighbouring points, such as the pupils, are far apart."""
+    xy = np.random.default_rng(0).integers(60, 300, (98, 2)).astype(float).tolist()
+    points = [f"{x},{y}" for x, y in xy]
+    with (
+        patch.object(raw_layouts, "WFLW_TRAIN", raw_layouts.WFLW_TRAIN * 4),
+        patch.object(raw_layouts, "hrnet_line", lambda image, *_: ",".join([image, "1.0", "180.0", "180.0", *points])),
+    ):
+        raw_layouts.write_wflw_hrnet(path)
+
+
+def my_faces(path):
+    splits = {"train": make_face_dataset(8), "test": make_face_dataset(4, first_index=100)}
+    datasets.DatasetDict(splits).save_to_disk(str(path))
+
+
 def two_towers(path):
     """A FaRL checkpoint."""
     torch.manual_seed(0)
-    FaRLModel(FaRLConfig(vision_config=VISION, text_config=TEXT, projection_dim=16)).save_pretrained(path)
-    FaRLProcessor(FaRLImageProcessor(), make_clip_tokenizer()).save_pretrained(path)
-    FaRLImageProcessor().save_pretrained(path)
+    config = FaRLConfig(vision_config=VISION, text_config=TEXT, projection_dim=16, head_channels=16)
+    FaRLModel(config).save_pretrained(path)
+    image_processor = FaRLImageProcessor(size=SIZE)
+    FaRLProcessor(image_processor, make_clip_tokenizer()).save_pretrained(path)
+    image_processor.save_pretrained(path)
 
 
 def head(task):
@@ -104,15 +127,9 @@ def head(task):
         )
         torch.manual_seed(0)
         model_class(config).save_pretrained(path)
-        FaRLImageProcessor(size={"height": 64, "width": 64}, warp_factor=warp_factor).save_pretrained(path)
+        FaRLImageProcessor(size=SIZE, warp_factor=warp_factor).save_pretrained(path)
 
     return write_folder
-
-
-def detector(path):
-    torch.manual_seed(0)
-    RetinaFaceForFaceDetection(RetinaFaceConfig(pyramid_channels=16)).save_pretrained(path)
-    RetinaFaceImageProcessor(max_faces=2).save_pretrained(path)
 
 
 def repository(write):
@@ -187,23 +204,22 @@ NAMED_FILES = {
     r"(?<= )holiday/": holiday,
     r"clip\.mp4": video,
     # Data sets
-    r"data/LaPa\b": published(raw_layouts.write_lapa),
-    r"data/WFLW\b": published(raw_layouts.write_wflw_hrnet),
+    r"data/LaPa\b": published(lapa),
+    r"data/WFLW\b": published(wflw),
     r"data/300W\b": published(raw_layouts.write_w300),
     r"data/CelebA\b(?!M)": published(raw_layouts.write_celeba),
     r"data/CelebAMask-HQ\b": published(raw_layouts.write_celebamask_hq),
     r"(?<=--data-dir )laion_face/|(?<=detect )laion_face/|(?<=\")laion_face(?=\")": laion_face,
     r"laion400m-meta\w*/": metadata,
     r"laion_face_ids\.pth": lambda path: write_ids(path, 32, count=30),
+    r"(?<=--dataset )my-faces": my_faces,
     # Checkpoints
     r"(?<=evaluate )runs/lapa_448_finetuned": head("face-parsing"),
     r"(?<=push )runs/parsing(?= )|runs/parsing/checkpoint-500": head("face-parsing"),
     r"(?<=model=\")me/my-parsing-model": repository(head("face-parsing")),
     r"(?<=\()?me/my-farl": repository(two_towers),
     r"(?<=--model )farl(?= )": two_towers,
-    r"(?<=[\s\"])farl-lapa-448": head("face-parsing"),
-    r"(?<=[\s\"])farl-ibug300w-448": head("face-landmarks"),
-    r"retinaface-mobilenet(?!-wider)": detector,
+    r"(?<=\")farl-lapa-448": head("face-parsing"),
     r"(?<=\")mocov3": converted_moco,
     # Published files
     r"vit-b-300ep\.pth\.tar": moco,

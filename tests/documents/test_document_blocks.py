@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 from document_blocks import DOCUMENTS, LANGUAGES, ROOT, commands_of, find_blocks, find_unstarted_commands, table
-from named_files import set_up
+from named_files import NAMED_FILES, set_up
 
 from farl_hf.cli import app
 
@@ -32,12 +32,14 @@ _SHORT_RECIPE = " ".join(
         *("total_train_batch_size=4", "per_device_train_batch_size=2"),
     )
 )
+_FINETUNE = "--max-steps 2 --num-train-photos 8 --num-test-photos 4 --per-device-train-batch-size 2 --use-cpu"
 ADDED = {
     r"farl-hf train \w+_(?:finetuned|frozen)": _SHORT_RECIPE,
     r"examples/train_\w+.py --recipe": f"{_SHORT} --total-train-batch-size 2 --image-size 64 --head-channels 16"
     " --min-face-px 0",
     r"examples/train_\w+.py": f"{_SHORT} --max-train-samples 8 --max-eval-samples 4",
-    r"examples/finetune_\w+.py": "--max-steps 2 --num-train-photos 8 --num-test-photos 4",
+    r"torchrun .*examples/finetune_": f"{_FINETUNE} --ddp-backend gloo",
+    r"examples/finetune_": _FINETUNE,
     r"examples/pretrain_farl.py --config-name tiny": f"{_SHORT} --max-train-samples 32 --max-eval-samples 8"
     " --visual-vocab-size 16",
     r"examples/pretrain_farl.py": f"{_SHORT} --config-name toy --tokenizer-name captions --visual-tokenizer kmeans"
@@ -63,7 +65,7 @@ def added_to(command):
 def with_added(command):
     """A command with the options added to it: two processes in place of eight, and an early end."""
     for launcher, option in PROCESSES.items():
-        if command.startswith(launcher):
+        if command.startswith(launcher) and "single_gpu" not in command:
             command = re.sub(r" (?=--no-python|examples/(?!accelerate))", f" {option} ", command, count=1)
     return f"{command} {added_to(command)}".strip()
 
@@ -194,6 +196,11 @@ def test_a_command_that_is_not_started_exists(document, command):
 def test_links_of_a_document_lead_to_files(document):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_every_file_that_is_set_up_is_named_by_a_block():
+    texts = [block.text for block in BLOCKS]
+    assert not [pattern for pattern in NAMED_FILES if not any(re.search(pattern, text) for text in texts)]
 
 
 def test_the_table_counts_every_command():
