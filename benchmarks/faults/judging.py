@@ -154,7 +154,9 @@ def judge_outcome(outcome: Outcome, case: Case) -> Verdict:
     said = said_by(outcome.err + outcome.out)
     if not said:
         return Verdict("deep", f"status {outcome.status}, but no reason: {shortened(outcome.err)}")
-    return next((verdict for verdict in map(judge_words, said) if verdict.name == "deep"), Verdict("sentence", said[0]))
+    return next(
+        (verdict for verdict in map(judge_words, said) if verdict.name == "deep"), Verdict("sentence", said[0])
+    )
 
 
 def said_by(words: str) -> list[str]:

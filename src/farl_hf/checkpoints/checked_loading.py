@@ -91,11 +91,14 @@ def auto_class_for_pipelines(auto_class: Any) -> Any:
         try:
             model, parts = auto_class.from_pretrained.__func__(cls, *args, **kwargs, output_loading_info=True)
         except Exception as error:
-            if not _is_unreadable(error):
+            if not (_is_unreadable(error) or "Unrecognized configuration class" in str(error)):
                 raise
             # No OSError, which `pipeline` would turn into a list of stack traces.
+            source, kind = args[0] if args else "It", type(kwargs.get("config")).__name__
             raise FaRLError(
-                f"{args[0] if args else 'It'} has no weights that can be read: {_first_line(error)}"
+                f"{source} has no weights that can be read: {_first_line(error)}"
+                if _is_unreadable(error)
+                else f"{source} is a checkpoint with a {kind}, and of another task; see its config.json."
             ) from error
         model.loading_parts = parts
         return model

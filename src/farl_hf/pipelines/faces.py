@@ -116,8 +116,8 @@ def _five_points(keypoints: Any) -> np.ndarray:
 
 def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wanted: str) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
+        array = np.asarray(_without_tensors(values), dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InvalidFaceInputError(f"{name} are not numbers of shape {wanted}: {error}") from error
     if array.size == 0:
         return np.zeros((0, *(size or 0 for size in row_shape)), np.float32)
@@ -129,6 +129,13 @@ def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wante
     if (np.abs(array[np.isfinite(array)]) > _LARGEST_COORDINATE_PX).any():
         raise InvalidFaceInputError(f"{name} reach beyond {_LARGEST_COORDINATE_PX:,.0f} pixels; no photo does.")
     return array
+
+
+def _without_tensors(values: Any) -> Any:
+    """NumPy takes neither gradients nor bfloat16."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().float().cpu().numpy()
+    return [_without_tensors(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _require_spread(row: int, extent_xy: np.ndarray) -> None:

@@ -132,7 +132,7 @@ def run_face_training(
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train:
-        check_same_run(training_args, model_args, data_args, training_args)
+        check_same_run(training_args, model_args, data_args, training_args, task=task_name)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")

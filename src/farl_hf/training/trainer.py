@@ -19,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from farl_hf.data.samples.face_samples import collate_face_samples
-from farl_hf.errors import DivergedTrainingError, InvalidArgumentError
+from farl_hf.errors import DivergedTrainingError, FaRLError, InvalidArgumentError, NotACheckpointError
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
@@ -147,15 +147,42 @@ class AveragedWeightsTrainer(Trainer):
         super()._save(output_dir, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        model = self.model if model is None else model
-        if self.ema is not None and model is not None:
-            restore_training_weights(model, Path(resume_from_checkpoint))
+        with going_on_from(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            model = self.model if model is None else model
+            if self.ema is not None and model is not None:
+                restore_training_weights(model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with going_on_from(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with going_on_from(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+@contextmanager
+def going_on_from(checkpoint: str | None) -> Iterator[None]:
+    """Turns what fails inside into a sentence: a checkpoint of another model or optimizer, or a damaged one.
+
+    Raises:
+        NotACheckpointError: With the folder and the reason.
+    """
+    try:
+        yield
+    except FaRLError:
+        raise
+    except Exception as error:  # damaged and foreign files make PyTorch and safetensors raise almost anything
+        raise NotACheckpointError(
+            f"The run cannot go on from {checkpoint}: it is damaged, or of another model or optimizer "
+            f"({' '.join(str(error).split())[:300]}). Choose another --output-dir, or delete that folder."
+        ) from error
 
 
 class FaRLTrainer(AveragedWeightsTrainer):

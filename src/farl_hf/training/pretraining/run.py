@@ -53,10 +53,11 @@ from farl_hf.training.pretraining.visual_tokens import (
     VisualTokenizer,
     load_visual_tokenizer,
 )
-from farl_hf.training.recipes import read_settings
+from farl_hf.training.recipes import read_settings, save_resolved_recipe
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
+    check_same_run,
     evaluate_and_save,
     load_splits,
     model_from_scratch,
@@ -97,6 +98,10 @@ def run_pretraining(
         NotACheckpointError: There is no such tokenizer.
     """
     check_objective(model_args, training_args)
+    if training_args.do_train:
+        check_same_run(training_args, model_args, data_args, training_args, task="pretraining")
+        if training_args.should_save:
+            save_resolved_recipe(output_folder(training_args), "pretraining", model_args, data_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
