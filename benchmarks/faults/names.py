@@ -19,8 +19,8 @@ from farl_hf.retrieval import FaceIndex
 NAMES = (
     "caf\udce9",
     "\udcff\udcfe",
-    "[bold]x[/bold]",
-    "[/x]",
+    "[bold]x",
+    "[x]",
     "a\x1b[31mred",
     "bell\x07",
     "tab\there",
@@ -41,7 +41,7 @@ NAMES = (
     "{}",
     "..dots..",
     ":smile:",
-    "[link=file:///x]y[/link]",
+    "[link=a]y",
 )
 TEXTS = (
     "[bold]a face[/bold]",
@@ -209,6 +209,9 @@ def odd_text_to_explain(draw: Draw) -> Case:
 def odd_output_name(draw: Draw) -> Case:
     name = draw.each([one for one in NAMES if not one.startswith("-")])
     photo = written(draw.folder / "photo.png", encoded(noise(draw.rng, 24, 40), "PNG"))
+    if draw.number % 3 == 0:  # a closing tag of markup is a folder in a folder
+        name = f"{name[:60]}[/x]"
+        (draw.folder / name).parent.mkdir()
     both = materials.image_text_folder()
     commands: dict[str, tuple[list[Any], str]] = {
         "annotate": (["annotate", photo, "-t", "detection", "-o", name], f"{name}/faces.json"),

@@ -13,6 +13,7 @@ from transformers import pipeline
 from farl_hf import FaRLForLandmarks, FaRLModel, NotACheckpointError
 from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.cli.face_annotator import load_model_and_processor, load_pipelines
+from farl_hf.errors import FaRLError
 from farl_hf.training.arguments import ModelArguments
 from farl_hf.training.finetuning import FACE_TASK_SETTINGS, model_from_checkpoint
 
@@ -166,3 +167,12 @@ def test_a_checkpoint_of_both_encoders_is_loaded_whole(toy_model, tmp_path):
     assert load_whole(FaRLModel, tmp_path)
     with pytest.raises(NotACheckpointError, match="images and texts"):
         load_whole(FaRLForLandmarks, tmp_path)
+
+
+def test_a_detector_is_no_model_of_faces_and_the_other_way_round(folders):
+    for task in TASKS[1:]:
+        with pytest.raises(FaRLError, match="another task") as caught:
+            pipeline("face-detection", model=str(folders[task]), device="cpu")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(FaRLError):
+            pipeline(task, model=str(folders["face-detection"]), device="cpu")

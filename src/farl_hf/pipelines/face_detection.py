@@ -103,7 +103,7 @@ class FaceDetectionPipeline(PhotoPipeline):
             number = hasattr(value, "__float__") and not isinstance(value, bool) and np.ndim(value) == 0
             if not number or not 0 <= value <= 1:
                 raise InvalidArgumentError(
-                    f"{name}={str(value)[:100]!r} cannot be used; expected a number from 0 to 1."
+                    f"{name}={' '.join(str(value).split())[:100]!r} cannot be used; expected a number from 0 to 1."
                 )
         reading = {} if on_error is None else {"on_error": checked_on_error(on_error)}
         return reading, given, {}

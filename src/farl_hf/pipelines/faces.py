@@ -59,7 +59,9 @@ def faces_from_boxes(boxes: Any, size_hw: tuple[int, int]) -> Faces:
     try:
         values = [_box_values(box) for box in boxes]
     except TypeError:
-        raise InvalidFaceInputError(f"boxes is {str(boxes)[:100]}; expected a list with a box per face.") from None
+        raise InvalidFaceInputError(
+            f"boxes is {' '.join(str(boxes).split())[:100]}; expected a list with a box per face."
+        ) from None
     boxes_xyxy = _as_numbers("boxes", values, (4,), "(num_faces, 4)")
     faces = Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE))
     for row, box_xyxy in enumerate(faces.boxes_xyxy):

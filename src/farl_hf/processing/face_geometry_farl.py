@@ -291,7 +291,7 @@ def _float_tensor(values, what):
         if isinstance(values, (list, tuple)) and any(hasattr(value, "shape") for value in values):
             return torch.stack([_float_tensor(value, what) for value in values])
         if isinstance(values, np.ndarray):  # PyTorch takes no views that run backwards and no foreign byte order
-            values = np.ascontiguousarray(values, np.float32)
+            values = np.array(values, np.float32, order="C")
         return torch.as_tensor(values, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} are not an array of numbers: {error}.") from error

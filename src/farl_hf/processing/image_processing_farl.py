@@ -28,7 +28,7 @@ from .face_geometry_farl import (
     similarity_matrix,
     whole_matrix,
 )
-from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation
+from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation, in_short
 from .processor_push_farl import ProcessorPushedWithCode
 
 _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
@@ -397,7 +397,7 @@ def _checked_targets(maps, crop_from_photo, target_sizes):
     try:
         sizes = [(int(height), int(width)) for height, width in target_sizes]
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"target_sizes={str(target_sizes)[:100]}; expected (height, width) per face.") from None
+        raise ValueError(f"target_sizes={in_short(target_sizes)}; expected (height, width) per face.") from None
     for side in itertools.chain(*sizes):
         check_number("target_sizes", side, 1, _LONGEST_SIDE)
     if maps.ndim != 4 or 0 in maps.shape[1:] or crop_from_photo.shape != (len(maps), 3, 3) or len(sizes) != len(maps):

@@ -14,7 +14,7 @@ from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation
+from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation, in_short
 from .processor_push_farl import ProcessorPushedWithCode
 
 # Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
@@ -105,7 +105,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             self.variances = [float(value) for value in self.variances]  # as they are read from a file
             center, size = self.variances
         except (TypeError, ValueError):
-            raise ValueError(f"variances={str(self.variances)[:100]} cannot be used; expected two numbers.") from None
+            raise ValueError(f"variances={in_short(self.variances)} cannot be used; expected two numbers.") from None
         check_number("variances", center, 1e-6, 1e3)
         check_number("variances", size, 1e-6, 1e3)
         for name in ("max_long_side", "min_long_side", "coarse_long_side"):
@@ -375,9 +375,9 @@ def _positive(name: str, values: Any, device: torch.device) -> torch.Tensor:
     try:
         numbers = torch.as_tensor(values, dtype=torch.float32, device=device)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"{name} is {str(values)[:100]}; expected two numbers per photo.") from None
+        raise ValueError(f"{name} is {in_short(values)}; expected two numbers per photo.") from None
     if not bool((numbers.isfinite() & (numbers > 0)).all()):
-        raise ValueError(f"{name} is {str(numbers.tolist())[:100]}; expected finite numbers above 0.")
+        raise ValueError(f"{name} is {in_short(numbers.tolist())}; expected finite numbers above 0.")
     return numbers
 
 

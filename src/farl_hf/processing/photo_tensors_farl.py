@@ -93,7 +93,7 @@ def check_picture(image: Any) -> None:
     if not isinstance(image, np.ndarray | torch.Tensor):
         kind = "a text" if isinstance(image, str) else f"of type {type(image).__name__}"
         raise ValueError(
-            f"A picture is {kind}: {repr(image)[:100]}; expected a PIL image, an array or a tensor. Open files and "
+            f"A picture is {kind}: {in_short(image)}; expected a PIL image, an array or a tensor. Open files and "
             "addresses first, for example by PIL.Image.open."
         )
     if isinstance(image, torch.Tensor) and (image.layout != torch.strided or image.is_meta or image.is_quantized):
@@ -158,7 +158,9 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
     if array.dtype.kind not in "buif":
         raise ValueError(f"A photo has values of type {array.dtype}; expected integers, booleans or floats.")
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    # An axis of one entry may still run backwards.
+    plain = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if plain else array.copy("C"))
 
 
 def photo_values(image: torch.Tensor) -> torch.Tensor:
@@ -195,12 +197,17 @@ def _range(values: torch.Tensor) -> Sequence[Any]:
     return low.item(), high.item()
 
 
+def in_short(value: Any) -> str:
+    """The beginning of a value, on one line, for errors."""
+    return " ".join(repr(value).split())[:100]
+
+
 def check_number(name, value, least, most, whole=False):
     """Raises a ValueError unless a value is a finite number in its range; `least` and `most` are allowed."""
     number = hasattr(value, "__index__" if whole else "__float__") and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not least <= value <= most:
         kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name}={repr(value)[:100]} cannot be used; expected {kind} from {least:g} to {most:g}.")
+        raise ValueError(f"{name}={in_short(value)} cannot be used; expected {kind} from {least:g} to {most:g}.")
 
 
 def check_pixel_normalisation(mean, std):
@@ -208,6 +215,6 @@ def check_pixel_normalisation(mean, std):
     for name, values, least in (("image_mean", mean, -1e4), ("image_std", std, 1e-6)):
         values = list(values) if isinstance(values, list | tuple) else [values] * 3
         if len(values) not in (3, 4):
-            raise ValueError(f"{name}={str(values)[:100]} has {len(values)} numbers; expected one per channel.")
+            raise ValueError(f"{name}={in_short(values)} has {len(values)} numbers; expected one per channel.")
         for value in values:
             check_number(name, value, least, 1e4)

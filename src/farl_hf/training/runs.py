@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,10 +121,13 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
     # Transformers writes the random state of every process.
     former["number of processes"] = len(list(Path(finished).glob("rng_state*.pth")))
     present["number of processes"] = args.world_size
+    usual = {one.name: one.default for group in argument_groups for one in fields(group)}
     changes = [
         f"{name}: {former.get(name)} -> {present.get(name)}"
         for name in (*KEPT_ARGUMENTS, "number of processes")
-        if name in former and one_value(former[name]) != one_value(present.get(name))
+        # Unset values are not written, nor are arguments that did not exist.
+        if (name in former or present.get(name) != usual.get(name))
+        and one_value(former.get(name)) != one_value(present.get(name))
     ]
     if changes and not args.allow_changed:
         raise InvalidArgumentError(

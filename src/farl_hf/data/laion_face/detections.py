@@ -115,7 +115,7 @@ def detected_table(path: str) -> FaceTable:
     except (OSError, KeyError, ValueError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(
             f"The detections {path} cannot be read; expected a Parquet file with the columns"
-            f" {', '.join(DETECTION_COLUMNS)}: {error}"
+            f" {', '.join(DETECTION_COLUMNS)}: {' '.join(str(error).split())[:MOST_REASON]}"
         ) from error
     return FaceTable.of_samples(sample_ids.to_numpy(), num_faces, faces)
 
@@ -167,7 +167,8 @@ def official_table(path: str | os.PathLike) -> FaceTable:
             samples = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of any kind
         raise InvalidDatasetError(
-            f"The detections {path} cannot be read as a sample2detect file of LAION-Face: {error}"
+            f"The detections {path} cannot be read as a sample2detect file of LAION-Face:"
+            f" {' '.join(str(error).split())[:MOST_REASON]}"
         ) from error
     if not isinstance(samples, dict):
         raise InvalidDatasetError(
