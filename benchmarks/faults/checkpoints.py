@@ -96,7 +96,7 @@ def hostile_settings_of_the_detector(draw: Draw) -> Case:
         {"id2label": 3},
         {"body": None},
         {"body": []},
-        {"pyramid_channels": None},
+        {"pyramid_channels": float("nan")},
     ]
     chosen = draw.each(settings)
     return Case(str(chosen), lambda: farl_hf.RetinaFaceConfig(**copy.deepcopy(chosen)), refused())

@@ -138,8 +138,7 @@ def number_that_is_none(draw: Draw) -> Case:
         (words, param.opts[0])
         for words, one in all_commands().items()
         for param in one.params
-        if param.opts[0].startswith("-")
-        and type(param.type).__name__ in ("IntParamType", "FloatParamType", "IntRange", "FloatRange")
+        if param.opts[0].startswith("-") and getattr(param.type_descriptor, "annotation", None) in (int, float)
     ]
     words, option = draw.each(numbers)
     value = draw.any(["x", "", "-1", "1e999", "nan", "0x10", "1,5", "--", "9" * 400, "½"])

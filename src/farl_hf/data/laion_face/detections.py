@@ -29,6 +29,7 @@ ARRAYS = ("sample_ids", "first_face", "faces")
 BOX, POINTS, SCORE = slice(0, 4), slice(4, 14), 14
 NUM_COLUMNS = 15
 MOST_NAMED, MOST_CHARACTERS = 5, 40  # of odd keys, in one message
+MOST_REASON = 300  # characters of what a library says
 DETECTION_COLUMNS = ("sample_id", "box_xyxy", "points5_xy", "scores")
 # NumPy 2 wrote some of these, NumPy 1 the others.
 NUMPY_MODULES = ("numpy._core.multiarray", "numpy.core.multiarray")

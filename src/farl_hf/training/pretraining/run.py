@@ -17,7 +17,7 @@ from transformers import set_seed
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
-from farl_hf.checkpoints.checked_loading import load_with_new_parts
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import (
@@ -318,7 +318,7 @@ def make_processor(
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path
         size: dict[str, Any] = {"size": model_args.image_size} if model_args.image_size else {}
-        crops = FaRLImageProcessor.from_pretrained(name, **size)
+        crops = load_image_processor(FaRLImageProcessor, name, **size)
         processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
     else:
         processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
