@@ -1,6 +1,7 @@
 """A training that cannot give a model stops with a sentence, before anything is saved."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -9,7 +10,13 @@ from safetensors.torch import load_file
 from test_trainer import make_trainer
 
 from farl_hf.data.samples.face_samples import FaceSamples
-from farl_hf.errors import DivergedTrainingError, InvalidArgumentError, InvalidFaceInputError, NotACheckpointError
+from farl_hf.errors import (
+    DivergedTrainingError,
+    FileWriteError,
+    InvalidArgumentError,
+    InvalidFaceInputError,
+    NotACheckpointError,
+)
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.finetuning import names_of_labelled_attributes
@@ -184,3 +191,14 @@ def test_a_run_cannot_go_on_with_another_head(photos, toy_config, tmp_path):
     with pytest.raises(NotACheckpointError, match=r"^[^\n]*checkpoint-1[^\n]*another model") as caught:
         train_to_end(trainer)
     assert len(str(caught.value)) < 900
+
+
+def test_a_disk_that_is_full_is_one_sentence(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(FileWriteError, match="could not be written"):
+            train_to_end(trainer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,7 +20,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from farl_hf.data.samples.face_samples import collate_face_samples
-from farl_hf.errors import DivergedTrainingError, FaRLError, InvalidArgumentError, NotACheckpointError
+from farl_hf.errors import (
+    DivergedTrainingError,
+    FaRLError,
+    FileWriteError,
+    InvalidArgumentError,
+    NotACheckpointError,
+)
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
@@ -144,7 +151,12 @@ class AveragedWeightsTrainer(Trainer):
         for name, tensor in saved.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise self._diverged(f"{name} is not finite")
-        super()._save(output_dir, state_dict=state_dict)
+        with writing_to(output_folder(self.args)):
+            super()._save(output_dir, state_dict=state_dict)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with writing_to(output_folder(self.args)):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with going_on_from(resume_from_checkpoint):
@@ -165,6 +177,27 @@ class AveragedWeightsTrainer(Trainer):
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what fails for the disk into a sentence.
+
+    Raises:
+        FileWriteError: The disk is full, or the place cannot be written.
+    """
+    try:
+        yield
+    except FaRLError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # PyTorch's writer says no more than which of its checks failed.
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise
+        raise FileWriteError(
+            f"The checkpoint in {folder} could not be written: {' '.join(str(error).split())[:200]}. Make room, and "
+            "give the same command again: the run goes on from its last complete checkpoint."
+        ) from error
 
 
 @contextmanager
