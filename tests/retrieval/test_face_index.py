@@ -141,3 +141,15 @@ def test_the_faiss_index_is_built_once(monkeypatch):
     for _ in range(3):
         index.search(unit_vectors(1), use_faiss=True)
     assert built == [1]
+
+
+@pytest.mark.parametrize("parts", [(None, ("a",), [[0] * 4]), ([[1.0]], 3, [[0] * 4]), ([[1.0]], ("a",), "x")])
+def test_parts_that_are_none(parts):
+    with pytest.raises(InvalidFaceIndexError):
+        FaceIndex(*parts)
+
+
+@pytest.mark.parametrize(("texts", "count"), [([[np.nan]], 1), ("x", 1), ([[1.0]], -1), ([[1.0]], 1.5)])
+def test_searches_that_have_no_answer(texts, count):
+    with pytest.raises(ValueError, match=r"^[^\n]{10,300}$"):
+        FaceIndex([[1.0]], ("a",), [[0] * 4]).search(texts, count)
