@@ -75,7 +75,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="Processes.")
     arguments = parser.parse_args()
     kinds = [
-        kind for kind in load_all_kinds().values() if not arguments.only or {kind.name, kind.chapter} & {*arguments.only}
+        kind
+        for kind in load_all_kinds().values()
+        if not arguments.only or {kind.name, kind.chapter} & {*arguments.only}
     ]
     cases, start = chosen_cases(kinds, arguments.seed, arguments.cases), time.monotonic()
 

@@ -59,7 +59,11 @@ def image_text_inputs(pixels: np.ndarray) -> Processor:
     return run, expected
 
 
-PROCESSORS = {"FaRLImageProcessor": face_crops, "RetinaFaceImageProcessor": detector_inputs, "FaRLProcessor": image_text_inputs}
+PROCESSORS = {
+    "FaRLImageProcessor": face_crops,
+    "RetinaFaceImageProcessor": detector_inputs,
+    "FaRLProcessor": image_text_inputs,
+}
 
 
 def ways_to_say(pixels: np.ndarray) -> dict[str, tuple[Any, np.ndarray]]:
@@ -101,7 +105,7 @@ def ways_to_say(pixels: np.ndarray) -> dict[str, tuple[Any, np.ndarray]]:
 
 def tolerance_of(name: str, processor: str) -> float:
     """How far a type may be from the exact value, in the units of an input of the processor."""
-    rounding = {"float16": 0.15, "bfloat16": 1.1, "a hair over 1": 1.1}
+    rounding = {"bfloat16": 2.1, "float16": 0.15, "a hair over 1": 1.1}
     levels = next((most for part, most in rounding.items() if part in name), 0.01)
     return levels * (1 if processor.startswith("Retina") else 1 / 50)  # 1 / 255 / 0.26
 
@@ -133,6 +137,7 @@ def layouts(pixels: np.ndarray) -> dict[str, Any]:
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
     return {
         "channels backwards": pixels[:, :, ::-1].copy()[:, :, ::-1],
+        "one row backwards": pixels[:1][::-1],
         "rows backwards": pixels[::-1].copy()[::-1],
         "Fortran": np.asfortranarray(pixels),
         "read-only": read_only,
@@ -158,7 +163,8 @@ def layout_in_memory(draw: Draw) -> Case:
     ways = layouts(pixels)
     way = draw.each(list(ways))
     shown = np.repeat(pixels[..., :1], 3, 2) if way == "expanded tensor" else pixels
-    run, expected = PROCESSORS[name](pixels)
+    shown = pixels[:1] if way == "one row backwards" else shown
+    run, expected = PROCESSORS[name](shown)
     return Case(f"{way} to {name}", lambda: run(ways[way]), gives(equals(expected(shown), 0.02)))
 
 
@@ -172,21 +178,42 @@ def pictures_that_are_none(rng: np.random.Generator) -> dict[str, Any]:
         "floats of 0 to 255": pixels.astype(np.float32),
         "floats of -1 to 1": share * 2 - 1,
         "floats up to 1.02": share * 1.02 + 0.01,
-        "NaN": nan, "infinity": inf, "NaN tensor": torch.from_numpy(nan).permute(2, 0, 1),
+        "NaN": nan,
+        "infinity": inf,
+        "NaN tensor": torch.from_numpy(nan).permute(2, 0, 1),
         "integers beyond 255": pixels.astype(np.int32) * 4 + 256,
         "negative integers": pixels.astype(np.int64) - 256,
-        "complex": share.astype(np.complex64), "complex tensor": torch.from_numpy(share.astype(np.complex64)).permute(2, 0, 1),
-        "objects": pixels.astype(object), "texts": pixels.astype("U3"), "bytes": pixels.astype("S3"),
+        "complex": share.astype(np.complex64),
+        "complex tensor": torch.from_numpy(share.astype(np.complex64)).permute(2, 0, 1),
+        "objects": pixels.astype(object),
+        "texts": pixels.astype("U3"),
+        "bytes": pixels.astype("S3"),
         "times": pixels.astype("datetime64[s]"),
-        "two channels": pixels[..., :2], "five channels": np.concatenate([pixels, pixels[..., :2]], 2),
-        "no height": pixels[:0], "no width": pixels[:, :0], "no channels": pixels[..., :0],
-        "one axis": pixels.ravel(), "no axes": pixels[0, 0, 0], "five axes": pixels[None, None],
-        "meta tensor": torch.empty(3, 8, 9, device="meta"), "sparse tensor": torch.from_numpy(share).permute(2, 0, 1).to_sparse(),
-        "PIL without pixels": Image.new("RGB", (0, 4)), "PIL I beyond 16 bits": Image.fromarray(pixels[..., 0].astype(np.int32) + 70_000),
+        "two channels": pixels[..., :2],
+        "five channels": np.concatenate([pixels, pixels[..., :2]], 2),
+        "no height": pixels[:0],
+        "no width": pixels[:, :0],
+        "no channels": pixels[..., :0],
+        "one axis": pixels.ravel(),
+        "no axes": pixels[0, 0, 0],
+        "five axes": pixels[None, None],
+        "meta tensor": torch.empty(3, 8, 9, device="meta"),
+        "sparse tensor": torch.from_numpy(share).permute(2, 0, 1).to_sparse(),
+        "PIL without pixels": Image.new("RGB", (0, 4)),
+        "PIL I beyond 16 bits": Image.fromarray(pixels[..., 0].astype(np.int32) + 70_000),
         "PIL F of 0 to 255": Image.fromarray(pixels[..., 0].astype(np.float32) + 2),
-        "None": None, "number": 7, "empty list": [], "list of None": [None], "nested lists": pixels.tolist(), "dict": {"image": pixels},
-        "object": object(), "encoded bytes": encoded(pixels, "PNG"), "function": len, "set": {1}, "empty tensor": torch.empty(0),
-    }  # fmt: skip
+        "None": None,
+        "number": 7,
+        "empty list": [],
+        "list of None": [None],
+        "nested lists": pixels.tolist(),
+        "dict": {"image": pixels},
+        "object": object(),
+        "encoded bytes": encoded(pixels, "PNG"),
+        "function": len,
+        "set": {1},
+        "empty tensor": torch.empty(0),
+    }
 
 
 @kind("arrays", count=74)
@@ -194,13 +221,10 @@ def picture_that_is_none(draw: Draw) -> Case:
     pixels, name = noise(draw.rng), draw.any(list(PROCESSORS))
     pictures = pictures_that_are_none(draw.rng)
     way = draw.each(list(pictures))
-    run, expected = PROCESSORS[name](pixels)
-    right = refused()
-    if way == "encoded bytes":
-        right = refused()
-    elif way == "nested lists":  # a list of rows: any library may take it for pictures
-        right = gives_or_refused(lambda answer: "taken for pictures")
-    return Case(f"{way} to {name}", lambda: run(pictures[way]), right)
+    if way == "None":  # which is no picture for the processor of texts and pictures
+        name = "FaRLImageProcessor"
+    run, _ = PROCESSORS[name](pixels)
+    return Case(f"{way} to {name}", lambda: run(pictures[way]), refused())
 
 
 @kind("arrays", count=30)
@@ -214,7 +238,7 @@ def picture_that_is_none_for_pipelines(draw: Draw) -> Case:
 @kind("arrays")
 def floats_of_255_with_do_rescale(draw: Draw) -> Case:
     pixels, name = noise(draw.rng), draw.any(list(PROCESSORS)[:2])
-    pixels = pixels // draw.any([1, 100, 256])  # also dark and black ones
+    pixels = pixels // draw.any([1, 100, 255])  # also dark and nearly black ones
     run, expected = PROCESSORS[name](pixels)
     ways = {
         "float32": pixels.astype(np.float32),
@@ -238,14 +262,23 @@ def string_to_a_processor(draw: Draw) -> Case:
     turned = written(draw.folder / "turned.png", encoded(pixels, "PNG", exif=exif))
     program = written(draw.folder / "x.jpg", PROGRAMS[draw.any(list(PROGRAMS))])
     texts: dict[str, tuple[Any, np.ndarray | None]] = {
-        "path": (str(good), pixels), "turned": (str(turned), TURNS[4](pixels)), "Path": (good, pixels),
-        "program": (str(program), None), "EPS": (str(written(draw.folder / "e.jpg", encoded(pixels, "EPS"))), None),
-        "missing": ("missing.jpg", None), "word": ("face", None), "empty": ("", None), "NUL": ("a\0b", None),
-        "long": ("a" * 5000, None), "folder": (str(draw.folder), None),
-        "closed port": ("http://127.0.0.1:9/x.jpg", None), "data": ("data:image/png;base64,AAAA", None),
-        "list of texts": (["a.jpg", "b.jpg"], None), "program in a list": ([str(program)], None),
+        "path": (str(good), pixels),
+        "turned": (str(turned), TURNS[4](pixels)),
+        "Path": (good, pixels),
+        "program": (str(program), None),
+        "EPS": (str(written(draw.folder / "e.jpg", encoded(pixels, "EPS"))), None),
+        "missing": ("missing.jpg", None),
+        "word": ("face", None),
+        "empty": ("", None),
+        "NUL": ("a\0b", None),
+        "long": ("a" * 5000, None),
+        "folder": (str(draw.folder), None),
+        "closed port": ("http://127.0.0.1:9/x.jpg", None),
+        "data": ("data:image/png;base64,AAAA", None),
+        "list of texts": (["a.jpg", "b.jpg"], None),
+        "program in a list": ([str(program)], None),
         "file scheme": (f"file://{program}", None),
-    }  # fmt: skip
+    }
     way = draw.each(list(texts))
     text, rgb = texts[way]
 

@@ -15,7 +15,10 @@ import numpy as np
 
 Choice = TypeVar("Choice")
 
-CHAPTERS = ("photos", "arrays", "geometry")
+CHAPTERS = (
+    *("photos", "arrays", "geometry", "urls", "checkpoints", "sources", "commands", "datasets", "laion", "training"),
+    *("videos", "names"),
+)
 SECONDS = 60  # after which a case hangs
 
 

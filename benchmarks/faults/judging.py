@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,8 @@ def judge_error(error: BaseException) -> Verdict:
     """A sentence of ours, a failure before our code ran, or a traceback from the deep."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if frame.filename.startswith(_PACKAGE)]
-    words, last = str(error), frames[-1]
-    raised_here = last in ours and (last.line or "").startswith("raise")
+    words, last = str(error), frames[-1] if frames else None
+    raised_here = last is not None and last in ours and (last.line or "").startswith("raise")
     if isinstance(error, FaRLError) or (isinstance(error, ValueError) and raised_here):
         return judge_words(words)
     # An override that hands its arguments on is not yet our code.
@@ -154,7 +154,9 @@ def judge_outcome(outcome: Outcome, case: Case) -> Verdict:
     said = said_by(outcome.err + outcome.out)
     if not said:
         return Verdict("deep", f"status {outcome.status}, but no reason: {shortened(outcome.err)}")
-    return next((verdict for verdict in map(judge_words, said) if verdict.name == "deep"), Verdict("sentence", said[0]))
+    return next(
+        (verdict for verdict in map(judge_words, said) if verdict.name == "deep"), Verdict("sentence", said[0])
+    )
 
 
 def said_by(words: str) -> list[str]:
@@ -199,9 +201,11 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def half_written(folder: Path) -> str:
-    """The first file of an output that is not whole; an empty text if all are."""
+def half_written(folder: Path, known: Collection[Path] = ()) -> str:
+    """The first file of an output that is not whole, but for those that are known; an empty text if all are."""
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path in known:
+            continue
         if path.name.endswith(".partial"):
             return f"{path.name} is left over"
         try:
@@ -232,7 +236,8 @@ def kept(before: dict[Path, bytes], folder: Path) -> Callable[[], str]:
 
     def lost() -> str:
         missing = [path.name for path in before if not path.is_file()]
-        return f"{', '.join(missing)} of an earlier run is gone" if missing else half_written(folder)
+        same = [path for path, content in before.items() if path.is_file() and path.read_bytes() == content]
+        return f"{', '.join(missing)} of an earlier run is gone" if missing else half_written(folder, same)
 
     return lost
 

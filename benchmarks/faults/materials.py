@@ -76,7 +76,9 @@ def with_exif(pixels: np.ndarray, file_format: str, block: bytes, **options: Any
     if file_format == "PNG":
         content = encoded(pixels, "PNG", **options)
         chunk = b"eXIf" + block
-        return content[:33] + struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[33:]
+        return (
+            content[:33] + struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[33:]
+        )
     room = tiff_block([(0x10E, 2, max(len(block), 8), b"\x7e" * max(len(block), 8))])
     content = encoded(pixels, file_format, exif=room, **options)
     start = content.index(b"II*\0\x08\0\0\0\x01\0\x0e\x01")

@@ -15,7 +15,15 @@ from PIL import Image, ImageOps
 
 from benchmarks.faults import materials
 from benchmarks.faults.cases import Case, Draw, kind
-from benchmarks.faults.judging import equals, equals_one_of, gives, gives_or_refused, refused, refused_or_unjudged, same
+from benchmarks.faults.judging import (
+    equals,
+    equals_one_of,
+    gives,
+    gives_or_refused,
+    refused,
+    refused_or_unjudged,
+    same,
+)
 from benchmarks.faults.materials import LOSSLESS, LOSSY, TURNS, encoded, noise, with_exif, written
 from farl_hf.data.images import ReducedPhoto, decode_photo
 from farl_hf.photos import load_photo
@@ -66,7 +74,9 @@ def orientation(draw: Draw) -> Case:
     pixels, tag = noise(draw.rng), draw.each(range(1, 9))
     exif = Image.Exif()
     exif[materials.ORIENTATION] = tag
-    file_format, options = draw.any([("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("JPEG", {}), ("AVIF", {})])
+    file_format, options = draw.any(
+        [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("JPEG", {}), ("AVIF", {})]
+    )
     plain = materials.decoded(encoded(pixels, file_format, **options))
     path = written(draw.folder / "photo.jpg", encoded(pixels, file_format, exif=exif, **options))
     reader, run = reading(draw, path)
@@ -192,8 +202,17 @@ def mode_with_values_no_photo_has(draw: Draw) -> Case:
 def transparent_file(draw: Draw) -> Case:
     pixels = noise(draw.rng)
     alpha = np.where(pixels[..., 1] > 128, 255, draw.any([0, 0, 100])).astype(np.uint8)
-    way = draw.each(["RGBA PNG", "RGBA WEBP", "RGBA TIFF", "LA PNG", "P PNG with a transparent colour", "L PNG with one",
-                     "RGB PNG with one"])  # fmt: skip
+    way = draw.each(
+        [
+            "RGBA PNG",
+            "RGBA WEBP",
+            "RGBA TIFF",
+            "LA PNG",
+            "P PNG with a transparent colour",
+            "L PNG with one",
+            "RGB PNG with one",
+        ]
+    )
     grey = pixels[..., 0] % 7 * 30
     if way.startswith("RGBA"):
         options = {"lossless": True, "exact": True} if "WEBP" in way else {}
@@ -230,7 +249,9 @@ def file_that_ends_early(draw: Draw) -> Case:
     whole = materials.decoded(content)
     cut = content[: draw.whole(1, len(content) - 1)]
     reader, run = reading(draw, written(draw.folder / "photo.jpg", cut), OURS)
-    return Case(f"{file_format} of {len(cut)} of {len(content)} bytes by {reader}", run, gives_or_refused(equals(whole)))
+    return Case(
+        f"{file_format} of {len(cut)} of {len(content)} bytes by {reader}", run, gives_or_refused(equals(whole))
+    )
 
 
 @kind("photos", count=20)
@@ -253,7 +274,9 @@ def file_with_changed_bytes(draw: Draw) -> Case:
 
 PROGRAMS = {
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
-    "PostScript of Windows": b"\xc5\xd0\xd3\xc6" + struct.pack("<IIIIII", 30, 60, 0, 0, 0, 0) + b"\xff\xff%!PS-Adobe-3.0 "
+    "PostScript of Windows": b"\xc5\xd0\xd3\xc6"
+    + struct.pack("<IIIIII", 30, 60, 0, 0, 0, 0)
+    + b"\xff\xff%!PS-Adobe-3.0 "
     b"EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
     "PDF": b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n",
     "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
@@ -305,25 +328,67 @@ def no_file(draw: Draw) -> Case:
     os.mkfifo(draw.folder / "pipe.jpg")
     (draw.folder / "loop.jpg").symlink_to("loop.jpg")
     written(draw.folder / "text.jpg", draw.rng.bytes(draw.whole(1, 300)))
-    names = ["folder.jpg", "empty.jpg", "pipe.jpg", "loop.jpg", "text.jpg", "missing.jpg", "", " ", "a" * 300, "/dev/zero",
-             "nul\0.jpg", "b/" * 2000, "text.jpg/x", "\udce9.jpg", "~", "file://text.jpg", "/proc/self/mem"]  # fmt: skip
+    names = [
+        "folder.jpg",
+        "empty.jpg",
+        "pipe.jpg",
+        "loop.jpg",
+        "text.jpg",
+        "missing.jpg",
+        "",
+        " ",
+        "a" * 300,
+        "/dev/zero",
+        "nul\0.jpg",
+        "b/" * 2000,
+        "text.jpg/x",
+        "\udce9.jpg",
+        "~",
+        "file://text.jpg",
+        "/proc/self/mem",
+    ]
     name = draw.each(names)
-    read = draw.any([load_photo, lambda one: load_photo(Path(one)), lambda one: decode_photo({"path": one, "bytes": None})])
+    read = draw.any(
+        [load_photo, lambda one: load_photo(Path(one)), lambda one: decode_photo({"path": one, "bytes": None})]
+    )
     return Case(f"{name[:40]!r}", lambda: read(name), refused())
 
 
 @kind("photos", count=15)
 def no_photo_at_all(draw: Draw) -> Case:
-    things = [None, 42, 1.5, True, [], {}, {"path": None, "bytes": None}, {"bytes": b""}, set(), object(), b"", [[1, 2], [3, 4]],
-              lambda: 0, io.BytesIO(b"x"), ("photo.jpg",), {"image": 3}, {"bytes": 5}, {"path": 5}, np.array("x"),
-              np.array(None), Exception("x"), Image]  # fmt: skip
+    things = [
+        None,
+        42,
+        1.5,
+        True,
+        [],
+        {},
+        {"path": None, "bytes": None},
+        {"bytes": b""},
+        set(),
+        object(),
+        b"",
+        [[1, 2], [3, 4]],
+        lambda: 0,
+        io.BytesIO(b"x"),
+        ("photo.jpg",),
+        {"image": 3},
+        {"bytes": 5},
+        {"path": 5},
+        np.array("x"),
+        np.array(None),
+        Exception("x"),
+        Image,
+    ]
     thing = draw.each(things)
     return Case(f"{thing!r}"[:60], lambda: draw.any([load_photo, decode_photo])(thing), refused())
 
 
 @kind("photos")
 def bomb(draw: Draw) -> Case:
-    width, height = draw.each([(40_000, 30_000), (65_500, 65_500), (1, 2**31 - 1), (2**31 - 1, 2**31 - 1), (200_000, 2_000)])
+    width, height = draw.each(
+        [(40_000, 30_000), (65_500, 65_500), (1, 2**31 - 1), (2**31 - 1, 2**31 - 1), (200_000, 2_000)]
+    )
     content = materials.test_module("laion_shards").bomb_bytes(width, height)
     reader, run = reading(draw, written(draw.folder / "bomb.png", content), OURS)
     return Case(f"{width} x {height} by {reader}", run, refused())
@@ -343,9 +408,15 @@ def data_url(draw: Draw) -> Case:
         "percent": "data:image/png," + urllib.parse.quote_from_bytes(content),
         "quoted base64": "data:image/png;base64," + urllib.parse.quote(coded),
     }
-    bad = {"nothing": "data:", "no comma": "data:image/png;base64", "no base64": f"data:image/png,{coded}",
-           "signs": "data:image/png;base64,%%%", "text": "data:text/plain,hello", "cut": f"data:;base64,{coded[:33]}",
-           "postscript": "data:image/jpeg;base64," + base64.b64encode(PROGRAMS["PostScript"]).decode()}  # fmt: skip
+    bad = {
+        "nothing": "data:",
+        "no comma": "data:image/png;base64",
+        "no base64": f"data:image/png,{coded}",
+        "signs": "data:image/png;base64,%%%",
+        "text": "data:text/plain,hello",
+        "cut": f"data:;base64,{coded[:33]}",
+        "postscript": "data:image/jpeg;base64," + base64.b64encode(PROGRAMS["PostScript"]).decode(),
+    }
     name = draw.each([*good, *bad])
     expected = gives(equals(pixels)) if name in good else refused()
     return Case(name, lambda: np.asarray(load_photo((good | bad)[name])), expected)
@@ -401,7 +472,9 @@ def sideways_photo_with_its_points(draw: Draw) -> Case:
 
     tag, upright = draw.each(range(2, 9)), materials.astronaut()[:260, 100:340]
     points = materials.ASTRONAUT_POINTS - [100, 0]
-    stored = next(TURNS[back](upright) for back in range(1, 9) if np.array_equal(TURNS[tag](TURNS[back](upright)), upright))
+    stored = next(
+        TURNS[back](upright) for back in range(1, 9) if np.array_equal(TURNS[tag](TURNS[back](upright)), upright)
+    )
     exif = Image.Exif()
     exif[materials.ORIENTATION] = tag
     path = written(draw.folder / "sideways.png", encoded(np.ascontiguousarray(stored), "PNG", exif=exif))
@@ -462,7 +535,9 @@ def bad_photo_among_good_ones(draw: Draw) -> Case:
     """`on_error="record"`: answers stay aligned with photos."""
     find = materials.toy_pipeline(draw.any(["face-detection", "face-attributes"]))
     good = [noise(draw.rng, 20, 50) for _ in range(3)]
-    bad: Any = draw.each(["missing.jpg", b"broken", np.zeros((2, 2, 2), np.uint8), {"image": None}, np.full((4, 4), np.nan), 7])
+    bad: Any = draw.each(
+        ["missing.jpg", b"broken", np.zeros((2, 2, 2), np.uint8), {"image": None}, np.full((4, 4), np.nan), 7]
+    )
     place = draw.whole(0, 3)
     photos = [*good[:place], bad, *good[place:]]
     alone = [find(photo) for photo in good]
@@ -473,5 +548,8 @@ def bad_photo_among_good_ones(draw: Draw) -> Case:
         return equals(numbers_of(alone), 1e-3)(numbers_of(answers[:place] + answers[place + 1 :]))
 
     batch = draw.whole(1, 4)
-    run = lambda: list(find((photo for photo in photos), on_error="record", batch_size=batch))  # noqa: E731
+
+    def run():
+        return list(find((photo for photo in photos), on_error="record", batch_size=batch))
+
     return Case(f"{str(bad)[:20]!r} at {place}, batch {batch}", run, gives(check))

@@ -22,7 +22,12 @@ class Child:
 
     def __init__(self) -> None:
         environment = os.environ | {
-            **{"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "0"},
+            **{
+                "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",
+                "CUDA_VISIBLE_DEVICES": "",
+                "TOKENIZERS_PARALLELISM": "0",
+            },
             **{"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "NO_COLOR": "1", "TERM": "dumb", "PYTHONFAULTHANDLER": "1"},
             "PYTHONPATH": os.pathsep.join([str(_ROOT), *sys.path]),
         }
@@ -31,8 +36,12 @@ class Child:
         self.words = tempfile.TemporaryFile("w+")  # noqa: SIM115  # what it prints, for the reason of its death
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.faults.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.words, text=True, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.words,
+            text=True,
+            env=environment,
+        )
         self.answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.answers.get(timeout=_START_SECONDS)
@@ -58,9 +67,11 @@ class Child:
         self.words.seek(0)
         last = self.words.read()[-2000:].strip()
         return {
-            "verdict": "deep", "what": "", "seconds": 0.0,
+            "verdict": "deep",
+            "what": "",
+            "seconds": 0.0,
             "why": f"the process died with status {self.process.returncode}: {' '.join(last.split())[-300:]}",
-        }  # fmt: skip
+        }
 
     @property
     def is_alive(self) -> bool:

@@ -1,4 +1,4 @@
-"""A child process that runs case after case: `{"kind", "seed", "number"}` in, `{"verdict", "why", …}` out, as lines."""
+"""A child process that runs case after case: lines of JSON in, each `kind`, `seed`, `number`; lines of JSON out."""
 
 import contextlib
 import json

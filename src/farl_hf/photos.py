@@ -5,8 +5,11 @@ import functools
 import http.client
 import importlib
 import io
+import queue
 import re
+import socket
 import struct
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -271,10 +274,42 @@ class _Limits:
     def connected(self, connection_class: type, host: str, timeout: float, **settings: Any) -> Any:
         """A connection to a host whose answers count."""
         connection = connection_class(host, timeout=self.seconds_left, **settings)
+        connection._create_connection = self._connect
         connection.response_class = lambda sock, *given, **more: http.client.HTTPResponse(
             cast(Any, _LimitedSocket(sock, self)), *given, **more
         )
         return connection
+
+    def _connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
+        """As `socket.create_connection`, whose time is that of each address, and has no limit for finding them."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                answers.put(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
+            except Exception as error:  # raised again below
+                answers.put(error)
+
+        threading.Thread(target=look_up, daemon=True).start()
+        try:
+            found = answers.get(timeout=self.seconds_left)
+        except queue.Empty:
+            raise TimeoutError("the address of its host was not found in time") from None
+        if isinstance(found, Exception):
+            raise found
+        failure = OSError("its host has no address")
+        for family, kind, protocol, _, place in found:
+            try:
+                sock = socket.socket(family, kind, protocol)
+                with contextlib.ExitStack() as undone:
+                    undone.callback(sock.close)
+                    sock.settimeout(self.seconds_left)
+                    sock.connect(place)
+                    undone.pop_all()
+                return sock
+            except OSError as error:
+                failure = error
+        raise failure
 
 
 class _LimitedSocket(io.RawIOBase):
@@ -348,7 +383,7 @@ def _download(url: str) -> bytes:
                 raise http.client.IncompleteRead(content, response.length)
             return content
     except (OSError, ValueError, OverflowError, MemoryError, http.client.HTTPException) as error:
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__  # urllib's may have several lines
         raise UnreadablePhotoError(f"The photo at {url[:200]!r} could not be downloaded: {reason}") from error
 
 
@@ -388,7 +423,7 @@ def _eight_bit(pixels: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(pixels)
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
-    if pixels.dtype == np.uint16:
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
         return np.round(pixels / 257.0).astype(np.uint8)
     if pixels.dtype.kind == "f" and -_FLOAT_MARGIN <= pixels.min() <= pixels.max() <= 1 + _FLOAT_MARGIN:  # no NaN
         return np.round(pixels.clip(0, 1) * 255.0).astype(np.uint8)

@@ -37,7 +37,10 @@ class _FaceRows:
         return (self[row] for row in range(len(self)))
 
     def _set_array(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> None:
-        array: np.ndarray = np.asarray(getattr(self, name), dtype=dtype)
+        try:
+            array: np.ndarray = np.asarray(getattr(self, name), dtype=dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidFaceInputError(f"{type(self).__name__}.{name} are not numbers: {error}.") from error
         if array.size == 0 and array.ndim < len(shape):  # an empty list has no shape to speak of
             array = array.reshape([0, *(size or 0 for size in shape[1:])])
         _require_shape(type(self).__name__, name, array, shape)
@@ -100,6 +103,10 @@ class FaceParsing(_FaceRows):
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.label_maps)
+        if ids.size and ids.dtype.kind not in "bui":
+            raise InvalidFaceInputError(
+                f"FaceParsing.label_maps holds values of type {ids.dtype}; expected whole class ids."
+            )
         if ids.size and not ((ids >= 0) & (ids <= 255)).all():  # as uint8, 300 would be 44
             raise InvalidFaceInputError(
                 f"FaceParsing.label_maps holds ids {ids.min()} to {ids.max()}; expected 0 to 255."

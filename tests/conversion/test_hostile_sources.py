@@ -88,3 +88,18 @@ def test_clip_folders_with_odd_settings(settings, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"} | settings))
     with pytest.raises(ConversionError):
         convert_checkpoint(tmp_path, tmp_path / "out")
+
+
+def test_weights_that_are_not_finite_and_names_that_mislead(tmp_path):
+    import conversion_sources
+
+    good = conversion_sources.write_plain(
+        tmp_path / "weights.safetensors", conversion_sources.make_detector(), legacy=True
+    )
+    assert convert_checkpoint(good, tmp_path / "out").num_parameters > 0
+    states = torch.load(conversion_sources.write_plain(tmp_path / "a.pth", conversion_sources.make_detector()))
+    next(value for value in states.values() if value.is_floating_point()).view(-1)[0] = torch.nan
+    torch.save(states, tmp_path / "nan.pth")
+    with pytest.raises(ConversionError, match="not finite"):
+        convert_checkpoint(tmp_path / "nan.pth", tmp_path / "nan")
+    assert not (tmp_path / "nan").exists()

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import http.server
 import io
+import socket
 import sys
 import threading
 import time
@@ -328,3 +329,35 @@ def test_names_of_photos(tmp_path, suffix):
     assert found == [str(path)]
     assert not failures
     assert load_photo(path).size == (8, 6)
+
+
+def test_the_time_to_find_a_host_counts(monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(20))
+    start = time.monotonic()
+    with pytest.raises(UnreadablePhotoError, match="not found in time"):
+        load_photo("http://photo.invalid/x.png")
+    assert time.monotonic() - start < 5
+
+
+def test_all_addresses_of_a_host_share_the_time(server, monkeypatch):
+    port = int(server.rpartition(":")[2])
+    silent = [socket.socket() for _ in range(4)]
+    for one in silent:  # bound and not listening: a connection is refused at once
+        one.bind(("127.0.0.1", 0))
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one.getsockname()) for one in silent]
+    sound = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [*found, sound])
+    assert load_photo("http://many.invalid/photo.png").size == (8, 6)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(UnreadablePhotoError, match="refused"):
+        load_photo("http://many.invalid/photo.png")
+    for one in silent:
+        one.close()
+
+
+def test_every_sentence_has_one_line(server):
+    for source in (f"{server}/loop", "b/" * 2000):
+        with pytest.raises(UnreadablePhotoError) as caught:
+            load_photo(source)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600

@@ -263,3 +263,68 @@ def test_cut_pictures_are_refused(read, file_format):
     for photo in ({"bytes": half, "path": None}, {"bytes": half[:30], "path": None}):
         with pytest.raises(UnreadablePhotoError):
             read(photo)
+
+
+@pytest.mark.parametrize("damage", ["resolution", "fraction", "garbage", "none"])
+@pytest.mark.parametrize("read", [load_photo, decode_photo])
+def test_avif_is_turned_by_its_container_whatever_its_exif_block_holds(damage, read):
+    """Pillow decodes no pixel of an AVIF file whose EXIF block it cannot read."""
+    plain, turned = Image.Exif(), Image.Exif()
+    plain[0x10E], turned[0x10E], turned[0x112] = "~" * 40, "~" * 40, 6
+    files = [io.BytesIO(), io.BytesIO()]
+    for file, exif in zip(files, (plain, turned), strict=True):
+        Image.fromarray(RGB).save(file, "AVIF", exif=exif)
+    upright, content = files[0].getvalue(), files[1].getvalue()
+    start = content.index(b"MM\0*", content.index(b"mdat"))
+    blocks = {
+        "resolution": b"II*\0\x08\0\0\0\x01\0\x1a\x01\x0a\0\x01\0\0\0\x1a\0\0\0\0\0\0\0\xff\xff\xff\xff\0\0\0\0",
+        "fraction": b"II*\0\x08\0\0\0\x01\0\x0f\x01\x05\0\x01\0\0\0\x1a\0\0\0\0\0\0\0\x48\0\0\0\x01\0\0\0",
+        "garbage": bytes(range(40, 64)),
+        "none": b"",
+    }
+    block = blocks[damage]
+    damaged = content[:start] + block + content[start + len(block) :]
+    expected = np.rot90(np.asarray(Image.open(io.BytesIO(upright)).convert("RGB")), -1)
+    assert (np.asarray(read({"bytes": damaged, "path": "a.avif"})) == expected).all()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        "x.jpg",
+        "http://127.0.0.1:9/x.jpg",
+        "",
+        None,
+        7,
+        b"x",
+        {"image": RGB},
+        RGB.ravel(),
+        RGB[None, None],
+        RGB[..., :2],
+        np.dstack([RGB, RGB[..., :2]]),
+        torch.empty(3, 4, 5, device="meta"),
+        torch.rand(3, 4, 5).to_sparse(),
+        [None],
+        ["a.jpg"],
+    ],
+)
+@pytest.mark.parametrize("read", PROCESSORS)
+def test_what_is_no_picture_for_a_processor(picture, read):
+    """Names and addresses are not opened: there would be no limits, and PostScript would be run."""
+    with pytest.raises(ValueError, match=r"picture|shape") as caught:
+        read(picture)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("read", PROCESSORS)
+def test_a_pil_image_that_ends_early(file_format, read):
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, file_format)
+    content = file.getvalue()
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        read(Image.open(io.BytesIO(content[: len(content) * 2 // 3])))
+
+
+def test_16_bits_of_either_byte_order():
+    assert (np.asarray(load_photo((RGB.astype(np.uint16) * 257).astype(">u2"))) == RGB).all()

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from toy_checkpoints import save_toy_checkpoints
 from transformers import pipeline
 
-from farl_hf import FaRLForLandmarks, FaRLModel, NotACheckpointError
-from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf import FaRLForLandmarks, FaRLImageProcessor, FaRLModel, NotACheckpointError
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
 from farl_hf.cli.face_annotator import load_model_and_processor, load_pipelines
+from farl_hf.errors import FaRLError
 from farl_hf.training.arguments import ModelArguments
 from farl_hf.training.finetuning import FACE_TASK_SETTINGS, model_from_checkpoint
 
@@ -166,3 +167,33 @@ def test_a_checkpoint_of_both_encoders_is_loaded_whole(toy_model, tmp_path):
     assert load_whole(FaRLModel, tmp_path)
     with pytest.raises(NotACheckpointError, match="images and texts"):
         load_whole(FaRLForLandmarks, tmp_path)
+
+
+def test_a_detector_is_no_model_of_faces_and_the_other_way_round(folders):
+    for task in TASKS[1:]:
+        with pytest.raises(FaRLError, match="another task") as caught:
+            pipeline("face-detection", model=str(folders[task]), device="cpu")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(FaRLError):
+            pipeline(task, model=str(folders["face-detection"]), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "names", [{}, [], {"weight_map": 3}, {"weight_map": {"a": "../up.safetensors"}, "metadata": {}}]
+)
+def test_a_list_of_weight_files_that_lies(names, folders, tmp_path):
+    folder = tmp_path / "listed"
+    shutil.copytree(folders["face-landmarks"], folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(names))
+    with pytest.raises(FaRLError, match=r"index\.json"):
+        pipeline("face-landmarks", model=str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("content", ["null", "3", "[]", "{"])
+def test_an_image_processor_that_is_no_object(content, folders, tmp_path):
+    folder = tmp_path / "settings"
+    shutil.copytree(folders["face-parsing"], folder)
+    (folder / "preprocessor_config.json").write_text(content)
+    with pytest.raises(NotACheckpointError, match="preprocessor_config"):
+        load_image_processor(FaRLImageProcessor, folder)

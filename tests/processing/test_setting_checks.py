@@ -127,3 +127,106 @@ def test_scores(scores):
 def test_ids_that_a_byte_cannot_hold(label):
     with pytest.raises(InvalidFaceInputError, match=str(label)):
         FaceParsing(np.full((1, 4, 4), label), ("background", "skin"))
+
+
+FORMS = {
+    "reversed view": lambda values: values[::-1].copy()[::-1],
+    "big-endian": lambda values: values.astype(">f4"),
+    "bfloat16": lambda values: torch.from_numpy(values).to(torch.bfloat16),
+    "with gradients": lambda values: torch.from_numpy(values).requires_grad_(),
+    "list of arrays": list,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_points_in_every_form(form):
+    points = POINTS[None]
+    expected = FaRLImageProcessor(size=16)(PHOTO, keypoints=[points.tolist()])["crop_from_photo"]
+    for given in (form(points), [form(points)]):
+        found = FaRLImageProcessor(size=16)(PHOTO, keypoints=given)["crop_from_photo"]
+        torch.testing.assert_close(found.detach(), expected)
+    faces = given_faces({"keypoints": form(points)}, (60, 40))
+    np.testing.assert_array_equal(faces.keypoints_xy, points)
+
+
+@pytest.mark.parametrize("variances", ["x", 3, [0.1], [NAN, 0.2], [], [0.1, 0.2, 0.3]])
+def test_variances(variances):
+    with pytest.raises(ValueError, match="variances"):
+        RetinaFaceImageProcessor(variances=variances)
+
+
+OUTPUTS = {
+    "class_logits": torch.zeros(1, 2, 2),
+    "box_offsets": torch.zeros(1, 2, 4),
+    "keypoint_offsets": torch.zeros(1, 2, 10),
+    "anchors": torch.tensor([[[8.0, 8, 8, 8], [20, 20, 8, 8]]]),
+}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scales"),
+    [
+        (None, [[1, 1]]),
+        ("x", [[1, 1]]),
+        ([[0, 8]], [[1, 1]]),
+        ([[8, 8]], [[0, 1]]),
+        ([[NAN, 8]], [[1, 1]]),
+        ([[8, 8]], [[INF, 1]]),
+        ([[1], [1, 2]], [[1, 1]]),
+        ([[8, 8]] * 2, [[1, 1]]),
+    ],
+)
+def test_sizes_of_detections(sizes, scales):
+    with pytest.raises(ValueError, match=r"original_sizes|input_scales"):
+        RetinaFaceImageProcessor().post_process_face_detection(OUTPUTS, sizes, scales)
+
+
+def test_a_threshold_of_numpy():
+    processor = RetinaFaceImageProcessor()
+    found = processor.post_process_face_detection(OUTPUTS, [[32, 32]], [[1, 1]], threshold=np.array(0.4))
+    assert len(found[0]["scores"]) == 2
+
+
+LOGITS, MATRIX = torch.zeros(1, 3, 4, 4), torch.eye(3)[None]
+
+
+@pytest.mark.parametrize(
+    ("logits", "matrix", "sizes"),
+    [
+        (LOGITS, MATRIX, []),
+        (LOGITS, MATRIX, [(8, 8)] * 2),
+        (LOGITS, MATRIX, None),
+        (LOGITS, MATRIX, [(0, 8)]),
+        (LOGITS, MATRIX, [(-8, 8)]),
+        (LOGITS, MATRIX, [("a", 8)]),
+        (LOGITS, MATRIX, [(NAN, 8)]),
+        (LOGITS, MATRIX, [8]),
+        (LOGITS, MATRIX, [(10**9, 8)]),
+        (LOGITS, MATRIX * 0, [(8, 8)]),
+        (LOGITS, MATRIX * NAN, [(8, 8)]),
+        (LOGITS * NAN, MATRIX, [(8, 8)]),
+        (LOGITS[:, :0], MATRIX, [(8, 8)]),
+        (LOGITS[0], MATRIX, [(8, 8)]),
+        (LOGITS, torch.eye(2)[None], [(8, 8)]),
+    ],
+)
+def test_crops_that_cannot_be_put_back(logits, matrix, sizes):
+    processor = FaRLImageProcessor(size=16)
+    for unwarp in (processor.post_process_face_parsing, processor.post_process_heat_maps):
+        with pytest.raises(ValueError, match=r"^[^\n]{10,400}$"):
+            unwarp(logits, matrix, sizes)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Faces("x", np.array([0.5])),
+        lambda: Faces(np.array([[0, 0, 1, 1]]), np.array(["x"])),
+        lambda: Faces(None, None),
+        lambda: FaceParsing(np.full((1, 4, 4), 0.5), ("a",)),
+        lambda: FaceParsing(np.full((1, 4, 4), "x"), ("a",)),
+    ],
+)
+def test_results_that_are_no_numbers(make):
+    with pytest.raises(InvalidFaceInputError):
+        make()

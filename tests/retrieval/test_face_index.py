@@ -145,3 +145,15 @@ def test_the_faiss_index_is_built_once(monkeypatch):
 
 def test_an_index_is_shown_in_one_line():
     assert repr(make_index()) == "FaceIndex(50 faces of 25 photos, vectors of 8 numbers)"
+
+
+@pytest.mark.parametrize("parts", [(None, ("a",), [[0] * 4]), ([[1.0]], 3, [[0] * 4]), ([[1.0]], ("a",), "x")])
+def test_parts_that_are_none(parts):
+    with pytest.raises(InvalidFaceIndexError):
+        FaceIndex(*parts)
+
+
+@pytest.mark.parametrize(("texts", "count"), [([[np.nan]], 1), ("x", 1), ([[1.0]], -1), ([[1.0]], 1.5)])
+def test_searches_that_have_no_answer(texts, count):
+    with pytest.raises(ValueError, match=r"^[^\n]{10,300}$"):
+        FaceIndex([[1.0]], ("a",), [[0] * 4]).search(texts, count)

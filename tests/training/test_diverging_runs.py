@@ -1,6 +1,7 @@
 """A training that cannot give a model stops with a sentence, before anything is saved."""
 
 import json
+import resource
 from unittest import mock
 
 import pytest
@@ -12,7 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Trainer
 
 from farl_hf.data.samples.face_samples import FaceSamples
-from farl_hf.errors import DivergedTrainingError, InvalidArgumentError, InvalidFaceInputError
+from farl_hf.errors import (
+    DivergedTrainingError,
+    FileWriteError,
+    InvalidArgumentError,
+    InvalidFaceInputError,
+    NotACheckpointError,
+)
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.finetuning import names_of_labelled_attributes
@@ -202,3 +209,46 @@ def test_a_resumed_run_keeps_its_arguments(tmp_path):
     torch.save({}, checkpoint / "rng_state_1.pth")
     with pytest.raises(InvalidArgumentError, match="number of processes: 2 -> 1"):
         check_same_run(arguments(), arguments())
+
+
+def test_a_folder_holds_runs_of_one_task(tmp_path):
+    from farl_hf.training.recipes import save_resolved_recipe
+
+    checkpoint = tmp_path / "checkpoint-4"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    torch.save({}, checkpoint / "rng_state.pth")
+    arguments = FaRLTrainingArguments(output_dir=str(tmp_path), ema_decay=0.0)
+    save_resolved_recipe(tmp_path, "parsing", arguments)
+    check_same_run(arguments, arguments, task="parsing")
+    with pytest.raises(InvalidArgumentError, match="run of parsing, and this one is of landmarks"):
+        check_same_run(arguments, arguments, task="landmarks")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "scheduler.pt", "training_weights.safetensors"])
+def test_a_damaged_checkpoint_is_one_sentence(file, photos, toy_config, tmp_path):
+    train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1))
+    path = tmp_path / "checkpoint-1" / file
+    assert path.is_file()
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(NotACheckpointError, match="checkpoint-1"):
+        train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=2))
+
+
+def test_a_run_cannot_go_on_with_another_head(photos, toy_config, tmp_path):
+    train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1))
+    trainer = make_trainer(photos, lambda **settings: toy_config(head_channels=8, **settings), tmp_path, max_steps=2)
+    with pytest.raises(NotACheckpointError, match=r"^[^\n]*checkpoint-1[^\n]*another model") as caught:
+        train_to_end(trainer)
+    assert len(str(caught.value)) < 900
+
+
+def test_a_disk_that_is_full_is_one_sentence(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(FileWriteError, match="could not be written"):
+            train_to_end(trainer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -140,3 +140,21 @@ def test_changing_sizes_are_refused(tmp_path):
         writer.write(Image.new("RGB", (64, 48)), 0.0)
         with pytest.raises(UnreadableVideoError, match="change from"):
             writer.write(Image.new("RGB", (32, 48)), 0.1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile other.mp4\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
+        "1\n00:00:01,000 --> 00:00:02,000\nhello\n",
+    ],
+    ids=["playlist", "list", "session", "text"],
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.m3u8", "a.avi"])
+def test_lists_of_other_files_are_no_videos(tmp_path, content, name):
+    write_video(tmp_path / "other.mp4", FRAMES)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UnreadableVideoError, match=name):
+        list(VideoFile(tmp_path / name).frames())

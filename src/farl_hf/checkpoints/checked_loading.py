@@ -90,13 +90,20 @@ def auto_class_for_pipelines(auto_class: Any) -> Any:
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("ignore_mismatched_sizes", True)
         try:
+            _check_list_of_weights(args[0] if args else "")
+        except NotACheckpointError as error:
+            raise FaRLError(str(error)) from error  # no OSError, as below
+        try:
             model, parts = auto_class.from_pretrained.__func__(cls, *args, **kwargs, output_loading_info=True)
         except Exception as error:
-            if not _is_unreadable(error):
+            if not (_is_unreadable(error) or "Unrecognized configuration class" in str(error)):
                 raise
             # No OSError, which `pipeline` would turn into a list of stack traces.
+            source, kind = args[0] if args else "It", type(kwargs.get("config")).__name__
             raise FaRLError(
-                f"{args[0] if args else 'It'} has no weights that can be read: {_first_line(error)}"
+                f"{source} has no weights that can be read: {_first_line(error)}"
+                if _is_unreadable(error)
+                else f"{source} is a checkpoint with a {kind}, and of another task; see its config.json."
             ) from error
         model.loading_parts = parts
         return model
@@ -162,8 +169,44 @@ def read_config(source: Any, config_class: Any = None, **where: Any) -> Any:
         raise NotACheckpointError(f"{source} has no configuration that can be read: {_first_line(error)}") from error
 
 
+def load_image_processor(processor_class: Any, source: Any, **settings: Any) -> Any:
+    """`processor_class.from_pretrained(source)`.
+
+    Raises:
+        NotACheckpointError: Its settings are missing, damaged, or of no image processor.
+    """
+    file = os.path.join(source, "preprocessor_config.json")
+    if os.path.isfile(file):
+        read_json_object(file)
+    try:
+        return processor_class.from_pretrained(source, **settings)
+    except FaRLError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+        raise NotACheckpointError(f"{source} has no image processor that can be read: {_first_line(error)}") from error
+
+
+def _check_list_of_weights(source):
+    """Transformers would fail inside on an odd list of weight files, and follow names that lead out of the folder."""
+    file = os.path.join(str(source), "model.safetensors.index.json")
+    if not os.path.isfile(file) or os.path.isfile(os.path.join(str(source), "model.safetensors")):
+        return
+    listed = read_json_object(file)
+    names, facts = listed.get("weight_map"), listed.get("metadata", {})
+    files = list(names.values()) if isinstance(names, dict) else []
+    plain = files and all(isinstance(name, str) and os.path.basename(name) == name for name in files)
+    if not plain or not isinstance(facts, dict):
+        raise NotACheckpointError(f"{file} is no list of weight files; save the checkpoint again.")
+    missing = [name for name in sorted(set(files)) if not os.path.isfile(os.path.join(str(source), name))]
+    if missing:
+        raise NotACheckpointError(f"{source} lacks {_listed(missing)}, which its list of weight files names.")
+    if "metadata" not in listed:
+        raise NotACheckpointError(f"{file} has no metadata; save the checkpoint again.")
+
+
 def _load(model_class, source, settings):
     settings = {"ignore_mismatched_sizes": True} | settings
+    _check_list_of_weights(source)
     try:
         return model_class.from_pretrained(source, **settings, output_loading_info=True)
     except Exception as error:

@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.checkpoints.checked_loading import load_whole, read_config
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
 from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL
 from farl_hf.errors import (
@@ -271,7 +271,7 @@ def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | Non
         )
     folder = Path(name_or_folder)
     model = load_onnx_model(folder)
-    processor = AutoImageProcessor.from_pretrained(folder)
+    processor = load_image_processor(AutoImageProcessor, folder)
     return PIPELINES[task].pipeline_class(
         model=model, image_processor=processor, task=task, device=torch.device("cpu")
     )

@@ -108,6 +108,9 @@ def convert_checkpoint(
         # The names are right; what is left are shapes and settings that no such model has.
         reason = str(error).partition("\n")[0]
         raise ConversionError(f"{source.name} is {kind.described}, but damaged or of odd shapes: {reason}") from error
+    broken = [key for key, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise ConversionError(f"{source.name} holds values that are not finite in {broken[0]}; download it again.")
     tell("Computing the checksum")
     source_file = describe_source(source)
     with complete_folder(output, overwrite) as folder:

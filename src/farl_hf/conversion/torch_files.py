@@ -59,6 +59,9 @@ def load_pickled_tensors(file: Path | IO[bytes], name: str) -> Any:
     """
     try:
         is_mapped = isinstance(file, Path) and zipfile.is_zipfile(file)
+        if isinstance(file, Path) and not is_mapped:  # PyTorch goes by the name of a path that ends in .safetensors
+            with file.open("rb") as opened:
+                return torch.load(opened, map_location="cpu", weights_only=True)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=is_mapped)
     except Exception as error:  # a malformed file can raise anything
         raise ConversionError(_reason(file, name, str(error))) from error

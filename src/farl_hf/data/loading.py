@@ -132,7 +132,18 @@ def load_other(
     import datasets
 
     if Path(name, "dataset_dict.json").is_file():
-        splits = datasets.load_from_disk(name)
+        try:
+            splits = datasets.load_from_disk(name)
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            IndexError,
+        ) as error:  # Arrow's are ValueErrors
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidDatasetError(f"The saved data set {name} is damaged ({reason}); save it again.") from error
         return {split: rows.to_iterable_dataset() for split, rows in splits.items()} if streaming else splits
     try:
         return datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, PreTrainedConfig
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
 from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
 
@@ -31,7 +31,7 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
         folder = checkpoint(name or DEFAULT_CHECKPOINTS["face-detection"])
     return FaceDetectionPipeline(
         model=load_whole(AutoModelForObjectDetection, folder, FaceDetectionPipeline.model_name).eval(),
-        image_processor=AutoImageProcessor.from_pretrained(folder),
+        image_processor=load_image_processor(AutoImageProcessor, folder),
         task="face-detection",
         device=device,
     )

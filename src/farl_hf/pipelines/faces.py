@@ -78,7 +78,9 @@ def faces_from_boxes(boxes: Any, size_hw: tuple[int, int]) -> Faces:
     try:
         values = [_box_values(box) for box in ([boxes] if isinstance(boxes, Mapping) else boxes)]
     except TypeError:
-        raise InvalidFaceInputError(f"boxes is {str(boxes)[:100]}; expected a list with a box per face.") from None
+        raise InvalidFaceInputError(
+            f"boxes is {' '.join(str(boxes).split())[:100]}; expected a list with a box per face."
+        ) from None
     boxes_xyxy = _as_numbers("boxes", values, (4,), "(num_faces, 4)")
     faces = Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE))
     for row, box_xyxy in enumerate(faces.boxes_xyxy):
@@ -136,8 +138,8 @@ def _five_points(keypoints: Any) -> np.ndarray:
 
 def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wanted: str) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
+        array = np.asarray(_without_tensors(values), dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InvalidFaceInputError(f"{name} are not numbers of shape {wanted}: {error}") from error
     if array.size == 0:
         return np.zeros((0, *(size or 0 for size in row_shape)), np.float32)
@@ -151,6 +153,13 @@ def _as_numbers(name: str, values: Any, row_shape: tuple[int | None, ...], wante
     if (np.abs(array[np.isfinite(array)]) > _LARGEST_COORDINATE_PX).any():
         raise InvalidFaceInputError(f"{name} reach beyond {_LARGEST_COORDINATE_PX:,.0f} pixels; no photo does.")
     return array
+
+
+def _without_tensors(values: Any) -> Any:
+    """NumPy takes neither gradients nor bfloat16."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().float().cpu().numpy()
+    return [_without_tensors(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _require_spread(row: int, extent_xy: np.ndarray) -> None:

@@ -13,6 +13,7 @@ Letters in shapes: F faces, N points, C channels, H and W the photo, h and w the
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
@@ -294,9 +295,11 @@ def _float_tensor(values, what):
     """Return nested lists, arrays, a tensor or a list of these as one float32 tensor."""
     try:
         if isinstance(values, (list, tuple)) and any(hasattr(value, "shape") for value in values):
-            return torch.stack([torch.as_tensor(value, dtype=torch.float32) for value in values])
+            return torch.stack([_float_tensor(value, what) for value in values])
+        if isinstance(values, np.ndarray):  # PyTorch takes no views that run backwards and no foreign byte order
+            values = np.array(values, np.float32, order="C")
         return torch.as_tensor(values, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} are not an array of numbers: {error}.") from error
 
 

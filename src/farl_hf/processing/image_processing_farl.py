@@ -6,6 +6,7 @@ and deviation, and the pixel grid on which the weights were trained. Zero paddin
 Letters in shapes: F faces, N points, C channels, K classes or maps, H and W the photo, h and w the crop or its scores.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from .face_geometry_farl import (
     similarity_matrix,
     whole_matrix,
 )
-from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation
+from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation, in_short
 from .processor_push_farl import ProcessorPushedWithCode
 
 _GRID_OFFSETS = {"half_pixel": 0.0, "integer": 0.5}
@@ -40,6 +41,7 @@ _CALL_SETTINGS = (
 )
 _MIXED = 255  # marks a cell whose four corners disagree; class ids stay below
 _STRIPE_PIXELS = 1 << 18
+_LONGEST_SIDE = 1 << 18  # of a photo, in pixels
 
 
 class FaRLImageProcessorKwargs(ImagesKwargs, total=False):
@@ -314,7 +316,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         logits = getattr(outputs, "logits", outputs)
         return [
             unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), self.geometry, self._score_size_hw)
-            for scores, matrix, size in zip(logits, crop_from_photo, target_sizes, strict=True)
+            for scores, matrix, size in _checked_targets(logits, crop_from_photo, target_sizes)
         ]
 
     def post_process_semantic_segmentation(
@@ -387,7 +389,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         """
         return [
             unwarp_heat_maps(maps, matrix, (int(size[0]), int(size[1])), self.geometry)
-            for maps, matrix, size in zip(heat_maps, crop_from_photo, target_sizes, strict=True)
+            for maps, matrix, size in _checked_targets(heat_maps, crop_from_photo, target_sizes)
         ]
 
 
@@ -398,6 +400,27 @@ def _one_of(keypoints, landmarks):
             "Both keypoints and landmarks were given, which are two names of one argument; pass keypoints."
         )
     return landmarks if keypoints is None else keypoints
+
+
+def _checked_targets(maps, crop_from_photo, target_sizes):
+    """Return maps, matrix and (height, width) of each face; a ValueError says what does not fit."""
+    try:
+        sizes = [(int(height), int(width)) for height, width in target_sizes]
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"target_sizes={in_short(target_sizes)}; expected (height, width) per face.") from None
+    for side in itertools.chain(*sizes):
+        check_number("target_sizes", side, 1, _LONGEST_SIDE)
+    if maps.ndim != 4 or 0 in maps.shape[1:] or crop_from_photo.shape != (len(maps), 3, 3) or len(sizes) != len(maps):
+        raise ValueError(
+            f"Scores of shape {tuple(maps.shape)} came with crop_from_photo of shape {tuple(crop_from_photo.shape)} "
+            f"and {len(sizes)} target_sizes; expected (faces, classes, height, width), (faces, 3, 3) and one per face."
+        )
+    for name, values in (("The scores", maps), ("crop_from_photo", crop_from_photo)):
+        if bool(values.isnan().any()):
+            raise ValueError(f"{name} hold NaN; the model or its input is damaged.")
+    if bool((torch.linalg.det(crop_from_photo.float()) == 0).any()):
+        raise ValueError("crop_from_photo cannot be inverted; pass what the call of the processor returned.")
+    return zip(maps, crop_from_photo, sizes, strict=True)
 
 
 def _check_photos(photos):

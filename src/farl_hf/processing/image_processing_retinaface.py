@@ -14,7 +14,7 @@ from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation
+from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation, in_short
 from .processor_push_farl import ProcessorPushedWithCode
 
 # Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
@@ -101,7 +101,13 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        self.variances = [float(value) for value in self.variances]  # as they are read from a file
+        try:
+            self.variances = [float(value) for value in self.variances]  # as they are read from a file
+            center, size = self.variances
+        except (TypeError, ValueError):
+            raise ValueError(f"variances={in_short(self.variances)} cannot be used; expected two numbers.") from None
+        check_number("variances", center, 1e-6, 1e3)
+        check_number("variances", size, 1e-6, 1e3)
         for name in ("max_long_side", "min_long_side", "coarse_long_side"):
             check_number(name, getattr(self, name), 0, 2**15)
         check_number("pad_size_divisor", self.pad_size_divisor, 0, 2**12, whole=True)
@@ -268,8 +274,9 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         check_number("threshold", threshold, 0, 1)
         check_number("nms_threshold", nms_threshold, 0, 1)
         scores = outputs["class_logits"].detach().float().softmax(-1)[..., 1]
-        sizes_hw = torch.as_tensor(original_sizes, dtype=torch.float32, device=scores.device)
-        scales_hw = torch.as_tensor(input_scales, dtype=torch.float32, device=scores.device)
+        threshold, nms_threshold = float(threshold), float(nms_threshold)
+        sizes_hw = _positive("original_sizes", original_sizes, scores.device)
+        scales_hw = _positive("input_scales", input_scales, scores.device)
         if sizes_hw.shape != (scores.shape[0], 2) or scales_hw.shape != sizes_hw.shape:
             raise ValueError(
                 f"original_sizes has shape {tuple(sizes_hw.shape)} and input_scales {tuple(scales_hw.shape)}; "
@@ -361,6 +368,17 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         threshold = self.nms_threshold if nms_threshold is None else nms_threshold
         chosen = nms_inclusive(both["boxes_xyxy"], both["scores"], threshold)[: self.max_faces]
         return {name: values[chosen] for name, values in both.items()}
+
+
+def _positive(name: str, values: Any, device: torch.device) -> torch.Tensor:
+    """Numbers of photos, float32, all above 0."""
+    try:
+        numbers = torch.as_tensor(values, dtype=torch.float32, device=device)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(f"{name} is {in_short(values)}; expected two numbers per photo.") from None
+    if not bool((numbers.isfinite() & (numbers > 0)).all()):
+        raise ValueError(f"{name} is {in_short(numbers.tolist())}; expected finite numbers above 0.")
+    return numbers
 
 
 def _sides(boxes_xyxy: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,17 @@ class PhotoTensorBackend(TorchvisionBackend):
             images = floats_by_255(images)
         return super().preprocess(images, *args, **kwargs)
 
+    def fetch_images(self, images: Any) -> Any:
+        """The pictures as they are. The base class would open names and addresses, with no limits.
+
+        Raises:
+            ValueError: Something is no picture, or has a shape of none.
+        """
+        if isinstance(images, list | tuple):
+            return [self.fetch_images(image) for image in images]
+        check_picture(images)
+        return images
+
     def _prepare_images_structure(self, images, expected_ndims=3):
         # Grey pictures without a channel axis: the base class takes a bare one for a list of rows.
         if isinstance(images, list | tuple):
@@ -75,6 +86,26 @@ class PhotoTensorBackend(TorchvisionBackend):
         )
 
 
+def check_picture(image: Any) -> None:
+    """Raises a ValueError unless this is a PIL image, or an array or tensor of a picture's shape (or a batch)."""
+    if isinstance(image, Image.Image):
+        return
+    if not isinstance(image, np.ndarray | torch.Tensor):
+        kind = "a text" if isinstance(image, str) else f"of type {type(image).__name__}"
+        raise ValueError(
+            f"A picture is {kind}: {in_short(image)}; expected a PIL image, an array or a tensor. Open files and "
+            "addresses first, for example by PIL.Image.open."
+        )
+    if isinstance(image, torch.Tensor) and (image.layout != torch.strided or image.is_meta or image.is_quantized):
+        raise ValueError(f"A picture is a tensor without plain values ({image.layout}, {image.device}).")
+    shape = tuple(image.shape)
+    if len(shape) not in (2, 3, 4) or (len(shape) > 2 and not {shape[-3], shape[-1]} & {1, 3, 4}):
+        raise ValueError(
+            f"A picture has shape {shape}; expected (height, width), (height, width, channels) or (channels, height, "
+            "width) with 1, 3 or 4 channels."
+        )
+
+
 def floats_by_255(images: Any) -> Any:
     """The same photos, alone or in lists; floating-point values of [0, 255] are divided by 255."""
     if isinstance(images, list | tuple):
@@ -101,11 +132,14 @@ def pil_values(picture: Image.Image) -> np.ndarray:
     if picture.format == "EPS":
         raise ValueError("A picture is a PostScript program, which is not run; save it as PNG or JPEG.")
     try:
+        picture.load()
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise ValueError(f"A picture cannot be decoded: {error}") from error
+    try:
         turn = _UPRIGHT.get(picture.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # cut and foreign blocks make Pillow raise almost anything; the pixels are sound
         turn = None
     if picture.format == "TIFF":  # Pillow turns it while it is decoded
-        picture.load()
         turn = None
     picture = picture if turn is None else picture.transpose(turn)
     if picture.mode.startswith("I"):  # "I" is what Pillow makes of 16-bit files, too
@@ -124,7 +158,9 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
     if array.dtype.kind not in "buif":
         raise ValueError(f"A photo has values of type {array.dtype}; expected integers, booleans or floats.")
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    # An axis of one entry may still run backwards.
+    plain = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if plain else array.copy("C"))
 
 
 def photo_values(image: torch.Tensor) -> torch.Tensor:
@@ -161,12 +197,17 @@ def _range(values: torch.Tensor) -> Sequence[Any]:
     return low.item(), high.item()
 
 
+def in_short(value: Any) -> str:
+    """The beginning of a value, on one line, for errors."""
+    return " ".join(repr(value).split())[:100]
+
+
 def check_number(name, value, least, most, whole=False):
     """Raises a ValueError unless a value is a finite number in its range; `least` and `most` are allowed."""
     number = hasattr(value, "__index__" if whole else "__float__") and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not least <= value <= most:
         kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name}={repr(value)[:100]} cannot be used; expected {kind} from {least:g} to {most:g}.")
+        raise ValueError(f"{name}={in_short(value)} cannot be used; expected {kind} from {least:g} to {most:g}.")
 
 
 def check_pixel_normalisation(mean, std):
@@ -174,6 +215,6 @@ def check_pixel_normalisation(mean, std):
     for name, values, least in (("image_mean", mean, -1e4), ("image_std", std, 1e-6)):
         values = list(values) if isinstance(values, list | tuple) else [values] * 3
         if len(values) not in (3, 4):
-            raise ValueError(f"{name}={str(values)[:100]} has {len(values)} numbers; expected one per channel.")
+            raise ValueError(f"{name}={in_short(values)} has {len(values)} numbers; expected one per channel.")
         for value in values:
             check_number(name, value, least, 1e4)

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from farl_hf.errors import InvalidFaceIndexError, MissingExtraError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceIndexError, MissingExtraError, UnknownNameError
 from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
 from farl_hf.whole_files import remove_left_over, written_whole
 
@@ -175,9 +175,12 @@ class FaceIndex:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "photos", tuple(self.photos))
-        for name in ("embeddings", "boxes_xyxy"):
-            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float32))
+        try:
+            object.__setattr__(self, "photos", tuple(self.photos))
+            for name in ("embeddings", "boxes_xyxy"):
+                object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float32))
+        except (TypeError, ValueError) as error:
+            raise InvalidFaceIndexError(f"Photos, embeddings or boxes of an index are none: {error}.") from error
         num_faces = len(self.photos)
         if self.embeddings.shape[:-1] != (num_faces,) or self.boxes_xyxy.shape != (num_faces, 4):
             raise InvalidFaceIndexError(
@@ -222,6 +225,8 @@ class FaceIndex:
             MissingExtraError: If FAISS is asked for and not installed.
         """
         queries = self._checked_queries(text_embeds)
+        if not hasattr(count, "__index__") or count < 0:
+            raise InvalidArgumentError(f"count={str(count)[:100]} cannot be used; expected a whole number from 0 on.")
         count = min(count, len(self))
         if use_faiss and count:
             similarities, rows = self._faiss_index.search_batch(queries, k=count)
@@ -271,13 +276,25 @@ class FaceIndex:
             return read(path)
         except InvalidFaceIndexError:
             raise
-        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:  # ArrowInvalid is a ValueError
+        except (
+            SafetensorError,
+            AttributeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OSError,
+        ) as error:  # ArrowInvalid is a ValueError
             raise InvalidFaceIndexError(f"{path} is not a face index, or is damaged: {error}.") from error
 
     def _checked_queries(self, text_embeds: Any) -> np.ndarray:
         if isinstance(text_embeds, torch.Tensor):
             text_embeds = text_embeds.float().cpu().numpy()
-        queries = np.ascontiguousarray(text_embeds, dtype=np.float32)
+        try:
+            queries = np.ascontiguousarray(text_embeds, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidFaceIndexError(f"The vectors of texts are no numbers: {error}.") from error
+        if not np.isfinite(queries).all():
+            raise InvalidFaceIndexError("The vectors of texts hold NaN or infinite values.")
         if queries.ndim != 2 or queries.shape[1] != self.embeddings.shape[1]:
             raise InvalidFaceIndexError(
                 f"Texts of shape {queries.shape} cannot be compared with vectors of size {self.embeddings.shape[1]}; "

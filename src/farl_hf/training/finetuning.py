@@ -14,7 +14,7 @@ import transformers
 from transformers import ImageProcessingMixin, PreTrainedConfig, PreTrainedModel, set_seed
 from transformers.utils import logging
 
-from farl_hf.checkpoints.checked_loading import load_with_new_parts, read_config
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts, read_config
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.loading import is_synthetic
 from farl_hf.data.samples.face_samples import FaceSamples
@@ -141,7 +141,7 @@ def _run_face_training(
     task = FACE_TASK_SETTINGS[task_name]
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train:
-        check_same_run(training_args, model_args, data_args, training_args)
+        check_same_run(training_args, model_args, data_args, training_args, task=task_name)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
@@ -277,7 +277,7 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
     if model_args.model_name_or_path:
         config = read_config(model_args.model_name_or_path, FaRLConfig)
         if task.model_class.__name__ in (config.architectures or ()):
-            return FaRLImageProcessor.from_pretrained(model_args.model_name_or_path, **given)
+            return load_image_processor(FaRLImageProcessor, model_args.model_name_or_path, **given)
         image_size = config.input_side
     defaults = {
         "size": image_size,

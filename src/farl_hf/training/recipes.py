@@ -159,7 +159,8 @@ def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -
     folder = Path(folder)
     values = {"task": task} | {name: value for group in argument_groups for name, value in plain_values(group).items()}
     path = folder / RESOLVED_NAME
-    text = f"# farl-hf train {path}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}"
+    command = "# examples/pretrain_farl.py" if task == "pretraining" else f"# farl-hf train {path}"
+    text = f"{command}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}"
     return write_whole(path, text.encode())
 
 
@@ -245,8 +246,13 @@ def read_settings(name: str) -> dict[str, Any]:
     if name in MODEL_RECIPES:
         return MODEL_RECIPES[name]
     if Path(name).is_file():
-        settings = json.loads(Path(name).read_text())
-        return {FaRLConfig.attribute_map.get(key, key): value for key, value in settings.items()}
+        try:
+            settings = json.loads(Path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InvalidArgumentError(f"{name} cannot be read as JSON: {error}") from error
+        if not isinstance(settings, dict):
+            raise InvalidArgumentError(f"{name} holds {type(settings).__name__}, no object of names and values.")
+        return {FaRLConfig.attribute_map.get(key) or key: value for key, value in settings.items()}
     raise unknown_name("model recipe or JSON file", name, MODEL_RECIPES)
 
 

@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,6 +89,11 @@ KEPT_ARGUMENTS = (
     *("backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "learning_rate"),
     *("lr_scheduler_type", "warmup_steps", "milestone_epochs", "milestone_factor"),
     *("per_device_train_batch_size", "gradient_accumulation_steps"),
+    # Of pre-training alone.
+    *("objective", "simclr_temperature", "num_prototypes", "sinkhorn_epsilon", "mim_weight", "mim_num_hidden_layers"),
+    *("tokenizer_name", "tokenizer_vocab_size", "max_text_tokens", "visual_tokenizer", "visual_vocab_size"),
+    *("visual_tokenizer_samples", "face_template", "face_ratio", "min_face_score", "shuffle_window_size"),
+    *("grad_cache", "adam_beta1", "adam_beta2"),
 )
 
 
@@ -97,12 +102,13 @@ def one_value(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def check_same_run(args: Any, *argument_groups: Any) -> None:
+def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) -> None:
     """Refuses to go on with a run whose arguments have changed, unless `allow_changed`; it names the changes.
 
     Args:
         args ([`FaRLTrainingArguments`]): Their `output_dir` holds the run, if there is one.
         *argument_groups: All dataclasses of arguments, as [`save_resolved_recipe`] writes them.
+        task (`str`, *optional*): What the run trains.
 
     Raises:
         InvalidArgumentError: An argument of `KEPT_ARGUMENTS`, or the number of processes, is another.
@@ -113,13 +119,20 @@ def check_same_run(args: Any, *argument_groups: Any) -> None:
         return
     former = with_present_names(read_yaml(folder / RESOLVED_NAME))
     present = {name: value for group in argument_groups for name, value in plain_values(group).items()}
+    if task is not None and former.get("task", task) != task:
+        raise InvalidArgumentError(
+            f"{folder} holds a run of {former['task']}, and this one is of {task}; choose another --output-dir."
+        )
     # Transformers writes the random state of every process.
     former["number of processes"] = len(list(Path(finished).glob("rng_state*.pth")))
     present["number of processes"] = args.world_size
+    usual = {one.name: one.default for group in argument_groups for one in fields(group)}
     changes = [
         f"{name}: {former.get(name)} -> {present.get(name)}"
         for name in (*KEPT_ARGUMENTS, "number of processes")
-        if name in former and one_value(former[name]) != one_value(present.get(name))
+        # Unset values are not written, nor are arguments that did not exist.
+        if (name in former or present.get(name) != usual.get(name))
+        and one_value(former.get(name)) != one_value(present.get(name))
     ]
     if changes and not args.allow_changed:
         raise InvalidArgumentError(

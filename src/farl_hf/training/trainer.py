@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,7 +20,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from farl_hf.data.samples.face_samples import collate_face_samples
-from farl_hf.errors import DivergedTrainingError, InvalidArgumentError
+from farl_hf.errors import (
+    DivergedTrainingError,
+    FaRLError,
+    FileWriteError,
+    InvalidArgumentError,
+    NotACheckpointError,
+)
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
@@ -178,16 +185,68 @@ class AveragedWeightsTrainer(Trainer):
         with files_written_whole(Path(output_dir or output_folder(self.args))) as unfinished:
             super()._save(str(unfinished), state_dict=state_dict)
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with writing_to(output_folder(self.args)):
+            super()._save_checkpoint(*args, **kwargs)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        model = self.model if model is None else model
-        if self.ema is not None and model is not None:
-            restore_training_weights(model, Path(resume_from_checkpoint))
+        with going_on_from(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            model = self.model if model is None else model
+            if self.ema is not None and model is not None:
+                restore_training_weights(model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with going_on_from(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with going_on_from(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what fails for the disk into a sentence.
+
+    Raises:
+        FileWriteError: The disk is full, or the place cannot be written.
+    """
+    try:
+        yield
+    except FaRLError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # PyTorch's writer says no more than which of its checks failed.
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise
+        raise FileWriteError(
+            f"The checkpoint in {folder} could not be written: {' '.join(str(error).split())[:200]}. Make room, and "
+            "give the same command again: the run goes on from its last complete checkpoint."
+        ) from error
+
+
+@contextmanager
+def going_on_from(checkpoint: str | None) -> Iterator[None]:
+    """Turns what fails inside into a sentence: a checkpoint of another model or optimizer, or a damaged one.
+
+    Raises:
+        NotACheckpointError: With the folder and the reason.
+    """
+    try:
+        yield
+    except FaRLError:
+        raise
+    except Exception as error:  # damaged and foreign files make PyTorch and safetensors raise almost anything
+        raise NotACheckpointError(
+            f"The run cannot go on from {checkpoint}: it is damaged, or of another model or optimizer "
+            f"({' '.join(str(error).split())[:300]}). Choose another --output-dir, or delete that folder."
+        ) from error
 
 
 class FaRLTrainer(AveragedWeightsTrainer):

@@ -30,6 +30,10 @@ _UPRIGHT = {
     ((0, 1), (1, 0)): Image.Transpose.TRANSPOSE,
     ((0, -1), (-1, 0)): Image.Transpose.TRANSVERSE,
 }
+# Playlists and scripts under a video's name would make FFmpeg open other files and addresses.
+_READ_OPTIONS = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v"
+}
 # Containers may count a few frames that no decoder shows, at the ends of cut clips.
 _UNSHOWN_FRAMES = 2
 _UNSHOWN_SHARE = 0.02
@@ -144,7 +148,7 @@ def open_container(source: str) -> Any:
         _require_file(Path(source))
         address = f"file:{source}"  # FFmpeg takes what stands before the first colon of a name for a protocol
     try:
-        return av.open(address)
+        return av.open(address, options=_READ_OPTIONS)
     except (av.error.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise UnreadableVideoError(f"{source} cannot be opened as a video: {reason}") from error

@@ -13,6 +13,7 @@ from launched_scripts import run_together
 from pretraining_runs import log_of, make_flags, pretrain, weights_of, write_pairs
 
 from farl_hf import FaRLModel
+from farl_hf.errors import InvalidArgumentError
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "examples" / "pretrain_farl.py"
@@ -103,3 +104,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path):
     assert losses_of(killed) == losses_of(whole)
     for name, values in weights_of(whole).items():
         torch.testing.assert_close(weights_of(killed)[name], values, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": 0.5}, {"objective": "itc"}, {"per_device_train_batch_size": 8}, {"seed": 5}]
+)
+def test_a_resumed_run_keeps_its_arguments(faces, unfinished, change):
+    with pytest.raises(InvalidArgumentError, match=rf"{next(iter(change))}: .* -> .*--allow-changed"):
+        pretrain(faces, unfinished, max_steps=2, save_strategy="steps", save_steps=1, **change)
+
+
+@pytest.fixture(scope="module")
+def unfinished(faces, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unfinished")
+    pretrain(faces, folder, max_steps=1, save_strategy="steps", save_steps=1)
+    return folder

@@ -139,7 +139,7 @@ def add_noise(image_rgb: np.ndarray, recipe: AugmentationRecipe, rng: np.random.
         weight = np.float32(rng.uniform(0.0, recipe.noise_mix_max))
         height, width = image_rgb.shape[:2]
         noise = rng.random((recipe.canvas_px or height, recipe.canvas_px or width, 3), dtype=np.float32)
-        noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+        noise = np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
         image_rgb = (1 - weight) * image_rgb + weight * noise
     if recipe.gaussian_noise_max and rng.random() < 0.5:
         sigma = np.float32(rng.uniform(0.0, recipe.gaussian_noise_max))

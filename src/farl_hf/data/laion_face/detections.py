@@ -29,6 +29,7 @@ ARRAYS = ("sample_ids", "first_face", "faces")
 BOX, POINTS, SCORE = slice(0, 4), slice(4, 14), 14
 NUM_COLUMNS = 15
 MOST_NAMED, MOST_CHARACTERS = 5, 40  # of odd keys, in one message
+MOST_REASON = 300  # characters of what a library says
 DETECTION_COLUMNS = ("sample_id", "box_xyxy", "points5_xy", "scores")
 # NumPy 2 wrote some of these, NumPy 1 the others.
 NUMPY_MODULES = ("numpy._core.multiarray", "numpy.core.multiarray")
@@ -115,7 +116,7 @@ def detected_table(path: str) -> FaceTable:
     except (OSError, KeyError, ValueError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(
             f"The detections {path} cannot be read; expected a Parquet file with the columns"
-            f" {', '.join(DETECTION_COLUMNS)}: {error}"
+            f" {', '.join(DETECTION_COLUMNS)}: {' '.join(str(error).split())[:MOST_REASON]}"
         ) from error
     return FaceTable.of_samples(sample_ids.to_numpy(), num_faces, faces)
 
@@ -167,7 +168,8 @@ def official_table(path: str | os.PathLike) -> FaceTable:
             samples = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of any kind
         raise InvalidDatasetError(
-            f"The detections {path} cannot be read as a sample2detect file of LAION-Face: {error}"
+            f"The detections {path} cannot be read as a sample2detect file of LAION-Face:"
+            f" {' '.join(str(error).split())[:MOST_REASON]}"
         ) from error
     if not isinstance(samples, dict):
         raise InvalidDatasetError(

@@ -13,7 +13,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from farl_hf.checkpoints.checked_loading import load_whole, read_config
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -144,7 +144,7 @@ def load_for_evaluation(
     label_names = output_names(model.config)
     check_classes(task, label_names, label_set_of([dataset_name], config_name))
     box_scale: dict[str, Any] = {} if protocol.box_scale is None else {"box_scale": protocol.box_scale}
-    processor = FaRLImageProcessor.from_pretrained(folder, **box_scale)
+    processor = load_image_processor(FaRLImageProcessor, folder, **box_scale)
     arguments = FaRLTrainingArguments(
         output_dir=str(output_dir),
         per_device_eval_batch_size=batch_size,

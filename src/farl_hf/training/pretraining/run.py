@@ -17,7 +17,7 @@ from transformers import set_seed
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
-from farl_hf.checkpoints.checked_loading import load_with_new_parts
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import (
@@ -53,10 +53,11 @@ from farl_hf.training.pretraining.visual_tokens import (
     VisualTokenizer,
     load_visual_tokenizer,
 )
-from farl_hf.training.recipes import read_settings
+from farl_hf.training.recipes import read_settings, save_resolved_recipe
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
+    check_same_run,
     evaluate_and_save,
     held_output_folder,
     load_splits,
@@ -106,6 +107,10 @@ def _run_pretraining(
     model_args: PretrainingModelArguments, data_args: PretrainingDataArguments, training_args: PretrainingArguments
 ) -> dict[str, float]:
     check_objective(model_args, training_args)
+    if training_args.do_train:
+        check_same_run(training_args, model_args, data_args, training_args, task="pretraining")
+        if training_args.should_save:
+            save_resolved_recipe(output_folder(training_args), "pretraining", model_args, data_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
@@ -322,7 +327,7 @@ def make_processor(
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path
         size: dict[str, Any] = {"size": model_args.image_size} if model_args.image_size else {}
-        crops = FaRLImageProcessor.from_pretrained(name, **size)
+        crops = load_image_processor(FaRLImageProcessor, name, **size)
         processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
     else:
         processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
