@@ -90,8 +90,8 @@ _BROWS_98 = ((33, 46), (34, 45), (35, 44), (36, 43), (37, 42), (38, 50), (39, 49
 # Which landmarks change places when a picture is mirrored; points that are not listed keep theirs.
 #
 # Sources: HRNet-Facial-Landmark-Detection, lib/utils/transforms.py, for 68, 19 (both stored there counting from 1) and
-# 98 points. There is no public table for the 106 of LaPa; theirs follow from the geometry of the layout, and pair the
-# points that meet when the mean face of LaPa's training set is mirrored (tests/labels/test_mirror_geometry.py).
+# 98 points. There is no public table for the 106 of LaPa; theirs follow from the layout of its figure, and pair the
+# points that meet when it is mirrored (tests/labels/test_mirror_geometry.py).
 # fmt: off
 LANDMARK_MIRROR_PAIRS = {
     19: (
