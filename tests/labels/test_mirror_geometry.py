@@ -1,7 +1,7 @@
 """Mirror tables against geometry: where parts lie after a mirror, on faces drawn here and on rendered label maps.
 
-The faces follow the figures of the data sets: outlines run from the image's left to its right, and loops begin at their
-left end and go over the upper edge.
+The faces follow the figures of the data sets: outlines run from the image's left to its right, and loops begin at
+their left end and go over the upper edge.
 """
 
 import numpy as np
