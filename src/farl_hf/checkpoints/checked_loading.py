@@ -191,7 +191,8 @@ def _check_list_of_weights(source):
     if not os.path.isfile(file) or os.path.isfile(os.path.join(str(source), "model.safetensors")):
         return
     listed = read_json_object(file)
-    names, facts = listed.get("weight_map"), listed.get("metadata", {})
+    names: Any = listed.get("weight_map")
+    facts = listed.get("metadata", {})
     plain = isinstance(names, dict) and names and all(isinstance(name, str) for name in names.values())
     if not plain or not isinstance(facts, dict) or any(os.path.basename(name) != name for name in names.values()):
         raise NotACheckpointError(f"{file} is no list of weight files; save the checkpoint again.")

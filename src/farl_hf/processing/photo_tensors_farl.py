@@ -40,7 +40,7 @@ class PhotoTensorBackend(TorchvisionBackend):
             images = floats_by_255(images)
         return super().preprocess(images, *args, **kwargs)
 
-    def fetch_images(self, images: Any) -> Any:  # type: ignore[override]  # no addresses
+    def fetch_images(self, images: Any) -> Any:
         """The pictures as they are. The base class would open names and addresses, with no limits.
 
         Raises:

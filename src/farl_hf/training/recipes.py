@@ -247,12 +247,12 @@ def read_settings(name: str) -> dict[str, Any]:
         return MODEL_RECIPES[name]
     if Path(name).is_file():
         try:
-            settings = json.loads(Path(name).read_text(encoding="utf-8"))
+            settings: Any = json.loads(Path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidArgumentError(f"{name} cannot be read as JSON: {error}") from error
         if not isinstance(settings, dict):
             raise InvalidArgumentError(f"{name} holds {type(settings).__name__}, no object of names and values.")
-        return {FaRLConfig.attribute_map.get(key, key): value for key, value in settings.items()}
+        return {str(FaRLConfig.attribute_map.get(key, key)): value for key, value in settings.items()}
     raise unknown_name("model recipe or JSON file", name, MODEL_RECIPES)
 
 
