@@ -43,7 +43,7 @@ def save_toy_parser(folder: str) -> None:
     """An untrained parsing model of 64 pixels."""
     from farl_hf import FaRLForFaceParsing, FaRLImageProcessor
     from farl_hf.labels import LAPA_LABELS
-    from farl_hf.training.recipes import make_scratch_config
+    from farl_hf.training.arguments import make_scratch_config
 
     config = make_scratch_config("toy", 64, list(LAPA_LABELS), {})
     FaRLForFaceParsing._from_config(config).save_pretrained(folder)

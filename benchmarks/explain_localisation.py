@@ -29,7 +29,7 @@ import torch
 from farl_hf import explain, load_face_dataset
 from farl_hf.cli.face_annotator import load_model_and_processor
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
-from farl_hf.data.images import decode_map, decode_photo
+from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
 

@@ -28,12 +28,12 @@ import sys
 
 from farl_hf.errors import FaRLError
 from farl_hf.training.arguments import ScriptParser
-from farl_hf.training.pretraining.arguments import (
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.pretraining.run import run_pretraining
 
 
 def main() -> int:

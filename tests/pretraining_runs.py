@@ -8,12 +8,12 @@ from face_rows import make_face_row
 from safetensors.torch import load_file
 from transformers import HfArgumentParser
 
-from farl_hf.training.pretraining.arguments import (
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.pretraining.run import run_pretraining
 
 WORDS = ("red", "green", "blue", "smiling", "old", "young", "tall", "short", "bald", "happy", "sad", "curly")
 

@@ -5,8 +5,8 @@ import os
 import torch
 from torch import distributed, nn
 
-from farl_hf.training.pretraining.arguments import PretrainingModelArguments
 from farl_hf.training.pretraining.self_supervised import SELF_SUPERVISED_OBJECTIVES
+from farl_hf.training.pretraining.trainer import PretrainingModelArguments
 
 NUM_FACES, NUM_PROTOTYPES, WIDTH = 8, 6, 128
 

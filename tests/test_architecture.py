@@ -16,7 +16,6 @@ MAY_IMPORT = {
     "processing": set(),
     "errors": set(),
     "whole_files": {"errors"},
-    "photo_names": set(),
     "labels": {"errors"},
     "results": {"errors"},
     "photos": {"errors"},
@@ -29,7 +28,7 @@ MAY_IMPORT = {
     "export": {"errors", "whole_files", "modeling", "conversion"},
     "checkpoints": {"errors", "whole_files", "conversion"},
     "pipelines": {"errors", "labels", "results", "photos", "processing", "checkpoints"},
-    "retrieval": {"errors", "whole_files", "photo_names", "labels", "results", "photos", "processing", "pipelines"},
+    "retrieval": {"errors", "whole_files", "labels", "results", "photos", "processing", "pipelines"},
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "editing": {"errors", "retrieval"},
     "video": {"errors", "whole_files", "labels", "results", "photos", "processing", "checkpoints", "pipelines"},
@@ -41,7 +40,7 @@ MAY_IMPORT = {
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "face_renderer"),
         *("hub", "labels", "laion_face", "metrics", "modeling", "photos", "pipelines", "processing", "results"),
-        *("outputs", "photo_names", "retrieval", "training", "video", "whole_files"),
+        *("outputs", "retrieval", "training", "video", "whole_files"),
     },
 }
 # What shipped code may need on a machine without farl_hf.

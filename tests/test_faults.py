@@ -15,8 +15,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks.faults.cases import Case, load_all_kinds
 from benchmarks.faults.judging import FAULTS, Outcome, equals, gives, gives_or_refused, half_written, judge, refused
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.photo_names import readable_name
-from farl_hf.photos import load_photo
+from farl_hf.photos import load_photo, readable_name
 
 ROOT = Path(__file__).parents[1]
 

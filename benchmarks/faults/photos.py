@@ -25,7 +25,7 @@ from benchmarks.faults.judging import (
     same,
 )
 from benchmarks.faults.materials import LOSSLESS, LOSSY, TURNS, encoded, noise, with_exif, written
-from farl_hf.data.images import ReducedPhoto, decode_photo
+from farl_hf.data.loading import ReducedPhoto, decode_photo
 from farl_hf.photos import load_photo
 
 # Every way by which a file becomes pixels, in pipelines and in training.

@@ -54,14 +54,14 @@ def fine_tune(task: str, output: Path, **changes: Any) -> Any:
 def pretrain(output: Path, **changes: Any) -> Any:
     """Pre-training of a toy, as the script does it; the folder it wrote to."""
     from farl_hf.training.arguments import ScriptParser
-    from farl_hf.training.pretraining import arguments
+    from farl_hf.training.pretraining import trainer
     from farl_hf.training.pretraining.run import run_pretraining
 
     flags = materials.test_module("pretraining_runs").make_flags(
         materials.pairs_folder(), output, **{"save_strategy": "steps", "save_steps": 1} | changes
     )
     parser = ScriptParser(
-        (arguments.PretrainingModelArguments, arguments.PretrainingDataArguments, arguments.PretrainingArguments)
+        (trainer.PretrainingModelArguments, trainer.PretrainingDataArguments, trainer.PretrainingArguments)
     )
     run_pretraining(*parser.parse_args_into_dataclasses(flags))
     return output

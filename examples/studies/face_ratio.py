@@ -17,7 +17,7 @@ from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.recipes import parse_overrides
+from farl_hf.training.arguments import parse_overrides
 
 REAL_COMMAND = """\
 for ratio in 0 0.125 0.5 1; do

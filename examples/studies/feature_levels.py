@@ -16,7 +16,7 @@ from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.modeling import FaRLConfig
-from farl_hf.training.recipes import read_recipe
+from farl_hf.training.arguments import read_recipe
 
 REAL_COMMAND = """\
 torchrun --nproc_per_node 8 examples/studies/feature_levels.py --output-dir runs/feature_levels \\

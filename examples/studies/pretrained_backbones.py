@@ -12,13 +12,13 @@ from study_script import backbone_overrides
 from transformers import HfArgumentParser
 
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.training.pretraining.arguments import (
+from farl_hf.training.arguments import as_flags
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.pretraining.run import run_pretraining
-from farl_hf.training.recipes import as_flags
 from farl_hf.whole_files import write_json
 
 PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))

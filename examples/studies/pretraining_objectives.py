@@ -16,7 +16,7 @@ from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
 from farl_hf.errors import check_name
-from farl_hf.training.recipes import parse_overrides
+from farl_hf.training.arguments import parse_overrides
 
 REAL_COMMAND = """\
 for objective in swav simclr itc_mim; do

@@ -18,9 +18,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import parse_recipe_arguments
+from farl_hf.training.arguments import parse_recipe_arguments, read_recipe
 from farl_hf.training.finetuning import run_face_training
-from farl_hf.training.recipes import read_recipe
 from farl_hf.whole_files import write_json
 
 __all__ = ["StudyRecipe", "StudyRun", "StudyVariant", "measure_runs", "study_recipes"]

@@ -14,7 +14,7 @@ from study_runs import StudyRecipe, measure_runs, study_recipes
 from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
-from farl_hf.training.recipes import parse_overrides
+from farl_hf.training.arguments import parse_overrides
 
 RESUMING = "Finished trainings are kept: the same command goes on where it was stopped."
 

@@ -28,15 +28,14 @@ from transformers import HfArgumentParser
 from farl_hf.checkpoints import checkpoint
 from farl_hf.checkpoints.packing import pack_checkpoint, store_commits
 from farl_hf.errors import FaRLError, NotACheckpointError
-from farl_hf.training.arguments import parse_recipe_arguments
+from farl_hf.training.arguments import as_flags, parse_overrides, parse_recipe_arguments, read_recipe
 from farl_hf.training.finetuning import run_face_training
-from farl_hf.training.pretraining.arguments import (
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.pretraining.run import run_pretraining
-from farl_hf.training.recipes import as_flags, parse_overrides, read_recipe
 
 FOLDER = Path(__file__).resolve().parent
 START = "farl-tiny"

@@ -8,10 +8,10 @@ from farl_hf.data.augmentation import (
     augment_colors,
     fill_padding,
     get_augmentation_recipe,
+    hue_matrix,
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.augmentation.color import hue_matrix
 from farl_hf.errors import UnknownNameError
 
 

@@ -9,8 +9,7 @@ from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.datasets.catalogue import get_published_dataset
 from farl_hf.errors import InvalidArgumentError, UnknownNameError, check_name, unknown_name
 from farl_hf.metrics import metric
-from farl_hf.training.arguments import parse_recipe_arguments, parse_script_arguments
-from farl_hf.training.recipes import find_recipe
+from farl_hf.training.arguments import find_recipe, parse_recipe_arguments, parse_script_arguments
 
 NAMES = ("lapa", "celeba", "w300")
 

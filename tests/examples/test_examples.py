@@ -19,9 +19,8 @@ from transformers import (
 )
 
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
-from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments, read_recipe
 from farl_hf.training.finetuning import run_face_training
-from farl_hf.training.recipes import read_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = {

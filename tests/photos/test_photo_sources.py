@@ -19,7 +19,7 @@ import farl_hf
 from farl_hf import photos
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.data.datasets.raw_folders import check_row
-from farl_hf.data.images import ReducedPhoto, decode_map, decode_photo
+from farl_hf.data.loading import ReducedPhoto, decode_map, decode_photo
 from farl_hf.errors import UnreadablePhotoError
 from farl_hf.photos import load_photo, open_picture
 from farl_hf.pipelines.inputs import as_pipeline_inputs

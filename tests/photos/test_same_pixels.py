@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from farl_hf.data.images import ReducedPhoto, decode_photo
+from farl_hf.data.loading import ReducedPhoto, decode_photo
 from farl_hf.errors import UnreadablePhotoError
 from farl_hf.photos import load_photo
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor

@@ -8,6 +8,7 @@ from transformers import pipeline
 
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS, LAPA_PALETTE
+from farl_hf.pipelines import face_tasks
 
 FACE_TASKS = ("face-parsing", "face-landmarks", "face-attributes")
 FIVE_POINTS = [[30, 30], [60, 30], [45, 45], [35, 60], [55, 60]]
@@ -231,11 +232,9 @@ def test_an_attribute_is_present_above_its_own_threshold(load_pipeline, planted_
 
 
 def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy_checkpoints, photo_with, monkeypatch):
-    from farl_hf.pipelines import faces
-
     loaded = []
-    real = faces.load_detector
-    monkeypatch.setattr(faces, "load_detector", lambda *args: loaded.append(args) or real(*args))
+    real = face_tasks.load_detector
+    monkeypatch.setattr(face_tasks, "load_detector", lambda *args: loaded.append(args) or real(*args))
     run = load_pipeline("face-landmarks", detector=str(toy_checkpoints["face-detection"]))
     run(photo_with(1), aligned=True)
     assert loaded == []

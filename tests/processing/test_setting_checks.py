@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from farl_hf import FaceParsing, Faces, FaRLImageProcessor, RetinaFaceImageProcessor
 from farl_hf.errors import InvalidFaceInputError
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
-from farl_hf.pipelines.faces import faces_from_boxes, given_faces
+from farl_hf.pipelines.face_tasks import faces_from_boxes, given_faces
 from farl_hf.processing.photo_tensors_farl import check_number
 
 NAN, INF = float("nan"), float("inf")

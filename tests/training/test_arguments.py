@@ -4,7 +4,7 @@ import pytest
 
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.training.arguments import FaRLTrainingArguments, SharedTrainingArguments
-from farl_hf.training.pretraining.arguments import PretrainingArguments
+from farl_hf.training.pretraining.trainer import PretrainingArguments
 
 CLASSES = (SharedTrainingArguments, FaRLTrainingArguments, PretrainingArguments)
 

@@ -188,7 +188,7 @@ def test_an_ignored_label_map_names_its_row():
 
 
 def test_a_resumed_run_keeps_its_arguments(tmp_path):
-    from farl_hf.training.recipes import save_resolved_recipe
+    from farl_hf.training.arguments import save_resolved_recipe
 
     checkpoint = tmp_path / "checkpoint-4"
     checkpoint.mkdir()
@@ -212,7 +212,7 @@ def test_a_resumed_run_keeps_its_arguments(tmp_path):
 
 
 def test_a_folder_holds_runs_of_one_task(tmp_path):
-    from farl_hf.training.recipes import save_resolved_recipe
+    from farl_hf.training.arguments import save_resolved_recipe
 
     checkpoint = tmp_path / "checkpoint-4"
     checkpoint.mkdir()

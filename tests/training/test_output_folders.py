@@ -10,7 +10,7 @@ from farl_hf.errors import InvalidArgumentError
 from farl_hf.training import finetuning
 from farl_hf.training.arguments import parse_script_arguments
 from farl_hf.training.pretraining import run as pretraining
-from farl_hf.training.pretraining.arguments import (
+from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,

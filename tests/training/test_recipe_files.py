@@ -7,9 +7,16 @@ import pytest
 
 from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
-from farl_hf.training.arguments import FaRLTrainingArguments, parse_recipe_arguments, parse_script_arguments
+from farl_hf.training.arguments import (
+    RECIPE_NAMES,
+    RECIPES_FOLDER,
+    FaRLTrainingArguments,
+    parse_overrides,
+    parse_recipe_arguments,
+    parse_script_arguments,
+    read_recipe,
+)
 from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, label_set_of, shared_protocol
-from farl_hf.training.recipes import RECIPE_NAMES, RECIPES_FOLDER, parse_overrides, read_recipe
 
 # FaRL:farl/experiments: epochs and learning rate of the head; the augmentation follows the name of the data set.
 RELEASED = {

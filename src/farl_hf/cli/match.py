@@ -29,7 +29,7 @@ from farl_hf.cli.options import (
 )
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.photo_names import photo_uri, readable_name
+from farl_hf.photos import photo_uri, readable_name
 
 _TEXTS = ("--texts", "--text", "-t")
 
@@ -118,7 +118,7 @@ def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple
     """Photos of a data set with their annotated faces, named by data set, split and row."""
     import numpy as np
 
-    from farl_hf.data.images import decode_photo, without_decoding
+    from farl_hf.data.loading import decode_photo, without_decoding
 
     for number, row in enumerate(without_decoding(rows, ("image", "boxes_xyxy", "points5_xy"))):
         points_xy = np.asarray(row.get("points5_xy") or [], np.float32).reshape(-1, 5, 2)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from farl_hf.cli.face_annotator import write_picture
-from farl_hf.data.images import decode_photo
+from farl_hf.data.loading import decode_photo
 from farl_hf.drawing import (
     PAPER,
     colour_bar,

@@ -53,9 +53,8 @@ def train(
     if recipe is None:
         raise typer.BadParameter("give the name of a recipe, or --list to see them.", param_hint="RECIPE")
     with plain_errors():
-        from farl_hf.training.arguments import output_folder, parse_recipe_arguments
+        from farl_hf.training.arguments import output_folder, parse_overrides, parse_recipe_arguments
         from farl_hf.training.finetuning import run_face_training
-        from farl_hf.training.recipes import parse_overrides
 
         given = {
             "output_dir": output_dir or Path("runs") / Path(recipe).stem,
@@ -69,7 +68,7 @@ def train(
 
 
 def _show_recipes() -> None:
-    from farl_hf.training.recipes import RECIPE_NAMES, read_recipe
+    from farl_hf.training.arguments import RECIPE_NAMES, read_recipe
 
     table = Table("recipe", "what", "epochs", box=box.SIMPLE_HEAD, title="Recipes of farl-hf train")
     for name in RECIPE_NAMES:

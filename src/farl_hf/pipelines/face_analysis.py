@@ -15,13 +15,14 @@ from farl_hf.checkpoints.checked_loading import load_whole, read_config
 from farl_hf.errors import InvalidArgumentError, UnsuitableModelError, check_name
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.face_tasks import (
+    Detector,
     FaceAttributesPipeline,
+    FaceFinder,
     FaceLandmarksPipeline,
     FaceParsingPipeline,
     FaceTaskPipeline,
     is_compiled,
 )
-from farl_hf.pipelines.faces import Detector, FaceFinder
 from farl_hf.processing import FaRLImageProcessor
 from farl_hf.results import Faces
 

@@ -16,8 +16,7 @@ from farl_hf.errors import FaRLError, UnsuitableModelError
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_analysis import face_image_processor, unit_image_features
 from farl_hf.pipelines.face_detection import optimized_for_inference
-from farl_hf.pipelines.face_tasks import face_arguments
-from farl_hf.pipelines.faces import FaceFinder
+from farl_hf.pipelines.face_tasks import FaceFinder, face_arguments
 from farl_hf.pipelines.inputs import photo_of
 from farl_hf.results import Faces
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint

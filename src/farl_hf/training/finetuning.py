@@ -31,11 +31,18 @@ from farl_hf.modeling.modeling_farl_heads import (
 )
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
-from farl_hf.training.arguments import DataArguments, FaRLTrainingArguments, ModelArguments, output_folder
+from farl_hf.training.arguments import (
+    DataArguments,
+    FaRLTrainingArguments,
+    ModelArguments,
+    label_settings,
+    make_scratch_config,
+    output_folder,
+    save_resolved_recipe,
+)
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, make_evaluation
 from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
 from farl_hf.training.evaluation.results import training_results
-from farl_hf.training.recipes import label_settings, make_scratch_config, save_resolved_recipe
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,

@@ -23,9 +23,15 @@ from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, load_face_datasets
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
-from farl_hf.training.arguments import DatasetArguments, output_folder
+from farl_hf.training.arguments import (
+    RESOLVED_NAME,
+    DatasetArguments,
+    output_folder,
+    plain_values,
+    read_yaml,
+    with_present_names,
+)
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
-from farl_hf.training.recipes import RESOLVED_NAME, plain_values, read_yaml, with_present_names
 from farl_hf.training.trainer import AveragedWeightsTrainer
 from farl_hf.whole_files import held_folder
 

@@ -9,8 +9,8 @@ import PIL.Image
 import pytest
 import torch
 
-from farl_hf.data.images import decode_map, decode_photo
 from farl_hf.data.laion_face.shards import SKIP_REASONS, skip_reason
+from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
 from farl_hf.data.samples.face_samples import FaceSamples
 from farl_hf.data.samples.pretraining_samples import PretrainingPairs, PretrainingTransform, TwoViewTransform

@@ -8,7 +8,7 @@ from face_rows import make_face_dataset, make_face_row
 from torch.utils.data import DataLoader
 
 from farl_hf.data.augmentation import AugmentationRecipe
-from farl_hf.data.images import decode_map, decode_photo
+from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples, mirror_order
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
 from farl_hf.labels import LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS

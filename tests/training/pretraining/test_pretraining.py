@@ -14,8 +14,7 @@ from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
 from farl_hf import FaRLForFaceParsing, FaRLModel
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
-from farl_hf.training.pretraining.arguments import PretrainingArguments
-from farl_hf.training.pretraining.trainer import decays_in_pretraining
+from farl_hf.training.pretraining.trainer import PretrainingArguments, decays_in_pretraining
 
 
 @pytest.fixture(scope="module")

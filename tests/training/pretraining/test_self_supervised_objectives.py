@@ -10,8 +10,8 @@ from torch import multiprocessing
 
 from farl_hf import FaRLForFaceParsing
 from farl_hf.errors import MissingExtraError, UnknownNameError
-from farl_hf.training.pretraining.arguments import PretrainingModelArguments
 from farl_hf.training.pretraining.self_supervised import FaRLForSelfSupervision
+from farl_hf.training.pretraining.trainer import PretrainingModelArguments
 
 NUM_PROCESSES = 2
 OBJECTIVES = ("simclr", "swav")

@@ -9,13 +9,13 @@ from farl_hf import FaRLForAttributes, FaRLImageProcessor
 from farl_hf.data.samples.pretraining_samples import TwoViewTransform
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.pretraining import self_supervised
-from farl_hf.training.pretraining.arguments import (
+from farl_hf.training.pretraining.run import run_pretraining
+from farl_hf.training.pretraining.self_supervised import make_self_supervised_trainer
+from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
-from farl_hf.training.pretraining.run import run_pretraining
-from farl_hf.training.pretraining.self_supervised import make_self_supervised_trainer
 
 
 def make_trainer(toy_config, folder, objective="swav", **arguments):

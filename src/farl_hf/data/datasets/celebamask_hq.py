@@ -29,7 +29,7 @@ import numpy as np
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, encoded_png
 from farl_hf.data.datasets.celeba import PARTITION_FILE, read_partition
 from farl_hf.data.datasets.raw_folders import find_path, read_lines
-from farl_hf.data.images import decode_photo
+from farl_hf.data.loading import decode_photo
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.labels import CELEBAMASK_FILE_SUFFIXES, CELEBAMASK_FROM_DATASET, CELEBAMASK_LABELS
 

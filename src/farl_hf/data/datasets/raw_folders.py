@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_dataset
-from farl_hf.data.images import decode_map, decode_photo, picture_name
+from farl_hf.data.loading import decode_map, decode_photo, picture_name
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).

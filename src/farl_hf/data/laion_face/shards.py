@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from farl_hf.data.images import OversizedPhotoError
 from farl_hf.data.laion_face.detections import (
     BOX,
     NUM_COLUMNS,
@@ -36,6 +35,7 @@ from farl_hf.data.laion_face.detections import (
     face_table_folder,
     open_face_table,
 )
+from farl_hf.data.loading import OversizedPhotoError
 from farl_hf.data.recorded_files import write_arrays
 from farl_hf.data.samples.pretraining_samples import usable_points
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import SeededSamples
-from farl_hf.data.images import column_names, decode_photo, without_decoding
+from farl_hf.data.loading import column_names, decode_photo, without_decoding
 from farl_hf.data.samples.face_samples import check_places, mirror_order
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS

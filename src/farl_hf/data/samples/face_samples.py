@@ -25,7 +25,7 @@ from farl_hf.data.augmentation import (
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.images import column_names, decode_map, decode_photo, without_decoding
+from farl_hf.data.loading import column_names, decode_map, decode_photo, without_decoding
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 

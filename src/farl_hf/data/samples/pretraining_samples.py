@@ -24,7 +24,7 @@ from farl_hf.data.augmentation import (
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.images import ReducedPhoto, column_names, without_decoding
+from farl_hf.data.loading import ReducedPhoto, column_names, without_decoding
 from farl_hf.data.samples.face_samples import check_places
 from farl_hf.errors import InvalidDatasetError
 from farl_hf.processing.face_geometry_farl import box_matrix

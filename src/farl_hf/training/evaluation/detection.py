@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from farl_hf.data.images import decode_photo, without_decoding
+from farl_hf.data.loading import decode_photo, without_decoding
 from farl_hf.metrics.detection_ap import average_precision
 
 # Of the original evaluation: a precision-recall curve needs detections of low scores too.

@@ -34,26 +34,25 @@ from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPL
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer, clean_text, word_splitter
-from farl_hf.training.arguments import given_settings, output_folder
+from farl_hf.training.arguments import given_settings, output_folder, read_settings, save_resolved_recipe
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
-from farl_hf.training.pretraining.arguments import (
-    PretrainingArguments,
-    PretrainingDataArguments,
-    PretrainingModelArguments,
-)
 from farl_hf.training.pretraining.self_supervised import (
     SELF_SUPERVISED_OBJECTIVES,
     SelfSupervisedTrainer,
     make_self_supervised_trainer,
 )
-from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.pretraining.trainer import (
+    PretrainingArguments,
+    PretrainingDataArguments,
+    PretrainingModelArguments,
+    PretrainingTrainer,
+)
 from farl_hf.training.pretraining.visual_tokens import (
     KMEANS_CONFIG,
     PatchKMeansTokenizer,
     VisualTokenizer,
     load_visual_tokenizer,
 )
-from farl_hf.training.recipes import read_settings, save_resolved_recipe
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,

@@ -21,8 +21,7 @@ from farl_hf.errors import InvalidArgumentError, MissingExtraError, check_name
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl import FaRLPreTrainedModel, FaRLVisionModel
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
-from farl_hf.training.pretraining.arguments import PretrainingArguments, PretrainingModelArguments
-from farl_hf.training.pretraining.trainer import PretrainingTrainer
+from farl_hf.training.pretraining.trainer import PretrainingArguments, PretrainingModelArguments, PretrainingTrainer
 from farl_hf.training.runs import attention_of
 from farl_hf.training.trainer import with_shared_batch_norms
 
