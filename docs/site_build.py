@@ -4,6 +4,7 @@
 docstrings for mkdocstrings.
 """
 
+import importlib
 import json
 import logging
 import posixpath
@@ -27,6 +28,7 @@ PAGES_FROM_OUTSIDE = {
     path.relative_to(ROOT).as_posix(): f"cards/{path.parent.name}.md"
     for path in sorted(ROOT.glob("src/farl_hf/checkpoints/*/README.md"))
 }
+LAZY_PACKAGES = ("farl_hf", "farl_hf.conversion")  # their names load on first use and stand in no import statement
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 # Pages must read without network: whatever a browser fetches by itself comes from the site.
 _FETCHED = re.compile(
@@ -74,22 +76,17 @@ def on_post_page(output, page, **_):
     return output
 
 
-def public_modules():
-    """Name -> module of the public names of `farl_hf`, which load on first use and stand in no import."""
-    import farl_hf
-
-    return dict(farl_hf._MODULE_OF)
-
-
 class PublicNames(griffe.Extension):
     """Shows names of `farl_hf` under their public path, and docstrings of Transformers' style as Google's."""
 
     def on_package(self, *, pkg, **_):
-        """Adds the names that `farl_hf.__getattr__` finds."""
+        """Adds the names that `__getattr__` of a package finds."""
         if pkg.path != "farl_hf":
             return
-        for name, module in public_modules().items():
-            pkg.set_member(name, griffe.Alias(name, f"farl_hf.{module}.{name}"))
+        for package in LAZY_PACKAGES:
+            module = pkg if package == pkg.path else pkg[package.removeprefix(f"{pkg.path}.")]
+            for name, place in importlib.import_module(package)._MODULE_OF.items():
+                module.set_member(name, griffe.Alias(name, f"{package}.{place}.{name}"))
         for thing in defined_in(pkg):
             if thing.docstring:
                 thing.docstring.value = google_style(thing.docstring.value)
