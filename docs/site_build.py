@@ -89,7 +89,7 @@ class PublicNames(griffe.Extension):
                 module.set_member(name, griffe.Alias(name, f"{package}.{place}.{name}"))
         for thing in defined_in(pkg):
             if thing.docstring:
-                thing.docstring.value = google_style(thing.docstring.value)
+                thing.docstring.value = google_style(thing.docstring.value, signature_names(thing))
             elif thing.is_attribute and thing.parent.is_module and (comment := comment_above(thing)):
                 thing.docstring = griffe.Docstring(comment, parent=thing)
 
@@ -119,16 +119,31 @@ _TYPED = re.compile(r"^( *[\w, ]*\w) \((.+?)\)(?=:[ \n])", re.MULTILINE)
 _RETURNED = re.compile(r"^( *(?:Returns|Yields):\n +)([^\n]*?)(?=:[ \n])", re.MULTILINE)
 
 
-def google_style(docstring):
-    """Types without backticks and "optional", which the signature shows; [`Name`] as a link, if the name is public."""
+def google_style(docstring, in_signature=()):
+    """Types without backticks, defaults only of what no signature shows; [`Name`] as a link, if the name is public."""
+
+    def typed(match):
+        shown = match[1].strip() in in_signature
+        return f"{match[1]} ({_plain_type(match[2].split(', *optional*')[0] if shown else match[2])})"
+
     docstring = _EXAMPLE.sub(r"\1Examples:", docstring)
-    docstring = _TYPED.sub(lambda match: f"{match[1]} ({_plain_type(match[2])})", docstring)
+    docstring = _TYPED.sub(typed, docstring)
     docstring = _RETURNED.sub(lambda match: match[1] + _plain_type(match[2]), docstring)
     return re.sub(r"\[`(\w+)`\](?!\[)", _link_to_name, docstring)
 
 
+def signature_names(thing):
+    """Parameters of a function or of a class's own constructor; fields of a dataclass."""
+    if thing.is_class and any("dataclass" in str(decorator.value) for decorator in thing.decorators):
+        return {*thing.members}
+    function = thing.members.get("__init__", thing) if thing.is_class else thing
+    return {parameter.name for parameter in function.parameters} if function.is_function else set()
+
+
 def _plain_type(text):
-    text = re.sub(r",? ?\*optional\*.*", "", text)
+    text = re.sub(
+        r", \*optional\*(.*:.*)?", lambda match: "" if match[1] else ", optional", text
+    )  # a colon ends a type
     return re.sub(r"\[`(\w+)`\]|`([^`]*)`", lambda match: match[1] or match[2], text)
 
 

@@ -107,6 +107,7 @@ def test_types_of_docstrings_are_read(site_build):
 
     Args:
         points (`torch.Tensor` of shape `(F, 5, 2)`, *optional*, defaults to `None`): Points.
+        size (`int`, *optional*, defaults to 448): Of `**kwargs`, so no signature shows it.
         model ([`FaRLModel`] or `str`):
             A model; see [`FaRLModel`] and [`not_public`].
 
@@ -116,13 +117,14 @@ def test_types_of_docstrings_are_read(site_build):
     Example:
         >>> 1 + 1  # doctest: +SKIP
     """
-    text = site_build.google_style(griffe.Docstring(docstring).value)
+    text = site_build.google_style(griffe.Docstring(docstring).value, {"points", "model"})
     sections = {s.kind.value: s.value for s in griffe.parse_google(griffe.Docstring(text), returns_named_value=False)}
     assert [(p.name, str(p.annotation)) for p in sections["parameters"]] == [
         ("points", "torch.Tensor of shape (F, 5, 2)"),
+        ("size", "int, optional, defaults to 448"),
         ("model", "FaRLModel or str"),
     ]
-    described = sections["parameters"][1].description.strip()
+    described = sections["parameters"][2].description.strip()
     assert described == "A model; see [`FaRLModel`][farl_hf.FaRLModel] and `not_public`."
     assert [str(item.annotation) for item in sections["returns"]] == ["list[dict]"]
     assert "1 + 1" in sections["examples"][0][1]
