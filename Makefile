@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help style quality test test-fast test-nightly figures
+.PHONY: help style quality docs test test-fast test-nightly figures
 help:          ## show this list
 	@grep -E '^[a-z-]+: +##' Makefile | sed 's/: *## /\t/'
 style:         ## format and mend what can be mended
 	ruff format . && ruff check --fix .
 quality:       ## format, lint and types, as the gate checks them
 	ruff format --check . && ruff check . && mypy src
+docs:          ## the site, into build/site
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 test:          ## the gate's tests
 	pytest
 test-fast:     ## tests without trainings, launched processes and the longest ones
