@@ -271,9 +271,9 @@ def tokenizer() -> Iterator[Row]:
 
 
 def losses() -> Iterator[Row]:
-    from farl_hf.modeling.contrastive_loss_farl import contrastive_loss
     from open_clip.loss import ClipLoss
 
+    from farl_hf.modeling.modeling_farl import contrastive_loss
     from farl_hf.modeling.modeling_farl_heads import attribute_loss, landmark_losses, parsing_loss
     from farl_hf.modeling.modeling_retinaface import make_anchors, retinaface_loss
 

@@ -52,7 +52,7 @@ def test_verdicts(run, expected, verdict):
 def test_what_escapes_our_code_is_deep():
     verdict = judge(Case("", lambda: readable_name(3), refused()))
     assert verdict.name == "deep"
-    assert "photo_names.py" in verdict.why
+    assert "photos.py" in verdict.why
 
 
 def test_what_is_lost(tmp_path):

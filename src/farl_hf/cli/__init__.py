@@ -86,8 +86,8 @@ for commands in (app, data_app, laion_face_app, autoload_app):
 
 def main() -> None:
     """Run the command line; the entry point of `farl-hf`."""
-    # PyTorch keeps what it prepared for the last 1,024 shapes of convolutions. That fills memory where every photo has a
-    # size of its own (benchmarks/long_run.py). It reads this before its first convolution.
+    # PyTorch keeps what it prepared for the last 1,024 shapes of convolutions. That fills memory where every photo has
+    # its own size (benchmarks/long_run.py). It reads this before its first convolution.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be UTF-8
     app()
