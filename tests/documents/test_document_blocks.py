@@ -178,8 +178,9 @@ def test_a_command_that_is_not_started_exists(document, command):
     """Its script, module, target or verb, and the options of `farl-hf`."""
     words = shlex.split(command.replace("…", ""))
     if words[:2] == ["python", "-m"]:
-        path = f"{words[2].replace('.', '/')}.py"
-        assert any((ROOT / root / path).is_file() for root in (".", "src"))
+        name = words[2].replace(".", "/")
+        files = [ROOT / root / path for root in (".", "src") for path in (f"{name}.py", f"{name}/__main__.py")]
+        assert any(file.is_file() for file in files)
     elif words[0] == "python" and not words[1].startswith("-"):
         assert (ROOT / words[1]).is_file()
     elif words[0] == "make":

@@ -107,7 +107,7 @@ def test_the_legend_shows_the_classes_that_occur():
 
 def test_label_maps_of_another_size_are_refused():
     with pytest.raises(InvalidFaceInputError, match="160 x 120"):
-        draw_face_parsing(grey_photo(), FaceParsing(np.zeros((1, 10, 10)), LAPA_LABELS))
+        draw_face_parsing(grey_photo(), FaceParsing(np.zeros((1, 10, 10), np.uint8), LAPA_LABELS))
 
 
 TWO_FACES = Faces([[250, 100, 350, 220], [80, 120, 170, 230]], [0.9, 0.8])

@@ -40,11 +40,12 @@ def face():
 
 def test_each_drawing_changes_the_photo_and_leaves_its_size(photo, face):
     before = np.array(photo)
-    pictures = [outputs.draw(photo, [face], show) for show in ("landmarks", "detection", "attributes")]
-    pictures += [outputs.draw(photo, [face], "parsing", legend=False), outputs.draw(photo, face)]
+    shown = ("landmarks", "detection", "attributes", "parsing", None)
+    pictures = [outputs.draw(photo, [face], show, legend=False) for show in shown]
     assert len({picture.tobytes() for picture in pictures}) == 5
     assert all(picture.size == photo.size and picture.tobytes() != photo.tobytes() for picture in pictures)
-    assert outputs.draw(photo, face, "parsing").height > photo.height  # the legend
+    for show in ("parsing", "attributes", None):  # names of colours, cards
+        assert outputs.draw(photo, face, show).height > photo.height
     assert (np.array(photo) == before).all()
 
 
@@ -61,8 +62,10 @@ def test_tracks_choose_the_colour(photo, face):
 
 def test_attributes_that_top_k_left_out_are_not_drawn(photo, face):
     other = face | {"attributes": [{"label": "male", "score": 0.7, "present": True}]}
-    picture = outputs.draw(photo, [face, other], "attributes")
-    assert picture.size == photo.size
+    fuller = face | {"attributes": [*other["attributes"], {"label": "bald", "score": 0.9, "present": True}]}
+    drawn, full = (outputs.draw(photo, [face, one], "attributes", legend=False) for one in (other, fuller))
+    assert drawn.size == photo.size
+    assert drawn.tobytes() != full.tobytes()
 
 
 @pytest.mark.parametrize("form", ["path", "array", "turned"])
