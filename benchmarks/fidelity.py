@@ -16,6 +16,8 @@ import importlib
 import importlib.util
 import json
 import random
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -410,6 +412,32 @@ def metrics() -> Iterator[Row]:
 # --- what is not here
 
 
+def augmentation() -> Iterator[Row]:
+    """Distributions of what the official recipes make of a picture."""
+    test = reference_module("test_released_augmentation", "data")
+    for name in test.COLORS:
+        ours = test.draws_of_ours(test.on_canvas(name, test.CANVAS_PX, test.BLUR), test.CANVAS_PX)
+        distances = test.distances(ours, test.draws_of_the_released(name, test.CANVAS_PX))
+        yield Row(
+            *(f"augmentation, {name}", "released configurations, written out", max(distances.values()), test.SAME),
+            *("Kolmogorov-Smirnov", f"{test.NUM_DRAWS:,} draws, the farthest of {len(distances)} statistics"),
+        )
+
+
+def optimization() -> Iterator[Row]:
+    """Fifty steps of training: rates of the parts, AdamW, schedule and average."""
+    path = TESTS / "training" / "test_released_optimization.py"
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-s", "-m", "nightly or not nightly", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS.parent)
+    found = [float(value) for value in re.findall(r"largest difference ([\d.e+-]+)", done.stdout)]
+    against = "released optimizers and trainers, written out"
+    if done.returncode or not found:
+        yield Row("50 steps of training", against, note=f"cannot be compared: {done.stdout[-200:]}")
+    else:
+        note = f"{len(found)} configurations, float64, parameters and average"
+        yield Row("50 steps of training", against, max(found), 1e-9, "absolute", note)
+
+
 def missing_packages() -> Iterator[Row]:
     for package, project, instead in (
         ("mmseg", "mmsegmentation 0.18 (UPerNet head)", "Transformers' independent port stands in for it"),
@@ -439,7 +467,7 @@ def released_files(folder: Path | None) -> Iterator[Row]:
 
 STAGES: tuple[Callable[[], Iterator[Row]], ...] = (
     *(alignment, warp, image_processor, networks, detector_layout, suppression, decoding_of_heat_maps, label_maps),
-    *(tokenizer, losses, masks, visual_tokens, metrics, missing_packages),
+    *(tokenizer, losses, masks, visual_tokens, metrics, augmentation, optimization, missing_packages),
 )
 
 
