@@ -28,7 +28,8 @@ PAGES_FROM_OUTSIDE = {
     path.relative_to(ROOT).as_posix(): f"cards/{path.parent.name}.md"
     for path in sorted(ROOT.glob("src/farl_hf/checkpoints/*/README.md"))
 }
-LAZY_PACKAGES = ("farl_hf", "farl_hf.conversion")  # their names load on first use and stand in no import statement
+# Their names load on first use and stand in no import statement.
+LAZY_PACKAGES = ("farl_hf.conversion", "farl_hf.data", "farl_hf")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 # Pages must read without network: whatever a browser fetches by itself comes from the site.
 _FETCHED = re.compile(

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "modeling": set(),
     "processing": set(),
     "errors": set(),
+    "photo_names": set(),
     "whole_files": {"errors"},
     "labels": {"errors"},
     "results": {"errors"},
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "export": {"errors", "whole_files", "modeling", "conversion"},
     "checkpoints": {"errors", "whole_files", "conversion"},
     "pipelines": {"errors", "labels", "results", "photos", "processing", "checkpoints"},
-    "retrieval": {"errors", "whole_files", "labels", "results", "photos", "processing", "pipelines"},
+    "retrieval": {"errors", "whole_files", "photo_names", "labels", "results", "photos", "processing", "pipelines"},
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "editing": {"errors", "retrieval"},
     "video": {"errors", "whole_files", "labels", "results", "photos", "processing", "checkpoints", "pipelines"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "cli": {
         *("auto", "checkpoints", "conversion", "data", "drawing", "errors", "explanation", "export", "face_renderer"),
         *("hub", "labels", "laion_face", "metrics", "modeling", "photos", "pipelines", "processing", "results"),
-        *("outputs", "retrieval", "training", "video", "whole_files"),
+        *("outputs", "photo_names", "retrieval", "training", "video", "whole_files"),
     },
 }
 # What shipped code may need on a machine without farl_hf.

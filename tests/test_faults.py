@@ -15,7 +15,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks.faults.cases import Case, load_all_kinds
 from benchmarks.faults.judging import FAULTS, Outcome, equals, gives, gives_or_refused, half_written, judge, refused
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.photos import load_photo, readable_name
+from farl_hf.photo_names import readable_name
+from farl_hf.photos import load_photo
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,7 @@ def test_verdicts(run, expected, verdict):
 def test_what_escapes_our_code_is_deep():
     verdict = judge(Case("", lambda: readable_name(3), refused()))
     assert verdict.name == "deep"
-    assert "photos.py" in verdict.why
+    assert "photo_names.py" in verdict.why
 
 
 def test_what_is_lost(tmp_path):

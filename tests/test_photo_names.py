@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
-from farl_hf.photos import name_of_photo, photo_uri, readable_name
+from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,10 @@
-"""Any kind of picture in, an upright 8-bit RGB photo out; and names of photos for JSON and tables.
-
-No other file of farl_hf opens pictures. Names are readable in UTF-8, with a URI by which the file is found again: a
-file name is a row of bytes, which need not be UTF-8, and Python stands for the others by lone surrogates, which cannot
-be written as UTF-8.
-"""
+"""Any kind of picture in, an upright 8-bit RGB photo out. No other file of farl_hf opens pictures."""
 
 import contextlib
 import functools
 import http.client
 import importlib
 import io
-import os
 import queue
 import re
 import socket
@@ -23,7 +17,6 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 import numpy as np
 import torch
@@ -440,32 +433,3 @@ def _eight_bit(pixels: np.ndarray) -> np.ndarray:
         f"The given array of type {pixels.dtype} holds values outside what a photo has: 0 to 255 as integers, 0 to "
         "65535 as uint16, or 0 to 1 as finite floats."
     )
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-URL_SCHEMES = ("http://", "https://")
-
-
-def readable_name(name: str) -> str:
-    """The name; bytes that are not UTF-8 are written as a backslash, x and two hexadecimal digits."""
-    return _SURROGATE.sub(_escaped, name)
-
-
-def _escaped(surrogate: re.Match[str]) -> str:
-    code = ord(surrogate[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
-
-
-def photo_uri(name: str) -> str:
-    """The URI of a photo: a URL as it is, `file://` and the percent-encoded path of a file, else the encoded name."""
-    if name.startswith(URL_SCHEMES):
-        return name
-    return Path(name).absolute().as_uri() if Path(name).exists() else quote_from_bytes(os.fsencode(name))
-
-
-def name_of_photo(readable: str, uri: str) -> str:
-    """The name that `readable_name` and `photo_uri` were made of; of a name that is not UTF-8, the absolute path."""
-    if uri.startswith(URL_SCHEMES):
-        return readable
-    path = os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
-    return readable if readable_name(path) == path else path

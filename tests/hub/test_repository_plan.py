@@ -98,8 +98,11 @@ def test_flat_code_imports_siblings_only_and_looks_so_to_a_regular_expression(al
 
 
 def test_code_differs_from_the_library_in_its_imports_only():
-    source = flat_code(["farl_hf.pipelines.face_tasks"])["faces.py"]
-    assert "from .errors import InvalidFaceInputError\nfrom .landmarks import FIVE_FROM_LANDMARKS\n" in source
+    source = flat_code(["farl_hf.pipelines.face_tasks"])["face_tasks.py"]
+    assert (
+        "from .errors import InvalidArgumentError, InvalidFaceInputError\nfrom .landmarks import FIVE_FROM_LANDMARKS\n"
+        in source
+    )
     assert "def faces_from_keypoints(" in source
 
 

@@ -29,7 +29,7 @@ from farl_hf.cli.options import (
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
 from farl_hf.errors import FileWriteError, InvalidArgumentError, UnreadableVideoError, check_name
-from farl_hf.photos import photo_uri, readable_name
+from farl_hf.photo_names import photo_uri, readable_name
 
 if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
     from farl_hf.cli.face_annotator import FaceAnnotator

@@ -17,7 +17,7 @@ from farl_hf.cli.options import (
     plain_errors,
 )
 from farl_hf.errors import check_name
-from farl_hf.photos import readable_name
+from farl_hf.photo_names import readable_name
 
 _METHODS = {"grad-cam": "grad_cam", "attention-rollout": "attention_rollout"}
 

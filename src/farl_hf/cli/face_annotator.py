@@ -25,7 +25,8 @@ from farl_hf.errors import (
     check_name,
 )
 from farl_hf.outputs import draw
-from farl_hf.photos import load_photo, photo_uri, readable_name
+from farl_hf.photo_names import photo_uri, readable_name
+from farl_hf.photos import load_photo
 from farl_hf.pipelines import FaceAnalysisPipeline
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.inputs import Prefetched

@@ -26,7 +26,7 @@ from farl_hf.cli.options import (
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
 from farl_hf.errors import FileWriteError, MissingExtraError, check_name
-from farl_hf.photos import readable_name
+from farl_hf.photo_names import readable_name
 
 PARSING = "face-parsing"
 _HIDDEN_S = 0.5  # for which a face that is lost in a video stays hidden at its last place

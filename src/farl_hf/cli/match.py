@@ -29,7 +29,7 @@ from farl_hf.cli.options import (
 )
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.photos import photo_uri, readable_name
+from farl_hf.photo_names import photo_uri, readable_name
 
 _TEXTS = ("--texts", "--text", "-t")
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError, check_name
-from farl_hf.photos import readable_name
+from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
 DETECTION = "face-detection"

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from farl_hf.errors import UnreadablePhotoError
-from farl_hf.photos import URL_SCHEMES, photo_uri
+from farl_hf.photo_names import URL_SCHEMES, photo_uri
 
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"),

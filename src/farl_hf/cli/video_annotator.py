@@ -13,7 +13,7 @@ from farl_hf.cli.face_annotator import write_picture
 from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.errors import UnreadableVideoError
 from farl_hf.outputs import draw
-from farl_hf.photos import photo_uri, readable_name
+from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.video import TrackedFrame, VideoFile
 from farl_hf.video.face_following import follow_faces
 from farl_hf.video.face_state import ConfidentLandmarksPipeline

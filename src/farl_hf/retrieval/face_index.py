@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidArgumentError, InvalidFaceIndexError, MissingExtraError, UnknownNameError
-from farl_hf.photos import name_of_photo, photo_uri, readable_name
+from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
 from farl_hf.whole_files import remove_left_over, written_whole
 
 _KIND = "farl_hf face index 1"
