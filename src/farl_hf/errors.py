@@ -116,6 +116,11 @@ def _plain(name):
     return str(name)[:200].lower().replace("-", "_").replace(" ", "_")
 
 
+def in_short(value: Any, most: int = 100) -> str:
+    """The text of a value or of another library's error, cut and on one line, for a sentence."""
+    return " ".join(str(value).split())[:most]
+
+
 class NotACheckpointError(FaRLError, OSError):
     """A folder that holds no loadable checkpoint."""
 

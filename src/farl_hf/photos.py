@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from farl_hf.errors import UnreadablePhotoError
+from farl_hf.errors import UnreadablePhotoError, in_short
 
 # Pillow goes by content, not by name, and would start an interpreter for a picture that is a PostScript program.
 # TGA has no signature, so it comes last.
@@ -383,7 +383,7 @@ def _download(url: str) -> bytes:
                 raise http.client.IncompleteRead(content, response.length)
             return content
     except (OSError, ValueError, OverflowError, MemoryError, http.client.HTTPException) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__  # urllib's may have several lines
+        reason = in_short(error, 300) or type(error).__name__  # urllib's may have several lines
         raise UnreadablePhotoError(f"The photo at {url[:200]!r} could not be downloaded: {reason}") from error
 
 

@@ -87,7 +87,8 @@ for commands in (app, data_app, laion_face_app, autoload_app):
 def main() -> None:
     """Run the command line; the entry point of `farl-hf`."""
     # PyTorch keeps what it prepared for the last 1,024 shapes of convolutions. That fills memory where every photo has
-    # its own size (benchmarks/long_run.py). It reads this before its first convolution.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
+    # its own size (benchmarks/long_run.py). It reads this before its first convolution. Trainings have one size.
+    if sys.argv[1:2] != ["train"]:
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be UTF-8
     app()

@@ -74,9 +74,9 @@ def crop(
         classes = parse_names(cut_out or [])
         analyze = _analysis({DETECTION: detector} | ({PARSING: parsing_model} if classes else {}), device, batch_size)
         found, failures = find_photos(photos)
-        stems = output_stems(found, folder, keep=True)
+        stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
         num_faces = 0
-        for photo, stem, picture, faces in _analyzed(analyze, found, stems, batch_size, threshold, failures):
+        for photo, stem, picture, faces in _analyzed(analyze, stems, batch_size, threshold, failures):
             try:
                 for row, face in enumerate(faces, start=1):
                     if classes:
@@ -127,7 +127,7 @@ def anonymize(
     """
     with plain_errors(), output_folder(output) as folder:
         from farl_hf import outputs
-        from farl_hf.cli.face_annotator import write_picture
+        from farl_hf.cli.face_annotator import load_pipelines, write_picture
 
         check_name("method", method, outputs.METHODS)
         check_name("region", region, outputs.REGIONS)
@@ -135,18 +135,13 @@ def anonymize(
         settings: dict[str, Any] = {"method": method, "region": region, "strength": strength}
         models = {DETECTION: detector}
         models |= {PARSING: parsing_model} if region == "face" else {}
-        models |= {LANDMARKS: landmarks_model} if region == "landmarks" or any(map(is_video, found)) else {}
+        models |= {LANDMARKS: landmarks_model} if region == "landmarks" else {}
         analyze = _analysis(models, device, batch_size)
-        if region != "landmarks":  # videos alone need them
-            followed = {name: head for name, head in analyze.heads.items() if name != "landmarks"}
-            landmarks, analyze.heads = analyze.heads.get("landmarks"), followed
-        else:
-            landmarks = analyze.heads["landmarks"]
         stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
+        videos = [photo for photo in found if is_video(photo)]
+        pictures = {photo: stem for photo, stem in stems.items() if photo not in videos}
         num_faces = 0
-        pictures = [photo for photo in found if not is_video(photo)]
-        photo_stems = [stems[photo] for photo in pictures]
-        for photo, stem, picture, faces in _analyzed(analyze, pictures, photo_stems, batch_size, threshold, failures):
+        for photo, stem, picture, faces in _analyzed(analyze, pictures, batch_size, threshold, failures):
             try:
                 hidden = outputs.anonymize(picture, faces, **settings)
                 write_picture(folder / f"{stem}.anonymized.jpg", hidden, quality=92, subsampling=0)
@@ -155,7 +150,8 @@ def anonymize(
                 raise
             except ValueError as error:
                 failures[photo] = error
-        for video in (photo for photo in found if is_video(photo)):
+        landmarks = load_pipelines({LANDMARKS: landmarks_model}, device)[LANDMARKS] if videos else None
+        for video in videos:
             try:
                 path = folder / f"{stems[video]}.anonymized.mp4"
                 num_faces += _anonymize_video(video, path, analyze, landmarks, detect_every, threshold, settings)
@@ -175,20 +171,19 @@ def _analysis(models: Mapping[str, str | None], device: str | None, batch_size: 
 
 def _analyzed(
     analyze: Any,
-    photos: Sequence[str],
-    stems: Sequence[str],
+    stems: Mapping[str, str],
     batch_size: int,
     threshold: float | None,
     failures: dict[str, Exception],
 ) -> Iterator[tuple[str, str, Any, list[dict[str, Any]]]]:
-    """Photos that can be used with their stem, picture and faces, with progress on the screen; others are failures."""
+    """Photos (with the stems of their outputs) that can be used, with picture and faces; others become failures."""
     from farl_hf.cli.face_annotator import analyzed_photos
 
     detection = {} if threshold is None else {"threshold": threshold}
-    inputs = zip(photos, photos, stems, strict=True)
+    inputs = ((photo, photo, stem) for photo, stem in stems.items())
     answers = analyzed_photos(analyze, inputs, batch_size, **detection)
     for photo, stem, picture, faces in track(
-        answers, description="Looking at photos", total=len(photos), console=error_console(), disable=not photos
+        answers, description="Looking at photos", total=len(stems), console=error_console(), disable=not stems
     ):
         if isinstance(faces, Exception):
             failures[photo] = faces

@@ -19,7 +19,14 @@ import torch
 from huggingface_hub.errors import HFValidationError
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, MissingExtraError, check_name, unknown_name
+from farl_hf.errors import (
+    InvalidDatasetError,
+    InvalidFaceInputError,
+    MissingExtraError,
+    check_name,
+    in_short,
+    unknown_name,
+)
 from farl_hf.photos import OversizedPhotoError, load_photo, open_picture, orientation, upright, upright_rgb
 
 logger = logging.getLogger(__name__)
@@ -152,8 +159,9 @@ def load_other(
             AttributeError,
             IndexError,
         ) as error:  # Arrow's are ValueErrors
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidDatasetError(f"The saved data set {name} is damaged ({reason}); save it again.") from error
+            raise InvalidDatasetError(
+                f"The saved data set {name} is damaged ({in_short(error, 200)}); save it again."
+            ) from error
         return {split: rows.to_iterable_dataset() for split, rows in splits.items()} if streaming else splits
     try:
         return datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from transformers import AutoImageProcessor
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.checkpoints.checked_loading import load_whole, read_config
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
 from farl_hf.errors import InvalidArgumentError, UnsuitableModelError, check_name
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.face_tasks import (
@@ -140,7 +140,7 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
             return given
         head_class, auto_name = _HEADS[task]
         folder = checkpoint(given or DEFAULT_CHECKPOINTS[f"face-{task}"])
-        processor = AutoImageProcessor.from_pretrained(folder)
+        processor = load_image_processor(AutoImageProcessor, folder)
         written_by = head_class.model_name
         if task == "embedding" and "FaRLForPreTraining" in (read_config(folder).architectures or ()):
             auto_name, written_by = "AutoModelForPreTraining", "FaRLForPreTraining"  # with its masked-image branch

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import ImageClassifierOutput, SemanticSegment
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import ModelOutput
 
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, in_short
 from farl_hf.labels import FIVE_FROM_LANDMARKS, palette_for
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.detector_loading import load_detector, log_if_small_model
@@ -64,7 +64,7 @@ def _answered_faces(answer: Any, size_hw: tuple[int, int]) -> Faces:
     answers = [answer] if isinstance(answer, Mapping) else answer
     if not isinstance(answers, Sequence) or not all(isinstance(face, Mapping) and "box" in face for face in answers):
         raise InvalidFaceInputError(
-            f"faces is {str(answer)[:100]}; expected what a pipeline answered for the photo: a dict per face."
+            f"faces is {in_short(answer)}; expected what a pipeline answered for the photo: a dict per face."
         )
     placed: dict[str, Any] = {"boxes": [face["box"] for face in answers]}
     keypoints = [face.get("keypoints") for face in answers]
@@ -90,9 +90,7 @@ def faces_from_boxes(boxes: Any, size_hw: tuple[int, int]) -> Faces:
     try:
         values = [_box_values(box) for box in ([boxes] if isinstance(boxes, Mapping) else boxes)]
     except TypeError:
-        raise InvalidFaceInputError(
-            f"boxes is {' '.join(str(boxes).split())[:100]}; expected a list with a box per face."
-        ) from None
+        raise InvalidFaceInputError(f"boxes is {in_short(boxes)}; expected a list with a box per face.") from None
     boxes_xyxy = _as_numbers("boxes", values, (4,), "(num_faces, 4)")
     faces = Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE))
     for row, box_xyxy in enumerate(faces.boxes_xyxy):

@@ -22,6 +22,7 @@ from farl_hf.errors import (
     NotACheckpointError,
     NotDownloadedError,
     UnknownNameError,
+    in_short,
 )
 
 _ONE_PHOTO = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
@@ -84,8 +85,7 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
     for name, value in given.items():
         number = hasattr(value, "__float__") and not isinstance(value, bool) and np.ndim(value) == 0
         if not number or not 0 <= value <= 1:
-            shown = " ".join(str(value).split())[:100]
-            raise InvalidArgumentError(f"{name}={shown!r} cannot be used; expected a number from 0 to 1.")
+            raise InvalidArgumentError(f"{name}={in_short(value)!r} cannot be used; expected a number from 0 to 1.")
     return given
 
 

@@ -422,6 +422,12 @@ def given_settings(arguments: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
+# --- recipes: training arguments as YAML files, one per published experiment; and configurations of new models
+#
+# A recipe names its `task` and has a `title`. Its other values are arguments of the training scripts. `base` names one
+# recipe or several whose values it starts from; the last base wins, and the recipe's own values win over all bases.
+# Files whose names begin with an underscore are only bases.
+
 RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
 RESOLVED_NAME = "recipe.yaml"  # in the output folder

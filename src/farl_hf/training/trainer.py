@@ -26,6 +26,7 @@ from farl_hf.errors import (
     FileWriteError,
     InvalidArgumentError,
     NotACheckpointError,
+    in_short,
 )
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
@@ -226,7 +227,7 @@ def writing_to(folder: Path) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):
             raise
         raise FileWriteError(
-            f"The checkpoint in {folder} could not be written: {' '.join(str(error).split())[:200]}. Make room, and "
+            f"The checkpoint in {folder} could not be written: {in_short(error, 200)}. Make room, and "
             "give the same command again: the run goes on from its last complete checkpoint."
         ) from error
 
@@ -245,7 +246,7 @@ def going_on_from(checkpoint: str | None) -> Iterator[None]:
     except Exception as error:  # damaged and foreign files make PyTorch and safetensors raise almost anything
         raise NotACheckpointError(
             f"The run cannot go on from {checkpoint}: it is damaged, or of another model or optimizer "
-            f"({' '.join(str(error).split())[:300]}). Choose another --output-dir, or delete that folder."
+            f"({in_short(error, 300)}). Choose another --output-dir, or delete that folder."
         ) from error
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from farl_hf.data.recorded_files import recorded_parquet, write_arrays
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, in_short
 from farl_hf.results import Faces
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def detected_table(path: str) -> FaceTable:
     except (OSError, KeyError, ValueError, pyarrow.lib.ArrowException) as error:
         raise InvalidDatasetError(
             f"The detections {path} cannot be read; expected a Parquet file with the columns"
-            f" {', '.join(DETECTION_COLUMNS)}: {' '.join(str(error).split())[:MOST_REASON]}"
+            f" {', '.join(DETECTION_COLUMNS)}: {in_short(error, MOST_REASON)}"
         ) from error
     return FaceTable.of_samples(sample_ids.to_numpy(), num_faces, faces)
 
@@ -169,7 +169,7 @@ def official_table(path: str | os.PathLike) -> FaceTable:
     except Exception as error:  # damaged files raise errors of any kind
         raise InvalidDatasetError(
             f"The detections {path} cannot be read as a sample2detect file of LAION-Face:"
-            f" {' '.join(str(error).split())[:MOST_REASON]}"
+            f" {in_short(error, MOST_REASON)}"
         ) from error
     if not isinstance(samples, dict):
         raise InvalidDatasetError(
