@@ -16,11 +16,11 @@ Evaluation is average precision at overlap 0.5, in the frame of the photos.
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import HfArgumentParser, Trainer, set_seed
+from transformers import HfArgumentParser, set_seed
 from transformers.hf_argparser import HfArg
 
 from farl_hf.checkpoints.checked_loading import load_whole, load_with_new_parts, read_config
@@ -35,8 +35,10 @@ from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.arguments import SharedTrainingArguments
 from farl_hf.training.evaluation.detection import evaluate_face_detection
+from farl_hf.training.model_card import TrainingFacts, command_without_paths
 from farl_hf.training.runs import check_launcher, folder_of_name, last_finished_checkpoint
-from farl_hf.training.trainer import leave_group_at_exit
+from farl_hf.training.trainer import AveragedWeightsTrainer, leave_group_at_exit
+from farl_hf.whole_files import write_json
 
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
 # Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.
@@ -127,6 +129,8 @@ class FaceDetectionTrainingArguments(SharedTrainingArguments):
     num_train_epochs: float = HfArg(default=100.0, help="Epochs.")
     report_to: str = HfArg(default="none", help="Where to report; none by default.")
     label_names: list[str] | None = HfArg(default_factory=lambda: ["labels"], help="Label inputs.")
+    ema_decay: float = HfArg(default=0.0, help="Decay of the averaged weights; 0 is off, as in the original.")
+    ema_warmup: bool = HfArg(default=False, help="Start averaging with a smaller decay.")
 
 
 def make_model(args: ModelArguments, data_args: DataArguments):
@@ -153,15 +157,17 @@ def make_sgd(model, args: FaceDetectionTrainingArguments, num_samples: int):
     return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
 
 
-def make_trainer(model, processor, splits, data_args: DataArguments, args: FaceDetectionTrainingArguments) -> Trainer:
-    """A plain `Trainer` over random squares of the photos; its evaluation loss is that of whole photos."""
+def make_trainer(
+    model, processor, splits, data_args: DataArguments, args: FaceDetectionTrainingArguments
+) -> AveragedWeightsTrainer:
+    """A Trainer over random squares of the photos; its evaluation loss is that of whole photos."""
     samples = {"processor": processor, "image_size": data_args.image_size, "min_face_px": data_args.min_face_px}
     train = FaceDetectionSamples(
         splits["train"], crop_scales=CROP_SCALES[data_args.crop_scales], seed=args.seed, **samples
     )
     validation = FaceDetectionSamples(splits["validation"], augment=False, **samples) if args.do_eval else None
     optimizers = make_sgd(model, args, len(train)) if args.recipe == "sgd_steps" else (None, None)
-    return Trainer(
+    return AveragedWeightsTrainer(
         model=model,
         args=args,
         train_dataset=train,
@@ -211,16 +217,22 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     if args.do_train:
         trainer = make_trainer(model, processor, splits, data_args, args)
+        start = model_args.model_name_or_path
+        trainer.card_facts = TrainingFacts("detection", (data_args.dataset_name,), start, command_without_paths())
         trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
         trainer.save_model()  # the image processor with it: the folder is a whole pipeline
         trainer.save_state()
+        trainer.write_card(new_weights=True)
     scores = {}
     if args.do_eval and args.process_index == 0:
         model = model.to(args.device)
         scores = evaluate_face_detection(model, processor, splits["validation"], args.per_device_eval_batch_size)
         print(json.dumps(scores, indent=2))
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-        Path(args.output_dir, "eval_results.json").write_text(json.dumps(scores, indent=2) + "\n")
+        write_json(Path(args.output_dir, "eval_results.json"), scores)
+        if args.do_train:
+            trainer.card_facts = replace(trainer.card_facts, scores={"validation": {"scores": scores}})
+            trainer.create_model_card()
     return scores
 
 

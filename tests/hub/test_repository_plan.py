@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from transformers import AutoTokenizer, pipeline
 
@@ -130,6 +131,22 @@ def test_only_what_belongs_there_is_uploaded(copy_of):
     assert plan.skipped == ("checkpoint-500/", "notes.py", "optimizer.pt", "training_args.bin")
     assert content_of(plan, "README.md") == b"# Mine"
     assert plan.num_bytes == sum(len(content_of(plan, file.path)) for file in plan.files)
+
+
+def test_recipe_and_results_are_uploaded_without_the_paths_of_the_machine(copy_of):
+    folder = copy_of("face-parsing")
+    (folder / "recipe.yaml").write_text(
+        "# farl-hf train /home/me/runs/recipe.yaml\ndata_dir: /home/me/LaPa\ndataset_name: [lapa, /home/me/rows]\n"
+        "output_dir: ~/runs\nseed: 3\nmodel_name_or_path: me/encoder\n"
+    )
+    (folder / "results.json").write_text("{}")
+    plan = plan_repository(folder)
+    assert content_of(plan, "results.json") == b"{}"
+    assert yaml.safe_load(content_of(plan, "recipe.yaml")) == {
+        **{"data_dir": "LaPa", "dataset_name": ["lapa", "rows"], "output_dir": "runs", "seed": 3},
+        "model_name_or_path": "me/encoder",
+    }
+    assert b"/home/me" not in content_of(plan, "recipe.yaml")
 
 
 def test_the_path_that_transformers_writes_into_a_config_is_stripped(copy_of):

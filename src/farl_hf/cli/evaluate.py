@@ -120,7 +120,7 @@ def _scores_table(report: dict[str, Any]) -> Any:
 
 def _write_card(checkpoint: str, report: dict[str, Any]) -> None:
     from farl_hf.checkpoints import KNOWN_NAMES
-    from farl_hf.training.evaluation.results import write_card_scores
+    from farl_hf.training.model_card import write_card_scores
 
     if checkpoint in KNOWN_NAMES:
         raise InvalidArgumentError(

@@ -30,6 +30,16 @@ from farl_hf.conversion.key_rules import name_some
 from farl_hf.conversion.released_models import ReleasedModel
 from farl_hf.conversion.source_reading import SourceFile
 from farl_hf.errors import ConversionError
+from farl_hf.labels.model_cards import (
+    DETECTOR_KINDS,
+    LIMITS,
+    NOT_FOR,
+    PIPELINE_TAGS,
+    TASK_TAGS,
+    USES,
+    citation_of,
+    usage_example,
+)
 from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.whole_files import written_whole
 
@@ -83,70 +93,6 @@ def _row(table, kind, num_outputs):
     return table.get((kind, num_outputs)) or table.get((kind, None), {})
 
 
-# Model cards, by kind.
-DETECTOR_KINDS = ("detection", "detector_body")
-_PIPELINE_TAGS = {
-    "two_towers": "zero-shot-image-classification",
-    "parsing": "image-segmentation",
-    "landmarks": "keypoint-detection",
-    "attributes": "image-classification",
-    "detection": "object-detection",
-    "detector_body": "image-feature-extraction",
-    "encoder": "image-feature-extraction",
-}
-_TASK_TAGS = {
-    "two_towers": "clip",
-    "parsing": "face-parsing",
-    "landmarks": "face-landmarks",
-    "attributes": "face-attributes",
-    "detection": "face-detection",
-    "detector_body": "backbone",
-    "encoder": "backbone",
-}
-_USES = {
-    "two_towers": "Features of faces for training heads, and similarities of faces and texts.",
-    "parsing": "Labelling the parts of a face in a photo, for editing, drawing and measuring.",
-    "landmarks": "Finding the landmarks of a face in a photo, for alignment, drawing and measuring.",
-    "attributes": "Describing photos in bulk, and as a baseline for research on attributes.",
-    "detection": "Finding faces in photos, with the five points that the FaRL models align by.",
-    "detector_body": "Where the training of a RetinaFace detector starts: `examples/train_face_detection.py`.",
-    "encoder": "A backbone to train the heads of FaRL on, for comparison with FaRL's own.",
-}
-_LIMITS = {
-    "two_towers": "Trained on pairs from the web: it repeats their prejudices. Input is an aligned face, not a scene.",
-    "parsing": "Thin parts, hands, jewellery and strong occlusion are labelled less well. Faces must be found first.",
-    "landmarks": "Hidden points are guessed. Extreme poses are worse than the mean score. Faces must be found first.",
-    "attributes": "The labels are opinions of annotators about celebrities ('attractive', 'young', 'male'); they are "
-    "neither facts about a person nor balanced over groups.",
-    "detection": "Small, blurred and covered faces are missed; things that look like faces are found.",
-    "detector_body": "It finds no faces: pyramid, context modules and heads must be trained first.",
-    "encoder": "Features only; a head must be trained before it says anything about a face.",
-}
-_PIPELINE_EXAMPLE = 'from transformers import pipeline\n\nfaces = pipeline("{task}", model="{name}")("photo.jpg")'
-_MODEL_EXAMPLE = (
-    "from transformers import AutoModel, AutoProcessor\n\n"
-    'model = AutoModel.from_pretrained("{name}")\nprocessor = AutoProcessor.from_pretrained("{name}")'
-)
-_ENCODER_EXAMPLE = (
-    "from farl_hf import FaRLFeatureMaps, FaRLImageProcessor\n\n"
-    'model = FaRLFeatureMaps.from_pretrained("{name}")\nprocessor = FaRLImageProcessor.from_pretrained("{name}")'
-)
-_BODY_EXAMPLE = "# python examples/train_face_detection.py --model-name-or-path {name} ..."
-_FARL_CITATION = """@inproceedings{zheng2022farl,
-  title = {General Facial Representation Learning in a Visual-Linguistic Manner},
-  author = {Zheng, Yinglin and Yang, Hao and Zhang, Ting and Bao, Jianmin and Chen, Dongdong and Huang, Yangyu and
-            Yuan, Lu and Chen, Dong and Zeng, Ming and Wen, Fang},
-  booktitle = {CVPR},
-  year = {2022}
-}"""
-_RETINAFACE_CITATION = """@inproceedings{deng2020retinaface,
-  title = {RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild},
-  author = {Deng, Jiankang and Guo, Jia and Ververas, Evangelos and Kotsia, Irene and Zafeiriou, Stefanos},
-  booktitle = {CVPR},
-  year = {2020}
-}"""
-
-
 def render_model_card(
     kind: str, title: str, released: ReleasedModel | None, source: SourceFile, described: str, compared: bool
 ) -> str:
@@ -166,35 +112,27 @@ def render_model_card(
         _front_matter(kind, released),
         f"# {title}",
         released.summary if released else f"Converted from {source.name}, which has the layout of {described}.",
-        f"```python\nimport farl_hf  # makes the model known to Transformers\n{_example(kind, title)}\n```",
+        f"```python\nimport farl_hf  # makes the model known to Transformers\n{usage_example(kind, title)}\n```",
         _provenance(released, source, compared),
         _scores(released, source),
-        f"## Intended use\n\n{_USES[kind]} Not for identifying, judging or excluding people.",
-        f"## Limits\n\n{_LIMITS[kind]} No measurement per group of people is published.",
-        f"## Citation\n\n```bibtex\n{_RETINAFACE_CITATION if kind in DETECTOR_KINDS else _FARL_CITATION}\n```",
+        f"## Intended use\n\n{USES[kind]} {NOT_FOR}",
+        f"## Limits\n\n{LIMITS[kind]} No measurement per group of people is published.",
+        f"## Citation\n\n```bibtex\n{citation_of(kind)}\n```",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _front_matter(kind, released):
-    tags = ["face", "retinaface" if kind in DETECTOR_KINDS else "farl", _TASK_TAGS[kind]]
+    tags = ["face", "retinaface" if kind in DETECTOR_KINDS else "farl", TASK_TAGS[kind]]
     fields: Mapping[str, str] = {
         "license": "mit" if released else "unknown",
         "library_name": "transformers",
-        "pipeline_tag": _PIPELINE_TAGS[kind],
+        "pipeline_tag": PIPELINE_TAGS[kind],
         "tags": f"[{', '.join(tags)}]",
     }
     if released:
         fields = {**fields, "datasets": f"[{', '.join(name.replace(' ', '-') for name in released.datasets)}]"}
     return "\n".join(["---", *(f"{key}: {value}" for key, value in fields.items()), "---"])
-
-
-def _example(kind, name):
-    if kind == "two_towers":
-        return _MODEL_EXAMPLE.format(name=name)
-    if kind in ("encoder", "detector_body"):
-        return (_ENCODER_EXAMPLE if kind == "encoder" else _BODY_EXAMPLE).format(name=name)
-    return _PIPELINE_EXAMPLE.format(task=_TASK_TAGS[kind], name=name)
 
 
 def _provenance(released, source, compared):

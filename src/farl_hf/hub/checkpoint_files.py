@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
@@ -18,7 +19,8 @@ _WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 _TOKENIZER, _VOCABULARY = "tokenizer_config.json", "tokenizer.json"
 # Uploaded as they are, where a checkpoint has them.
-_OPTIONAL_FILES = ("README.md", "LICENSE", "conversion.json", _VOCABULARY)
+_OPTIONAL_FILES = ("README.md", "LICENSE", "conversion.json", "results.json", _VOCABULARY)
+_RECIPE = "recipe.yaml"
 
 # A repository is one checkpoint, so face-analysis, which joins several, is the pipeline of none.
 _TASK_OF_AUTO_CLASS = {PIPELINES[task].auto_model_name: task for task in DEFAULT_CHECKPOINTS}
@@ -67,6 +69,8 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
     files = [RepositoryFile(name, _as_json(values)) for name, values in settings.items()]
     as_they_are = [*_weights_files(folder), *(name for name in _OPTIONAL_FILES if (folder / name).is_file())]
     files += [RepositoryFile(name, folder / name) for name in as_they_are]
+    if (folder / _RECIPE).is_file():
+        files.append(RepositoryFile(_RECIPE, _without_paths((folder / _RECIPE).read_text()).encode()))
     modules = {one.__module__ for one in classes}
     return CheckpointFiles(files, modules | ({PIPELINES[task].pipeline_class.__module__} if task else set()), task)
 
@@ -85,6 +89,18 @@ def _loadable_config(
         impl = _reference(entry.pipeline_class)
         config["custom_pipelines"] = {task: {"impl": impl, "pt": [entry.auto_model_name], "type": "image"}}
     return config
+
+
+def _without_paths(recipe: str) -> str:
+    """A recipe; of paths on the machine that trained, only the last part is kept."""
+
+    def public(value):
+        if isinstance(value, list):
+            return [public(one) for one in value]
+        return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
+
+    values = {name: public(value) for name, value in yaml.safe_load(recipe).items()}
+    return f"# All arguments of the training; of paths only the last part.\n{yaml.safe_dump(values)}"
 
 
 def _naming_their_code(settings: dict[str, Any]) -> tuple[dict[str, Any], list[type]]:

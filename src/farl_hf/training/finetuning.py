@@ -446,7 +446,7 @@ def write_results(
     data_args: DataArguments,
     history: Sequence[dict[str, float]],
 ) -> None:
-    """Writes `results.json` with the best and the last evaluation.
+    """Writes `results.json` with the best and the last evaluation, and the card.
 
     `history` is the log before the final evaluation. With `load_best_model_at_end` the final evaluation measures the
     best weights again, so it is no evaluation of the last step.
@@ -463,3 +463,4 @@ def write_results(
         checkpoint = f"checkpoint-{measured['step']}"
         measured["checkpoint"] = checkpoint if (folder / checkpoint).is_dir() else None
     write_json(folder / "results.json", results)
+    trainer.create_model_card()

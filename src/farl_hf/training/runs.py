@@ -74,6 +74,7 @@ def train_to_end(trainer: AveragedWeightsTrainer) -> None:
     trainer.save_state()
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
+    trainer.write_card(new_weights=True)
 
 
 def evaluate_and_save(trainer: AveragedWeightsTrainer) -> dict[str, float]:
@@ -81,6 +82,8 @@ def evaluate_and_save(trainer: AveragedWeightsTrainer) -> dict[str, float]:
     scores = trainer.evaluate()
     trainer.log_metrics("eval", scores)
     trainer.save_metrics("eval", scores)
+    if trainer.args.do_train:
+        trainer.create_model_card()
     return scores
 
 

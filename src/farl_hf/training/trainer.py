@@ -15,7 +15,15 @@ import torch
 from safetensors import SafetensorError
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
@@ -31,6 +39,7 @@ from farl_hf.errors import (
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
+from farl_hf.training.model_card import TrainingFacts, facts_in, write_training_card
 from farl_hf.whole_files import files_written_whole, finite_or_none, read_or_set_aside, write_json, written_whole
 
 # Parameters of the parts of a task model, by the beginning of their names.
@@ -60,6 +69,7 @@ class AveragedWeightsTrainer(Trainer):
         self.args.logging_nan_inf_filter = False
         self._diverged_at = torch.zeros(2)  # first step whose loss is not finite, and that loss
         self.add_callback(SampleEpochCallback())
+        self.card_facts: TrainingFacts | None = None  # by default those that the run has left in its folder
         self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
         if self.ema is not None:
             self.add_callback(self.ema)
@@ -161,6 +171,23 @@ class AveragedWeightsTrainer(Trainer):
         if self.is_world_process_zero():
             with written_whole(output_folder(self.args) / TRAINER_STATE_NAME) as unfinished:
                 self.state.save_to_json(str(unfinished))
+
+    def create_model_card(self, **given: Any) -> None:  # type: ignore[override]  # the same, by name
+        """Writes the whole card of the run, `README.md`; see [`~transformers.Trainer.create_model_card`].
+
+        A card whose text people have changed keeps it, and every card keeps the scores of other measurements.
+        """
+        self.write_card(new_weights=False, **given)
+
+    def write_card(self, new_weights: bool, **given: Any) -> None:
+        """As `create_model_card`; with `new_weights`, earlier scores leave the card."""
+        model = self.accelerator.unwrap_model(self.model)
+        if not isinstance(model, PreTrainedModel):  # adapters have cards of their own library
+            super().create_model_card(**given)
+        elif self.is_world_process_zero():
+            folder = output_folder(self.args)
+            facts = facts_in(folder) if self.card_facts is None else self.card_facts
+            write_training_card(model, folder, facts, new_weights=new_weights, **given)
 
     def with_averaged_weights(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls the function while the model holds the averaged weights."""
