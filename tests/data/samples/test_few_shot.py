@@ -8,7 +8,7 @@ from datasets import concatenate_datasets
 from farl_hf import FaRLImageProcessor
 from farl_hf.data.datasets import aflw19
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.data.samples.face_samples import FaceSamples, few_shot_subset, in_list_order
+from farl_hf.data.samples.face_samples import FaceRecord, FaceSamples, few_shot_subset, in_list_order
 from farl_hf.errors import InvalidArgumentError
 
 
@@ -105,3 +105,32 @@ def test_subsets_of_celebamask_hq_are_the_official_ones(partition, tmp_path):
         samples = FaceSamples(ordered, processor, "parsing", alignment="whole", num_labels=19, data_ratio=0.5)
         photos = [np.count_nonzero(ordered[record.row]["label_map"]) - 1 for record in samples.records]
         assert [(7 * photo) % NUM_ITEMS for photo in photos] == official_places(0.5)
+
+
+# Where there is no list, or not all of it, the order of the rows or a part of the list decides: no official subset.
+
+
+@pytest.mark.parametrize(
+    ("positions", "order", "words"),
+    [
+        ([2, 0, 1], [1, 2, 0], None),
+        ([None] * 3, [0, 1, 2], "order of the rows"),
+        ([0, 1, 1], [0, 1, 2], "order of the rows"),  # two data sets joined
+        ([5, 0, 2], [1, 2, 0], "3 of at least 6"),
+    ],
+)
+def test_what_is_no_official_subset_is_said_once(positions, order, words, caplog):
+    columns = [{} if position is None else {"list_position": np.float32(position)} for position in positions]
+    rows = [{"image": None, "landmarks_xy": [[[0, 0]]]} for _ in positions]
+    rows = [row | ({} if p is None else {"list_position": [p]}) for row, p in zip(rows, positions, strict=True)]
+    records = [FaceRecord(row, 0, column) for row, column in enumerate(columns)]
+    with caplog.at_level("WARNING", logger="farl_hf"):
+        assert [record.row for record in in_list_order(records)] == order
+    assert len(caplog.messages) == (words is not None)
+    assert words is None or words in caplog.text
+    caplog.clear()
+    processor = FaRLImageProcessor(size={"height": 16, "width": 16})
+    for ratio in (None, 1.0):
+        with caplog.at_level("WARNING", logger="farl_hf"):
+            FaceSamples(rows, processor, "landmarks", alignment="whole", data_ratio=ratio)
+        assert len(caplog.messages) == (words is not None and ratio is not None)
