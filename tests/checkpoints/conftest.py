@@ -1,7 +1,10 @@
+import json
+
 import pytest
 from huggingface_hub import close_session, constants
 
 from farl_hf import conversion
+from farl_hf.conversion.source_reading import file_sha256
 
 
 @pytest.fixture
@@ -24,6 +27,7 @@ def quick_conversion(monkeypatch):
         output.mkdir()
         (output / "config.json").write_text('{"model_type": "farl"}')
         (output / "model.safetensors").write_bytes(source.read_bytes())
+        (output / "conversion.json").write_text(json.dumps({"source": {"sha256": file_sha256(source)}}))
 
     monkeypatch.setattr(conversion, "convert_checkpoint", convert)
     return asked

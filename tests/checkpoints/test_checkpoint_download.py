@@ -128,12 +128,38 @@ def test_the_first_file_that_converts_is_the_measure(hub_cache, quick_conversion
         download_checkpoint(NAME, source)
     assert record["sha256"] in str(caught.value)
     assert hashlib.sha256(b"other weights").hexdigest() in str(caught.value)
-    assert f"farl-hf download {NAME} --trust" in str(caught.value)
     with pytest.raises(DownloadError, match="--trust"):
         download_checkpoint(NAME, source, force=True)
     assert read_snapshot(NAME) is None
     download_checkpoint(NAME, source, trust=True)
     assert weights_of(NAME) == b"other weights"
+
+
+def test_another_file_takes_the_place_of_what_is_here_only_when_trusted(hub_cache, quick_conversion, source):
+    folder = download_checkpoint(NAME, source)
+    assert download_checkpoint(NAME, source) == folder
+    assert len(quick_conversion) == 1
+    other = source.with_name("other.pth")
+    other.write_bytes(b"other weights")
+    with pytest.raises(DownloadError, match=hashlib.sha256(b"other weights").hexdigest()):
+        download_checkpoint(NAME, other)
+    assert read_snapshot(NAME) == folder
+    assert download_checkpoint(NAME, other, trust=True) != folder
+    assert weights_of(NAME) == b"other weights"
+    assert download_checkpoint(NAME) == read_snapshot(NAME)
+    assert len(quick_conversion) == 2
+    with pytest.raises(DownloadError, match="no file that can be read"):
+        download_checkpoint(NAME, source.with_name("nothing.pth"))
+
+
+def test_the_advice_names_what_was_given(hub_cache, quick_conversion, source, server):
+    download_checkpoint(NAME, source)
+    server.content = b"other weights"
+    with pytest.raises(DownloadError, match=rf"`farl-hf download {NAME} --force --keep-source --trust`"):
+        download_checkpoint(NAME, force=True, keep_source=True)
+    source.write_bytes(b"other weights")
+    with pytest.raises(DownloadError, match=rf"`farl-hf download {NAME} --from {source} --trust`"):
+        download_checkpoint(NAME, source)
 
 
 def test_a_known_checksum_of_a_release_is_the_measure(hub_cache, quick_conversion, source, monkeypatch):
@@ -246,6 +272,8 @@ def _convert_slowly(cache, source, conversions, started, killed):
         started.set()
         if killed:
             signal.pause()
+        record = {"source": {"sha256": hashlib.sha256(source.read_bytes()).hexdigest()}}
+        (output / "conversion.json").write_text(json.dumps(record))
         (output / "model.safetensors").write_bytes(source.read_bytes())
 
     checkpoint_download.conversion.convert_checkpoint = convert

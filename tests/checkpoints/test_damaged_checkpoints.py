@@ -42,7 +42,7 @@ def test_a_damaged_record_of_a_checksum_is_none(record, tmp_path, monkeypatch):
     path = tmp_path / "farl.json"
     path.write_text(record)
     monkeypatch.setattr("farl_hf.checkpoints.source_download._record_path", lambda name: path)
-    require_known_sha256("farl-ep64", "0" * 64)
+    require_known_sha256("farl-ep64", "0" * 64, "farl-hf download farl-ep64 --trust")
 
 
 def cut(path, size):

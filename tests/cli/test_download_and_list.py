@@ -1,4 +1,8 @@
 import hashlib
+import json
+import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +30,8 @@ def source(tmp_path, monkeypatch):
         output.mkdir()
         (output / "config.json").write_text("{}")
         (output / "model.safetensors").write_bytes(source.read_bytes())
+        record = {"source": {"sha256": hashlib.sha256(source.read_bytes()).hexdigest()}}
+        (output / "conversion.json").write_text(json.dumps(record))
 
     monkeypatch.setattr(conversion, "convert_checkpoint", convert)
     path = tmp_path / "source.pth"
@@ -67,6 +73,28 @@ def test_what_was_here_is_not_made_anew_unasked(source):
     assert "was here" not in farl_hf("download", "farl", "--from", source).stderr
     assert "was here already (--force makes it again)" in farl_hf("download", "farl", "--from", source).stderr
     assert "was here" not in farl_hf("download", "farl", "--from", source, "--force").stderr
+
+
+def test_another_file_is_not_passed_over(source, tmp_path):
+    """The printed checksum is of the file that the checkpoint was made from, and the advice is a command that runs."""
+    farl_hf("download", "farl", "--from", source)
+    other = tmp_path / "other weights.pth"
+    other.write_bytes(b"other weights")
+    refused = farl_hf("download", "farl", "--from", str(other))
+    assert refused.exit_code == 2
+    (command,) = re.findall(r"`farl-hf (.*?)`", " ".join(refused.stderr.split()))
+    accepted = farl_hf(*shlex.split(command))
+    assert accepted.exit_code == 0, accepted.output
+    assert "was here" not in accepted.stderr
+    assert hashlib.sha256(b"other weights").hexdigest() in accepted.stderr
+    assert (Path(accepted.stdout.strip()) / "model.safetensors").read_bytes() == b"other weights"
+
+
+def test_the_checksum_is_of_the_file_where_that_of_the_release_is_another(source, monkeypatch):
+    row = replace(conversion.RELEASED_MODELS["farl-ep64"], sha256="0" * 64)
+    monkeypatch.setitem(conversion.RELEASED_MODELS, "farl-ep64", row)
+    result = farl_hf("download", "farl", "--from", source, "--trust")
+    assert f"sha256 of its file: {hashlib.sha256(b'weights').hexdigest()}" in result.stderr
 
 
 def test_something_else_of_that_name_is_pointed_out(source, tmp_path):

@@ -310,13 +310,18 @@ def test_every_released_model_is_of_a_known_kind():
     assert len({row.file_name for row in RELEASED_MODELS.values()}) == len(RELEASED_MODELS) == 11
 
 
-def test_the_card_of_a_released_model_tells_what_was_published(source_folder, tmp_path):
+def test_the_card_of_an_unverified_file_tells_what_was_published_of_the_release(source_folder, tmp_path):
     convert_checkpoint(source_folder / "attributes.pt", tmp_path / "out", name="farl-celeba-224")
     card = (tmp_path / "out/README.md").read_text()
+    front, _, text = card.removeprefix("---\n").partition("\n---\n")
+    # Any file of this layout has the name: licence and training data of the release are not known to be the file's.
+    assert "license: unknown" in front.splitlines()
+    assert "datasets" not in front
+    heading, summary = text.strip().split("\n\n")[:2]
+    assert heading == "# farl-celeba-224"
+    assert "has the layout of `face_attribute.farl.celeba.pt`" in summary
     for words in (
-        "license: mit",
         "pipeline_tag: image-classification",
-        "datasets: [LAION-Face-20M, CelebA]",
         "92.07",
         'pipeline("face-attributes", model="farl-celeba-224")',
         "@inproceedings{zheng2022farl",
@@ -375,9 +380,14 @@ def test_a_card_is_of_the_release_only_with_its_checksum(pretrained_body, tmp_pa
     card = (tmp_path / "other/README.md").read_text()
     assert f"unverified file, sha256 `{file_sha256(source)}`" in card
     assert "its checksum is another one" in card
+    assert card.startswith("---\nlicense: unknown\n")
+    assert "datasets" not in card.partition("\n---\n")[0]
     monkeypatch.setitem(RELEASED_MODELS, name, replace(RELEASED_MODELS[name], sha256=file_sha256(source)))
     convert_checkpoint(source, tmp_path / "same", name=name)
     card = (tmp_path / "same/README.md").read_text()
     assert "unverified" not in card
+    assert card.startswith("---\nlicense: mit\n")
+    assert "datasets: [ImageNet]" in card.partition("\n---\n")[0]
+    assert f"# {name}\n\n{RELEASED_MODELS[name].summary}\n" in card
     assert "Released by [biubug6/Pytorch_Retinaface]" in card
     assert "46.58" in card

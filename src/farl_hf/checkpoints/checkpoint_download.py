@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,13 +40,13 @@ def download_checkpoint(
     """
     Make a named checkpoint loadable by its name, offline too.
 
-    Official weights are fetched and converted, unless they are on this machine. Embedded models need no download; they
-    get an entry in the Hugging Face cache.
+    Official weights are fetched and converted, unless they are on this machine. A given file is converted unless the
+    checkpoint here was made from it. Embedded models need no download; they get an entry in the Hugging Face cache.
 
     Args:
         name (`str`): A known name.
         source (`Path`, *optional*): The published file, where it is here already.
-        force (`bool`): Fetch and convert again, whatever is here.
+        force (`bool`): Convert again, whatever is here; fetch again, too, unless `keep_source` kept the file.
         trust (`bool`): Accept a file whose checksum differs from the one on record.
         keep_source (`bool`): Keep a downloaded file beside the checkpoint after its conversion.
         progress (`Callable`, *optional*): See `download_file`.
@@ -60,18 +62,22 @@ def download_checkpoint(
         MissingExtraError: The conversion needs a package that is not installed; nothing is fetched then.
     """
     name = resolve_name(name)
-    folder = read_snapshot(name)
-    if name in OFFICIAL_MODELS and not force and folder is not None and _has_aliases(name):
-        return folder  # without a lock: the cache may be read-only
+    if name in OFFICIAL_MODELS and not force and _has_aliases(name):
+        folder = _made_before(name, source)
+        if folder is not None:
+            return folder  # without a lock: the cache may be read-only
     tell("waiting for another process that works on the same name")
     with _storable(name), entry_lock(name):
         if name not in OFFICIAL_MODELS:
             if source is not None:
                 raise DownloadError(f"{name} is built in and needs no file; omit --from.")
             return link_embedded_checkpoint(name)
-        folder = None if force else read_snapshot(name)
+        folder = None if force else _made_before(name, source)
         if folder is None:
-            folder = _convert_into_cache(name, source, trust, keep_source, progress, tell)
+            options = ["--force"] * force + ["--keep-source"] * keep_source
+            options += [] if source is None else ["--from", str(source)]
+            command = shlex.join(["farl-hf", "download", name, *options, "--trust"])
+            folder = _convert_into_cache(name, source, None if trust else command, keep_source, progress, tell)
         link_aliases(name)
         return folder
 
@@ -80,7 +86,23 @@ def _has_aliases(name: str) -> bool:
     return all(read_snapshot(alias) is not None for alias, target in ALIASES.items() if target == name)
 
 
-def _convert_into_cache(name, source, trust, keep_source, progress, tell) -> Path:
+def _made_before(name: str, source: Path | None) -> Path | None:
+    """The checkpoint in the cache; `None` where there is none, or it was made from another file than the given one."""
+    folder = read_snapshot(name)
+    if folder is None or source is None:
+        return folder
+    return folder if source_sha256(folder) == file_sha256(_given(source)) else None
+
+
+def source_sha256(folder: Path) -> str | None:
+    """The checksum of the file that a checkpoint was made from; `None` where its `conversion.json` does not tell."""
+    try:
+        return str(json.loads((folder / "conversion.json").read_text())["source"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _convert_into_cache(name, source, accepting_command, keep_source, progress, tell) -> Path:
     if conversion.RELEASED_MODELS[name].kind == "two_towers":
         open_clip_vocabulary_file()
     unfinished = unfinished_folder(name)
@@ -93,7 +115,7 @@ def _convert_into_cache(name, source, trust, keep_source, progress, tell) -> Pat
         with _removed_if_wrong(file) if source is None else contextlib.nullcontext():
             tell("verifying")
             sha256 = file_sha256(file)
-            require_known_sha256(name, sha256, accept_new=trust)
+            require_known_sha256(name, sha256, accepting_command)
             tell("converting")
             folder = _converted(name, file, unfinished, tell)
         record_sha256(name, sha256)

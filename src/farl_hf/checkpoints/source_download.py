@@ -19,7 +19,7 @@ from farl_hf.errors import DownloadError
 from farl_hf.whole_files import write_json
 
 
-def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> None:
+def require_known_sha256(name: str, sha256: str, accepting_command: str | None) -> None:
     """
     Check the content of a file of weights by the checksum of its release or, where none is known, of the first file
     that converted here.
@@ -27,16 +27,17 @@ def require_known_sha256(name: str, sha256: str, accept_new: bool = False) -> No
     Args:
         name (`str`): A key of `OFFICIAL_MODELS`.
         sha256 (`str`): Checksum of the file at hand.
-        accept_new (`bool`): Whether it may differ from the recorded one.
+        accepting_command (`str`, *optional*): The command that accepts another one than the recorded; `None` where
+            it has been accepted.
 
     Raises:
         DownloadError: The checksums differ; the message has both.
     """
     recorded = recorded_sha256(name) or sha256
-    if recorded != sha256 and not accept_new:
+    if recorded != sha256 and accepting_command is not None:
         raise DownloadError(
             f"The file for {name} has the sha256 {sha256}, but {recorded} is on record, of the release or of the file "
-            f"that was first converted here; fetch it again, or accept it with `farl-hf download {name} --trust`."
+            f"that was first converted here; fetch it again, or accept it with `{accepting_command}`."
         )
 
 

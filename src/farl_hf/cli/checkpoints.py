@@ -73,7 +73,7 @@ def download(
     source: Annotated[
         Path | None, typer.Option("--from", help="The published file, if it is here already.", metavar="FILE")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download and convert again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Convert again, and fetch again what was not kept.")] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Accept a file whose sha256 differs from the one on record.")
     ] = False,
@@ -84,18 +84,20 @@ def download(
     """Fetch published weights, convert them, and make them loadable by name.
 
     Afterwards [bold]AutoModel.from_pretrained("farl")[/bold] works from any folder, without network too. An
-    interrupted download is resumed. Behind a firewall, fetch the file in another way and use --from. The sha256 of the
-    converted file is printed: compare it with one that you trust, because no project publishes any.
+    interrupted download is resumed. Behind a firewall, fetch the file in another way and use --from: what is here is
+    made anew if it came from another file. The sha256 of the converted file is printed: compare it with one that you
+    trust, because no project publishes any.
     """
+    from farl_hf.checkpoints.checkpoint_download import source_sha256
     from farl_hf.checkpoints.checkpoint_names import OFFICIAL_MODELS, is_shadowed, local_folder, resolve_name
-    from farl_hf.checkpoints.source_download import recorded_sha256
 
     with plain_errors():
-        was_here = resolve_name(name) in OFFICIAL_MODELS and local_folder(name) is not None and not force
+        is_official, folder_before = resolve_name(name) in OFFICIAL_MODELS, local_folder(name)
         folder = _download_with_progress(name, source, force, trust, keep_source)
+    was_here = is_official and folder == folder_before and not force
     verb = "was here already (--force makes it again)" if was_here else "is here"
     error_console().print(f"[bold]{name}[/bold] {verb}: from_pretrained({name!r}) loads it.", highlight=False)
-    sha256 = recorded_sha256(resolve_name(name)) if resolve_name(name) in OFFICIAL_MODELS else None
+    sha256 = source_sha256(folder) if is_official else None
     if sha256 is not None:
         error_console().print(f"sha256 of its file: {sha256}", highlight=False)
     if is_shadowed(name):

@@ -102,16 +102,17 @@ def render_model_card(
     Args:
         kind (`str`): As in [`ModelKind`].
         title (`str`): Heading, and what the example loads.
-        released (`ReleasedModel`, *optional*): The released file that this is; without it nothing is claimed about
-            training data, licence and scores.
+        released (`ReleasedModel`, *optional*): The released file that this may be. Only a verified file gets its
+            licence and training data; without a release nothing is claimed about them, or about scores.
         source (`SourceFile`): The converted file.
         described (`str`): What the kind is called in a sentence.
         compared (`bool`): Whether `conversion.json` holds a comparison with the original code.
     """
+    verified = released is not None and _is_verified(released, source)
     sections = [
-        _front_matter(kind, released),
+        _front_matter(kind, released if verified else None),
         f"# {title}",
-        released.summary if released else f"Converted from {source.name}, which has the layout of {described}.",
+        _summary(released, source, described, verified),
         f"```python\nimport farl_hf  # makes the model known to Transformers\n{usage_example(kind, title)}\n```",
         _provenance(released, source, compared),
         _scores(released, source),
@@ -133,6 +134,13 @@ def _front_matter(kind, released):
     if released:
         fields = {**fields, "datasets": f"[{', '.join(name.replace(' ', '-') for name in released.datasets)}]"}
     return "\n".join(["---", *(f"{key}: {value}" for key, value in fields.items()), "---"])
+
+
+def _summary(released, source, described, verified):
+    if released is None:
+        return f"Converted from {source.name}, which has the layout of {described}."
+    layout = f"Converted from an unverified file, which has the layout of `{released.file_name}`: "
+    return released.summary if verified else layout + released.summary
 
 
 def _provenance(released, source, compared):

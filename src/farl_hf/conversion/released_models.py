@@ -183,7 +183,8 @@ RELEASED_MODELS = {
         "MobileNetV1-0.25, trained on ImageNet: the body from which the training of the original detector starts.",
         ("ImageNet",),
         (Score("ImageNet, top 1", "46.58", "Pytorch_Retinaface README, line 72"),),
-        "75c37f8d438b7c6aed2e6b310fd0540c40dabf0dd820770bd7082668dfd7c1c1",  # 3,827,150 bytes
+        # 3,827,150 bytes; of the copy in `weights/` of github.com/thflgg133/RetinaFace-optimization.
+        "75c37f8d438b7c6aed2e6b310fd0540c40dabf0dd820770bd7082668dfd7c1c1",
     ),
 }
 

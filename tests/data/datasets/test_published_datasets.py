@@ -112,6 +112,7 @@ def test_celebamask_hq_in_farls_order(load, partition):
     rows = load("celebamask_hq", writer=lambda root: raw_layouts.write_celebamask_hq(root, partition))
     assert len(rows) == 2
     # The order of the partition: photo 2001 is 000013.jpg of CelebA, photo 0 is 119613.jpg.
+    assert [row["list_position"] for row in rows] == [[0], [1]]
     assert set(np.unique(decode_map(rows[0]["label_map"]))) == {0, 2}
     label_map = decode_map(rows[1]["label_map"])
     assert decode_photo(rows[1]["image"]).shape == (16, 16, 3)  # shrunk from 32 to the size of the masks

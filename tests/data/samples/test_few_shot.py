@@ -1,14 +1,14 @@
 import random
 
+import numpy as np
 import pytest
 import raw_layouts
 from datasets import concatenate_datasets
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.data.datasets import aflw19
-from farl_hf.data.datasets.celebamask_hq import split_of_photos
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.data.samples.face_samples import FaceSamples, few_shot_subset, in_list_order
+from farl_hf.data.samples.face_samples import FaceRecord, FaceSamples, few_shot_subset, in_list_order
 from farl_hf.errors import InvalidArgumentError
 
 
@@ -60,15 +60,26 @@ def write_aflw19(root, monkeypatch):
     return lambda record: NUM_ITEMS + 1 - record.annotations["landmarks_xy"][0][0] // 100
 
 
-@pytest.mark.parametrize("write", [write_wflw, write_aflw19])
+def write_w300(root, monkeypatch):
+    """One face per photo; the first coordinate of a face is 100 times its line."""
+    raw_layouts.write_w300(root)
+    names = [f"helen/trainset/{NUM_ITEMS - line}.jpg" for line in range(NUM_ITEMS)]
+    lines = [raw_layouts.hrnet_line(name, 1.0, (9.0, 9.0), 68, 100.0 * line) for line, name in enumerate(names)]
+    raw_layouts.write_text(root / "face_landmarks_300w_train.csv", [raw_layouts.hrnet_header(68), *lines])
+    for name in names:
+        raw_layouts.write_photo(root / name)
+    return lambda record: (record.annotations["landmarks_xy"][0][0] + 1.5) // 100
+
+
+@pytest.mark.parametrize("write", [write_wflw, write_aflw19, write_w300])
 def test_subsets_of_listed_faces_are_the_official_ones(write, tmp_path, monkeypatch):
     place_of = write(tmp_path, monkeypatch)
     settings = {"split": "train", "check_counts": False, "cache_dir": str(tmp_path / "cache")}
     rows = load_face_dataset(write.__name__.removeprefix("write_"), data_dir=tmp_path, **settings)
-    assert len(rows) < NUM_ITEMS  # photos
+    assert len(rows) == {write_wflw: 4, write_aflw19: 3, write_w300: NUM_ITEMS}[write]  # photos
     processor = FaRLImageProcessor(size={"height": 16, "width": 16})
-    for ratio in (0.2, 0.5, 1.0):
-        samples = FaceSamples(rows, processor, "landmarks", alignment="box", min_face_px=0, data_ratio=ratio)
+    for ratio, ordered in ((0.2, rows), (0.5, rows), (0.5, rows.shuffle(seed=5)), (1.0, rows)):
+        samples = FaceSamples(ordered, processor, "landmarks", alignment="box", min_face_px=0, data_ratio=ratio)
         assert [place_of(record) for record in samples.records] == official_places(ratio)
     joined = concatenate_datasets([rows, rows])  # no single list: in the order of the photos
     samples = FaceSamples(joined, processor, "landmarks", alignment="box", min_face_px=0)
@@ -77,12 +88,49 @@ def test_subsets_of_listed_faces_are_the_official_ones(write, tmp_path, monkeypa
 
 @pytest.mark.parametrize("partition", [True, False])
 def test_subsets_of_celebamask_hq_are_the_official_ones(partition, tmp_path):
-    """In the mapping, the photos are in another order than in CelebA's partition."""
+    """In the mapping, the photos are in another order than in the partition; the size of a skin tells its photo."""
     mapping = [f"{photo} 0 {(7 * photo) % NUM_ITEMS + 1:06d}.jpg" for photo in range(NUM_ITEMS)]
     raw_layouts.write_text(tmp_path / "CelebA-HQ-to-CelebA-mapping.txt", ["idx orig_idx orig_file", *mapping])
     if partition:
         lines = [f"{number:06d}.jpg 0" for number in range(1, NUM_ITEMS + 5)]
         raw_layouts.write_text(tmp_path / "list_eval_partition.txt", lines)
-    photos = [photo for photo, split in split_of_photos("celebamask_hq", tmp_path) if split == "train"]
-    places = [(7 * photo) % NUM_ITEMS for photo in few_shot_subset(photos, 0.5)]
-    assert places == official_places(0.5)
+    for photo in range(NUM_ITEMS):
+        raw_layouts.write_photo(tmp_path / "CelebA-HQ-img" / f"{photo}.jpg", (32, 32))
+        raw_layouts.write_mask(tmp_path, photo, "skin", np.s_[0, : photo + 1])
+    settings = {"check_counts": False, "cache_dir": str(tmp_path / "cache")}
+    rows = load_face_dataset("celebamask_hq", data_dir=tmp_path, split="train", **settings)
+    processor = FaRLImageProcessor(size={"height": 16, "width": 16})
+    assert [row["list_position"] for row in rows] == [[place] for place in range(NUM_ITEMS)]
+    for ordered in (rows, rows.shuffle(seed=5)):
+        samples = FaceSamples(ordered, processor, "parsing", alignment="whole", num_labels=19, data_ratio=0.5)
+        photos = [np.count_nonzero(ordered[record.row]["label_map"]) - 1 for record in samples.records]
+        assert [(7 * photo) % NUM_ITEMS for photo in photos] == official_places(0.5)
+
+
+# Where there is no list, or not all of it, the order of the rows or a part of the list decides: no official subset.
+
+
+@pytest.mark.parametrize(
+    ("positions", "order", "words"),
+    [
+        ([2, 0, 1], [1, 2, 0], None),
+        ([None] * 3, [0, 1, 2], "order of the rows"),
+        ([0, 1, 1], [0, 1, 2], "order of the rows"),  # two data sets joined
+        ([5, 0, 2], [1, 2, 0], "3 of at least 6"),
+    ],
+)
+def test_what_is_no_official_subset_is_said_once(positions, order, words, caplog):
+    columns = [{} if position is None else {"list_position": np.float32(position)} for position in positions]
+    rows = [{"image": None, "landmarks_xy": [[[0, 0]]]} for _ in positions]
+    rows = [row | ({} if p is None else {"list_position": [p]}) for row, p in zip(rows, positions, strict=True)]
+    records = [FaceRecord(row, 0, column) for row, column in enumerate(columns)]
+    with caplog.at_level("WARNING", logger="farl_hf"):
+        assert [record.row for record in in_list_order(records)] == order
+    assert len(caplog.messages) == (words is not None)
+    assert words is None or words in caplog.text
+    caplog.clear()
+    processor = FaRLImageProcessor(size={"height": 16, "width": 16})
+    for ratio in (None, 1.0):
+        with caplog.at_level("WARNING", logger="farl_hf"):
+            FaceSamples(rows, processor, "landmarks", alignment="whole", data_ratio=ratio)
+        assert len(caplog.messages) == (words is not None and ratio is not None)

@@ -4,7 +4,7 @@ Folder: `CelebA-HQ-img/{id}.jpg` of 1024 × 1024 pixels; `CelebAMask-HQ-mask-ann
 512 × 512, not zero where the part is, absent when the face does not have it; `CelebA-HQ-to-CelebA-mapping.txt`. Splits
 are CelebA's: by `list_eval_partition.txt` when it lies in the folder, otherwise by the number of the CelebA photo, in
 whose order that file is. Rows are in the order of that file, as in the official code, whose few-shot subsets depend on
-it (FacePerceiver/FaRL `farl/datasets/celebamask_hq.py`, lines 39-54).
+it (FacePerceiver/FaRL `farl/datasets/celebamask_hq.py`, lines 39-54); `list_position` keeps the place of a row.
 
 The two class orders are two configurations. Both the ids and the order of painting differ (a later part covers an
 earlier one), so neither is a renaming of the other:
@@ -50,11 +50,13 @@ class CelebAMaskHQConfig(FaceDatasetConfig):
 
 
 class CelebAMaskHQ(FaceDatasetBuilder):
-    """CelebAMask-HQ, one face per photo: `image`, `label_map`."""
+    """CelebAMask-HQ, one face per photo: `image`, `label_map`, `list_position`."""
 
-    VERSION = datasets.Version("1.1.0")  # caches of 1.0.0 are in the order of the mapping
+    VERSION = datasets.Version(
+        "1.2.0"
+    )  # caches of 1.0.0 are in the order of the mapping; 1.1.0 has no `list_position`
     DATASET = "celebamask_hq"
-    COLUMNS = ("image", "label_map")
+    COLUMNS = ("image", "label_map", "list_position")
     NUM_LABELS = len(CELEBAMASK_LABELS)
     BUILDER_CONFIG_CLASS = CelebAMaskHQConfig
     BUILDER_CONFIGS: ClassVar = [
@@ -72,15 +74,18 @@ class CelebAMaskHQ(FaceDatasetBuilder):
             found = masks.get(number, {})
             # A skin mask is there for every face, so its absence means that files are missing.
             skin = f"{root}/CelebAMask-HQ-mask-anno/{number // 2000}/{number:05d}_skin.png"
-            splits[split].append(RawPhoto(f"{images}/{number}.jpg", (found,), (found.get("skin", skin),)))
+            face = (found, len(splits[split]))  # masks, place in the list of the split
+            splits[split].append(RawPhoto(f"{images}/{number}.jpg", (face,), (found.get("skin", skin),)))
         return splits
 
     def row(self, photo: RawPhoto) -> dict[str, Any]:
         """The masks composed, the photo shrunk to their size."""
-        label_map = compose_label_map(photo.faces[0], PARTS[self.config.class_order])
+        masks, position = photo.faces[0]
+        label_map = compose_label_map(masks, PARTS[self.config.class_order])
         image_rgb = decode_photo({"path": photo.path, "bytes": None})
         small_rgb = cv2.resize(image_rgb, label_map.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return {"image": encoded_png(small_rgb), "label_map": encoded_png(label_map)}
+        pictures = {"image": encoded_png(small_rgb), "label_map": encoded_png(label_map)}
+        return pictures | {"list_position": [position]}
 
 
 def masks_of_photos(folder: Path) -> dict[int, dict[str, str]]:

@@ -5,6 +5,7 @@ A row has the common shape of every farl_hf dataset: `image`, and as far as the 
 `list_position` (n,).
 """
 
+import logging
 import math
 import random
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from farl_hf.data.augmentation import (
 from farl_hf.data.loading import column_names, decode_map, decode_photo, without_decoding
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
+
+logger = logging.getLogger(__name__)
 
 FACE_TASKS = ("parsing", "landmarks", "attributes")
 PICTURE_COLUMNS = ("image", "label_map", "instance_map")
@@ -87,7 +90,7 @@ class FaceSamples(SeededSamples, Dataset):
         attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
             default.
         data_ratio (`float`, *optional*): Part of the faces to use, by the official few-shot rule; see
-            [`few_shot_subset`].
+            [`few_shot_subset`]. A warning says where the rows lack `list_position`, and so their order decides.
         seed (`int`, *optional*, defaults to 0): Seed of the augmentation.
         with_photo_labels (`bool`, *optional*, defaults to `False`): Also return what evaluation in the photo frame
             needs.
@@ -358,11 +361,23 @@ def in_list_order(records: Sequence[FaceRecord]) -> list[FaceRecord]:
     """Faces in the order of the data set's own list; in that of the rows where there is no single list.
 
     WFLW and AFLW-19 list faces, and the faces of a photo need not follow each other (FacePerceiver/FaRL
-    `farl/datasets/wflw.py`, lines 24-51; `aflw.py`, lines 22-35). Joined data sets have no common list.
+    `farl/datasets/wflw.py`, lines 24-51; `aflw.py`, lines 22-35). Joined data sets have no common list. A warning says
+    where the order is not that of a whole list.
     """
     positions = [int(record.annotations.get("list_position", -1)) for record in records]
     if -1 in positions or len(set(positions)) < len(records):
+        logger.warning(
+            "The faces have no single list (column list_position): the few-shot subset follows the order of the rows, "
+            "and other orders give other faces."
+        )
         return list(records)
+    if max(positions) >= len(records):
+        logger.warning(
+            "%d of at least %d faces of the data set's list are used: their few-shot subset is not the one of the "
+            "whole list.",
+            len(records),
+            max(positions) + 1,
+        )
     return [records[index] for index in np.argsort(positions)]
 
 
