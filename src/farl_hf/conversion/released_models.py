@@ -1,7 +1,7 @@
 """The released files: what each is, where it comes from, what is known about it. One row per name.
 
-Scores: README and logs of github.com/FacePerceiver/FaRL, comments in the code of github.com/FacePerceiver/facer,
-README of github.com/biubug6/Pytorch_Retinaface.
+Scores: README (lines 120-137) and logs of github.com/FacePerceiver/FaRL at 3fb4694, comments in the code of pyfacer
+0.0.5, README (lines 8-22 and 72) of github.com/biubug6/Pytorch_Retinaface at b984b4b.
 """
 
 from dataclasses import dataclass
