@@ -106,7 +106,7 @@ class FaceDetectionTrainingArguments(SharedTrainingArguments):
     | `per_device_train_batch_size` | 32 | 32 |
     | `num_train_epochs` | 100 | 250 |
     | `logging_steps` | 50 | |
-    | `dataloader_num_workers` | 2 | 1 |
+    | `dataloader_num_workers` | 2 | 4 |
     | `remove_unused_columns` | `False` (samples are built by our own dataset) | |
     | `label_names` | `["labels"]` | |
     | `report_to` | `"none"` | |

@@ -1,8 +1,9 @@
 """The names of checkpoints: the published files behind them, and the folder that holds a named checkpoint.
 
-Addresses of published files: the releases of FacePerceiver/FaRL and FacePerceiver/facer, and the files that facer
-fetches for its detectors. No project publishes checksums of these files. The first file that converts is therefore
-recorded, and later ones are compared with it.
+Addresses of published files: the releases of FacePerceiver/FaRL (its README, lines 30-31) and FacePerceiver/facer
+(pyfacer 0.0.5, the `url` of its settings), and the files that facer fetches for its detectors
+(`facer/face_detection/retinaface.py`, lines 16-19). No project publishes checksums of these files. The first file that
+converts is therefore recorded, and later ones are compared with it.
 """
 
 import os

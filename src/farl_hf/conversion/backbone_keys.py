@@ -1,13 +1,14 @@
 """Names of published encoders, to ours: FaRL and CLIP, and the others that the paper compares with their settings.
 
 Sources of the published names:
-- FaRL and OpenAI's CLIP: FacePerceiver/FaRL `farl/network/farl/model.py`, openai/CLIP `clip/model.py`. Ours are the
-  names of Transformers' CLIP; query, key and value are the three thirds of `in_proj`, in this order. The branch of
-  masked image modelling stays beside the encoders: `mask_token` (C,), `mim_encoder.layers.N.*` (blocks named as in the
-  encoders), `mim_layer_norm.*`, `mim_head.*`. [`FaRLModel`] ignores it when it loads.
-- MoCo v3, DeiT, BEiT: facebookresearch/moco-v3 `convert_to_deit.py`; facebookresearch/deit `models.py`;
+- FaRL and OpenAI's CLIP: FacePerceiver/FaRL `farl/network/farl/model.py`, lines 188-323; openai/CLIP `clip/model.py`,
+  lines 171-295. Ours are the names of Transformers' CLIP; query, key and value are the three thirds of `in_proj`, in
+  this order. The branch of masked image modelling stays beside the encoders: `mask_token` (C,),
+  `mim_encoder.layers.N.*` (blocks named as in the encoders), `mim_layer_norm.*`, `mim_head.*`. [`FaRLModel`] ignores
+  it when it loads.
+- MoCo v3, DeiT, BEiT: facebookresearch/moco-v3 `convert_to_deit.py`, lines 25-39; facebookresearch/deit `models.py`;
   microsoft/unilm `beit/modeling_finetune.py` and `modeling_pretrain.py`. Ours are the names of timm's models.
-- Face Transformer: zhongyy/Face-Transformer `vit_face.py`.
+- Face Transformer: zhongyy/Face-Transformer `copy-to-vit_pytorch-path/vit_face.py`, lines 264-361.
 """
 
 import re
@@ -151,7 +152,7 @@ FACE_TRANSFORMER_KEYS = KeyMap(_FACE_TRANSFORMER_RULES, _FACE_TRANSFORMER_DROPS)
 
 
 def has_fixed_positions(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether positions are MoCo v3's fixed ones, which are zero for the class token; learned ones never are."""
+    """Whether positions are MoCo v3's fixed ones, which are zero for the class token (`vits.py`, lines 66-69)."""
     return "pos_embed" in tensors and not tensors["pos_embed"][0, 0].any()
 
 

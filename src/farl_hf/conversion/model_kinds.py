@@ -122,7 +122,11 @@ def face_task_config(tensors: Tensors, settings: Mapping[str, Any]):
 
 
 def _attribute_levels(vectors: int, depth: int) -> list[int] | None:
-    """The blocks, 3 vectors each: the last one (released model), all (the code's default) or the paper's four."""
+    """The blocks, 3 vectors each: the last one, all of them, or the four of the dense heads.
+
+    The released model reads the last (facer/face_attribute/farl.py, line 36); all are the default of its code
+    (facer/farl/classification.py, line 131).
+    """
     known = {1: [depth - 1], depth: list(range(depth)), 4: None}
     levels, rest = divmod(vectors, 3)
     if rest or levels not in known:

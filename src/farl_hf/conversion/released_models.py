@@ -1,7 +1,7 @@
 """The released files: what each is, where it comes from, what is known about it. One row per name.
 
-Scores: README and logs of github.com/FacePerceiver/FaRL, comments in the code of github.com/FacePerceiver/facer,
-README of github.com/biubug6/Pytorch_Retinaface.
+Scores: README (lines 120-137) and logs of github.com/FacePerceiver/FaRL at 3fb4694, comments in the code of pyfacer
+0.0.5, README (lines 8-22 and 72) of github.com/biubug6/Pytorch_Retinaface at b984b4b.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class ReleasedModel:
 
 
 _FARL, _FACER = "FacePerceiver/FaRL", "FacePerceiver/facer"
-_README = "FaRL README, fine-tuned at 448; the best epoch on the test split"
+_README = "FaRL README, lines 122-137, fine-tuned at 448; the best epoch on the test split"
 
 
 def _farl_scores(lapa, celebamask, aflw19, w300, wflw):
@@ -91,8 +91,8 @@ RELEASED_MODELS = {
         "FaRL fine-tuned for face parsing, LaPa's eleven classes, at 448 pixels.",
         ("LAION-Face 20M", "LaPa"),
         (
-            Score("LaPa test, mean F1", "93.88", "FaRL README, paper's run, best epoch on the test split"),
-            Score("LaPa test, mean F1", "93.81", "FaRL logs, paper's run, epoch 300, to which the file's name points"),
+            Score("LaPa test, mean F1", "93.88", "FaRL README, line 123, paper's run, best epoch on the test split"),
+            Score("LaPa test, mean F1", "93.81", "FaRL logs/paper, epoch 300, to which the file's name points"),
         ),
     ),
     "farl-celebm-448": ReleasedModel(
@@ -103,10 +103,12 @@ RELEASED_MODELS = {
         "FaRL fine-tuned for face parsing, CelebAMask-HQ's nineteen classes, at 448 pixels.",
         ("LAION-Face 20M", "CelebAMask-HQ"),
         (
-            Score("CelebAMask-HQ test, mean F1", "89.56", "FaRL README, paper's run, best epoch on the test split"),
             Score(
-                "CelebAMask-HQ test, mean F1", "88.74", "FaRL logs, paper's run, epoch 300, to which the name points"
+                "CelebAMask-HQ test, mean F1",
+                "89.56",
+                "FaRL README, line 122, paper's run, best epoch on the test split",
             ),
+            Score("CelebAMask-HQ test, mean F1", "88.74", "FaRL logs/paper, epoch 300, to which the name points"),
         ),
     ),
     "farl-ibug300w-448": ReleasedModel(

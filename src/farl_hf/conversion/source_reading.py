@@ -157,7 +157,7 @@ def _checked_members(path):
 
 
 def _read_archive(path):
-    """Tensors of an archive; facer's landmark models are a head with the backbone pickled in an extra file."""
+    """Tensors of an archive; facer's landmark models have the backbone in an extra file."""
     tensors, backbone = read_torchscript(path), open_extra_file(path, "backbone")
     if backbone is None:
         return tensors

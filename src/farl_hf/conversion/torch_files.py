@@ -24,7 +24,8 @@ import torch
 from farl_hf.errors import ConversionError
 
 # Where a file of `torch.save` keeps its weights: the path of keys, tried in order. The official training code saves a
-# states file: `main_ema` is the averaged network, which it evaluates, `main` the one that it trains.
+# states file (blueprint/ml/trainer.py, lines 252-260; trainers/lapa_farl.yaml, lines 43-54): `main_ema` is the
+# averaged network, which it evaluates, `main` the one that it trains.
 _STATE_DICT_PLACES = (("networks", "main_ema"), ("networks", "main"), ("state_dict",), ("model",), ())
 # PyTorch's unpickler uses these words when it refuses an object. Its other messages are about damaged files.
 _WORDS_OF_A_REFUSAL = ("GLOBAL", "Can only")

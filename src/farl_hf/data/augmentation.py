@@ -3,9 +3,10 @@
 Every draw comes from the `numpy.random.Generator` that the caller passes: the same generator state gives the same
 sample.
 
-The official code changes colours on a canvas of 512 pixels and lets the network reduce it to its input. Where a recipe
-has a `canvas_px`, noise, box blur and occlusion are drawn in pixels of that canvas and then reduced, bilinear, as the
-network reduces it.
+The official code changes colours on a canvas of 512 pixels
+(FaRL:farl/experiments/face_alignment/augmenters/train.yaml, lines 30 and 44-54) and lets the network reduce it to its
+input (farl/network/transformers.py, lines 137-139). Where a recipe has a `canvas_px`, noise, box blur and occlusion
+are drawn in pixels of that canvas and then reduced, bilinear, as the network reduces it.
 """
 
 import math
@@ -130,7 +131,8 @@ def official_landmarks(trainer: str, scale_center: float) -> AugmentationRecipe:
     )
 
 
-# The recipes that the paper describes; its code differs. The text names no changes of colour for parsing.
+# The recipes that the paper describes (supplement, section 6); its code differs. The text names no changes of colour
+# for parsing.
 SUPPLEMENT_PARSING = AugmentationRecipe(
     source="supplement, section 6: ranges for rotation and scale",
     shift_fraction=0.01,
@@ -313,7 +315,8 @@ def random_crop_motion(
     angle_rad = draw(rng, recipe.rotation_distribution, recipe.rotation_rad)
     scale = 1.0 + draw(rng, recipe.scale_distribution, recipe.scale_spread) / recipe.scale_center
     mirrored = bool(rng.random() < recipe.mirror_probability)
-    # A gaussian scale can reach zero in principle; a tenth is far outside what training needs.
+    # A gaussian scale can reach zero in principle; a tenth is nine deviations away. The original has no bound
+    # (blueprint/ml/augmenters/transform.py, lines 200-203).
     matrix = similarity_about_center(size_hw, angle_rad, max(scale, 0.1), shift_xy)
     if mirrored:
         matrix = matrix @ np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])

@@ -45,8 +45,9 @@ CELEBA_ATTRIBUTES = (
     "young",
 )
 
-# Prompt ensembling as in openai/CLIP's `prompts/`: a sentence's feature is the mean over all wrappers. Each sentence
-# is a class of its own; a face has the attribute if the nearest sentence describes a face with it.
+# Prompt ensembling as openai/CLIP does it (data/prompts.md, line 5): a sentence's feature is the mean over all
+# wrappers. Each sentence is a class of its own; a face has the attribute if the nearest sentence describes a face with
+# it.
 PROMPT_WRAPPERS = ("a photo of {}", "a portrait of {}", "a picture of {}", "a close up of {}", "{}")
 
 _COLOURS = ("black", "blond", "brown", "gray", "red", "dyed")

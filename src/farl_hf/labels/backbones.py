@@ -1,10 +1,13 @@
 """The encoders that the paper compares: how each is built, and how its pictures are normalised.
 
-Sources: supplement section 8 for the list; timm v0.4.12 (ViT, DeiT), facebookresearch/moco-v3 `convert_to_deit.py`,
-microsoft/unilm `beit`, openai/CLIP, zhongyy/Face-Transformer `config.py` for the rest.
+Sources: supplement section 8 for the list; timm 0.4.12 `vision_transformer.py`, lines 48 and 118-120 (ViT), 151-153
+(DeiT); facebookresearch/moco-v3 `vits.py`, lines 122-127, `main_moco.py`, line 258; microsoft/unilm
+`beit/modeling_finetune.py`, line 27; FaRL:farl/network/transformers.py, lines 106-109 (CLIP's mean and deviation);
+zhongyy/Face-Transformer `train.py`, lines 138-150.
 
-Levels: the paper's {3, 5, 7, 11} where there are 12 blocks. Its levels of Face Transformer's 20 blocks are not
-published; those here lie at the same fractions of the depth: a third, a half, two thirds and all of it.
+Levels: {3, 5, 7, 11} where there are 12 blocks (FaRL:farl/network/transformers.py, lines 126-128). Its levels of Face
+Transformer's 20 blocks are not published; those here lie at the same fractions of the depth: a third, a half, two
+thirds and all of it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from typing import Any
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_BYTES = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # the authors feed 0..255
+_BYTES = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # the authors feed 0..255: image_iter.py, 68-78
 
 
 @dataclass(frozen=True)

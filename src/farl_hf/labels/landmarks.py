@@ -14,7 +14,7 @@ FIVE_FROM_LANDMARKS = {
     19: ((7,), (10,), (13,), (15,), (17,)),  # AFLW-19: eye centres, nose tip, mouth corners
     68: (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),  # eye centres as means of the lids
     98: ((96,), (97,), (54,), (76,), (82,)),  # WFLW: pupils
-    106: ((104,), (105,), (54,), (84,), (90,)),  # LaPa (FaRL:farl/datasets/prepare.py): pupils
+    106: ((104,), (105,), (54,), (84,), (90,)),  # LaPa: pupils (FaRL:farl/datasets/prepare.py, line 26)
 }
 
 
@@ -128,7 +128,8 @@ LANDMARK_MIRROR_PAIRS = {
 
 # What a landmark error is divided by: name -> (indices of one end, indices of the other). The length is the distance
 # between the means of the two index groups.
-# Sources: FaRL:farl/experiments/face_alignment (scorers) for 68, 98 and 19 points; LaPa (106) by the same meaning.
+# Sources: FaRL:farl/experiments/face_alignment/scorers, ibug300w.yaml, lines 8-17 (68), wflw.yaml, lines 10-19 (98),
+# and aflw19.yaml, lines 10-18 (19); LaPa (106) by the same meaning.
 NORMALISERS: dict[int, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     19: {"inter_ocular": ((6,), (11,)), "inter_pupil": ((7,), (10,))},
     68: {"inter_ocular": ((36,), (45,)), "inter_pupil": (tuple(range(36, 42)), tuple(range(42, 48)))},
@@ -143,7 +144,7 @@ BOX_NORMALISERS = {"box": "sqrt(w * h)", "diag": "sqrt(w ** 2 + h ** 2)"}
 DEFAULT_NORMALISER = {19: "diag", 68: "inter_ocular", 98: "inter_ocular", 106: "inter_ocular"}
 
 # Normaliser and largest error of the curve whose area and end (failure rate) a benchmark reports. FaRL's scorers give
-# them for 98 points (WFLW) and 19 (AFLW-19); the others follow WFLW.
+# them for 98 points (wflw.yaml, lines 21-30) and 19 (aflw19.yaml, lines 26-33); the others follow WFLW.
 ERROR_CURVES = {
     19: ("box", 0.07),
     68: ("inter_ocular", 0.10),

@@ -6,7 +6,8 @@ Left and right are the image's: class 2 of LaPa is the eyebrow on the left of th
 import colorsys
 
 # The eleven classes of LaPa (JDAI-CV/lapa-dataset), in the order of the ids in its label pictures. FaRL and facer give
-# the ids 2 to 5 opposite names; the ids agree.
+# the ids 2 to 5 opposite names (FaRL:farl/experiments/face_parsing/scorers/lapa.yaml, lines 10-13; pyfacer 0.0.5,
+# facer/face_parsing/farl.py, lines 24-25); the ids agree.
 LAPA_LABELS = (
     "background",
     "skin",  # the face with the ears
@@ -26,12 +27,13 @@ LAPA_MIRROR_PAIRS = ((2, 3), (4, 5))
 
 # The nineteen classes of CelebAMask-HQ, in the two id orders that are in use.
 #
-# `CELEBAMASK_LABELS` is FaRL's order (FaRL:farl/datasets/celebamask_hq.py) and the one of its released weights.
+# `CELEBAMASK_LABELS` is FaRL's order (FaRL:farl/datasets/celebamask_hq.py, lines 85-95) and the one of its
+# released weights (facer/face_parsing/farl.py, lines 38-41).
 # `CELEBAMASK_DATASET_LABELS` is the order of the dataset's own script (switchablenorms/CelebAMask-HQ, g_mask).
 # The orders cannot be mixed: `CELEBAMASK_FROM_DATASET[id_in_dataset_order]` gives FaRL's id.
 #
 # The files of the dataset are named from the person's side, so `l_brow` is the right eyebrow here; FaRL's own short
-# names (rr, rb, re for the files l_ear, l_brow, l_eye) say the same.
+# names (rr, rb, re for the files l_ear, l_brow, l_eye; the same lines) say the same.
 
 # (name, suffix of the mask file, RGB), in FaRL's order; where masks overlap, the later one wins. Colours of parts that
 # touch each other differ for colour-blind eyes, too.

@@ -19,7 +19,8 @@ import numpy as np
 from farl_hf.data.recorded_files import write_arrays
 from farl_hf.errors import InvalidDatasetError, UnknownNameError
 
-# The parts of the 20M subset on which the paper's models were trained (FacePerceiver/LAION-Face, README).
+# The parts of the 20M subset (FacePerceiver/LAION-Face, README.md, lines 40-43), on which the paper's models were
+# trained (FacePerceiver/FaRL, README.md, lines 30-31).
 LAION_FACE_20M = (0, 2, 5, 8, 13, 15, 17, 18, 21, 22, 24, 25, 28)
 COLLECTIONS = ("set", "frozenset", "list", "tuple")
 # Names of the module of built-in types in pickles of Python 3 and of Python 2.

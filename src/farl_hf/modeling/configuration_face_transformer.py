@@ -8,7 +8,9 @@ from .configuration_checks import check_base_settings, check_patches, check_sett
 
 
 class FaceTransformerConfig(PreTrainedConfig):
-    """Configuration of [`FaceTransformerModel`]; the defaults are ViT-P8S8 of zhongyy/Face-Transformer `config.py`.
+    """Configuration of [`FaceTransformerModel`]; the defaults are ViT-P8S8.
+
+    Source: zhongyy/Face-Transformer `train.py`, lines 138-150; `copy-to-vit_pytorch-path/vit_face.py`, line 339.
 
     Args:
         hidden_size (`int`, *optional*, defaults to 512): Width.

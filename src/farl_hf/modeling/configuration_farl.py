@@ -1,6 +1,7 @@
 """Configuration of FaRL: image and text encoder of CLIP's shape, and the settings of the three task heads.
 
-Sizes follow FacePerceiver/FaRL `farl/network/farl/model.py` (vision) and openai/CLIP ViT-B/16 (text). The
+Sizes follow FacePerceiver/FaRL `farl/network/farl/model.py`, lines 409-417 (vision), and openai/CLIP ViT-B/16 (text),
+whose shape FaRL's text encoder has (FaRL's README, line 35). The
 constructors are written out: annotated class fields break silently on older Transformers when the code is loaded from
 a repository.
 """
@@ -18,7 +19,7 @@ from .configuration_face_transformer import FaceTransformerConfig
 
 logger = logging.get_logger(__name__)
 
-# Block outputs used downstream, by depth (FaRL farl/network/transformers.py, get_default_output_indices).
+# Block outputs used downstream, by depth (FaRL `farl/network/transformers.py`, lines 126-132).
 _OFFICIAL_LEVELS = {12: (3, 5, 7, 11), 24: (7, 11, 15, 23), 32: (8, 14, 20, 31)}
 
 # Fields of version 0.1, which saved configurations still have. Their values are constants of the code.
@@ -184,7 +185,7 @@ class FaRLConfig(PreTrainedConfig):
         vision_config (`dict` or [`FaRLVisionConfig`], *optional*): Vision encoder.
         projection_dim (`int`, *optional*, defaults to 512): Size of the shared image-text space.
         logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial logarithm of the logit scale,
-            ln(1 / 0.07) as in openai/CLIP.
+            ln(1 / 0.07) as in openai/CLIP `clip/model.py`, line 295.
         mim_weight (`float`, *optional*, defaults to 1.0): Weight of the loss of masked image modelling; with 0 its
             branch is not built.
         mim_num_hidden_layers (`int`, *optional*, defaults to 1): Blocks of that branch after the shared encoder, 1
@@ -200,11 +201,12 @@ class FaRLConfig(PreTrainedConfig):
         output_stride (`int`, *optional*, defaults to 4): Pixels between two cells of the dense heads' scores, 4 in the
             paper; 2 suits patches of 8 pixels and shows thinner regions.
         label_weights (`list[float]`, *optional*): Weight of each class in the parsing loss; equal by default, as in
-            the paper.
+            the official code (`farl/experiments/face_parsing/task.py`, lines 69-74).
         attribute_thresholds (`dict[str, float]`, *optional*): Probability above which an attribute is said to be
             present, by its label; 0.5 for labels that are not listed.
-        heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps.
-        heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4.
+        heatmap_size (`int`, *optional*, defaults to 128): Side of the landmark target maps (supplement, section 6).
+        heatmap_radius (`float`, *optional*, defaults to 5.0): Radius R of a target in that map; its sigma is R / 4
+            (`trainers/ibug300w_farl.yaml`, line 80; `p2i_ops/p2i_max.h`, line 48).
         point_loss_weight (`float`, *optional*, defaults to 1.0): Weight of the point distance loss.
         backbone_config (`dict` or `PreTrainedConfig`, *optional*): Encoder under the heads instead of FaRL's vision
             encoder: `{"model_type": "timm_wrapper", "architecture": …, "model_args": {…}}` for a ViT, DeiT or BEiT of

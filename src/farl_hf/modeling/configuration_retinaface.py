@@ -7,7 +7,8 @@ from transformers import PretrainedConfig
 
 from .configuration_checks import check_base_settings, check_numbers, check_settings
 
-# Per body: default width multiplier and default channels of the feature pyramid, as in the published weights.
+# Per body: default width multiplier and default channels of the feature pyramid, as in the published weights
+# (Pytorch_Retinaface `models/net.py`, lines 105-124; `data/config.py`, lines 20 and 40).
 BODY_DEFAULTS = {"mobilenet_v1": (0.25, 64), "resnet": (1.0, 256)}
 
 
@@ -25,7 +26,8 @@ class RetinaFaceConfig(PretrainedConfig):
             1.0 for ResNet.
         resnet_depths (`tuple[int, int, int, int]`): Bottleneck blocks per stage; the default is ResNet-50.
         pyramid_channels (`int`, *optional*): Channels of feature pyramid and context modules, a multiple of 4. `None`
-            is 64 for MobileNetV1 and 256 for ResNet. Up to 64 channels use LeakyReLU with slope 0.1, more use ReLU.
+            is 64 for MobileNetV1 and 256 for ResNet. Up to 64 channels use LeakyReLU with slope 0.1, more use ReLU
+            (Pytorch_Retinaface `models/net.py`, lines 44-46).
         steps (`tuple[int, int, int]`): Input pixels between neighbouring anchors on each pyramid level. The bodies
             have these strides, so only the default fits them.
         min_sizes (`tuple[tuple[int, ...], ...]`): Sides of the square anchors of every level, input pixels.

@@ -1,7 +1,8 @@
 """Face Transformer: a ViT trained for face recognition, one of the paper's baselines.
 
-Architecture: zhongyy/Face-Transformer `copy-to-vit_pytorch-path/vit_face.py`, ViT-P8S8. Rewritten; the patch
-projection is a convolution here. Attention divides scores by the square root of the full width, not of a head's.
+Architecture: zhongyy/Face-Transformer `copy-to-vit_pytorch-path/vit_face.py`, lines 257-397, ViT-P8S8. Rewritten; the
+patch projection is a convolution here. Attention divides scores by the square root of the full width, not of a head's
+(line 290).
 
 Letters in shapes: B batch, T tokens, C width, A heads, D channels per head.
 """
@@ -71,8 +72,8 @@ class FaceTransformerLayer(GradientCheckpointingLayer):
 class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
     """The encoder; its class token, normalised, is the embedding of a face.
 
-    Input is RGB in 0..255, as in the authors' code. An image processor whose mean is 0 and whose standard deviation is
-    1/255 makes it from [0, 1].
+    Input is RGB in 0..255, as in the authors' code (`image_iter.py`, lines 68-78). An image processor whose mean is 0
+    and whose standard deviation is 1/255 makes it from [0, 1].
 
     Args:
         config ([`FaceTransformerConfig`]): Its sizes.
@@ -105,7 +106,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         self.post_init()
 
     def init_farl_weights(self, factor: float) -> None:
-        """Class token and positions are standard normal, as officially."""
+        """Class token and positions are standard normal, as officially (`vit_face.py`, lines 349-351)."""
         init.normal_(self.class_embedding, std=factor)
         init.normal_(self.position_embedding, std=factor)
 

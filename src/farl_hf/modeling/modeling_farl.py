@@ -1,12 +1,14 @@
 """FaRL: General Facial Representation Learning in a Visual-Linguistic Manner (CVPR 2022): image and text encoder.
 
-Paper: Zheng et al., arXiv 2112.03109. Sources: FacePerceiver/FaRL `farl/network/farl/model.py` and
-`farl/network/transformers.py` (MIT), openai/CLIP `clip/model.py` (MIT). Changed:
+Paper: Zheng et al., arXiv 2112.03109. Sources: FacePerceiver/FaRL 3fb4694 (MIT)
+`farl/network/farl/model.py`, lines 165-363, and `farl/network/transformers.py`, lines 134-178; openai/CLIP (MIT)
+`clip/model.py`, lines 157-372. Changed:
 
 - Module names and separate q, k, v projections are those of Transformers' CLIP, so its checkpoints load unchanged.
 - Attention goes through Transformers' attention interface.
 - Positions are interpolated for any input size that the patch divides: bicubic, corners not aligned, prefix rows
-  untouched, as in FaRL's backbone.
+  untouched, as in FaRL's backbone (`farl/network/transformers.py`, lines 44-59). FaRL does so once, before training;
+  here the stored table learns (docs/training.md, "Deviations, named").
 - The logit scale has shape (1,), because DeepSpeed cannot broadcast 0-dimensional parameters.
 
 Letters in shapes: B batch, T tokens, C width, A attention heads, D channels of a head, H and W pixels, h and w a grid
@@ -121,7 +123,7 @@ class FaRLVisionEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(self.grid_size**2 + 1, config.hidden_size)
 
     def init_farl_weights(self, factor: float) -> None:
-        """Class token and positions are normal, scaled by width^-0.5 (FaRL `farl/network/farl/model.py`)."""
+        """Class token and positions are normal, scaled by width^-0.5 (FaRL `farl/network/farl/model.py`, 301-307)."""
         std = self.config.hidden_size**-0.5 * factor
         init.normal_(self.class_embedding, std=std)
         init.normal_(self.position_embedding.weight, std=std)
@@ -162,7 +164,7 @@ class FaRLTextEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
 
     def init_farl_weights(self, factor: float) -> None:
-        """openai/CLIP: 0.02 for tokens, 0.01 for positions."""
+        """openai/CLIP `clip/model.py`, lines 300-301: 0.02 for tokens, 0.01 for positions."""
         init.normal_(self.token_embedding.weight, std=0.02 * factor)
         init.normal_(self.position_embedding.weight, std=0.01 * factor)
 
@@ -229,7 +231,10 @@ class FaRLAttention(nn.Module):
         return self.out_proj(attended.reshape(*hidden_BTC.shape[:-1], -1)), weights
 
     def init_farl_weights(self, factor: float) -> None:
-        """Text: openai/CLIP `initialize_parameters`. Vision: PyTorch's xavier-uniform for the fused (3C, C) weight."""
+        """Text: openai/CLIP `clip/model.py`, lines 316-321. Vision: PyTorch's for the fused (3C, C) weight.
+
+        That is xavier-uniform; FaRL's own initialisation (`farl/network/farl/model.py`, lines 325-332) skips it.
+        """
         width, depth = self.config.hidden_size, self.config.num_hidden_layers
         inputs = (self.q_proj, self.k_proj, self.v_proj)
         if self.config.model_type == "farl_text_model":
@@ -266,7 +271,7 @@ class FaRLMLP(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden_BTC)))
 
     def init_farl_weights(self, factor: float) -> None:
-        """Text: openai/CLIP `initialize_parameters`. Vision: the default of every linear layer."""
+        """Text: openai/CLIP `clip/model.py`, lines 316-323. Vision: the default of every linear layer."""
         width, depth = self.config.hidden_size, self.config.num_hidden_layers
         if self.config.model_type == "farl_text_model":
             init.normal_(self.fc1.weight, std=(2 * width) ** -0.5 * factor)
@@ -373,8 +378,8 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.ConvTranspose2d):
-            # PyTorch's own initialisation, as in the official pyramid. Computed from the module's settings, because
-            # under ZeRO-3 the weight has no shape.
+            # PyTorch's own initialisation, as in the official pyramid (`farl/network/transformers.py`, lines 21-29).
+            # Computed from the module's settings, because under ZeRO-3 the weight has no shape.
             bound = (module.out_channels // module.groups * math.prod(module.kernel_size)) ** -0.5
             init.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
@@ -547,7 +552,7 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """Mean of the cross-entropies image to text and text to image.
 
-    Paper section 3.1; supplement section 6: logits are gathered from all GPUs and all considered. Each of W processes
+    Supplement, section 6: logits are gathered from all GPUs and all considered. Each of W processes
     compares its own B pairs with all N, so no process holds an N x N matrix. Its value is that of its
     own rows: the mean over the processes is the loss of all pairs, and averaged gradients (DDP, ZeRO) are exact.
 
@@ -631,7 +636,7 @@ class _GatheredRows(torch.autograd.Function):
 
 
 class FaRLModel(FaRLPreTrainedModel):
-    """Both encoders and their projections into the shared image-text space (paper section 3.1)."""
+    """Both encoders and their projections into the shared image-text space (FaRL's README, lines 33-58)."""
 
     main_input_name = "input_ids"
     _input_encoder = "text_model"

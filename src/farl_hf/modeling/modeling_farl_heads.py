@@ -1,14 +1,16 @@
-"""FaRL's task heads: face parsing, face landmarks and face attributes (paper section 3.3, supplement section 6).
+"""FaRL's task heads: face parsing, face landmarks and face attributes (supplement, section 6).
 
 Parsing and landmarks read four blocks of the vision encoder, turn them into a feature pyramid and score its finest
 level by a UperNet head; a landmark is the centre of mass of its heat map. Attributes are classified from pooled
 features of several blocks.
 
-Sources: FacePerceiver/FaRL `farl/network/transformers.py` (pyramid) and `farl/experiments` (MIT); open-mmlab/
-mmsegmentation 0.18 `decode_heads/uper_head.py` and `psp_head.py` (Apache-2.0), the head of FaRL's
-`farl/network/mmseg.py`; `farl/network/ext/p2i_ops` (heat maps); FacePerceiver/facer `facer/farl/classification.py`
-(MIT) for attributes. Rewritten; the arithmetic is the same. Changed: batch norm instead of its synchronised kind,
-which `torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores for multi-GPU training.
+Sources: FacePerceiver/FaRL 3fb4694 (MIT), `farl/network/transformers.py`, lines 19-41 (pyramid),
+`farl/experiments/{face_parsing,face_alignment}`, `network.py` and `task.py`, and
+`farl/network/ext/p2i_ops/p2i_max.h`, lines 41-50 (heat maps); open-mmlab/mmsegmentation 0.18 (Apache-2.0)
+`decode_heads/uper_head.py`, lines 24-127, and `psp_head.py`, lines 11-59, the head of FaRL's `farl/network/mmseg.py`;
+pyfacer 0.0.5 (MIT) `facer/farl/classification.py`, lines 7-46, for attributes. Rewritten; the arithmetic is the same.
+Changed: batch norm instead of its synchronised kind, which `torch.nn.SyncBatchNorm.convert_sync_batchnorm` restores
+for multi-GPU training.
 
 Losses are in float32; entries that are not labelled take no part. Points are (x, y) in [0, 1] of the crop, continuous
 pixels divided by the size: the centre of the first cell of a heat map of side M lies at 0.5 / M.
@@ -35,7 +37,7 @@ from .modeling_farl import PARTS_BESIDE_VISION, FaRLPreTrainedModel
 from .pretrained_model_farl import record_outputs
 from .vision_backbones_farl import make_vision_backbone
 
-# Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`.
+# Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`, line 19.
 POOL_SCALES = (1, 2, 3, 6)
 
 
@@ -102,6 +104,8 @@ def _adapters(channels, patch_size, output_stride):
 class FaRLFeaturePyramid(nn.Module):
     """From four (B, C, S, S) maps to a pyramid, of strides 4, 8, 16, 32 in the paper; channels are preserved.
 
+    Source: FaRL `farl/network/transformers.py`, lines 19-41.
+
     Args:
         channels (`int`): C.
         patch_size (`int`): Side of the backbone's patches in pixels: 8, 14 or 16.
@@ -135,7 +139,7 @@ class FaRLConvNormAct(nn.Sequential):
         )
 
     def init_farl_weights(self, factor: float) -> None:
-        """Kaiming-normal over the outgoing connections, as mmcv's ConvModule."""
+        """Kaiming-normal over the outgoing connections, as mmcv 1.3.14 `cnn/bricks/conv_module.py`, lines 166-192."""
         weight = self[0].get_parameter("weight")
         init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
 
@@ -163,7 +167,7 @@ class FaRLUperHead(nn.Module):
 
     Args:
         in_channels (`int`): Channels of every pyramid level.
-        channels (`int`): Width of the head; 768 in the paper's models.
+        channels (`int`): Width of the head; 768 in the paper's models (`trainers/lapa_farl.yaml`, line 49).
         num_outputs (`int`): Classes or points.
         dropout (`float`): Channel dropout before the classifier.
     """
@@ -178,7 +182,10 @@ class FaRLUperHead(nn.Module):
         self.classifier = nn.Conv2d(channels, num_outputs, kernel_size=1)
 
     def init_farl_weights(self, factor: float) -> None:
-        """Mmseg initialises the classifier with a normal of deviation 0.01."""
+        """Normal of deviation 0.01, as mmsegmentation's `decode_head.py`, lines 72-73, if `init_weights` is called.
+
+        FaRL does not call it, so its classifiers start as PyTorch's: docs/training.md, "Deviations, named".
+        """
         init.normal_(self.classifier.weight, std=0.01)
         init.zeros_(self.classifier.get_parameter("bias"))
 
@@ -246,7 +253,7 @@ def parsing_loss(
         logits (`torch.Tensor` of shape `(B, N, h, w)`): Class scores.
         labels (`torch.LongTensor` of shape `(B, H, W)`): Class ids; 255 and -100 are ignored.
         label_weights (`list[float]` of length `N`, *optional*): Weight of the pixels of each class in the mean; equal
-            by default, as in the original.
+            by default, as in the original (`farl/experiments/face_parsing/task.py`, lines 69-74).
     """
     logits = interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
     ignored = (labels == 255) | (labels == -100)
@@ -286,6 +293,8 @@ def landmark_losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The two losses of the official code: of the points, and of the heat maps.
 
+    Source: FaRL `farl/experiments/face_alignment/task.py`, lines 65-109.
+
     Args:
         logits (`torch.Tensor` of shape `(B, N, h, w)`): Heat-map scores before the sigmoid.
         points (`torch.Tensor` of shape `(B, N, 2)`): Decoded points in [0, 1].
@@ -314,7 +323,8 @@ def decode_heatmaps(maps_BNHW: torch.Tensor) -> torch.Tensor:
         maps_BNHW (`torch.Tensor` of shape `(B, N, H, W)`): Non-negative maps, sigmoid already applied.
 
     Returns:
-        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, as in the original.
+        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, as in the original
+        (`farl/network/geometry.py`, line 67).
     """
     height, width = maps_BNHW.shape[-2:]
     mass_BN = maps_BNHW.sum(dim=(-2, -1)).clamp(min=1e-6)
@@ -324,7 +334,7 @@ def decode_heatmaps(maps_BNHW: torch.Tensor) -> torch.Tensor:
 
 
 def draw_heatmaps(points_BN2: torch.Tensor, size: int, radius: float) -> torch.Tensor:
-    """Draw one truncated Gaussian per point.
+    """Draw one truncated Gaussian per point (FaRL `farl/network/ext/p2i_ops/p2i_max.h`, lines 41-50).
 
     Args:
         points_BN2 (`torch.Tensor` of shape `(B, N, 2)`): (x, y) in [0, 1]; points outside draw what still reaches in.
@@ -361,7 +371,8 @@ class FaRLForLandmarks(FaRLDenseModel):
                 a point is not labelled.
 
         Returns:
-            [`FaRLLandmarksOutput`]: Maps, points decoded in the crop as the original training code does, and the loss.
+            [`FaRLLandmarksOutput`]: Maps, points decoded in the crop as the original training code does
+            (`farl/experiments/face_alignment/network.py`, lines 30-34), and the loss.
         """
         logits = self.dense_logits(pixel_values)
         landmarks = decode_heatmaps(logits.float().sigmoid())
@@ -378,7 +389,8 @@ class FaRLForLandmarks(FaRLDenseModel):
 class FaRLAttributeHead(nn.Module):
     """Mean, max and class token of each level, LayerNorm each, softmax-weighted sum, linear classifier.
 
-    The original keeps its mixture as `weight` over 3 x levels vectors, in the order mean, max, class token per level.
+    The original keeps its mixture as `weights` over 3 x levels vectors, in the order mean, max, class token per level
+    (`facer/farl/classification.py`, lines 18-20 and 29-41).
     A backbone without class token gives mean and max only. Of several prefix tokens the first is the class token; the
     others (DeiT's distillation token, registers) are not read.
     """

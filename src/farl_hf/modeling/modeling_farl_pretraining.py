@@ -1,8 +1,9 @@
 """Pre-training of FaRL: image-text contrast on clean images, masked image modelling on masked copies of them.
 
-Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT), `VisualTransformer.forward_mim`: clean and masked images
-go through the shared vision encoder in one batch; the masked ones then through a few blocks of their own and a
-classifier of visual tokens. The code of the objective was not published; it follows section 3 of the paper.
+Source: FacePerceiver/FaRL `farl/network/farl/model.py` (MIT), `VisualTransformer.forward_mim`, lines 365-404: clean
+and masked images go through the shared vision encoder in one batch; the masked ones then through a few blocks of their
+own and a classifier of visual tokens. The code of the objective was not published;
+where the supplement (section 6) is silent, it is written from recollection of the paper.
 
 Letters in shapes: B pairs, T tokens, C width, P projection size, M masked patches of a batch, V visual tokens.
 """
@@ -36,7 +37,8 @@ from .modeling_farl import (
 )
 from .pretrained_model_farl import record_outputs, warn_unrecorded
 
-# The CLIP paper scales logits by 100 at most, and so does open_clip; FaRL's own bound was not published.
+# open_clip scales logits by 100 at most (3.3.0, open_clip_train/train.py, lines 187-189), by its own word as the CLIP
+# paper does; FaRL's own bound was not published.
 LARGEST_LOG_SCALE = math.log(100)
 
 

@@ -1,11 +1,12 @@
 """RetinaFace: single-stage face detection with five keypoints per face.
 
 Paper: Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020. The architecture
-follows biubug6/Pytorch_Retinaface (MIT), so its published weights fit one-to-one after renaming; the MultiBox loss
-follows its `layers/modules/multibox_loss.py` and `utils/box_utils.py`. What differs: names, anchors computed at once,
-channels-last memory, which only saves time, and one rule of the loss: a face whose best anchor overlaps too little to
-claim it leaves that anchor alone; the original lets it take over the anchor's target if another face made the anchor
-positive.
+follows biubug6/Pytorch_Retinaface b984b4b (MIT), `models/net.py` and `models/retinaface.py`, so its published weights
+fit one-to-one after renaming; the MultiBox loss follows its `layers/modules/multibox_loss.py`, lines 44-125, and
+`utils/box_utils.py`, lines 96-153. What differs: names, anchors computed at once, channels-last memory, which only
+saves time, and one rule of the loss: a face whose best anchor overlaps too little to claim it leaves that anchor
+alone; the original lets it take over the anchor's target if another face made the anchor positive
+(`utils/box_utils.py`, lines 142-143).
 
 Letters in shapes: B pictures, A anchors, n faces of one picture, P positive anchors of the batch, H W height and width
 of the input, C channels.
@@ -330,7 +331,8 @@ def retinaface_loss(
     The weighted loss of a batch and its three parts.
 
     Boxes and classes are averaged over the positive anchors of the batch, points over those whose face has points.
-    A picture without faces has no positives, hence (7 negatives per positive) takes no part, as in the original.
+    A picture without faces has no positives, hence (7 negatives per positive) takes no part, as in the original
+    (`layers/modules/multibox_loss.py`, lines 108-117).
 
     Args:
         class_logits, box_offsets, keypoint_offsets (`torch.Tensor` of shape (B, A, 2 | 4 | 10)): Predictions.

@@ -9,7 +9,7 @@ timm's ViTs and BEiTs are run block by block here, because they would resize pos
 of relative positions not at all. BEiT is timm's and not Transformers', because timm's names are those of the official
 files.
 
-Source of the relative positions: microsoft/unilm `beit/modeling_finetune.py` (MIT).
+Source of the relative positions: microsoft/unilm `beit/modeling_finetune.py`, lines 209-245 (MIT).
 
 Letters in shapes: B batch, T tokens, C width, A attention heads, h and w a grid of tokens, N rows of a table.
 """
@@ -171,7 +171,7 @@ class RelativePositionBias(nn.Module):
         self.table = nn.Parameter(torch.zeros(self.stored_hw[0] * self.stored_hw[1] + _CLASS_ROWS, num_heads))
 
     def init_farl_weights(self, factor: float) -> None:
-        """Zero, as officially."""
+        """Zero, as officially (microsoft/unilm `beit/modeling_finetune.py`, lines 215-216)."""
         init.zeros_(self.table)
 
     def forward(self, grid_hw: tuple[int, int]) -> torch.Tensor:

@@ -4,8 +4,8 @@ Frames: photo --crop_from_photo--> crop --tanh_alpha--> warped crop, the input o
 warped crop are the same. Points are (x, y), boxes are x_min, y_min, x_max, y_max, both in continuous pixels: the
 centre of the first pixel is (0.5, 0.5), as with `align_corners=False`.
 
-Sources: FacePerceiver/facer `facer/transform.py`, py-blueprint `blueprint/ml/augmenters/face.py` and `transform.py`;
-for the tanh warp also section 6 of the paper's supplement.
+Sources: pyfacer 0.0.5 `facer/transform.py`; py-blueprint 0.0.1.post3 `blueprint/ml/augmenters/face.py`, lines 270-304,
+and `transform.py`, lines 482-577; for the tanh warp also section 6 of the paper's supplement.
 
 Letters in shapes: F faces, N points, C channels, H and W the photo, h and w the crop.
 """
@@ -20,13 +20,14 @@ from torch.nn.functional import grid_sample
 # Where the five points of a face lie in an aligned crop, in fractions of the half side: (-1, -1) is top left, (1, 1)
 # bottom right. Order: image-left eye, image-right eye, nose tip, image-left mouth corner, image-right mouth corner.
 
-# py-blueprint `blueprint/ml/augmenters/face.py` and FacePerceiver/facer `facer/transform.py`: points of a 512 frame,
-# stored as p / 256 - 1. Used by the parsing models trained on LaPa; looser crops scale it by `face_scale` < 1.
+# py-blueprint `blueprint/ml/augmenters/face.py`, lines 270-278, and pyfacer `facer/transform.py`, lines 113-120:
+# points of a 512 frame, stored as p / 256 - 1. Used by the parsing models trained on LaPa; looser crops scale it by
+# `face_scale` < 1.
 LAPA_TEMPLATE = tuple(
     (x / 256 - 1, y / 256 - 1) for x, y in ((196, 226), (316, 226), (256, 286), (220, 360.4), (292, 360.4))
 )
 
-# FacePerceiver/facer `facer/face_attribute/farl.py`: points of a 256 frame, 30 lower, centred in a frame of 500.
+# pyfacer `facer/face_attribute/farl.py`, lines 13-29: points of a 256 frame, 30 lower, centred in a frame of 500.
 ATTRIBUTE_TEMPLATE = tuple(
     ((x - 128 + 250) / 250 - 1, (y + 30 - 128 + 250) / 250 - 1)
     for x, y in (
@@ -38,7 +39,7 @@ ATTRIBUTE_TEMPLATE = tuple(
     )
 )
 
-_ARCTANH_CLAMP = 0.999  # as the original clamps the argument of arctanh
+_ARCTANH_CLAMP = 0.999  # blueprint/ml/augmenters/transform.py, lines 482-486; facer/transform.py, line 229
 
 
 # --- matrices: from five points (two ways), from a box, from the whole photo
@@ -68,7 +69,7 @@ def ffhq_square_matrix(points_F52: torch.Tensor, size_hw: tuple[int, int]) -> to
     """Matrices of the square crops that FFHQ and CelebA-HQ were cut with, which CelebAMask-HQ labels.
 
     The square lies along the line between eyes and mouth; its side is the larger of 4 eye distances and 3.6
-    eye-to-mouth distances (FFHQ's `download_ffhq.py`; FacePerceiver/facer `facer/transform.py`, `get_quad`).
+    eye-to-mouth distances (FFHQ's `download_ffhq.py`; pyfacer `facer/transform.py`, lines 154-169).
 
     Args:
         points_F52 (`torch.Tensor` of shape `(F, 5, 2)`): Five points (x, y) in photo pixels.
@@ -83,7 +84,7 @@ def ffhq_square_matrix(points_F52: torch.Tensor, size_hw: tuple[int, int]) -> to
     half = torch.maximum(eye_to_eye_F2.norm(dim=-1) * 2.0, eye_to_mouth_F2.norm(dim=-1) * 1.8)
     right_F2 = right_F2 / right_F2.norm(dim=-1, keepdim=True) * half[:, None]
     down_F2 = _quarter_turn(right_F2)
-    # The half pixel is the original's, whose points count from the centre of the first pixel.
+    # The half pixel is the original's (lines 158-159), whose points count from the centre of the first pixel.
     centre_F2 = eyes_F2 + 0.5 + eye_to_mouth_F2 * 0.1
     corners_F42 = torch.stack([centre_F2 + x * right_F2 + y * down_F2 for y in (-1, 1) for x in (-1, 1)], dim=1)
     height, width = size_hw
@@ -100,7 +101,8 @@ def box_matrix(boxes_F4: torch.Tensor, size_hw: tuple[int, int], box_scale: floa
     Args:
         boxes_F4 (`torch.Tensor` of shape `(F, 4)`): x_min, y_min, x_max, y_max in photo pixels.
         size_hw (`tuple[int, int]`): Crop size.
-        box_scale (`float`): Share of the crop that the longer side of the box fills (the official `scale_mu`).
+        box_scale (`float`): Share of the crop that the longer side of the box fills (the official `scale_mu`,
+            `farl/experiments/face_alignment/trainers/*_farl.yaml`, line 28).
     """
     centres = (boxes_F4[:, :2] + boxes_F4[:, 2:]) / 2
     half = (boxes_F4[:, 2:] - boxes_F4[:, :2]).amax(dim=-1, keepdim=True) / 2 / box_scale
@@ -165,9 +167,9 @@ class WarpGeometry:
     Args:
         size_hw (`tuple[int, int]`): Size of the crop in pixels.
         warp_factor (`float`): alpha of the tanh warp, in [0, 1].
-        grid_offset (`float`): 0 where the weights expect sampling on pixel centres (facer), 0.5 where they expect the
-            integer grid of the official training code: there, pixel i has coordinate i when the warp is computed
-            (py-blueprint 0.0.1.post3, `blueprint/ml/augmenters/transform.py`, lines 458-531).
+        grid_offset (`float`): 0 where the weights expect sampling on pixel centres (facer/transform.py, line 195), 0.5
+            where they expect the integer grid of the official training code: there, pixel i has coordinate i when the
+            warp is computed (py-blueprint 0.0.1.post3, `blueprint/ml/augmenters/transform.py`, lines 458-531).
         canvas_size (`int`, *optional*): Side of the canvas whose pixels `grid_offset` counts; the crop's by default.
     """
 

@@ -79,12 +79,14 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     Args:
         size (`dict[str, int]`, *optional*, defaults to `{"height": 448, "width": 448}`): Crop size.
         alignment (`str`, *optional*, defaults to `"template"`): How five points become a crop: `"template"` brings
-            them to `face_template`, `"ffhq_square"` cuts as CelebA-HQ was cut (facer's CelebAMask-HQ weights).
+            them to `face_template`, `"ffhq_square"` cuts as CelebA-HQ was cut (facer's CelebAMask-HQ weights:
+            facer/face_parsing/farl.py, line 32).
         face_template (`list`, *optional*): Five (x, y) in fractions of the half crop; LaPa's by default.
         face_scale (`float`, *optional*, defaults to 1.0): Scales the template; below 1 the crop is looser.
         box_scale (`float`, *optional*, defaults to 0.55): Share of the crop that the longer side of a box fills, when
             faces are given by boxes. 0.55 frames a tight face box about as LaPa's template does.
-        warp_factor (`float`, *optional*, defaults to 0.0): alpha of the tanh warp; 0.8 for LaPa, 0 elsewhere.
+        warp_factor (`float`, *optional*, defaults to 0.0): alpha of the tanh warp; 0.8 for LaPa, 0 elsewhere
+            (facer/face_parsing/farl.py, lines 21 and 35; face_alignment/farl.py, line 21).
         pixel_grid (`str`, *optional*, defaults to `"half_pixel"`): `"half_pixel"` (facer's weights) or `"integer"`
             (the official training code).
         template_span (`str`, *optional*, defaults to `"size_minus_one"`): Whether the template's [-1, 1] spans
@@ -95,7 +97,8 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             lapa/train.yaml, lines 12-32), and its network shrinks that to its input (farl/network/transformers.py,
             line 137): with 512, a crop of any size is that reduced canvas.
         score_size (`int`, *optional*): Side to which class scores are upsampled before labels are read from them; the
-            crop's by default, 512 in the official parsing models.
+            crop's by default, 512 in the official parsing models (farl/experiments/face_parsing/networks/farl.yaml,
+            line 18).
         image_mean (`list[float]`, *optional*): CLIP's by default, for RGB in [0, 1].
         image_std (`list[float]`, *optional*): CLIP's by default.
 
@@ -452,8 +455,8 @@ def unwarp_label_map(
 ) -> torch.Tensor:
     """Label every pixel of the photo from one face's class scores.
 
-    FacePerceiver/facer un-warps every class of every face to the size of the photo: faces x classes x pixels. Three
-    facts give the same labels in less time and memory:
+    facer un-warps every class of every face to the size of the photo (facer/face_parsing/farl.py, lines 148-154):
+    faces x classes x pixels. Three facts give the same labels in less time and memory:
 
     - Far from the face, a bilinear read mixes border cells of the class maps with zero padding. If one class wins on
       the whole border, it wins there too, and only the window around all other cells is computed. If not, the whole

@@ -1,7 +1,8 @@
 """Photos to RetinaFace inputs, and RetinaFace outputs to faces in the photo.
 
-The arithmetic follows biubug6/Pytorch_Retinaface (MIT). Convention everywhere: continuous pixels, the centre of the
-first pixel is (0.5, 0.5); points are x, y; boxes x_min, y_min, x_max, y_max; sizes height, width.
+The arithmetic follows biubug6/Pytorch_Retinaface b984b4b (MIT), `test_widerface.py`, lines 97-171. Convention
+everywhere: continuous pixels, the centre of the first pixel is (0.5, 0.5); points are x, y; boxes x_min, y_min, x_max,
+y_max; sizes height, width.
 """
 
 import math
@@ -65,7 +66,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     changes faces near the right and bottom borders slightly. Anchors in the padding are never reported. With
     `pad_size_divisor=1`, as the original network is fed, nothing is padded, and a call takes photos of one size.
 
-    facer feeds red, green, blue to the published weights and does not pad: `do_flip_channel_order=False`,
+    facer feeds red, green, blue to the published weights (facer/io.py, lines 12-14;
+    facer/face_detection/retinaface.py, lines 567-587) and does not pad: `do_flip_channel_order=False`,
     `pad_size_divisor=1`, `max_long_side=0` reproduce its results.
 
     Example:
@@ -445,5 +447,8 @@ def decode_faces(
 
 
 def nms_inclusive(boxes_xyxy: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Non-maximum suppression with the original's pixel count, in which a box from 3 to 5 is three pixels wide."""
+    """Non-maximum suppression with the original's pixel count, in which a box from 3 to 5 is three pixels wide.
+
+    Source: Pytorch_Retinaface `utils/nms/py_cpu_nms.py`, lines 18-36.
+    """
     return nms(boxes_xyxy + boxes_xyxy.new_tensor([0.0, 0.0, 1.0, 1.0]), scores, threshold)

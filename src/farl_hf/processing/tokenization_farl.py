@@ -1,6 +1,7 @@
 """Tokenizer of FaRL's text encoder: CLIP's byte-pair encoding, with the clean-up of text that CLIP was trained on.
 
-Source: openai/CLIP `clip/simple_tokenizer.py` (MIT), whose vocabulary and clean-up every FaRL weight shares.
+Source: openai/CLIP `clip/simple_tokenizer.py`, lines 50-127 (MIT). FaRL's weights are used with it (FaRL's README,
+lines 33-58).
 """
 
 import html
@@ -18,8 +19,8 @@ try:
 except ImportError:
     ftfy = None  # type: ignore[assignment]  # an optional package
 
-# What the package regex, which splits words in openai/CLIP and open_clip, takes for letters and numbers but the engine
-# of `tokenizers` does not: all that Unicode gained after version 16. Hexadecimal.
+# What the package regex, which splits words in openai/CLIP (line 78) and open_clip, takes for letters and numbers but
+# the engine of `tokenizers` does not: all that Unicode gained after version 16. Hexadecimal.
 _NEW_LETTERS = """
 558 58b-58c 88f c5c cdc 208f 209d-209f a7ce-a7cf a7d2 a7d4 a7dd a7e2 a7f1 ab6c-ab6d 107bb-107bf
 10940-10959 10ec5-10ec7 10ed9-10eee 11b0a 11db0-11ddb 11df1 16ea0-16eb8 16ebb-16ed3 16ff2-16ff3 187f8-187ff 18cd6-18cda

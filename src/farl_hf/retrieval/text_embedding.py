@@ -46,7 +46,7 @@ def embed_texts(model: Any, processor: Any, texts: str | Sequence[str], wrappers
         processor ([`FaRLProcessor`] or [`CLIPProcessor`]): With its tokenizer, or the tokenizer itself.
         texts (`str` or `Sequence[str]`): What to embed. Longer ones than the model takes are cut, with a warning.
         wrappers (`Sequence[str]`, *optional*): Patterns with one `{}`. A text's vector is the mean of the unit vectors
-            of its wrapped forms (openai/CLIP, prompt ensembling). By default the text stays as it is.
+            of its wrapped forms (openai/CLIP data/prompts.md, prompt ensembling). By default the text stays as it is.
 
     Returns:
         `torch.FloatTensor` of shape `(num_texts, P)`: float32, of length 1, on the model's device.

@@ -176,9 +176,11 @@ class SharedTrainingArguments(TrainingArguments):
 class FaRLTrainingArguments(SharedTrainingArguments):
     """[`~transformers.TrainingArguments`] with the official FaRL recipe as defaults.
 
-    Changed defaults (FacePerceiver/FaRL, `farl/experiments/face_parsing`):
+    Changed defaults. Those of rates, decay, schedule, batch and epochs are FaRL's (`farl/experiments/face_parsing`:
+    `optimizers/refine_backbone.yaml`, lines 4-20; `trainers/lapa_farl.yaml`, line 78;
+    `train_lapa_farl-b-ep16_448_refinebb.yaml`, line 11; no clipping: `blueprint/ml/trainer.py`, lines 124-137).
 
-    | argument | here | there |
+    | argument | here | Transformers |
     |---|---|---|
     | `weight_decay` | 1e-5, on all parameters | 0.0, not on norms and biases |
     | `lr_scheduler_type` | `"constant"` (use `milestone_epochs` for the official steps) | `"linear"` |
@@ -195,12 +197,13 @@ class FaRLTrainingArguments(SharedTrainingArguments):
     Args:
         backbone_learning_rate (`float`, *optional*, defaults to 1e-4): Learning rate of the vision encoder.
         head_learning_rate (`float`, *optional*, defaults to 1e-3): Rate of pyramid and head (official alignment
-            recipe: 1e-2). `learning_rate` itself is not used.
+            recipe: 1e-2, `face_alignment/optimizers/refine_backbone.yaml`, lines 19-22). `learning_rate` itself is not
+            used.
         pyramid_learning_rate (`float`, *optional*): Rate of the pyramid when it differs from the head's.
         decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Weight decay on norms and biases too, as
             officially.
         milestone_epochs (`list[float]`, *optional*): Epochs at which every rate is multiplied by `milestone_factor`
-            (officially 200).
+            (officially 200: line 13 of that file).
         milestone_factor (`float`, *optional*, defaults to 0.1): See above.
         ema_decay (`float`, *optional*, defaults to 0.999): Decay per step of the averaged weights that are evaluated
             and saved; 0 turns averaging off.
@@ -208,8 +211,9 @@ class FaRLTrainingArguments(SharedTrainingArguments):
             for short runs.
         freeze_backbone (`bool`, *optional*, defaults to `False`): The vision encoder does not learn.
         sync_batch_norm (`bool`, *optional*, defaults to `False`): Batch norms share their statistics over all
-            processes, as officially. PyTorch does this on accelerators only.
-        total_train_batch_size (`int`, *optional*): Faces per optimizer step over all processes (officially 40); sets
+            processes, as officially (`farl/network/mmseg.py`, line 23). PyTorch does this on accelerators only.
+        total_train_batch_size (`int`, *optional*): Faces per optimizer step over all processes (officially 40: 5 on
+            each of 8 GPUs, FaRL's README, line 62); sets
             `gradient_accumulation_steps`.
     """
 

@@ -102,7 +102,7 @@ FACE_TASK_SETTINGS = {
         synthetic_augmentation="synthetic_landmarks",
         warp_factor=0.0,
         face_template=LAPA_TEMPLATE,
-        face_scale=0.8,  # the jaw stays inside under rotation; facer's alignment uses the same
+        face_scale=0.8,  # the jaw stays inside under rotation; the same in facer/face_alignment/farl.py, line 19
     ),
     "attributes": FaceTask(
         name="attributes",

@@ -419,7 +419,7 @@ def make_parameter_groups(
         learning_rates (`dict[str, float]`): Rate of `"backbone"`, `"pyramid"` and `"head"`.
         weight_decay (`float`): AdamW weight decay.
         decay_norm_and_bias (`bool`, *optional*, defaults to `True`): Whether parameters with one axis decay too, as in
-            the official code.
+            the official code (`farl/experiments/face_parsing/optimizers/refine_backbone.yaml`, lines 5-8 and 14-20).
 
     Returns:
         `list[dict]`: Non-empty groups with `params`, `lr`, `weight_decay` and `name`, trainable parameters only.

@@ -5,7 +5,8 @@ Folder: `AFLWinfo_release.mat` and the photos `data/flickr/{0, 2, 3}/*.jpg`. In 
 (visibility) and `ra`, a permutation that counts from 1: its first 20,000 faces are `train`, the others `test`.
 `test_frontal` are the faces of `test` with all 19 points visible.
 
-Hidden points are annotated too, and count in the published scores, so there is no column for visibility.
+Hidden points are annotated too, and count in the published scores (`farl/experiments/face_alignment/scorer.py`, lines
+94-95), so there is no column for visibility.
 
 Convention: coordinates are used as indices of pixels, counted from 0 (FacePerceiver/FaRL `farl/datasets/aflw.py`,
 lines 46-49); in continuous pixels that is + 0.5, for boxes too, so that crops are the official ones.

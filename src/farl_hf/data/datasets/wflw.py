@@ -2,7 +2,8 @@
 
 Folder: `WFLW_images/` (or `images/`) and one of two annotations, each a configuration:
 
-- `hrnet` (default, and what the official code reads): `face_landmarks_wflw_{train, test, test_*}.csv`, square boxes;
+- `hrnet` (default, and what the official code reads: lines 16-22): `face_landmarks_wflw_{train, test, test_*}.csv`,
+  square boxes;
 - `original`: `WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_{train, test}.txt`, 207 fields: 196
   coordinates, the rectangle x_min y_min x_max y_max, six flags (pose, expression, illumination, make-up, occlusion,
   blur), the photo. The subsets of the test set are the faces whose flag is 1.

@@ -12,7 +12,8 @@ Two annotations, each a configuration:
 
 Faces without area are skipped, and those marked invalid. The test photos have no labels and are not read.
 
-Convention: as the original detector trains, boxes are x, y, x + width, y + height, and boxes and points are divided by
+Convention: as the original detector trains (Pytorch_Retinaface `data/wider_face.py`, lines 51-66;
+`data/data_augment.py`, lines 228-232), boxes are x, y, x + width, y + height, and boxes and points are divided by
 the photo's size as they are: continuous pixels already.
 """
 

@@ -260,7 +260,7 @@ class FaceFilter:
 
     Args:
         min_score (`float`, *optional*, defaults to 0.9): Least score of the detector: the published detections are
-            noisy (LAION-Face issue 7), and its examples use 0.95.
+            noisy (LAION-Face issue 7), and the examples of their detector use 0.95 (batch-face 1.5.4, README).
         min_face_px (`float`, *optional*, defaults to 32.0): Least shorter side of the box in the shard's picture; a
             face of that size is enlarged two- to threefold in a crop of 224 pixels.
     """

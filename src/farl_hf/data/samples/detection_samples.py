@@ -1,8 +1,9 @@
 """From a photo's row to a training sample of the face detector.
 
-The augmentation is that of biubug6/Pytorch_Retinaface (`data/data_augment.py`, MIT): random square crop, padding with
-the mean colour, colour distortion, mirror, resizing with a random interpolation. A row has the common shape of every
-farl_hf dataset: `image`, `boxes_xyxy` (n, 4) and, where known, `points5_xy` (n, 5, 2), in photo pixels.
+The augmentation follows biubug6/Pytorch_Retinaface (`data/data_augment.py`, lines 7-77, 80-138, 167-206 and 222-227;
+MIT): random square crop, padding with the mean colour, colour distortion, mirror, resizing with a random
+interpolation. docs/training.md, "Deviations, named", lists what differs. A row has the common shape of every farl_hf
+dataset: `image`, `boxes_xyxy` (n, 4) and, where known, `points5_xy` (n, 5, 2), in photo pixels.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
 # Sides of the random square, as parts of the short side of the photo. Sides above 1 reach beyond the photo.
 ORIGINAL_CROP_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)
 WIDE_CROP_SCALES = (*ORIGINAL_CROP_SCALES, 1.5, 2.2)
-# How often the original tries to find a crop that holds a whole face, before it takes the whole photo.
+# How often the original (line 11) tries to find a crop that holds a whole face, before it takes the whole photo.
 CROP_TRIES = 250
 INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_LANCZOS4)
 BRIGHTNESS_RANGE = (-32.0, 32.0)
@@ -61,7 +62,7 @@ class FaceDetectionSamples(SeededSamples, Dataset):
         augment (`bool`): Random changes; otherwise the whole photo, padded at the right or bottom to a square.
         crop_scales (`Sequence[float]`): Sides of the random square, as parts of the photo's short side.
         min_face_px (`float`): Faces whose shorter side is smaller in the sample are skipped. Below 7.2 pixels no
-            anchor of 16 pixels overlaps a face by the 0.2 that makes it a positive.
+            anchor of 16 pixels overlaps a face by the 0.2 that makes it a positive. The original keeps them.
         seed (`int`): Seed of the augmentation.
 
     Items are dicts: `pixel_values` (3, S, S) float32 and `labels`, a dict of `boxes_xyxy` (n, 4) and `keypoints_xy`
@@ -176,7 +177,8 @@ def random_square(
         `tuple[int, int, int, int]`: x_min, y_min, x_max, y_max in photo pixels; it may reach beyond the photo.
     """
     height, width = size_hw
-    # The original takes the whole short side one time in five, beyond its ordinary share.
+    # Ours: the whole short side one time in five, beyond its ordinary share. The original has this as a comment only
+    # (`data/data_augment.py`, lines 12-19).
     scales = np.where(rng.random(CROP_TRIES) <= 0.2, 1.0, rng.choice(np.asarray(crop_scales), CROP_TRIES))
     sides = np.maximum(1, scales * min(height, width)).astype(np.int64)
     rest = np.stack([width - sides, height - sides], axis=1)
@@ -204,7 +206,8 @@ def crop_to_square(
 ) -> PhotoFaces:
     """Cut a square out of a photo and resize it; what lies beyond the photo is filled.
 
-    Faces stay if their centre lies in the square. Their boxes and points are limited to it, as in the original.
+    Faces stay if their centre lies in the square. Their boxes and points are limited to it, as in the original
+    (`data/data_augment.py`, lines 39-60).
 
     Args:
         faces (`PhotoFaces`): Photo and faces.

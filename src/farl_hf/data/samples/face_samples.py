@@ -40,7 +40,7 @@ LABEL_COLUMNS = {"landmarks": "landmarks_xy", "attributes": "attributes"}
 ALIGNMENT_COLUMNS = {"points": "points5_xy", "box": "boxes_xyxy", "whole": None}
 IGNORED_LABEL = 255  # of the parsing loss and of the scores
 LISTED_KEYS = ("photo_labels",)  # photos differ in size, so these stay lists in a batch
-FEW_SHOT_SEED = 123  # of the official code: another seed trains on other faces
+FEW_SHOT_SEED = 123  # py-blueprint, blueprint/ml/dataprocessor.py, line 143: another seed trains on other faces
 PARSING_MIRROR_PAIRS = {11: LAPA_MIRROR_PAIRS, 19: CELEBAMASK_MIRROR_PAIRS}
 
 Item = TypeVar("Item")

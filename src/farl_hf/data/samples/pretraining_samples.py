@@ -40,9 +40,10 @@ SMALLEST_EYE_DISTANCE_PX = 1.0
 # Points farther away than any photo is wide are no points; their squares would overflow.
 FARTHEST_POINT_PX = 1e5
 # Masked image modelling hides rectangles of random size and shape, as in BEiT (microsoft/unilm
-# `beit/masking_generator.py`): on 14 x 14 patches at most 75 in blocks of 16 or more, aspect ratio log-uniform in
-# [0.3, 1 / 0.3], ten tries per block. FaRL's code calls its mask by BEiT's name; no source was found
-# for its number of patches. Other grids keep the shares of patches.
+# `beit/masking_generator.py`, lines 29-92; `beit/run_beit_pretraining.py`, lines 51-54): on 14 x 14 patches at most 75
+# in blocks of 16 or more, aspect ratio log-uniform in [0.3, 1 / 0.3], ten tries per block. FaRL's code calls its mask
+# by BEiT's name (`farl/network/farl/model.py`, line 365); no source was found for its number of patches. Other grids
+# keep the shares of patches.
 MASKED_SHARE = 75 / 196
 SMALLEST_BLOCK_SHARE = 16 / 196
 WIDEST_LOG_ASPECT = -math.log(0.3)

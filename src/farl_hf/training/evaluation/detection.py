@@ -10,7 +10,8 @@ from tqdm.auto import tqdm
 from farl_hf.data.loading import decode_photo, without_decoding
 from farl_hf.metrics.detection_ap import average_precision
 
-# Of the original evaluation: a precision-recall curve needs detections of low scores too.
+# Of the original evaluation (Pytorch_Retinaface `test_widerface.py`, line 24): a precision-recall curve needs
+# detections of low scores too.
 EVALUATION_THRESHOLD = 0.02
 
 

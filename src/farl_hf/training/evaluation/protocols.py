@@ -1,7 +1,8 @@
 """How each published data set is cropped and labelled in the paper's protocol, as a table.
 
-Sources: FacePerceiver/FaRL, `farl/experiments/{face_parsing,face_alignment}` (augmenters) and `farl/datasets`; the
-paper's supplement, section 6, for attributes.
+Sources: FacePerceiver/FaRL 3fb4694, `farl/datasets/prepare.py`, lines 25-28 (LaPa: five points), 50 (CelebAMask-HQ:
+the whole photo), 75-77, 104-106 and 132-134 (boxes); `farl/experiments/face_alignment/trainers/*_farl.yaml`, line 28
+(`scale_mu`); the paper's supplement, section 6, for attributes.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class BenchmarkProtocol:
         box_scale (`float`, *optional*): Share of the crop that the annotated box fills.
         label_set (`str`, *optional*): Parsing classes of the label maps.
         min_face_px (`float`): Smallest distance of the eyes in pixels; other faces are skipped. 0 in the published
-            protocols.
+            protocols, which skip none (`farl/datasets`).
     """
 
     task: str

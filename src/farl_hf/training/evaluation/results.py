@@ -1,6 +1,8 @@
 """`results.json` of a training.
 
-The paper reports its best epoch, chosen on the test set itself; the last epoch is up to 0.8 points worse.
+The paper reports its best epoch, chosen on the test set itself; the last epoch is up to 0.8 points worse
+(FaRL:logs/paper/face_parsing.train_celebm_farl-b-ep16-448_refinebb/eval.celebm_test_0.tsv: 89.56 at epoch 25, 88.74
+at epoch 300).
 `results.json` therefore holds the best and the last evaluation, with the data that they were measured on.
 """
 

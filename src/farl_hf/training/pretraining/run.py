@@ -74,10 +74,10 @@ FACE_TEMPLATES = {"attribute": ATTRIBUTE_TEMPLATE, "lapa": LAPA_TEMPLATE}
 # Parts that a checkpoint may lack (of other vocabulary or depth), or have (of a self-supervised run).
 NEW_PARTS = ("mask_token", "mim_encoder.", "mim_layer_norm.", "mim_head.", "self_supervision.")
 VISUAL_TOKENIZER_FOLDER = "visual_tokenizer"
-KMEANS_STRIDE = 8  # as DALL-E's encoder
+KMEANS_STRIDE = 8  # as DALL-E's encoder (openai/DALL-E `dall_e/encoder.py`, lines 63-78: three poolings)
 SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")
 END_OF_WORD = "</w>"
-OFFICIAL_TOKENIZER = "openai/clip-vit-base-patch16"  # every FaRL weight shares its vocabulary
+OFFICIAL_TOKENIZER = "openai/clip-vit-base-patch16"  # FaRL's weights are used with it (FaRL's README, line 48)
 
 
 def run_pretraining(

@@ -120,9 +120,9 @@ class PretrainingArguments(SharedTrainingArguments):
     """[`~transformers.TrainingArguments`] with FaRL's pre-training recipe as defaults.
 
     The supplement, section 6, gives mixed precision, gradient checkpointing, ZeRO and clipping at 1.0. The other
-    defaults could not be checked against the paper: AdamW with betas 0.9 and 0.98 and weight decay 0.05, learning rate
-    1e-3 with warm-up over the first of 16 epochs and a cosine to zero, 5,120 pairs per step (32 devices, 160 pairs
-    each).
+    defaults have no source that could be read: AdamW with betas 0.9 and 0.98 and weight decay 0.05, learning rate 1e-3
+    with warm-up over the first epoch and a cosine to zero, 5,120 pairs per step (32 devices, 160 pairs each). 16
+    epochs are FaRL's (README, line 30).
 
     Args:
         grad_cache (`bool`, *optional*, defaults to `False`): GradCache (Gao et al. 2021): the pairs of all

@@ -24,7 +24,7 @@ from farl_hf.whole_files import write_json, written_whole
 DALLE_CODEBOOK = "facebook/flava-image-codebook"
 KMEANS_CONFIG, KMEANS_WEIGHTS = "visual_tokenizer.json", "visual_tokenizer.safetensors"
 KMEANS_TYPE = "patch_kmeans"
-LOGIT_LAPLACE_EPS = 0.1  # DALL-E maps pixels to [0.1, 0.9] before its encoder
+LOGIT_LAPLACE_EPS = 0.1  # DALL-E maps pixels to [0.1, 0.9] first (openai/DALL-E `dall_e/utils.py`, lines 8 and 45-51)
 MOST_TRAINING_PATCHES = 200_000
 PATCHES_AT_ONCE = 16_384  # bounds the matrix of distances: half a gigabyte for 8,192 tokens
 
@@ -41,6 +41,8 @@ class VisualTokenizer(Protocol):
 
 class FlavaVisualTokenizer:
     """The encoder of DALL-E's discrete VAE, as BEiT uses it, from Transformers' FLAVA.
+
+    Sources: openai/DALL-E `dall_e/encoder.py`, lines 62-83; microsoft/unilm `beit/datasets.py`, lines 49-53.
 
     Args:
         codebook ([`~transformers.FlavaImageCodebook`]): The encoder; frozen, on the device of the pixels.
