@@ -59,7 +59,7 @@ class InvalidArgumentError(FaRLError, ValueError):
 
 
 class InvalidDatasetError(FaRLError, ValueError):
-    """Raw files of a published data set that are missing, incomplete, or contradict its documented layout."""
+    """Files or rows of a data set that are missing, incomplete, or contradict its documented layout."""
 
 
 class InvalidFaceIndexError(FaRLError, ValueError):
