@@ -1,6 +1,6 @@
 """Training samples per second of one core: augmentation and warp at 448 pixels, beside the official OpenCV code.
 
-    python -m benchmarks.augmentation_speed [--samples N] [--default_allocator] [--json FILE]
+    python -m benchmarks.augmentation_speed [--samples N] [--default-allocator] [--json FILE]
 
 Our side is [`FaceSamples`] with the official recipes for parsing (LaPa) and landmarks (300W). The official side is
 rewritten here from FacePerceiver/FaRL (`farl/experiments`) and py-blueprint (`blueprint/ml/augmenters`): a canvas of
@@ -11,7 +11,7 @@ float32, resampling of bytes. Both sides are timed with decoded photos, and with
 The figures are processor time of one thread, for OpenCV and PyTorch alike. The sides take turns sample by sample, so
 that other load on the machine affects both. Printed are medians of rounds, and the least and largest ratio of a round.
 glibc may return freed pages to the system, depending on what lies at the end of its heap. This costs up to 4 ms per
-sample on either side for the whole life of a process. So glibc is told to keep them; `--default_allocator` prevents
+sample on either side for the whole life of a process. So glibc is told to keep them; `--default-allocator` prevents
 this.
 
 The photo is scikit-image's astronaut, 512 x 512 pixels with eyes 86 pixels apart. First, both sides cut the same crop
@@ -202,7 +202,7 @@ def keep_freed_memory() -> None:
     """Lets glibc's allocator give nothing back."""
     libc = ctypes.CDLL(None)
     if not (libc.mallopt(M_MMAP_THRESHOLD, 2**25) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)):
-        raise SystemExit("The allocator takes no settings; --default_allocator measures without.")
+        raise SystemExit("The allocator takes no settings; --default-allocator measures without.")
 
 
 def rates(sides: dict[str, Callable[[int], object]], count: int) -> dict[str, float]:
@@ -237,7 +237,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=60, help="Samples per round.")
     parser.add_argument("--json", type=Path, help="Also write the figures there.")
-    parser.add_argument("--default_allocator", action="store_true", help="Leave the allocator alone.")
+    parser.add_argument("--default-allocator", action="store_true", help="Leave the allocator alone.")
     args = parser.parse_args()
     if not args.default_allocator:
         keep_freed_memory()

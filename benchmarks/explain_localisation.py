@@ -187,7 +187,7 @@ def print_table(measured: dict[str, list]) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=IMAGE_TEXT_MODEL, help="Checkpoint of both towers.")
+    parser.add_argument("--model", default=IMAGE_TEXT_MODEL, help="Checkpoint of the vision and the text encoder.")
     parser.add_argument("--faces", type=int, default=200, help="Per word.")
     parser.add_argument("--dataset", default="synthetic_faces", help="Or a folder with its columns.")
     parser.add_argument("--layer", help="Where Grad-CAM is taken.")

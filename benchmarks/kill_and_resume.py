@@ -491,7 +491,7 @@ def fetched_only_what_was_missing(inputs: Path) -> bool:
 
 
 def make_sources(inputs: Path) -> None:
-    """Two backbone files; the towers have CLIP's vocabulary, so that writing takes a while."""
+    """Two backbone files; the encoders have CLIP's vocabulary, so that writing takes a while."""
     weights = conversion_sources.make_two_towers()
     conversion_sources.write_two_towers(inputs / "new.pth", weights)
     changed = {name: value + 1 if value.is_floating_point() else value for name, value in weights.items()}

@@ -106,7 +106,7 @@ def data_sentence(row: dict) -> str:
 def main() -> None:
     parser = make_parser(__doc__)
     on_gpu = DEVICE.type == "cuda"
-    parser.add_argument("--size", choices=SIZES, default="base", help="base: ViT-B/16 and its text tower.")
+    parser.add_argument("--size", choices=SIZES, default="base", help="base: ViT-B/16 and its text encoder.")
     parser.add_argument("--batch", type=int, default=64 if on_gpu else 4, help="Pairs per step.")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if on_gpu else "fp32")
     parser.add_argument("--checkpointing", action="store_true", help="Gradient checkpointing, on all sides.")

@@ -33,7 +33,7 @@ ATTENTION = "sdpa" if DEVICE.type == "cuda" else "eager"
 
 
 def make_open_clip(size: str) -> CLIP:
-    """open_clip's two towers with OpenAI's activation, random weights."""
+    """open_clip's two encoders with OpenAI's activation, random weights."""
     torch.manual_seed(0)
     return CLIP(**SIZES[size], quick_gelu=True)
 

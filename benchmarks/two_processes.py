@@ -39,7 +39,7 @@ def serve(cases: Mapping[str, Callable[[Request, Path], Work]]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--memory_gib", type=float, required=True)
+    parser.add_argument("--memory-gib", type=float, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     limit = int(arguments.memory_gib * GIB)
@@ -102,7 +102,7 @@ class Side:
 
     def __init__(self, module: str, folder: Path, threads: int, memory_gib: float) -> None:
         command = [sys.executable, "-m", f"benchmarks.{module}", str(folder), "--threads", str(threads)]
-        command += ["--memory_gib", str(memory_gib)]
+        command += ["--memory-gib", str(memory_gib)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -256,7 +256,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, help="Keep the weights here; a temporary folder by default.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5, help="Timed calls of each side.")
-    parser.add_argument("--memory_gib", type=float, help="Most memory of a side; by default 70 %% of what is free.")
+    parser.add_argument("--memory-gib", type=float, help="Most memory of a side; by default 70 %% of what is free.")
     return parser
 
 

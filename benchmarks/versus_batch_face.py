@@ -1,6 +1,6 @@
 """batch-face and farl_hf side by side: detection in 64 photos of mixed sizes, the same random weights.
 
-    python -m benchmarks.versus_batch_face --json FILE [--photos 64] [--batch_size 8]
+    python -m benchmarks.versus_batch_face --json FILE [--photos 64] [--batch-size 8]
 
 batch-face runs in both ways that it offers: photo by photo in full size, whose results are compared, and as a list,
 which it shrinks and pads to squares of 640 pixels. Takes a few minutes.
@@ -70,7 +70,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--photos", type=int, default=64)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=8)
     report(parser.parse_args(), measure, table)
 
 

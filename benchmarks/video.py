@@ -1,6 +1,6 @@
 """Frames per second and peak memory of annotating a video, by interval of detection and by length.
 
-    python -m benchmarks.video [--frames 60 600] [--detect_every 1 10] [--size 640 360]
+    python -m benchmarks.video [--frames 60 600] [--detect-every 1 10] [--size 640 360]
 
 Each row runs in its own process with the built-in models: a photographed face moves slowly over the frame, is
 detected and tracked, and its landmarks are drawn and encoded. Prints a Markdown table.
@@ -58,7 +58,7 @@ def annotate_clip(clip: str, folder: str, detect_every: int, threads: int, answe
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[60, 600])
-    parser.add_argument("--detect_every", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--detect-every", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--size", type=int, nargs=2, default=[640, 360], metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -55,7 +55,7 @@ def make_report(arguments: RatioArguments, recipes: list[StudyRecipe]) -> StudyR
         variants.append(StudyVariant(f"{100 * ratio:g}", probe_overrides(backbone, pretraining), place=100 * ratio))
     return StudyReport(
         title="Share of face images in pre-training",
-        source="Supplement Table 1: image-text contrast alone, a fixed number of images; heads on the frozen tower.",
+        source="Supplement Table 1: image-text contrast alone, a fixed number of images; heads on the frozen encoder.",
         axis="Face images (%)",
         variants=variants,
         scores=TASK_SCORES,

@@ -24,7 +24,7 @@ from farl_hf.whole_files import write_json
 PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
 FINISHED_NAME = "finished.json"  # written last
 
-# A laptop: rendered faces, a tower of 1 million parameters. Every number is ours.
+# A laptop: rendered faces, an encoder of 1 million parameters. Every number is ours.
 TINY_PRETRAINING = {
     "config_name": "tiny",
     "dataset_name": "synthetic_faces",
@@ -48,7 +48,7 @@ TINY_PRETRAINING = {
 
 
 def probe_overrides(folder: str, pretraining: dict[str, Any]) -> dict[str, Any]:
-    """Training arguments of a head on a pretrained tower, at the size of its pre-training."""
+    """Training arguments of a head on a pretrained encoder, at the size of its pre-training."""
     return backbone_overrides(folder, pretraining["config_name"]) | {"image_size": pretraining["image_size"]}
 
 

@@ -1,7 +1,7 @@
 """What a backbone learns from: faces alone, or faces with their captions (supplement section 5, Table 2).
 
-Every objective pre-trains the same tower on the same aligned faces with the same schedule; heads are then trained on
-the frozen tower. In the paper, image-text contrast with masked image modelling beats SwAV and SimCLR on all tasks.
+Every objective pre-trains the same encoder on the same aligned faces with the same schedule; heads are then trained on
+the frozen encoder. In the paper, image-text contrast with masked image modelling beats SwAV and SimCLR on all tasks.
 
     python examples/studies/pretraining_objectives.py --output-dir runs/pretraining_objectives
 """
@@ -63,7 +63,7 @@ def make_report(arguments: ObjectiveArguments, recipes: list[StudyRecipe]) -> St
     }
     return StudyReport(
         title="Pre-training objectives",
-        source="Supplement Table 2: the same tower, faces and schedule; heads on the frozen tower.",
+        source="Supplement Table 2: the same encoder, faces and schedule; heads on the frozen encoder.",
         axis="Pre-training",
         variants=[StudyVariant(TITLES[name], probe_overrides(start, pretraining)) for name, start in starts.items()],
         scores=TASK_SCORES,

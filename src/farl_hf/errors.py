@@ -59,7 +59,7 @@ class InvalidArgumentError(FaRLError, ValueError):
 
 
 class InvalidDatasetError(FaRLError, ValueError):
-    """Raw files of a published data set that are missing, incomplete, or contradict its documented layout."""
+    """Files or rows of a data set that are missing, incomplete, or contradict its documented layout."""
 
 
 class InvalidFaceIndexError(FaRLError, ValueError):
@@ -99,9 +99,11 @@ def unknown_name(kind: str, name: Any, known: Iterable[str], hint: str = "") -> 
     near = get_close_matches(wanted, plain, n=5) or [one for one in plain if len(wanted) > 2 and wanted in one]
     meant = f" Did you mean {plain[near[0]]!r}?" if near else ""
     shown = plain if len(plain) <= _MANY_NAMES else near
-    listed = ", ".join([*(plain[one] for one in shown), *(["…"] if len(shown) < len(plain) else [])])
+    listed = ", ".join([plain[one] for one in shown] or (["none"] if not plain else []))
+    rest = f"{len(plain) - len(shown)} {'others' if listed else 'names'}" if len(shown) < len(plain) else ""
     return UnknownNameError(
-        f"There is no {kind} {str(name)[:200]!r}.{meant} Known: {listed or 'none'}.{hint and f' {hint}'}"
+        f"There is no {kind} {str(name)[:200]!r}.{meant} Known: {' and '.join(filter(None, (listed, rest)))}."
+        f"{hint and f' {hint}'}"
     )
 
 

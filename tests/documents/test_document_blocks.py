@@ -199,6 +199,12 @@ def test_links_of_a_document_lead_to_files(document):
     assert not [link for link in links if not (document.parent / link).exists()]
 
 
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_of_prose_are_short(document):
+    lines = document.read_text().splitlines()  # a row of a table is one line, and a link is not broken
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "<", "[", "!["))] == []
+
+
 def test_every_file_that_is_set_up_is_named_by_a_block():
     texts = [block.text for block in BLOCKS]
     assert not [pattern for pattern in NAMED_FILES if not any(re.search(pattern, text) for text in texts)]

@@ -34,6 +34,8 @@ def test_many_names_are_not_all_listed():
     message = str(unknown_name("option", "--rat", [f"--rate-{index}" for index in range(300)]))
     assert "Did you mean '--rate-" in message
     assert message.count("--rate-") < 10
+    assert "295 others" in message
+    assert "Known: 300 names." in str(unknown_name("option", "zzzz", [f"--rate-{index}" for index in range(300)]))
 
 
 def test_known_names_pass():

@@ -226,8 +226,8 @@ def test_a_sample_takes_milliseconds():
     photo = marked_photo([[100, 100, 200, 220]], size_hw=(480, 640))
     samples = FaceDetectionSamples([{**row_of(photo), "image": photo.image_rgb}], RetinaFaceImageProcessor(), 320)
     samples[0]
-    start = time.perf_counter()
+    start = time.thread_time()
     for epoch in range(20):
         samples.set_epoch(epoch)
         samples[0]
-    assert (time.perf_counter() - start) / 20 < 0.1  # about 0.003 s on an idle machine
+    assert (time.thread_time() - start) / 20 < 0.1  # of CPU time; about 0.003 s are usual

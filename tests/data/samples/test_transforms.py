@@ -10,7 +10,13 @@ from torch.utils.data import DataLoader
 from farl_hf.data.augmentation import AugmentationRecipe
 from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples, mirror_order
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, UnknownNameError, UnreadablePhotoError
+from farl_hf.errors import (
+    InvalidArgumentError,
+    InvalidDatasetError,
+    InvalidFaceInputError,
+    UnknownNameError,
+    UnreadablePhotoError,
+)
 from farl_hf.labels import LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 from farl_hf.processing import FaRLImageProcessor
 
@@ -33,8 +39,13 @@ def test_one_item_per_face(photos):
 def test_small_faces_are_skipped_and_none_left_is_an_error(photos):
     mixed = [make_face_row(0, num_faces=1), make_face_row(1, num_faces=3)]
     assert len(FaceSamples(mixed, make_processor(), "parsing", min_face_px=20)) == 1
-    with pytest.raises(InvalidFaceInputError, match="min_face_px"):
+    with pytest.raises(InvalidDatasetError, match="min_face_px"):
         FaceSamples(photos, make_processor(), "parsing", min_face_px=500)
+
+
+def test_rows_without_a_needed_column_are_refused(photos):
+    with pytest.raises(InvalidDatasetError, match="label_map"):
+        FaceSamples(photos.remove_columns("label_map"), make_processor(), "parsing")
 
 
 def test_unknown_task_lists_the_known_ones(photos):

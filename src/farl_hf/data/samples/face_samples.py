@@ -27,7 +27,7 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
 )
 from farl_hf.data.loading import column_names, decode_map, decode_photo, without_decoding
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, InvalidFaceInputError, check_name
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
 logger = logging.getLogger(__name__)
@@ -103,8 +103,8 @@ class FaceSamples(SeededSamples, Dataset):
     Raises:
         UnknownNameError: There is no such task, alignment or recipe.
         InvalidArgumentError: The recipe mirrors, but `label_mirror_pairs` is not known; or `data_ratio` keeps no face.
-        InvalidFaceInputError: No face of the rows can be used; on access, a label map that contradicts its photo or
-            `num_labels`.
+        InvalidDatasetError: The rows lack a column, or none of their faces can be used.
+        InvalidFaceInputError: On access, a label map that contradicts its photo or `num_labels`.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class FaceSamples(SeededSamples, Dataset):
         self.size_hw = processor.size_hw
         missing = {"image", *(["label_map"] if task == "parsing" else [])} - set(column_names(rows))
         if len(rows) and missing:
-            raise InvalidFaceInputError(
+            raise InvalidDatasetError(
                 f"The rows have no column {', '.join(sorted(missing))}; {task} needs it. See docs/datasets.md."
             )
         self.records = [record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)]
         if not self.records:
-            raise InvalidFaceInputError(
+            raise InvalidDatasetError(
                 f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
                 f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
             )
