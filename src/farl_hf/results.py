@@ -78,9 +78,9 @@ class Faces(_FaceRows):
 
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "Faces":
-        """The faces that any of the pipelines returned for one photo."""
+        """The faces that any of the pipelines returned for one photo; a face without a score has 1."""
         boxes_xyxy = np.asarray([[face["box"][side] for side in _BOX_SIDES] for face in faces])
-        scores = np.asarray([face["score"] for face in faces])
+        scores = np.asarray([face.get("score", 1.0) for face in faces])
         keypoints_xy = [face.get("keypoints") for face in faces]
         has_points = all(points is not None for points in keypoints_xy)
         return cls(boxes_xyxy, scores, np.asarray(keypoints_xy) if has_points else None)

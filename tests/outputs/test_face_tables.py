@@ -101,6 +101,12 @@ def test_rows_have_fixed_columns():
     assert all(type(value) in (str, int, float, bool, type(None)) for row in rows for value in row.values())
 
 
+def test_a_face_of_a_box_alone_has_the_score_1():
+    face = {"box": {"xmin": 2.0, "ymin": 3.0, "xmax": 12.0, "ymax": 13.0}}
+    assert outputs.to_rows([face])[0]["score"] == 1
+    assert outputs.crop(np.zeros((20, 20, 3), np.uint8), face, aligned=False, size=8).size == (8, 8)
+
+
 def test_rows_of_a_detection_and_of_a_video():
     face = {name: make_face()[name] for name in ("score", "box", "keypoints")}
     (row,) = outputs.to_rows([face | {"track": 7}], photo="clip.mp4", frame=3)

@@ -70,7 +70,7 @@ def _row(number: int, face: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"face": number}
     if "track" in face:
         row["track"] = face["track"]
-    row["score"] = face["score"]
+    row["score"] = face.get("score", 1.0)
     row |= {f"box_{side}": face["box"][side] for side in _BOX_SIDES}
     row |= _point_columns(FIVE_POINTS, face.get("keypoints") or [(None, None)] * len(FIVE_POINTS))
     landmarks = face.get("landmarks") or []
@@ -148,7 +148,7 @@ def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[
     annotation: dict[str, Any] = {
         "id": first_id,
         "category_id": _FACE_CATEGORY,
-        "score": float(face["score"]),
+        "score": float(face.get("score", 1.0)),
     } | shared
     annotation |= {"bbox": [x_min, y_min, x_max - x_min, y_max - y_min], "area": (x_max - x_min) * (y_max - y_min)}
     annotation |= {"keypoints": keypoints, "num_keypoints": len(known or ()) + len(landmarks)}
