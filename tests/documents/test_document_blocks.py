@@ -33,7 +33,7 @@ _SHORT_RECIPE = " ".join(
     )
 )
 _FINETUNE = "--max-steps 2 --num-train-photos 8 --num-test-photos 4 --per-device-train-batch-size 2 --use-cpu"
-_SHORT_SCRIPT = f"{_SHORT} --total-train-batch-size 2 --image-size 64 --head-channels 16 --min-face-px 0"
+_SHORT_SCRIPT = f"{_SHORT} --total-train-batch-size 4 --image-size 64 --head-channels 16 --min-face-px 0"
 ADDED = {
     # The recipes share batch norms among processes, which accelerators only can.
     r"torchrun .*farl-hf train": f"{_SHORT_RECIPE} --set sync_batch_norm=false",
