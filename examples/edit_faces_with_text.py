@@ -22,18 +22,21 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tqdm.auto import tqdm
-from transformers import AutoModel, HfArgumentParser
+from transformers import AutoModel
 
 from farl_hf.checkpoints import checkpoint
-from farl_hf.cli.face_annotator import load_model_and_processor, write_picture
+from farl_hf.checkpoints.checked_loading import load_whole
+from farl_hf.cli.face_annotator import load_model_and_processor, require_device, write_picture
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, FaceGenerator, StyleGAN2Generator, edit_latents
 from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
 from farl_hf.retrieval.text_embedding import PLAIN
+from farl_hf.training.arguments import ScriptParser
 from farl_hf.whole_files import write_json, write_whole
 
 GENERATOR = "farl-tiny-generator"
@@ -83,7 +86,7 @@ class EditArguments:
 def load_generator(args: EditArguments) -> FaceGenerator:
     """A decoder by name or folder, or a StyleGAN2 by its file."""
     if not Path(args.generator).is_file():
-        return AutoModel.from_pretrained(checkpoint(args.generator)).eval().to(args.device)
+        return load_whole(AutoModel, checkpoint(args.generator), "FaceDecoderModel").eval().to(args.device)
     if args.latent_shape is None:
         raise InvalidArgumentError(f"{args.generator} does not store the shape of its latents; pass --latent-shape.")
     shape = tuple(args.latent_shape)
@@ -94,7 +97,10 @@ def starting_latents(args: EditArguments, generator: FaceGenerator) -> torch.Ten
     """Random latents, or those of a file that this script wrote."""
     if args.latents is None:
         return generator.sample_latents(args.starts, args.seed)
-    latents = load_file(args.latents)
+    try:
+        latents = load_file(args.latents)
+    except (OSError, SafetensorError) as error:
+        raise InvalidArgumentError(f"--latents {args.latents} cannot be read: {error}") from error
     if "start" not in latents:
         raise InvalidArgumentError(f"{args.latents} holds {', '.join(latents)}; expected a tensor named start.")
     return latents["start"][: args.starts].to(args.device)
@@ -196,8 +202,9 @@ def step_losses(groups: list[EditedFaces], step: int) -> dict[str, list[float]]:
 
 
 def main() -> int:
-    (args,) = HfArgumentParser(EditArguments, description=__doc__).parse_args_into_dataclasses()
     try:
+        (args,) = ScriptParser(EditArguments, description=__doc__).parse_args_into_dataclasses()
+        require_device(args.device)
         generator = load_generator(args)
         starts = starting_latents(args, generator)
         Path(args.output_dir, "images").mkdir(parents=True, exist_ok=True)

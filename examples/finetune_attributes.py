@@ -13,19 +13,14 @@ All options of `transformers.TrainingArguments` work. The paper's whole recipes 
 from dataclasses import dataclass, field
 
 import evaluate
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    HfArgumentParser,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import Trainer, TrainingArguments, set_seed
 
 import farl_hf
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts, read_config
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.labels import CELEBA_ATTRIBUTES
+from farl_hf.training.arguments import ScriptParser, errors_as_sentences
+from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_deepspeed
 
 
@@ -56,7 +51,7 @@ class Arguments(TrainingArguments):
 
 
 def main():
-    settings, args = HfArgumentParser((Settings, Arguments)).parse_args_into_dataclasses()
+    settings, args = ScriptParser((Settings, Arguments), description=__doc__).parse_args_into_dataclasses()
     start_deepspeed(args)
     set_seed(args.seed)
 
@@ -69,12 +64,15 @@ def main():
             for split, count in counts.items()
         }
     # The attributes that the checkpoint knows, or all for a new head.
-    known = AutoConfig.from_pretrained(settings.model).id2label.values()
+    known = read_config(settings.model, farl_hf.FaRLConfig).id2label.values()
     names = [name for name in known if name in CELEBA_ATTRIBUTES] or list(CELEBA_ATTRIBUTES)
     columns = [CELEBA_ATTRIBUTES.index(name) for name in names]
-    processor = AutoImageProcessor.from_pretrained(settings.model)
-    model = AutoModelForImageClassification.from_pretrained(
+    processor = load_image_processor(farl_hf.FaRLImageProcessor, settings.model)
+    # Pyramid and head may be new; whatever else the checkpoint lacks is an error.
+    model, _ = load_with_new_parts(
+        farl_hf.FaRLForAttributes,
         settings.model,
+        NEW_PARTS,
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
         dtype="float32",
@@ -108,4 +106,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with errors_as_sentences():
+        main()

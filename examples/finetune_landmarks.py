@@ -13,17 +13,13 @@ All options of `transformers.TrainingArguments` work. The paper's whole recipes 
 from dataclasses import dataclass, field
 
 import evaluate
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForKeypointDetection,
-    HfArgumentParser,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import Trainer, TrainingArguments, set_seed
 
 import farl_hf
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
+from farl_hf.training.arguments import ScriptParser, errors_as_sentences
+from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_deepspeed
 
 
@@ -57,7 +53,7 @@ def points_only(outputs, labels):
 
 
 def main():
-    settings, args = HfArgumentParser((Settings, Arguments)).parse_args_into_dataclasses()
+    settings, args = ScriptParser((Settings, Arguments), description=__doc__).parse_args_into_dataclasses()
     start_deepspeed(args)
     set_seed(args.seed)
 
@@ -69,9 +65,13 @@ def main():
             )
             for split, count in counts.items()
         }
-    num_points = len(rows["train"][0]["landmarks_xy"][0])
-    processor = AutoImageProcessor.from_pretrained(settings.model)
-    model = AutoModelForKeypointDetection.from_pretrained(settings.model, num_labels=num_points, dtype="float32")
+    processor = load_image_processor(farl_hf.FaRLImageProcessor, settings.model)
+    train_faces = FaceSamples(rows["train"], processor, "landmarks", settings.augmentation, seed=args.seed)
+    num_points = len(train_faces[0]["labels"])
+    # Pyramid and head may be new; whatever else the checkpoint lacks is an error.
+    model, _ = load_with_new_parts(
+        farl_hf.FaRLForLandmarks, settings.model, NEW_PARTS, num_labels=num_points, dtype="float32"
+    )
 
     nme = evaluate.load(farl_hf.metric("face_landmarks_nme"))
 
@@ -82,7 +82,7 @@ def main():
     trainer = Trainer(
         model,
         args,
-        train_dataset=FaceSamples(rows["train"], processor, "landmarks", settings.augmentation, seed=args.seed),
+        train_dataset=train_faces,
         eval_dataset=FaceSamples(rows["test"], processor, "landmarks"),
         data_collator=collate_face_samples,
         processing_class=processor,
@@ -97,4 +97,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with errors_as_sentences():
+        main()

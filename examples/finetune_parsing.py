@@ -14,18 +14,14 @@ from dataclasses import dataclass, field
 
 import evaluate
 import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForSemanticSegmentation,
-    HfArgumentParser,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import Trainer, TrainingArguments, set_seed
 
 import farl_hf
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.labels import LAPA_LABELS
+from farl_hf.training.arguments import ScriptParser, errors_as_sentences
+from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_deepspeed
 
 
@@ -60,7 +56,7 @@ def class_ids(logits, labels):
 
 
 def main():
-    settings, args = HfArgumentParser((Settings, Arguments)).parse_args_into_dataclasses()
+    settings, args = ScriptParser((Settings, Arguments), description=__doc__).parse_args_into_dataclasses()
     start_deepspeed(args)
     set_seed(args.seed)
 
@@ -73,9 +69,15 @@ def main():
             for split, count in counts.items()
         }
     names = dict(enumerate(LAPA_LABELS))
-    processor = AutoImageProcessor.from_pretrained(settings.model)
-    model = AutoModelForSemanticSegmentation.from_pretrained(
-        settings.model, id2label=names, label2id={name: i for i, name in names.items()}, dtype="float32"
+    processor = load_image_processor(farl_hf.FaRLImageProcessor, settings.model)
+    # Pyramid and head may be new; whatever else the checkpoint lacks is an error.
+    model, _ = load_with_new_parts(
+        farl_hf.FaRLForFaceParsing,
+        settings.model,
+        NEW_PARTS,
+        id2label=names,
+        label2id={name: i for i, name in names.items()},
+        dtype="float32",
     )
 
     f1 = evaluate.load(farl_hf.metric("face_parsing_f1"))
@@ -103,4 +105,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with errors_as_sentences():
+        main()

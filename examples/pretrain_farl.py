@@ -8,7 +8,7 @@ The paper's run, on LAION-Face with ViT-B/16 (5,120 pairs per step; docs/pretrai
 The same negatives on few devices (8 x 80 x 8 = 5,120):
 
     accelerate launch --config_file examples/accelerate/zero2.yaml examples/pretrain_farl.py \
-        --data-dir laion_face/ --output-dir farl-base --bf16 --gradient-checkpointing --do-train \
+        --data-dir laion_face/ --output-dir farl-base-zero2 --bf16 --gradient-checkpointing --do-train \
         --per-device-train-batch-size 80 --gradient-accumulation-steps 8 --grad-cache
 
 A laptop, on rendered faces:

@@ -15,12 +15,11 @@ Evaluation is average precision at overlap 0.5, in the frame of the photos.
 
 import json
 import math
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import HfArgumentParser, set_seed
+from transformers import set_seed
 from transformers.hf_argparser import HfArg
 
 from farl_hf.checkpoints.checked_loading import load_whole, load_with_new_parts, read_config
@@ -31,9 +30,10 @@ from farl_hf.data.samples.detection_samples import (
     FaceDetectionSamples,
     collate_face_detection_samples,
 )
+from farl_hf.errors import check_name
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
-from farl_hf.training.arguments import SharedTrainingArguments
+from farl_hf.training.arguments import ScriptParser, SharedTrainingArguments, errors_as_sentences
 from farl_hf.training.evaluation.detection import evaluate_face_detection
 from farl_hf.training.model_card import TrainingFacts, command_without_paths
 from farl_hf.training.runs import check_launcher, folder_of_name, last_finished_checkpoint
@@ -186,18 +186,13 @@ def checkpoint_to_resume(args: FaceDetectionTrainingArguments) -> str | None:
 
 
 def check_choices(data_args: DataArguments, args: FaceDetectionTrainingArguments) -> None:
-    """Stop with one sentence if an option has an unknown value."""
-    choices = {
-        "--crop-scales": (data_args.crop_scales, CROP_SCALES),
-        "--recipe": (args.recipe, ("adamw_cosine", "sgd_steps")),
-    }
-    for option, (value, known) in choices.items():
-        if value not in known:
-            sys.exit(f"{option} is {value!r}; expected one of {', '.join(known)}.")
+    """Refuse unknown values of options before anything is loaded."""
+    check_name("--crop-scales", data_args.crop_scales, CROP_SCALES)
+    check_name("--recipe", args.recipe, ("adamw_cosine", "sgd_steps"))
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    parser = HfArgumentParser((ModelArguments, DataArguments, FaceDetectionTrainingArguments))
+    parser = ScriptParser((ModelArguments, DataArguments, FaceDetectionTrainingArguments), description=__doc__)
     model_args, data_args, args = parser.parse_args_into_dataclasses(args=arguments)
     check_choices(data_args, args)
     check_launcher(args)
@@ -212,6 +207,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         cache_dir=data_args.cache_dir,
         num_proc=data_args.num_proc,
     )
+    for split in (["train"] if args.do_train else []) + (["validation"] if args.do_eval else []):
+        check_name("split", split, splits, f"The data set: {data_args.dataset_name}.")
     model, processor = make_model(model_args, data_args)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 
@@ -237,4 +234,5 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_as_sentences():
+        main()

@@ -9,10 +9,9 @@ import datasets
 from shape_pictures import COLUMNS, shape_pictures
 from study_runs import output_kept_in
 from study_script import backbone_overrides
-from transformers import HfArgumentParser
 
 from farl_hf.data.loading import load_face_dataset
-from farl_hf.training.arguments import as_flags
+from farl_hf.training.arguments import ScriptParser, as_flags
 from farl_hf.training.pretraining.run import run_pretraining
 from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
@@ -21,7 +20,7 @@ from farl_hf.training.pretraining.trainer import (
 )
 from farl_hf.whole_files import write_json
 
-PARSER = HfArgumentParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
+PARSER = ScriptParser((PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments))
 FINISHED_NAME = "finished.json"  # written last
 
 # A laptop: rendered faces, an encoder of 1 million parameters. Every number is ours.

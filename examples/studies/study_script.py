@@ -11,10 +11,9 @@ from typing import Any
 import transformers
 from study_report import StudyReport, write_study_report
 from study_runs import StudyRecipe, measure_runs, study_recipes
-from transformers import HfArgumentParser
 
 from farl_hf.errors import FaRLError
-from farl_hf.training.arguments import parse_overrides
+from farl_hf.training.arguments import ScriptParser, parse_overrides
 
 RESUMING = "Finished trainings are kept: the same command goes on where it was stopped."
 
@@ -73,12 +72,12 @@ def run_study_script(
         `int`: Exit status.
     """
     real = f"On the paper's data:\n\n{textwrap.indent(real_command, '    ')}"
-    parser = HfArgumentParser(
+    parser = ScriptParser(
         arguments_class, description=f"{description}\n{real}\n\n{RESUMING}", formatter_class=HelpFormatter
     )
-    (arguments,) = parser.parse_args_into_dataclasses(words)
     transformers.utils.logging.set_verbosity_error()
     try:
+        (arguments,) = parser.parse_args_into_dataclasses(words)
         names = arguments.recipes or [tiny_recipe(task) for task in tasks]
         recipes = study_recipes(names, arguments.data_dirs, parse_overrides(arguments.set))
         report = make_report(arguments, recipes)

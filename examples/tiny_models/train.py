@@ -23,12 +23,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser
-
 from farl_hf.checkpoints import checkpoint
 from farl_hf.checkpoints.packing import pack_checkpoint, store_commits
 from farl_hf.errors import FaRLError, NotACheckpointError
-from farl_hf.training.arguments import as_flags, parse_overrides, parse_recipe_arguments, read_recipe
+from farl_hf.training.arguments import ScriptParser, as_flags, parse_overrides, parse_recipe_arguments, read_recipe
 from farl_hf.training.finetuning import run_face_training
 from farl_hf.training.pretraining.run import run_pretraining
 from farl_hf.training.pretraining.trainer import (
@@ -68,7 +66,7 @@ def pretraining_arguments(recipe_file: Path, overrides: dict[str, Any]) -> tuple
     """Arguments of a pre-training recipe."""
     known = [field.name for group in PRETRAINING_GROUPS for field in fields(group) if field.init]
     words = as_flags(read_recipe(recipe_file).arguments | overrides, known)
-    return HfArgumentParser(PRETRAINING_GROUPS).parse_args_into_dataclasses(words)
+    return ScriptParser(PRETRAINING_GROUPS).parse_args_into_dataclasses(words)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -90,7 +90,7 @@ def _register_pipelines():
         PIPELINE_REGISTRY.register_pipeline(
             task,
             pipeline_class=pipeline_class,
-            pt_model=auto_class_for_pipelines(getattr(transformers, auto_name)),
+            pt_model=auto_class_for_pipelines(getattr(transformers, auto_name), pipeline_class.model_name),
             default={"model": (str(checkpoint(default_checkpoint)), "main")},
             type="image",
         )

@@ -33,10 +33,14 @@ _SHORT_RECIPE = " ".join(
     )
 )
 _FINETUNE = "--max-steps 2 --num-train-photos 8 --num-test-photos 4 --per-device-train-batch-size 2 --use-cpu"
+_SHORT_SCRIPT = f"{_SHORT} --total-train-batch-size 4 --image-size 64 --head-channels 16 --min-face-px 0"
 ADDED = {
+    # The recipes share batch norms among processes, which accelerators only can.
+    r"torchrun .*farl-hf train": f"{_SHORT_RECIPE} --set sync_batch_norm=false",
+    r"torchrun .*--recipe": f"{_SHORT_SCRIPT} --sync-batch-norm false",
+    r"torchrun .*examples/studies/": "--set max_steps=2 sync_batch_norm=false",
     r"farl-hf train \w+_(?:finetuned|frozen)": _SHORT_RECIPE,
-    r"examples/train_\w+.py --recipe": f"{_SHORT} --total-train-batch-size 2 --image-size 64 --head-channels 16"
-    " --min-face-px 0",
+    r"examples/train_\w+.py --recipe": _SHORT_SCRIPT,
     r"examples/train_\w+.py": f"{_SHORT} --max-train-samples 8 --max-eval-samples 4",
     r"torchrun .*examples/finetune_": f"{_FINETUNE} --ddp-backend gloo",
     r"examples/finetune_": _FINETUNE,
@@ -45,7 +49,7 @@ ADDED = {
     r"examples/pretrain_farl.py": f"{_SHORT} --config-name toy --tokenizer-name captions --visual-tokenizer kmeans"
     " --visual-vocab-size 4 --image-size 32 --gradient-accumulation-steps 2",
     r"examples/tiny_models/train.py": "--set max_steps=2 max_train_samples=32 max_eval_samples=8"
-    " per_device_train_batch_size=2 visual_vocab_size=16",
+    " per_device_train_batch_size=2",
     r"examples/studies/": "--set max_steps=2",
     r"examples/face_generator/": f"{_SHORT} --max-train-samples 16",
     r"examples/edit_faces_with_text.py": "--steps 2",

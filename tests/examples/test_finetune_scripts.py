@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import datasets
 import pytest
 import skimage.data
 from launched_scripts import run_script, run_together
@@ -31,6 +32,33 @@ def test_the_stock_trainer_trains_and_evaluates(task, tmp_path, capsys):
     run_script(EXAMPLES / f"finetune_{task}.py", flags(tmp_path))
     assert SCRIPTS[task] in capsys.readouterr().out
     assert len(pipeline(f"face-{task}", model=str(tmp_path))(Image.fromarray(skimage.data.astronaut()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "fact"),
+    [
+        ("parsing", {"dataset": "nowhere"}, "no data set 'nowhere'"),
+        ("parsing", {"dataset": "lapa", "data_dir": "nowhere"}, "nowhere does not exist"),
+        ("landmarks", {"dataset": "without_faces"}, "None of the 1 photos"),
+        ("parsing", {"dataset": "one_split"}, "no split 'test'"),
+        ("parsing", {"model": "nowhere"}, "nowhere"),
+        ("attributes", {"model": "nowhere"}, "nowhere"),
+        ("landmarks", {"model": "retinaface-mobilenet-wider"}, "retinaface-mobilenet-wider"),
+        ("landmarks", {"augmentation": "rain"}, "no augmentation recipe 'rain'"),
+        ("attributes", {"learning_rate": "fast"}, "fast"),
+        ("attributes", {"leerning_rate": 1}, "Did you mean '--learning-rate'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(task, changes, fact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures = datasets.Dataset.from_dict({"image": ["a.jpg"]})
+    datasets.DatasetDict(train=pictures, test=pictures).save_to_disk("without_faces")
+    datasets.DatasetDict(train=pictures).save_to_disk("one_split")
+    with pytest.raises(SystemExit) as ended:
+        run_script(EXAMPLES / f"finetune_{task}.py", flags(tmp_path / "run", **changes))
+    assert fact in str(ended.value.code)
+    assert "\n" not in str(ended.value.code)
+    assert not list(tmp_path.glob("run/*.safetensors"))
 
 
 @pytest.mark.nightly

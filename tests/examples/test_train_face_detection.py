@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
-from farl_hf.errors import NotACheckpointError
+from farl_hf.errors import NotACheckpointError, UnknownNameError
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection, RetinaFaceModel
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.evaluation.detection import evaluate_face_detection
@@ -143,7 +143,7 @@ def test_starts_from_a_body_that_was_trained_before(tmp_path):
 
 
 def test_unknown_choices_are_refused(data_folder, tmp_path):
-    with pytest.raises(SystemExit, match="--recipe is 'adam'"):
+    with pytest.raises(UnknownNameError, match="--recipe 'adam'"):
         load_script().main([*arguments(data_folder, tmp_path, recipe="adam"), "--do_train"])
 
 

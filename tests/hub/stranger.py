@@ -1,6 +1,7 @@
 """Somebody who never installed farl_hf: loads repositories from the Hub and answers with what they compute.
 
-`python -I stranger.py JOBS PHOTO RESULTS`: JOBS is JSON, repository -> task; PHOTO a picture; RESULTS a torch file.
+`python -I stranger.py JOBS PHOTO RESULTS`: JOBS is JSON, repository -> task, or auto class of a model that is called
+alone; PHOTO a picture; RESULTS a torch file.
 """
 
 import json
@@ -63,9 +64,21 @@ def use_face_task(repo, task, photo, **trust):
     return plain(answers)
 
 
+def use_model(repo, auto_name, photo, **trust):
+    """Image processor and model of a repository, without a pipeline."""
+    image_processor = transformers.AutoImageProcessor.from_pretrained(repo, **trust)
+    model = getattr(transformers, auto_name).from_pretrained(repo, **trust)
+    inputs = image_processor(photo, return_tensors="pt")
+    outputs = model(inputs["pixel_values"])
+    numbers = {name: value.detach() for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+    return dict(inputs) | numbers | {"classes": [type(one).__name__ for one in (image_processor, model)]}
+
+
 def use(repo, task, photo, **trust):
     """What a repository computes."""
     torch.manual_seed(0)
+    if task.startswith("AutoModel"):
+        return use_model(repo, task, photo, **trust)
     return use_towers(repo, photo, **trust) if task == TOWERS else use_face_task(repo, task, photo, **trust)
 
 

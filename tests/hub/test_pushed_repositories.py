@@ -10,6 +10,12 @@ from stranger import use
 
 TOWERS = "zero-shot-image-classification"
 BY_METHOD = "me/by-method"
+AUTO_CLASSES = {
+    "face-parsing": "AutoModelForSemanticSegmentation",
+    "face-landmarks": "AutoModelForKeypointDetection",
+    "face-attributes": "AutoModelForImageClassification",
+    "face-detection": "AutoModelForObjectDetection",
+}
 
 PUSH_ALL = """
 import json, sys
@@ -22,8 +28,11 @@ for folder, repo in folders.items():
 
 for owner in (FaRLModel, FaRLTokenizer, FaRLImageProcessor):
     owner.from_pretrained(sys.argv[2]).push_to_hub(sys.argv[3])
-from transformers import AutoProcessor
-AutoProcessor.from_pretrained(sys.argv[2]).push_to_hub(sys.argv[3])
+import transformers
+transformers.AutoProcessor.from_pretrained(sys.argv[2]).push_to_hub(sys.argv[3])
+for folder, (repo, auto_name) in json.loads(sys.argv[4]).items():
+    for owner in (getattr(transformers, auto_name), transformers.AutoImageProcessor):
+        owner.from_pretrained(folder).push_to_hub(repo)
 assert FaRLModel._auto_class is FaRLTokenizer._auto_class is None  # later checkpoints carry no code
 """
 
@@ -38,7 +47,8 @@ def repositories(hub, checkpoints, run_on_hub):
     """Task -> repository that was pushed."""
     names = {task: f"me/toy-{task}" for task in checkpoints}
     folders = json.dumps({str(checkpoints[task]): repo for task, repo in names.items()})
-    run_on_hub("-c", PUSH_ALL, folders, checkpoints[TOWERS], BY_METHOD)
+    by_method = {str(checkpoints[task]): (f"{BY_METHOD}-{task}", name) for task, name in AUTO_CLASSES.items()}
+    run_on_hub("-c", PUSH_ALL, folders, checkpoints[TOWERS], BY_METHOD, json.dumps(by_method))
     return names
 
 
@@ -60,12 +70,15 @@ def test_a_stranger_gets_the_same_results_bit_for_bit(
     hub, checkpoints, repositories, photo, run_on_hub, stranger, tmp_path
 ):
     photo.save(tmp_path / "photo.png")
-    jobs = {repo: task for task, repo in repositories.items()} | {BY_METHOD: TOWERS}
+    sources = {repo: (task, checkpoints[task]) for task, repo in repositories.items()}
+    sources[BY_METHOD] = TOWERS, checkpoints[TOWERS]
+    sources |= {f"{BY_METHOD}-{task}": (name, checkpoints[task]) for task, name in AUTO_CLASSES.items()}
+    jobs = {repo: task for repo, (task, _) in sources.items()}
     run_on_hub(stranger, json.dumps(jobs), tmp_path / "photo.png", tmp_path / "results.pt")
     actual = torch.load(tmp_path / "results.pt")
     assert set(actual) == set(jobs)
-    for repo, task in jobs.items():
-        expected = use(str(checkpoints[task]), task, photo)
+    for repo, (task, folder) in sources.items():
+        expected = use(str(folder), task, photo)
         assert_same(actual[repo], expected, repo)
         if task.startswith("face"):
             assert len(expected["photo"][0]) >= 1  # a face was found, so that something was compared

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from skimage import data
+from stranger import plain
 from transformers import AutoTokenizer, pipeline
 
 from farl_hf import modeling, processing
@@ -168,11 +170,17 @@ def test_the_detector_beside_the_model_can_be_chosen(checkpoints):
 
 
 def test_a_downloaded_repository_is_a_checkpoint_folder_again(checkpoints, tmp_path):
-    folder = write(plan_repository(checkpoints["face-parsing"], checkpoints["face-detection"]), tmp_path / "parser")
+    parser, detector = checkpoints["face-parsing"], checkpoints["face-detection"]
+    folder = write(plan_repository(parser, detector), tmp_path / "parser")
     assert plan_repository(folder).skipped == ()
+    photo = Image.fromarray(data.astronaut()).resize((256, 256))
+    local = pipeline("face-parsing", model=str(parser), detector=str(detector))
+    expected = plain(local(photo))
+    assert expected
     for trust in ({"trust_remote_code": True}, {"pipeline_class": PIPELINES["face-parsing"].pipeline_class}):
         pipe = pipeline("face-parsing", model=str(folder), **trust)
         assert pipe.find_faces.detector.image_processor.max_faces == 2  # the toy detector's, not the default one's
+        assert plain(pipe(photo)) == expected
     folder = write(plan_repository(checkpoints[TOWERS]), tmp_path / "towers")
     assert AutoTokenizer.from_pretrained(folder)("a face")["input_ids"] == [49406, 320, 1710, 49407]
 

@@ -81,10 +81,14 @@ def load_with_new_parts(
     return model, {part: count for part, count in counts.items() if count}
 
 
-def auto_class_for_pipelines(auto_class: Any) -> Any:
+def auto_class_for_pipelines(auto_class: Any, wanted: str) -> Any:
     """A subclass of an auto class that tells the pipeline which tensors did not fit; see [`require_model`].
 
     It loads in spite of them, because `pipeline` turns every error of loading into a list of stack traces.
+
+    Args:
+        auto_class (`type`): Of Transformers.
+        wanted (`str`): Name of the model that the pipeline runs.
     """
 
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -99,12 +103,12 @@ def auto_class_for_pipelines(auto_class: Any) -> Any:
             if not (_is_unreadable(error) or "Unrecognized configuration class" in str(error)):
                 raise
             # No OSError, which `pipeline` would turn into a list of stack traces.
-            source, kind = args[0] if args else "It", type(kwargs.get("config")).__name__
-            raise FaRLError(
-                f"{source} has no weights that can be read: {_first_line(error)}"
-                if _is_unreadable(error)
-                else f"{source} is a checkpoint with a {kind}, and of another task; see its config.json."
-            ) from error
+            source = args[0] if args else "It"
+            if _is_unreadable(error):
+                raise FaRLError(f"{source} has no weights that can be read: {_first_line(error)}") from error
+            config = kwargs.get("config") or read_config(source)
+            found = config.architectures or [type(config).__name__]
+            raise FaRLError(str(_wrong_model(source, found, wanted))) from error
         model.loading_parts = parts
         return model
 
@@ -241,7 +245,7 @@ def _require_written_by(config, source, wanted):
 
 
 def _wrong_model(source, found, wanted):
-    found_purposes = ", ".join(f"{name} ({_PURPOSES[name]})" for name in found)
+    found_purposes = ", ".join(f"{name} ({_PURPOSES.get(name, 'another task')})" for name in found)
     return NotACheckpointError(
         f"{source} is a checkpoint of {found_purposes}; expected {wanted} ({_PURPOSES.get(wanted, 'another model')})."
     )

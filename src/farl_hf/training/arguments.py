@@ -353,7 +353,6 @@ class ScriptParser(HfArgumentParser):
     def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
         super().__init__(dataclass_types, usage="%(prog)s [options]", **kwargs)
         theirs = self._optionals
-        theirs.title = "options of Transformers' TrainingArguments, and --help"
         groups = []
         for group in self.dataclass_types:
             ours = {
@@ -366,6 +365,8 @@ class ScriptParser(HfArgumentParser):
             groups.append(self.add_argument_group(re.sub(r"\[`~?(?:\w+\.)*(\w+)`\]", r"\1", title)))
             groups[-1]._group_actions += [action for action in theirs._group_actions if action.dest in ours]
             theirs._group_actions = [action for action in theirs._group_actions if action.dest not in ours]
+        if len(theirs._group_actions) > 1:
+            theirs.title = "options of Transformers' TrainingArguments, and --help"
         self._action_groups = [*groups, *(one for one in self._action_groups if one not in groups)]
 
     def error(self, message: str) -> NoReturn:
