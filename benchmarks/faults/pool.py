@@ -1,12 +1,12 @@
 """Worker processes whose children run cases one after the other; a child that hangs or dies is replaced."""
 
+import collections
 import json
 import os
 import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,17 +34,20 @@ class Worker:
         }
         for name in ("http_proxy", "https_proxy", "all_proxy"):  # the hostile server is this machine
             environment.pop(name, None), environment.pop(name.upper(), None)
-        self.words = tempfile.TemporaryFile("w+")  # noqa: SIM115  # what it prints, for the reason of its death
+        # What it prints, for the reason of its death. No file: a case may limit the sizes of files.
+        self.words: collections.deque[str] = collections.deque(maxlen=20)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.faults.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.words,
+            stderr=subprocess.PIPE,
             text=True,
+            errors="backslashreplace",
             env=environment,
         )
         self.answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._listen, daemon=True).start()
         self.child = self._next_child()
 
     def _read(self) -> None:
@@ -52,6 +55,10 @@ class Worker:
         for line in self.process.stdout:
             self.answers.put(line)
         self.answers.put("{}")  # it is dead
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self.words.extend(self.process.stderr)
 
     def _next_child(self) -> int:
         return json.loads(self.answers.get(timeout=_START_SECONDS))["process"]
@@ -68,8 +75,7 @@ class Worker:
             while "verdict" in answer:  # it may have come at the last moment
                 answer = json.loads(self.answers.get(timeout=_START_SECONDS))
         if "verdict" not in answer:
-            self.words.seek(0)
-            last = " ".join(self.words.read()[-2000:].split())[-300:]
+            last = " ".join("".join(self.words.copy()).split())[-300:]
             verdict = "hang" if why else "deep"
             why = why or f"the process died with status {answer.get('died')}: {last}"
             answer = {"verdict": verdict, "what": "", "seconds": seconds if verdict == "hang" else 0.0, "why": why}

@@ -21,6 +21,8 @@ _MEMORY_BYTES = 12 << 30  # of data; what declares more is not there
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
+    sys.dont_write_bytecode = True  # a case that limits the sizes of files would leave half of one for ever
+    sys.unraisablehook = lambda _: None  # what an object of an earlier case says when it is collected
     os.dup2(2, 1)  # what a library prints is no answer
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
