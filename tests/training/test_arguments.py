@@ -54,3 +54,17 @@ def test_yaml_that_cannot_be_read_is_one_short_sentence(text, tmp_path):
             read()
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "text", ["base: 3\ntask: parsing", "task: [parsing]", "task: parsing\n3: 4", "base: [3]\ntask: x"]
+)
+def test_a_recipe_whose_names_are_no_text_is_refused(text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InvalidArgumentError, match=r"recipe\.yaml"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_smoothing_that_would_replace_the_losses_is_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="label-smoothing-factor"):
+        SharedTrainingArguments(output_dir=str(tmp_path), label_smoothing_factor=0.1)
