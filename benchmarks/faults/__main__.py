@@ -18,6 +18,7 @@ The exit status is 1 if anything is deep, wrong, hanging or lost, or if more tha
 
 import argparse
 import json
+import resource
 import sys
 import time
 from collections import Counter
@@ -57,7 +58,10 @@ def show(results: list[dict[str, Any]], seconds: float) -> None:
     print("|---|" + "---:|" * (len(VERDICTS) + 1))
     for name, row in counts.items():
         print(f"| {name} |", " | ".join(str(row[verdict]) for verdict in VERDICTS), f"| {row.total()} |")
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    minutes = sum(one.ru_utime + one.ru_stime for one in used) / 60
     print(f"\n{len(results)} cases of {len({result['kind'] for result in results})} kinds in {seconds:.0f} s.")
+    print(f"{minutes:.1f} minutes of CPU time.")
     for verdict in (*FAULTS, "unjudged"):
         for result in (result for result in results if result["verdict"] == verdict):
             print(f"{verdict}: {result['kind']} {result['number']} ({result['what']}): {result['why']}")

@@ -151,7 +151,7 @@ def judge_outcome(outcome: Outcome, case: Case) -> Verdict:
         return verdict if verdict.name == "theirs" else Verdict("deep", f"a command raised: {verdict.why}")
     if outcome.status == 0:
         return _judge_answer(outcome, case)
-    said = said_by(outcome.err + outcome.out)
+    said = said_by(outcome.err) or said_by(outcome.out)
     if not said:
         return Verdict("deep", f"status {outcome.status}, but no reason: {shortened(outcome.err)}")
     return next(
@@ -204,7 +204,7 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
 def half_written(folder: Path, known: Collection[Path] = ()) -> str:
     """The first file of an output that is not whole, but for those that are known; an empty text if all are."""
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path in known:
+        if path in known or (path.is_dir() and path.suffix != ".partial"):
             continue
         if path.name.endswith(".partial"):
             return f"{path.name} is left over"

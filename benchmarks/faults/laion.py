@@ -78,7 +78,7 @@ def member_names(draw: Draw) -> Case:
     elif order == "shuffled":
         members = [members[place] for place in draw.rng.permutation(len(members))]
     path = toys().write_tar(draw.folder / "00000.tar", members, form=form)
-    outside = prefix.startswith(("../", "/"))
+    outside = prefix.startswith(("../", "/", "\\"))  # the last is how archives made on Windows write it
     right = [pairs(count), []] if outside else [pairs(count)]
 
     def check(found: Any) -> str:

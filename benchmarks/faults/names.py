@@ -89,7 +89,8 @@ def odd_name_of_a_photo_to_annotate(draw: Draw) -> Case:
         records = json.loads((output / "faces.json").read_text(encoding="utf-8"))
         found, wanted = (
             {of_uri(record["photo_uri"]) for record in records},
-            {os.fsencode(path) for path in folder.iterdir()},
+            # In a folder, names that begin with a dot are hidden and passed over, as everywhere; they can be named.
+            {os.fsencode(path) for path in folder.iterdir() if len(given) > 1 or not path.name.startswith(".")},
         )
         files = [output / file for record in records for file in record["files"].values()]
         missing = [file.name for file in files if not file.is_file()]

@@ -1,11 +1,12 @@
-"""Child processes that run cases one after the other; one that hangs or dies is replaced."""
+"""Worker processes whose children run cases one after the other; a child that hangs or dies is replaced."""
 
+import collections
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 300  # importing PyTorch takes seconds, on a busy machine a minute
 
 
-class Child:
-    """One worker process."""
+class Worker:
+    """A process of `worker.py`."""
 
     def __init__(self) -> None:
         environment = os.environ | {
@@ -33,55 +34,59 @@ class Child:
         }
         for name in ("http_proxy", "https_proxy", "all_proxy"):  # the hostile server is this machine
             environment.pop(name, None), environment.pop(name.upper(), None)
-        self.words = tempfile.TemporaryFile("w+")  # noqa: SIM115  # what it prints, for the reason of its death
+        # What it prints, for the reason of its death. No file: a case may limit the sizes of files.
+        self.words: collections.deque[str] = collections.deque(maxlen=20)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.faults.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.words,
+            stderr=subprocess.PIPE,
             text=True,
+            errors="backslashreplace",
             env=environment,
         )
         self.answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.answers.get(timeout=_START_SECONDS)
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.child = self._next_child()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.answers.put(line)
-        self.answers.put("")  # it is dead
+        self.answers.put("{}")  # it is dead
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self.words.extend(self.process.stderr)
+
+    def _next_child(self) -> int:
+        return json.loads(self.answers.get(timeout=_START_SECONDS))["process"]
 
     def ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """The answer to a case; `hang` after its time, `deep` where the process died."""
+        """The answer to a case; `hang` after its time, `deep` where the child died."""
         assert self.process.stdin is not None
         print(json.dumps(question), file=self.process.stdin, flush=True)
         try:
-            line = self.answers.get(timeout=seconds)
+            answer, why = json.loads(self.answers.get(timeout=seconds)), ""
         except queue.Empty:
-            self.end()
-            return {"verdict": "hang", "why": f"no answer after {seconds:g} s", "what": "", "seconds": seconds}
-        if line:
-            return json.loads(line)
-        self.process.wait()
-        self.words.seek(0)
-        last = self.words.read()[-2000:].strip()
-        return {
-            "verdict": "deep",
-            "what": "",
-            "seconds": 0.0,
-            "why": f"the process died with status {self.process.returncode}: {' '.join(last.split())[-300:]}",
-        }
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it can be asked."""
-        return self.process.poll() is None
+            os.kill(self.child, signal.SIGKILL)
+            answer, why = {"verdict": ""}, f"no answer after {seconds:g} s"
+            while "verdict" in answer:  # it may have come at the last moment
+                answer = json.loads(self.answers.get(timeout=_START_SECONDS))
+        if "verdict" not in answer:
+            last = " ".join("".join(self.words.copy()).split())[-300:]
+            verdict = "hang" if why else "deep"
+            why = why or f"the process died with status {answer.get('died')}: {last}"
+            answer = {"verdict": verdict, "what": "", "seconds": seconds if verdict == "hang" else 0.0, "why": why}
+            self.child = self._next_child()
+        return answer
 
     def end(self) -> None:
-        """Kills it."""
-        self.process.kill()
-        self.process.wait()
+        """Waits for its end: there are no more cases."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
 
 
 def run_all(
@@ -94,26 +99,23 @@ def run_all(
     done: list[dict[str, Any]] = []
 
     def work() -> None:
-        child: Child | None = None
+        worker = Worker()
         while True:
             try:
                 kind, number = waiting.get_nowait()
             except queue.Empty:
                 break
-            if child is None or not child.is_alive:
-                child = Child()
             question = {"kind": kind.name, "seed": seed, "number": number}
-            answer = child.ask(question, kind.seconds)
+            answer = worker.ask(question, kind.seconds)
             done.append({"field": kind.chapter, **question, **answer})
             tell(done[-1])
-        if child is not None and child.is_alive:
-            assert child.process.stdin is not None
-            child.process.stdin.close()
-            child.process.wait(timeout=60)
+        worker.end()
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if len(done) < len(cases):
+        raise RuntimeError(f"{len(cases) - len(done)} cases were not run: a worker has died.")
     return done

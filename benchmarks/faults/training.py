@@ -432,6 +432,7 @@ BAD_PRETRAINING: list[dict[str, Any]] = [
 def bad_argument_of_pretraining(draw: Draw) -> Case:
     change, output = draw.each(BAD_PRETRAINING), draw.folder / "out"
     harmless = {
+        "per_device_train_batch_size",  # more than there are samples: all of them
         "gallery_size",
         "mim_weight",
         "visual_tokenizer_samples",

@@ -70,7 +70,11 @@ def load_photo(source: Any, name: str | None = None) -> Image.Image:
         UnreadablePhotoError: If the picture is missing, cannot be decoded, has no pixels, or is of an unknown kind.
     """
     if isinstance(source, torch.Tensor):
-        source = source.detach().cpu().float().numpy() if source.is_floating_point() else source.detach().cpu().numpy()
+        try:
+            source = source.detach().cpu()
+            source = source.float().numpy() if source.is_floating_point() else source.numpy()
+        except (TypeError, RuntimeError) as error:
+            raise UnreadablePhotoError(f"The given tensor is no photo: {in_short(error, 200)}") from error
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):

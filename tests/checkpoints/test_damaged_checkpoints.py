@@ -8,9 +8,10 @@ from transformers import pipeline
 from typer.testing import CliRunner
 
 import farl_hf
+from farl_hf.checkpoints.checked_loading import load_image_processor, read_config
 from farl_hf.checkpoints.source_download import _start_and_total, require_known_sha256
 from farl_hf.cli import app
-from farl_hf.errors import DownloadError, FaRLError
+from farl_hf.errors import DownloadError, FaRLError, NotACheckpointError
 
 
 @pytest.fixture
@@ -73,3 +74,16 @@ def test_commands_say_what_is_wrong_with_a_config(content, detector, tmp_path):
         told = CliRunner().invoke(app, words)
         assert told.exit_code == 2, words
         assert not told.exception or isinstance(told.exception, SystemExit), words
+
+
+def test_settings_without_the_class_of_an_image_processor_are_not_replaced_by_others(detector):
+    (detector / "preprocessor_config.json").write_text('{"score_threshold": 0.9}')
+    with pytest.raises(NotACheckpointError, match="image_processor_type"):
+        load_image_processor(farl_hf.RetinaFaceImageProcessor, detector)
+
+
+@pytest.mark.parametrize("kind", ["3", '["farl"]', "{}"])
+def test_a_model_type_is_a_name(kind, tmp_path):
+    (tmp_path / "config.json").write_text(f'{{"model_type": {kind}}}')
+    with pytest.raises(NotACheckpointError, match="model_type"):
+        read_config(tmp_path, farl_hf.FaRLConfig)

@@ -1,7 +1,9 @@
 import errno
 import json
 import os
+import resource
 import urllib.parse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from toy_checkpoints import MAX_FACES
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
+from farl_hf.cli.face_annotator import write_picture
+from farl_hf.errors import FileWriteError
 
 TASKS = ("face-detection", "face-parsing", "face-landmarks", "face-attributes")
 
@@ -182,14 +186,14 @@ def full_after(monkeypatch):
     """Makes the disk full at the file of a name: half of it is written."""
 
     def fill(name):
-        def save(self, path, *_, **__):
+        def write_bytes(path, content):
             if name in str(path):
-                path.write_bytes(b"half")
+                real(path, b"half")
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return real(self, path, *_, **__)
+            return real(path, content)
 
-        real = Image.Image.save
-        monkeypatch.setattr(Image.Image, "save", save)
+        real = Path.write_bytes
+        monkeypatch.setattr(Path, "write_bytes", write_bytes)
 
     return fill
 
@@ -335,3 +339,15 @@ def test_a_broken_photo_of_such_a_name_is_reported(annotate, tmp_path):
     assert result.exit_code == 1
     assert "caf\\xe9.jpg" in result.output + result.stderr
     assert len(read_records(tmp_path / "caf\udce9")) == 2
+
+
+def test_a_picture_that_the_disk_cuts_short_is_no_picture(tmp_path):
+    """Pillow's encoder of JPEG takes the short write for a whole one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(FileWriteError):
+            write_picture(tmp_path / "a.jpg", Image.new("RGB", (300, 300)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from farl_hf import __version__
 from farl_hf.cli import app
 from farl_hf.cli.match import ManyTextsCommand, match
+from farl_hf.cli.options import plain_errors
 
 
 def test_the_version_is_shown_also_by_python_m():
@@ -82,3 +83,13 @@ def test_training_scripts_begin_with_our_options():
     assert "--learning_rate_scheduler" not in ours
     assert "--warmup_steps" in theirs
     assert all(text.count(f"  {option} ") == 1 for option in re.findall(r"^  (--\w+) ", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "a/b"), OSError(5, "Input/output error")])
+def test_what_the_operating_system_refuses_is_one_sentence(error, capsys):
+    with pytest.raises(typer.Exit) as ended, plain_errors():
+        raise error
+    assert ended.value.exit_code == 2
+    said = capsys.readouterr().err.strip()
+    assert error.strerror in said
+    assert "\n" not in said

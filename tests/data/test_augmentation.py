@@ -1,18 +1,22 @@
 import cv2
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from farl_hf.data.augmentation import (
     AUGMENTATION_RECIPES,
     AugmentationRecipe,
     augment_colors,
+    errors_of_workers,
     fill_padding,
     get_augmentation_recipe,
     hue_matrix,
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.errors import UnknownNameError
+from farl_hf.data.samples.face_samples import collate_face_samples
+from farl_hf.errors import FileWriteError, UnknownNameError, UnreadablePhotoError
 
 
 def rng(seed=0):
@@ -134,3 +138,23 @@ def test_every_recipe_stays_in_range_and_repeats(name):
     assert first.dtype == np.float32
     assert 0 <= first.min() <= first.max() <= 1
     np.testing.assert_array_equal(first, again)
+
+
+def test_a_shared_memory_that_is_full_is_one_sentence_and_no_training_that_waits_for_ever(monkeypatch):
+    def fail(tensor):
+        raise RuntimeError("unable to write to file </torch_1_2>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", fail)
+    samples = [{"pixel_values": torch.zeros(3)}] * 4
+    loader = DataLoader(samples, num_workers=1, collate_fn=collate_face_samples, multiprocessing_context="fork")
+    with pytest.raises(FileWriteError, match=r"shared memory[^\n]*--dataloader-num-workers 0"), errors_of_workers():
+        list(loader)
+
+
+def test_an_error_of_a_loader_worker_is_the_sentence_that_was_raised_there():
+    def fail(samples):
+        raise UnreadablePhotoError("a.jpg is empty: check it.")
+
+    loader = DataLoader([0], num_workers=1, collate_fn=fail, multiprocessing_context="fork")
+    with pytest.raises(UnreadablePhotoError, match=r"^a.jpg is empty: check it\.$"), errors_of_workers():
+        list(loader)

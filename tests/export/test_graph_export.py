@@ -1,9 +1,12 @@
 import json
+import resource
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from farl_hf import (
@@ -150,3 +153,28 @@ def test_exported_detectors_pad_photos_to_what_the_graph_takes(tmp_path):
     assert pixel_values.shape == (1, 3, 64, 96)
     program = torch.export.load(report.graph).module()
     assert next(iter(program(pixel_values=pixel_values).values())).shape[0] == 1
+
+
+def test_a_full_disk_ends_neither_the_process_nor_in_half_a_graph(attributes, tmp_path):
+    """PyTorch's own writer would abort."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(ConversionError, match="could not be written"):
+            export_checkpoint(attributes[1], tmp_path / "graph", "torch-export")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["one is missing", "one is unknown"])
+def test_a_checkpoint_that_is_not_whole_is_not_exported(change, attributes, tmp_path):
+    folder = shutil.copytree(attributes[1], tmp_path / "checkpoint")
+    tensors = load_file(folder / "model.safetensors")
+    if change == "one is missing":
+        del tensors[sorted(tensors)[0]]
+    else:
+        tensors["another.weight"] = torch.zeros(2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(NotACheckpointError, match="tensors that do not fit"):
+        export_checkpoint(folder, tmp_path / "graph", "torch-export")

@@ -224,6 +224,13 @@ DAMAGES = {
         lambda folder: (folder / "preprocessor_config.json").unlink(),
         "lacks preprocessor_config.json; save the processor of FaRLForFaceParsing",
     ),
+    "settings that build no model": (
+        "face-parsing",
+        lambda folder: (folder / "config.json").write_text(
+            json.dumps(json.loads((folder / "config.json").read_text()) | {"vision_config": {"hidden_size": "big"}})
+        ),
+        "hidden_size",
+    ),
     "no vocabulary": (TOWERS, lambda folder: (folder / "tokenizer.json").unlink(), "lacks tokenizer.json"),
 }
 

@@ -84,6 +84,19 @@ def test_tensors():
     assert (pixels_of(torch.from_numpy(RAMP)) == grey_rgb(RAMP)).all()
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(3, 4, 5, device="meta"),
+        torch.zeros(3, 4, 5).to_sparse(),
+        torch.zeros(3, 4, 5, dtype=torch.uint8).to_sparse(),
+    ],
+)
+def test_tensors_without_plain_values_are_refused(tensor):
+    with pytest.raises(UnreadablePhotoError, match=r"^The given tensor is no photo: [^\n]*$"):
+        load_photo(tensor)
+
+
 def test_data_urls():
     buffer = io.BytesIO()
     Image.new("RGB", (2, 2), (9, 8, 7)).save(buffer, "PNG")

@@ -68,7 +68,9 @@ def test_every_setting_survives_saving(tmp_path):
         ({"alignment": "none"}, "alignment='none'; expected one of"),
         ({"warp_factor": 1.5}, "warp_factor=1.5"),
         ({"face_template": [[0, 0]]}, "face_template has 1 points; expected five"),
+        ({"face_template": [[float("nan"), 0]] * 5}, "face_template=nan"),
         ({"size": {"shortest_edge": 8}}, "expected height and width"),
+        ({"size": {"height": 1, "width": 8}}, "size=1"),
     ],
 )
 def test_bad_settings_are_refused(setting, message, array):
@@ -76,6 +78,14 @@ def test_bad_settings_are_refused(setting, message, array):
         FaRLImageProcessor(**setting)
     with pytest.raises(ValueError, match=message):
         FaRLImageProcessor()(array, **setting)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"size": [1, 2, 3]}, *({"face_template": one} for one in ("x", [[0]] * 5, [["a", 0]] * 5))]
+)
+def test_settings_of_another_form_are_refused(setting):
+    with pytest.raises(ValueError, match=rf"^{next(iter(setting))}=[^\n]*; expected"):
+        FaRLImageProcessor(**setting)
 
 
 def test_a_call_can_change_settings_without_keeping_them(processor, array):

@@ -1,9 +1,18 @@
 """Training arguments that cannot work are refused when they are read."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from farl_hf.errors import InvalidArgumentError
-from farl_hf.training.arguments import FaRLTrainingArguments, SharedTrainingArguments
+from farl_hf.training.arguments import (
+    FaRLTrainingArguments,
+    SharedTrainingArguments,
+    check_least,
+    parse_overrides,
+    parse_script_arguments,
+    read_recipe,
+)
 from farl_hf.training.pretraining.trainer import PretrainingArguments
 
 CLASSES = (SharedTrainingArguments, FaRLTrainingArguments, PretrainingArguments)
@@ -14,3 +23,48 @@ def test_half_precision_needs_an_accelerator(arguments_class, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"--fp16 needs an accelerator.*--bf16"):
         arguments_class(output_dir=str(tmp_path), fp16=True, use_cpu=True)
     assert arguments_class(output_dir=str(tmp_path), bf16=True, use_cpu=True).bf16
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("per_device_train_batch_size", value) for value in (0, -4)),
+        *(("gradient_accumulation_steps", 0), ("total_train_batch_size", 0), ("image_size", 0)),
+        *(("head_learning_rate", value) for value in ("nan", "inf", -1)),
+        ("weight_decay", "nan"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_with_their_option(name, value, tmp_path):
+    words = ["--output_dir", str(tmp_path), f"--{name}", str(value)]
+    with pytest.raises(InvalidArgumentError, match=r"^--[a-z0-9-]+ is [^\n]*; expected (0|1) or more\.$"):
+        parse_script_arguments(words, "parsing")
+
+
+@pytest.mark.parametrize("name", ["simclr_temperature", "sinkhorn_epsilon"])
+def test_temperatures_are_above_0(name):
+    with pytest.raises(InvalidArgumentError, match="more than 0"):
+        check_least([SimpleNamespace(**{name: 0.0})])
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "{", "!!python/object/apply:os.system [x]"])
+def test_yaml_that_cannot_be_read_is_one_short_sentence(text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    for read in (lambda: read_recipe(tmp_path / "recipe.yaml"), lambda: parse_overrides([f"seed={text}"])):
+        with pytest.raises(InvalidArgumentError, match="cannot be read") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "text", ["base: 3\ntask: parsing", "task: [parsing]", "task: parsing\n3: 4", "base: [3]\ntask: x"]
+)
+def test_a_recipe_whose_names_are_no_text_is_refused(text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InvalidArgumentError, match=r"recipe\.yaml"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_smoothing_that_would_replace_the_losses_is_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="label-smoothing-factor"):
+        SharedTrainingArguments(output_dir=str(tmp_path), label_smoothing_factor=0.1)

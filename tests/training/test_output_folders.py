@@ -6,15 +6,16 @@ import pytest
 from face_rows import make_face_dataset
 from test_trainer import make_trainer
 
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.training import finetuning
-from farl_hf.training.arguments import parse_script_arguments
+from farl_hf.training.arguments import parse_script_arguments, save_resolved_recipe
 from farl_hf.training.pretraining import run as pretraining
 from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
+from farl_hf.training.runs import check_same_run, train_to_end
 from farl_hf.whole_files import held_folder
 
 
@@ -69,3 +70,21 @@ def test_a_checkpoint_gets_its_weights_whole_and_last(photos, toy_config, tmp_pa
     trainer.save_model(str(tmp_path / "saved"))
     names = {path.name for path in (tmp_path / "saved").iterdir()}
     assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "training_args.bin"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.5), (0.5, 0.0)])
+def test_a_run_with_averaged_weights_and_one_without_do_not_overwrite_each_other(
+    before, after, photos, toy_config, tmp_path
+):
+    trainer = make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1, ema_decay=before)
+    save_resolved_recipe(tmp_path, "attributes", trainer.args)
+    train_to_end(trainer)
+    args = make_trainer(photos, toy_config, tmp_path, max_steps=2, save_steps=1, ema_decay=after).args
+    with pytest.raises(InvalidArgumentError, match=f"ema_decay: {before} -> {after}"):
+        check_same_run(args, args)
+
+
+def test_a_run_cannot_go_on_with_the_state_of_another_optimizer(photos, toy_config, tmp_path):
+    train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1))
+    with pytest.raises(NotACheckpointError, match="momentum"):
+        train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=2, optim="sgd"))

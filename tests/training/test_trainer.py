@@ -190,3 +190,11 @@ def test_training_without_averaging(photos, toy_config, tmp_path):
     trainer.save_model()
     assert_same(state_of(trainer.model), load_file(tmp_path / "model.safetensors"))
     assert "eval_f1_mean" in trainer.evaluate()
+
+
+@pytest.mark.parametrize(
+    "change", [{"optim_args": "x"}, {"report_to": "nonsense"}, {"milestone_epochs": [float("nan")]}]
+)
+def test_what_transformers_and_pytorch_refuse_is_an_argument_that_cannot_be_used(change, toy_config, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="A training argument cannot be used"):
+        make_trainer(make_face_dataset(2), toy_config, tmp_path, **change).create_optimizer_and_scheduler(4)

@@ -166,10 +166,12 @@ def read_config(source: Any, config_class: Any = None, **where: Any) -> Any:
 
     file = os.path.join(source, where.get("subfolder") or "", "config.json")
     if os.path.isfile(file):
-        read_json_object(file)
+        kind = read_json_object(file).get("model_type")
+        if not isinstance(kind, str | None):
+            raise NotACheckpointError(f"{file} has the model_type {_first_line(kind)[:50]}, which is no name.")
     try:
         return (config_class or AutoConfig).from_pretrained(source, **where)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise NotACheckpointError(f"{source} has no configuration that can be read: {_first_line(error)}") from error
 
 
@@ -181,12 +183,15 @@ def load_image_processor(processor_class: Any, source: Any, **settings: Any) -> 
     """
     file = os.path.join(source, "preprocessor_config.json")
     if os.path.isfile(file):
-        read_json_object(file)
+        settings_there = read_json_object(file)
+        kind = settings_there.get("image_processor_type", settings_there.get("feature_extractor_type"))
+        if not isinstance(kind, str):  # Transformers would take its own settings for those that are missing
+            raise NotACheckpointError(f"{file} names no image_processor_type; save the image processor again.")
     try:
         return processor_class.from_pretrained(source, **settings)
     except FaRLError:
         raise
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError, RecursionError) as error:
         raise NotACheckpointError(f"{source} has no image processor that can be read: {_first_line(error)}") from error
 
 

@@ -20,6 +20,7 @@ from farl_hf.cli.options import (
     DeviceOption,
     ThresholdOption,
     UserConsole,
+    error_console,
     output_folder,
     parse_names,
     parse_tasks,
@@ -220,7 +221,7 @@ def annotate_photos(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     written_s = time.monotonic()
     try:
-        with Progress(*columns, console=console) as progress:
+        with Progress(*columns, console=error_console()) as progress:
             annotated = _annotated(annotator, video_annotator, list(zip(photos, stems, strict=True)), progress)
             for photo, record, fault in progress.track(annotated, total=len(photos), description="Annotating"):
                 if fault is not None:

@@ -1,5 +1,6 @@
 """Pipelines and models of commands are loaded here; [`FaceAnnotator`] runs pipelines on photos and writes files."""
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,7 +227,15 @@ def _errors_of_loading(what: str) -> Iterator[None]:
         yield
     except NotACheckpointError:
         raise
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:  # of damaged settings of processors
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+    ) as error:
+        # Of damaged settings of processors.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise NotACheckpointError(f"{what}: {reason}") from error
 
@@ -283,5 +292,8 @@ RUNTIMES = {"torch": _load_pipeline, "onnx": _load_onnx_pipeline}
 def write_picture(path: Path, picture: Image.Image, **options: Any) -> Path:
     """Writes a picture, see [`written_whole`]; the ending of the name chooses the format. Returns the path."""
     with written_whole(path) as unfinished:
-        picture.save(unfinished, **options)
+        # Pillow takes a write that the disk cut short for a whole one; Python does not.
+        content = io.BytesIO()
+        picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
+        unfinished.write_bytes(content.getbuffer())
     return path

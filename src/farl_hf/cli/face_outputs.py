@@ -41,7 +41,7 @@ ParsingModelOption = Annotated[str | None, typer.Option(help="Checkpoint of face
 def crop(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the crops.")] = Path("farl_crops"),
-    size: Annotated[int, typer.Option(min=1, max=8192, help="Side of a crop in pixels.")] = 256,
+    size: Annotated[int, typer.Option(min=2, max=8192, help="Side of a crop in pixels.")] = 256,
     scale: Annotated[float, typer.Option(help="Size of the face in it; below 1, more of the photo is seen.")] = 1.0,
     upright: Annotated[
         bool, typer.Option("--upright", help="Do not turn and place faces by their five points.")

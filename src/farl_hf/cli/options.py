@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError, check_name
+from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError, check_name, in_short
 from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
@@ -140,9 +140,17 @@ def report_failures(failures: Mapping[str, Exception]) -> None:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn a `FaRLError` into a message and exit status 2."""
+    """Turn a `FaRLError`, and a refusal of the operating system, into a message and exit status 2."""
+    cause: Exception
     try:
         yield
     except FaRLError as error:
-        error_console().print(Text.assemble(("Error: ", "bold red"), printable(str(error))))
-        raise typer.Exit(USAGE_ERROR) from error
+        words, cause = str(error), error
+    except OSError as error:  # what no other code expected of a disk, a name or a right
+        if error.strerror is None:
+            raise
+        words, cause = f"{in_short(error.filename or 'A file', 300)} cannot be used: {error.strerror}.", error
+    else:
+        return
+    error_console().print(Text.assemble(("Error: ", "bold red"), printable(words)))
+    raise typer.Exit(USAGE_ERROR) from cause

@@ -9,8 +9,9 @@ input (farl/network/transformers.py, lines 137-139). Where a recipe has a `canva
 are drawn in pixels of that canvas and then reduced, bilinear, as the network reduces it.
 """
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from farl_hf.errors import check_name
+from farl_hf.errors import FaRLError, FileWriteError, check_name
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,42 @@ def get_augmentation_recipe(name: str) -> AugmentationRecipe:
     return AUGMENTATION_RECIPES[name]
 
 
+def shared_batch(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch; in a loader worker, its tensors are in shared memory.
+
+    PyTorch would move them there in a thread whose errors are only printed: where that memory is full, the training
+    would wait for ever.
+    """
+    if get_worker_info() is not None:
+        values = list(batch.values())
+        for value in values:  # grows by what lists and dicts hold
+            values += value if isinstance(value, list) else value.values() if isinstance(value, dict) else []
+            if isinstance(value, torch.Tensor):
+                value.share_memory_()
+    return batch
+
+
+@contextlib.contextmanager
+def errors_of_workers() -> Iterator[None]:
+    """Turns errors that come from loader workers, with their traces, into what was raised there.
+
+    Raises:
+        FileWriteError: The shared memory is full.
+    """
+    try:
+        yield
+    except (FaRLError, RuntimeError) as error:
+        words = str(error)
+        if "/torch_" in words or "shared memory" in words:
+            raise FileWriteError(
+                "The shared memory, by which loader workers hand over batches, is full; give the container more "
+                "(docker run --shm-size 8g), or set --dataloader-num-workers 0."
+            ) from error
+        if not (isinstance(error, FaRLError) and "in DataLoader worker process" in words):
+            raise
+        raise type(error)(words.strip().splitlines()[-1].partition(": ")[2]) from error
+
+
 class SeededSamples:
     """A base of sample makers: random numbers depend on seed, epoch and sample, and not on the loader's workers.
 
@@ -274,7 +311,8 @@ class SeededSamples:
     def __init__(self, seed: int):
         self.seed = seed
         # Shared memory, so that loader workers that outlive an epoch see the new number.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        with errors_of_workers():
+            self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose random changes are drawn; accelerate's data loaders call it."""

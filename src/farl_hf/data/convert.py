@@ -58,7 +58,7 @@ def convert_face_dataset(
         DatasetWriteError: The output exists already, the disk is full, or the place cannot be written.
     """
     published, output = get_published_dataset(name), Path(output).expanduser()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise DatasetWriteError(f"{output} exists and is not an empty folder; choose another output or remove it.")
     remove_left_over(output)
     with written_whole(output, DatasetWriteError, overwrite=False) as finished:

@@ -10,7 +10,6 @@ import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,7 +147,7 @@ def load_other(
     """A folder, or a name that `datasets` knows."""
     import datasets
 
-    if Path(name, "dataset_dict.json").is_file():
+    if os.path.isfile(os.path.join(name, "dataset_dict.json")):
         try:
             splits = datasets.load_from_disk(name)
         except (

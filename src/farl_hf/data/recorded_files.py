@@ -37,7 +37,7 @@ def write_arrays(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None
             for name, values in arrays:
                 np.save(unfinished / f"{name}.npy", values)
     except DatasetWriteError:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise
 
 
@@ -76,7 +76,7 @@ def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
     import pyarrow.lib
     import pyarrow.parquet
 
-    if not Path(path).exists():
+    if not os.path.exists(path):
         return None
     try:
         return json.loads(pyarrow.parquet.read_metadata(path).metadata[RECORD_KEY.encode()])

@@ -5,6 +5,7 @@ image processor: they need one matrix per face and photos of any size, and cost 
 the detector takes heights and widths that are multiples of 32; the exported image processor pads photos to them.
 """
 
+import io
 import json
 import math
 import shutil
@@ -19,12 +20,14 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 
 from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
+from farl_hf.conversion.key_rules import name_some
 from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, check_name
 from farl_hf.whole_files import remove_left_over
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32
+_MISFITS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 _COPIED = ("preprocessor_config.json", "processor_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*")
 # Two in the sample, because the exporter takes a size of one for a constant; another number in the check.
 _SAMPLE_BATCH, _CHECKED_BATCH = 2, 3
@@ -75,11 +78,26 @@ def export_checkpoint(
     exported = exporter.export(model, sample, config=settings)
     differences = _differences(model, exported, _inputs(model, folder, _CHECKED_BATCH))
     with complete_folder(output, overwrite) as partial:
+        if export_format == "torch-export":
+            _require_room(exported, partial)
         exported.save_pretrained(partial)
         _copy_processor(folder, partial)
         if model.config.model_type == "retinaface":
             _pad_for_graph(partial)
     return ExportReport(output, type(model).__name__, output / EXPORT_FORMATS[export_format], differences)
+
+
+def _require_room(exported: Any, folder: Path) -> None:
+    """Writes the graphs once from memory; PyTorch's own writer ends the whole process where the disk is full.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    for component in exported.components.values():
+        content = io.BytesIO()
+        torch.export.save(component.program, content)
+        (folder / "room").write_bytes(content.getbuffer())
+        (folder / "room").unlink()
 
 
 def _exporter(export_format: str) -> tuple[Any, type]:
@@ -107,7 +125,11 @@ def _load_model(folder: Path) -> PreTrainedModel:
         model_class = getattr(modeling, names[0]) if names and names[0] in modeling.__all__ else None
         if model_class is None:
             raise NotACheckpointError(f"{folder} holds {names or 'no model'}; expected a model of farl_hf.")
-        return model_class.from_pretrained(folder, dtype="float32").eval()
+        model, parts = model_class.from_pretrained(folder, dtype="float32", output_loading_info=True)
+        wrong = sorted(str(one) for kind in _MISFITS for one in parts[kind])
+        if wrong:
+            raise NotACheckpointError(f"{folder} is no whole checkpoint; tensors that do not fit: {name_some(wrong)}.")
+        return model.eval()
     except Exception as error:  # damaged settings and weights raise anything
         if isinstance(error, NotACheckpointError):
             raise

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from farl_hf import modeling, processing
 from farl_hf.auto import auto_models
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.checkpoints.checked_loading import read_json_object
+from farl_hf.checkpoints.checked_loading import read_config, read_json_object
 from farl_hf.errors import NotACheckpointError
 from farl_hf.pipelines import PIPELINES
 
@@ -60,6 +60,7 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
     """
     config = _read_json(folder, _CONFIG)
     model_class, auto_names = _model_class(folder, config)
+    read_config(folder, model_class.config_class)  # a repository with settings that build no model helps nobody
     task = next((_TASK_OF_AUTO_CLASS[name] for name in auto_names if name in _TASK_OF_AUTO_CLASS), None)
     settings = {_CONFIG: _loadable_config(config, model_class, auto_names, task)}
     classes = [model_class]

@@ -67,7 +67,7 @@ def id_arrays(path: str | os.PathLike, cache_dir: str | os.PathLike) -> dict[int
         DatasetWriteError: The arrays cannot be written.
     """
     folder = Path(cache_dir, f"ids-{content_mark(path)}")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         write_arrays(folder, ((f"part_{part:05d}", np.unique(numbers)) for part, numbers in read_parts(path)))
     return {int(file.stem.rpartition("_")[2]): file for file in sorted(folder.glob("part_*.npy"))}
 

@@ -173,7 +173,10 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         self.stage_names = [f"block{index}" for index in range(num_hidden_layers)]
         if out_indices is None and out_features is None:
             out_indices = _default_levels(num_hidden_layers)
-        self.set_output_features_output_indices(out_features=out_features, out_indices=out_indices)
+        try:
+            self.set_output_features_output_indices(out_features=out_features, out_indices=out_indices)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"The levels of the backbone cannot be used: {error}") from error
 
 
 class FaRLConfig(PreTrainedConfig):

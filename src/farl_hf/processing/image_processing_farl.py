@@ -140,8 +140,14 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     score_size: int | None = None
 
     def __init__(self, **kwargs: Any):
+        size = kwargs.get("size")
+        if isinstance(size, list | tuple) and len(size) != 2:  # Transformers would take the first two
+            raise ValueError(f"size={size}; expected one number, or height and width of the crop.")
         super().__init__(**kwargs)
-        self.face_template = [[float(x), float(y)] for x, y in self.face_template]
+        try:
+            self.face_template = [[float(x), float(y)] for x, y in self.face_template]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"face_template={str(self.face_template)[:200]}; expected five points (x, y).") from error
         self._check_settings()
 
     def _check_settings(self):
@@ -157,13 +163,16 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         if None in self.size_hw:
             raise ValueError(f"size={dict(self.size)}; expected height and width of the crop.")
         for side in self.size_hw:
-            check_number("size", side, 1, 2**14, whole=True)
+            check_number("size", side, 2, 2**14, whole=True)  # a template that spans size - 1 pixels needs two
         for name in ("canvas_size", "score_size"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 1, 2**14, whole=True)
         check_pixel_normalisation(self.image_mean, self.image_std)
         if len(self.face_template) != 5:
             raise ValueError(f"face_template has {len(self.face_template)} points; expected five.")
+        for point in self.face_template:
+            for value in point:
+                check_number("face_template", value, -1e3, 1e3)
 
     @property
     def size_hw(self) -> tuple[int, int]:

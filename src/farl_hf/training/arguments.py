@@ -7,6 +7,7 @@ be written with dashes or underscores: `--output-dir` or `--output_dir`.
 
 import dataclasses
 import json
+import math
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments, hf_argparser
 
-from farl_hf.errors import FaRLError, InvalidArgumentError, check_name, unknown_name
+from farl_hf.errors import FaRLError, InvalidArgumentError, check_name, in_short, unknown_name
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.whole_files import write_whole
 
@@ -165,6 +166,8 @@ class SharedTrainingArguments(TrainingArguments):
         if not torch.accelerator.is_available():
             self.use_cpu = True  # otherwise `bf16` is refused, although CPUs have it
             self.dataloader_pin_memory = False  # PyTorch warns at every loader where memory cannot be pinned
+        if self.label_smoothing_factor:  # Transformers' loss would take the place of the model's
+            raise InvalidArgumentError("--label-smoothing-factor does not fit the losses of faces; leave it out.")
         if self.use_cpu and self.fp16:
             raise InvalidArgumentError(
                 "--fp16 needs an accelerator, but the training runs on CPUs; use --bf16, or leave it out for float32."
@@ -381,6 +384,7 @@ class ScriptParser(HfArgumentParser):
             if word.startswith("-"):
                 raise unknown_name("option", word.partition("=")[0], self._option_string_actions)
             raise InvalidArgumentError(f"{word!r} belongs to no option; --help lists all options.")
+        check_least(parsed)
         return tuple(parsed)
 
     def parse_dict(self, args: dict[str, Any], allow_extra_keys: bool = False) -> Any:
@@ -389,7 +393,37 @@ class ScriptParser(HfArgumentParser):
         for name in () if allow_extra_keys else args:
             check_name("training argument", name, known)
         with settings_refused():
-            return super().parse_dict(args, allow_extra_keys=True)
+            parsed = super().parse_dict(args, allow_extra_keys=True)
+        check_least(parsed)
+        return parsed
+
+
+# Least values of numbers for which Transformers, PyTorch and lightly have no sentence; 0 itself is too little.
+AT_LEAST_1 = (
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "image_size"),
+    *("gallery_size", "num_prototypes", "visual_tokenizer_samples", "visual_vocab_size"),
+)
+AT_LEAST_0 = (
+    *("learning_rate", "backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "weight_decay"),
+    *("num_train_epochs", "warmup_steps"),
+)
+ABOVE_0 = ("simclr_temperature", "sinkhorn_epsilon")
+
+
+def check_least(arguments: Sequence[Any]) -> None:
+    """Refuses numbers below the least that can be used, and those that are not finite.
+
+    Raises:
+        InvalidArgumentError: With the option and what is expected.
+    """
+    limits = dict.fromkeys(AT_LEAST_1, "1 or more") | dict.fromkeys(AT_LEAST_0, "0 or more")
+    for name, expected in (limits | dict.fromkeys(ABOVE_0, "more than 0")).items():
+        for value in (getattr(group, name, None) for group in arguments):
+            least = 1 if name in AT_LEAST_1 else 0
+            if value is not None and not (
+                math.isfinite(value) and value >= least and (value > 0 or name not in ABOVE_0)
+            ):
+                raise InvalidArgumentError(f"--{name.replace('_', '-')} is {value}; expected {expected}.")
 
 
 @contextmanager
@@ -399,8 +433,8 @@ def settings_refused() -> Iterator[None]:
         yield
     except FaRLError:
         raise
-    except (ValueError, TypeError) as error:
-        raise InvalidArgumentError(f"A training argument cannot be used: {error}") from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise InvalidArgumentError(f"A training argument cannot be used: {in_short(error, 500)}") from error
 
 
 @contextmanager
@@ -437,6 +471,7 @@ RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
 RESOLVED_NAME = "recipe.yaml"  # in the output folder
 DESCRIPTIONS = ("task", "title", "base")
+_MOST_BRACKETS = 1000
 # Chosen by the machine, not by the user; in a recipe they would tie the next run to the same kind of machine.
 MACHINE_FIELDS = ("dataloader_pin_memory", "local_rank", "use_cpu")
 # Arguments of version 0.1: renamed ones, and one that is gone. Every recipe.yaml of that version holds it, turned off.
@@ -473,7 +508,7 @@ def read_recipe(name_or_file: str | Path) -> Recipe:
         InvalidArgumentError: It cannot be read, it names no task, or it is a base of itself.
     """
     merged = merge_bases(find_recipe(str(name_or_file), None), ())
-    if "task" not in merged:
+    if not isinstance(merged.get("task"), str):
         raise InvalidArgumentError(
             f"The recipe {name_or_file} names no task; add `task: parsing`, landmarks or attributes."
         )
@@ -498,6 +533,8 @@ def merge_bases(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         )
     values = read_yaml(path)
     bases = values.get("base", [])
+    if not isinstance(bases, str | list) or not all(isinstance(name, str) for name in (*values, *bases)):
+        raise InvalidArgumentError(f"The recipe {path} has names or a base that are no text; see docs/training.md.")
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:
         merged |= merge_bases(find_recipe(base, path.parent), (*above, path))
@@ -513,12 +550,23 @@ def with_present_names(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def yaml_value(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: It has none, or is nested so deeply that reading it would take minutes.
+    """
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise yaml.YAMLError(f"it has more than {_MOST_BRACKETS} opening brackets")
+    return yaml.safe_load(text)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml_value(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InvalidArgumentError(f"The recipe {path} cannot be read as YAML: {error}") from error
+        raise InvalidArgumentError(f"The recipe {path} cannot be read as YAML: {in_short(error, 300)}") from error
     if not isinstance(values, dict):
         raise InvalidArgumentError(f"The recipe {path} holds no `name: value` lines.")
     return values
@@ -538,9 +586,11 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise InvalidArgumentError(f"--set takes key=value, but got {pair!r}.")
         try:
-            overrides[name.strip().replace("-", "_")] = yaml.safe_load(value)
+            overrides[name.strip().replace("-", "_")] = yaml_value(value)
         except yaml.YAMLError as error:
-            raise InvalidArgumentError(f"The value of --set {pair!r} cannot be read: {error}") from error
+            raise InvalidArgumentError(
+                f"The value of --set {in_short(repr(pair))} cannot be read: {in_short(error, 300)}"
+            ) from error
     return overrides
 
 

@@ -4,9 +4,9 @@
 processor, model and samples, trains and evaluates; the scripts in `examples/` and `farl-hf train` call it.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -188,7 +188,7 @@ def with_backbone(model_args: ModelArguments) -> ModelArguments:
     name = model_args.backbone
     if name is None:
         return model_args
-    if (Path(name) / "config.json").is_file():
+    if os.path.isfile(os.path.join(name, "config.json")):  # False for names that no file can have
         return replace(model_args, model_name_or_path=name, backbone=None)
     check_name("backbone", name, BACKBONES, "Or give the folder of a converted encoder.")
     if model_args.config_name is None:
@@ -326,7 +326,7 @@ def make_model(
     config = make_scratch_config(
         model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
     )
-    check_head_settings(task, config, {})
+    check_head_settings(task, config, {"feature_levels": config.feature_levels})
     return model_from_scratch(task.model_class, config, attention, training_args)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from accelerate.utils import DistributedType, parse_flag_from_env
 from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
@@ -123,7 +124,7 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
         InvalidArgumentError: An argument of `KEPT_ARGUMENTS`, or the number of processes, is another.
     """
     folder = output_folder(args)
-    finished = last_finished_checkpoint(folder, args.ema_decay)
+    finished = last_finished_checkpoint(folder)  # with averaged weights or without: that may have changed too
     if finished is None or not (folder / RESOLVED_NAME).is_file():
         return
     former = with_present_names(read_yaml(folder / RESOLVED_NAME))
@@ -236,6 +237,9 @@ def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: 
 
 def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
     """The attention implementation: eager on a CPU, where the backward pass of PyTorch's fused one is slow."""
+    if model_args.attn_implementation:
+        known = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
+        check_name("attention implementation", model_args.attn_implementation, known)
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
 
 

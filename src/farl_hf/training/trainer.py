@@ -27,6 +27,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
+from farl_hf.data.augmentation import errors_of_workers
 from farl_hf.data.samples.face_samples import collate_face_samples
 from farl_hf.errors import (
     DivergedTrainingError,
@@ -36,7 +37,7 @@ from farl_hf.errors import (
     NotACheckpointError,
     in_short,
 )
-from farl_hf.training.arguments import FaRLTrainingArguments, output_folder
+from farl_hf.training.arguments import FaRLTrainingArguments, output_folder, settings_refused
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
 from farl_hf.training.model_card import TrainingFacts, facts_in, write_training_card
@@ -63,7 +64,8 @@ class AveragedWeightsTrainer(Trainer):
     args: Any
 
     def __init__(self, model: nn.Module, args: Any, **kwargs: Any):
-        super().__init__(model=model, args=args, **kwargs)
+        with settings_refused():
+            super().__init__(model=model, args=args, **kwargs)
         leave_group_at_exit()
         # The filter would log a loss that is not finite as 0, and reads every loss: the device would wait.
         self.args.logging_nan_inf_filter = False
@@ -83,7 +85,16 @@ class AveragedWeightsTrainer(Trainer):
         if self.ema is not None:
             self.ema.resume_folder = resume_folder(resume_from_checkpoint, self.args)
         self._diverged_at = torch.zeros(2)
-        result = super().train(resume_from_checkpoint, *args, **kwargs)
+        folder = output_folder(self.args)
+        try:
+            with errors_of_workers():
+                result = super().train(resume_from_checkpoint, *args, **kwargs)
+        except FileNotFoundError as error:
+            if isinstance(error, FaRLError) or not Path(str(error.filename)).is_relative_to(folder):
+                raise
+            raise FileWriteError(
+                f"{error.filename} was deleted while the training ran; give the same command again."
+            ) from error
         self.require_finite_losses()
         return result
 
@@ -147,11 +158,13 @@ class AveragedWeightsTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluates the averaged weights; see [`~transformers.Trainer.evaluate`]."""
-        return self.with_averaged_weights(super().evaluate, *args, **kwargs)
+        with errors_of_workers():
+            return self.with_averaged_weights(super().evaluate, *args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predicts with the averaged weights; see [`~transformers.Trainer.predict`]."""
-        return self.with_averaged_weights(super().predict, *args, **kwargs)
+        with errors_of_workers():
+            return self.with_averaged_weights(super().predict, *args, **kwargs)
 
     def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
         """Writes `{split}_results.json` and adds to `all_results.json`, each whole or not at all.
@@ -227,6 +240,11 @@ class AveragedWeightsTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with going_on_from(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
+            optimizer: Any = self.optimizer if checkpoint else None
+            for group in getattr(optimizer, "param_groups", ()):  # PyTorch takes over those of any optimizer
+                missing = [name for name in getattr(optimizer, "defaults", ()) if name not in group]
+                if missing:
+                    raise ValueError(f"its optimizer has no {', '.join(missing)}")
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with going_on_from(checkpoint):
@@ -321,8 +339,9 @@ class FaRLTrainer(AveragedWeightsTrainer):
                 "head": head_rate,
             }
             groups = make_parameter_groups(trained, rates, args.weight_decay, args.decay_norm_and_bias)
-            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, trained)
-            self.optimizer = optimizer_class(groups, **settings)
+            with settings_refused():
+                optimizer_class, settings = self.get_optimizer_cls_and_kwargs(args, trained)
+                self.optimizer = optimizer_class(groups, **settings)
         return self.optimizer
 
     def create_scheduler(
@@ -331,7 +350,8 @@ class FaRLTrainer(AveragedWeightsTrainer):
         """The schedule of the arguments, or the official steps when milestones are given."""
         if self.lr_scheduler is None and self.args.milestone_epochs:
             steps_per_epoch = num_training_steps / self.args.num_train_epochs
-            milestones = [round(epoch * steps_per_epoch) for epoch in self.args.milestone_epochs]
+            with settings_refused():  # NaN and infinity
+                milestones = [round(epoch * steps_per_epoch) for epoch in self.args.milestone_epochs]
             stepped: Any = self.optimizer if optimizer is None else optimizer
             schedule: Any = torch.optim.lr_scheduler.MultiStepLR(stepped, milestones, gamma=self.args.milestone_factor)
             self.lr_scheduler = schedule

@@ -4,6 +4,7 @@ Both need PyAV, an optional package. Frames are read and written one at a time.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -155,7 +156,7 @@ def open_container(source: str) -> Any:
 
 
 def _require_file(path: Path) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UnreadableVideoError(f"There is no video at {path}; check the path.")
     if path.stat().st_size == 0:
         raise UnreadableVideoError(f"The file {path} is empty.")

@@ -9,10 +9,11 @@ import PIL.Image
 import pytest
 import torch
 
-from farl_hf.data.laion_face.shards import SKIP_REASONS, skip_reason
+from farl_hf.data.laion_face.detections import face_row
+from farl_hf.data.laion_face.shards import SKIP_REASONS, scaled_faces, skip_reason
 from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
-from farl_hf.data.samples.face_samples import FaceSamples
+from farl_hf.data.samples.face_samples import FaceSamples, photo_records
 from farl_hf.data.samples.pretraining_samples import PretrainingPairs, PretrainingTransform, TwoViewTransform
 from farl_hf.errors import InvalidFaceInputError, UnreadablePhotoError
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
@@ -191,3 +192,28 @@ def test_16_bit_grey_photos_are_scaled():
     for kind in KINDS:
         deep_sample, sample = (samples_of(kind, rows(image=encoded(photo)))[1] for photo in (deep, grey))
         assert torch.equal(deep_sample["pixel_values"], sample["pixel_values"])
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"points5_xy": [[[1, 2]] * 4]},
+        {"boxes_xyxy": [[1, 2, 3]]},
+        {"landmarks_xy": [[["a", "b"]]]},
+        {"boxes_xyxy": [[0, 0, 9, 9]], "attributes": [[1], [0]]},
+    ],
+)
+def test_annotations_that_no_face_has_name_their_row(annotations):
+    with pytest.raises(InvalidFaceInputError, match="row 3"):
+        photo_records(3, annotations)
+
+
+@pytest.mark.parametrize("side", [10**400, float("inf"), float("nan"), -3, "9"])
+def test_sides_that_no_picture_has_leave_the_faces_where_they_are(side):
+    faces = np.ones((1, 15), np.float32)
+    metadata = {"width": side, "original_width": 20, "height": 10, "original_height": 20}
+    np.testing.assert_array_equal(scaled_faces(faces, metadata), faces)
+
+
+def test_a_score_too_large_for_a_number_is_no_face():
+    assert face_row(([1, 2, 3, 4], [[1, 2]] * 5, 10**400)) is None

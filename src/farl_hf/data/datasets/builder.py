@@ -31,7 +31,7 @@ from farl_hf.labels import FIVE_FROM_LANDMARKS
 logger = logging.getLogger(__name__)
 
 BAD_PHOTO_POLICIES = ("raise", "skip")
-_WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
 # The photos of a split are cut into jobs for `num_proc` and for streaming workers.
 _PHOTOS_PER_SHARD = 250
 # The columns that all data sets share (docs/conventions.md), as `datasets` features.

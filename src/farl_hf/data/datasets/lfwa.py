@@ -91,7 +91,10 @@ def entry(file: Any, key: str) -> np.ndarray:
     """A variable of a MATLAB file."""
     if key not in file:
         raise InvalidDatasetError(f"{file.filename} has no {key!r}; it has: {', '.join(sorted(file))}.")
-    return file[key][()]
+    try:
+        return file[key][()]
+    except (KeyError, OSError, RuntimeError, ValueError) as error:  # what h5py makes of damage
+        raise InvalidDatasetError(f"{key!r} of {file.filename} cannot be read: {error}.") from error
 
 
 def cell_text(file: Any, reference: Any) -> str:

@@ -225,7 +225,7 @@ def face_row(face: Any) -> list[float] | None:
         row = [*np.ravel(box)[:4], *np.ravel(points), float(score)]
         with np.errstate(over="ignore"):
             numbers = np.array(row, np.float32)
-    except (TypeError, ValueError, RuntimeError):  # of NumPy and of tensors
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # of NumPy and of tensors
         return None
     return row if numbers.shape == (NUM_COLUMNS,) and np.isfinite(numbers).all() and len(np.ravel(box)) >= 4 else None
 

@@ -13,7 +13,6 @@ read in place, by offset. A damaged file gives the samples that can still be fou
 import contextlib
 import json
 import logging
-import math
 import mmap
 import os
 import re
@@ -77,6 +76,7 @@ SKIP_REASONS = (
 OFFICIAL_TABLES = "sample2detect_*.pth"
 # A picture that was shrunk keeps its aspect, up to whole pixels.
 ASPECT_TOLERANCE = 0.02
+_LONGEST_SIDE = 1_000_000  # of a picture, in pixels; what is longer is no size
 # Larger members are no photos and no metadata; reading them would fill the memory.
 MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**26, 2**22
 
@@ -476,7 +476,7 @@ def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:
         SkippedSampleError: The picture was cropped or padded; where the faces are then is not known.
     """
     sizes: list[Any] = [metadata.get(name) for name in ("width", "original_width", "height", "original_height")]
-    if not all(isinstance(size, int | float) and math.isfinite(size) and size > 0 for size in sizes):
+    if not all(isinstance(size, int | float) and 0 < size < _LONGEST_SIDE for size in sizes):
         return faces
     width, original_width, height, original_height = sizes
     scale_x, scale_y = width / original_width, height / original_height

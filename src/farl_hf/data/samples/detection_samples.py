@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from farl_hf.data.augmentation import SeededSamples
+from farl_hf.data.augmentation import SeededSamples, shared_batch
 from farl_hf.data.loading import column_names, decode_photo, without_decoding
 from farl_hf.data.samples.face_samples import check_places, mirror_order
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
@@ -287,7 +287,5 @@ def to_levels(values: np.ndarray) -> np.ndarray:
 
 def collate_face_detection_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stacks pictures; `labels`, whose numbers of faces differ, stays a list of dicts."""
-    return {
-        "pixel_values": torch.stack([sample["pixel_values"] for sample in samples]),
-        "labels": [sample["labels"] for sample in samples],
-    }
+    pixel_values = torch.stack([sample["pixel_values"] for sample in samples])
+    return shared_batch({"pixel_values": pixel_values, "labels": [sample["labels"] for sample in samples]})

@@ -25,9 +25,10 @@ from farl_hf.data.augmentation import (
     get_augmentation_recipe,
     random_alignment_noise,
     random_crop_motion,
+    shared_batch,
 )
 from farl_hf.data.loading import column_names, decode_map, decode_photo, without_decoding
-from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, InvalidFaceInputError, check_name
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, InvalidFaceInputError, check_name, in_short
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
 
 logger = logging.getLogger(__name__)
@@ -320,8 +321,16 @@ def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
     arrays = {}
     for name, shape in shapes.items():
         if annotations.get(name) is not None:
-            array = np.asarray(annotations[name], dtype=np.float32)
-            arrays[name] = array.reshape(len(array), *shape) if array.size else array[:0]
+            try:
+                array = np.asarray(annotations[name], dtype=np.float32)
+                arrays[name] = array.reshape(len(array), *shape) if array.size else array[:0]
+            except (ValueError, TypeError) as error:
+                raise InvalidFaceInputError(
+                    f"{name} of row {row} is {in_short(annotations[name])}; expected numbers, {shape} of each face."
+                ) from error
+    counts = {name: len(array) for name, array in arrays.items() if len(array)}
+    if len(set(counts.values())) > 1:
+        raise InvalidFaceInputError(f"The columns of row {row} have different numbers of faces: {counts}.")
     num_faces = max((len(array) for array in arrays.values()), default=1)
     return [
         FaceRecord(row, face, {name: array[face] for name, array in arrays.items() if face < len(array)})
@@ -349,12 +358,14 @@ def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float)
 
 def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | list[torch.Tensor]]:
     """Stacks samples of [`FaceSamples`]; `photo_labels`, whose sizes differ, stays a list."""
-    return {
-        key: [sample[key] for sample in samples]
-        if key in LISTED_KEYS
-        else torch.stack([sample[key] for sample in samples])
-        for key in samples[0]
-    }
+    return shared_batch(
+        {
+            key: [sample[key] for sample in samples]
+            if key in LISTED_KEYS
+            else torch.stack([sample[key] for sample in samples])
+            for key in samples[0]
+        }
+    )
 
 
 def in_list_order(records: Sequence[FaceRecord]) -> list[FaceRecord]:
@@ -395,10 +406,10 @@ def few_shot_subset(items: Sequence[Item], ratio: float) -> list[Item]:
     Raises:
         InvalidArgumentError: The ratio keeps no item, or is beyond 1.
     """
-    num_kept = int(len(items) * ratio)
-    if not 0 < ratio <= 1 or num_kept == 0:
+    num_kept = int(len(items) * ratio) if 0 < ratio <= 1 else 0
+    if num_kept == 0:
         raise InvalidArgumentError(
-            f"train_data_ratio {ratio} of {len(items)} faces keeps {max(num_kept, 0)}; expected a part in (0, 1] that "
+            f"train_data_ratio {ratio} of {len(items)} faces keeps none; expected a part in (0, 1] that "
             "keeps at least one."
         )
     order = list(range(len(items)))

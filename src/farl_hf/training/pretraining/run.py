@@ -325,7 +325,7 @@ def make_processor(
         return FaRLProcessor.from_pretrained(folder)
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path
-        size: dict[str, Any] = {"size": model_args.image_size} if model_args.image_size else {}
+        size: dict[str, Any] = {} if model_args.image_size is None else {"size": model_args.image_size}
         crops = load_image_processor(FaRLImageProcessor, name, **size)
         processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
     else:

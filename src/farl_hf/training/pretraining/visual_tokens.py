@@ -17,7 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, MissingExtraError, NotACheckpointError
+from farl_hf.errors import (
+    InvalidArgumentError,
+    InvalidFaceInputError,
+    MissingExtraError,
+    NotACheckpointError,
+    in_short,
+)
 from farl_hf.training.runs import without_partitioning
 from farl_hf.whole_files import write_json, written_whole
 
@@ -63,8 +69,8 @@ class FlavaVisualTokenizer:
                 return cls(FlavaImageCodebook.from_pretrained(name_or_path, dtype=torch.float32))
         except (OSError, SafetensorError) as error:
             raise NotACheckpointError(
-                f"{str(name_or_path)!r} could not be loaded as an image codebook of FLAVA ({error}); give the name "
-                f"{DALLE_CODEBOOK}, a folder with its files, or learn a tokenizer from the data."
+                f"{str(name_or_path)!r} could not be loaded as an image codebook of FLAVA ({in_short(error, 200)}); "
+                f"give the name {DALLE_CODEBOOK}, a folder with its files, or learn a tokenizer from the data."
             ) from error
 
     @torch.no_grad()
