@@ -2,11 +2,9 @@
 
 from typing import NamedTuple
 
-from transformers import Pipeline
-
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.pipelines.face_analysis import FaceAnalysisPipeline
-from farl_hf.pipelines.face_detection import FaceDetectionPipeline
+from farl_hf.pipelines.face_detection import FaceDetectionPipeline, PhotoPipeline
 from farl_hf.pipelines.face_tasks import FaceAttributesPipeline, FaceLandmarksPipeline, FaceParsingPipeline
 
 __all__ = [
@@ -29,7 +27,7 @@ class FacePipelineEntry(NamedTuple):
         default_checkpoint (`str`): Name of the model used unless another is given.
     """
 
-    pipeline_class: type[Pipeline]
+    pipeline_class: type[PhotoPipeline]
     auto_model_name: str
     default_checkpoint: str
 
