@@ -40,3 +40,9 @@ def test_synthetic_faces_are_rendered_and_recognised_after_saving(tmp_path):
     assert len(joined["train"]) == 2
     assert is_synthetic(joined["train"])
     assert not is_synthetic(make_face_dataset(1))
+
+
+def test_a_saved_folder_has_no_configurations(folders):
+    with pytest.raises(UnknownNameError, match="configuration 'nonsense'"):
+        load_face_dataset(folders[0], "nonsense")
+    assert len(load_face_datasets(folders, "scenes")["train"]) == 6

@@ -141,13 +141,20 @@ def prepared(builder: Any, num_proc: int | None) -> dict[str, Any]:
     return splits
 
 
+def is_saved(name: str) -> bool:
+    """Whether it is a folder that `save_to_disk` wrote; False for names that no file can have."""
+    return os.path.isfile(os.path.join(name, "dataset_dict.json"))
+
+
 def load_other(
     name: str, config_name: str | None, streaming: bool, cache_dir: str | None, num_proc: int | None
 ) -> dict[str, Any]:
     """A folder, or a name that `datasets` knows."""
     import datasets
 
-    if os.path.isfile(os.path.join(name, "dataset_dict.json")):
+    if is_saved(name):
+        if config_name is not None:
+            raise unknown_name("configuration", config_name, (), f"The data set {name} is a folder of save_to_disk.")
         try:
             splits = datasets.load_from_disk(name)
         except (
@@ -174,7 +181,13 @@ def load_face_datasets(
     names: Sequence[str], config_name: str | None = None, *, num_photos: dict[str, int] | None = None, **settings: Any
 ) -> dict[str, Any]:
     """Splits of several data sets, each joined to one; see [`load_face_dataset`]. The limits hold for the whole."""
-    loaded = [load_face_dataset(name, config_name, num_photos=num_photos, **settings) for name in names]
+    loaded = [
+        # Beside other data sets, a configuration is theirs.
+        load_face_dataset(
+            name, None if len(names) > 1 and is_saved(name) else config_name, num_photos=num_photos, **settings
+        )
+        for name in names
+    ]
     if len(loaded) == 1:
         return loaded[0]
     import datasets

@@ -144,6 +144,11 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
         if (name in former or present.get(name) != usual.get(name))
         and one_value(former.get(name)) != one_value(present.get(name))
     ]
+    if args.ema_decay and former.get("ema_decay") == 0:  # none of its checkpoints would count as finished
+        raise InvalidArgumentError(
+            f"{folder} holds a run without averaged weights; one with --ema-decay {args.ema_decay} cannot go on from "
+            "it. Choose another --output-dir."
+        )
     if changes and not args.allow_changed:
         raise InvalidArgumentError(
             f"{folder} holds a run with other arguments ({'; '.join(changes)}). Going on would give the result of "

@@ -15,7 +15,7 @@ import numpy as np
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto, picture_file
 from farl_hf.data.datasets.celeba import attribute_order
 from farl_hf.data.datasets.raw_folders import find_path, path_inside
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.errors import InvalidDatasetError, in_short
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
 _INDICES = {"train": "indices_img_train", "test": "indices_img_test"}
@@ -84,7 +84,7 @@ def open_matlab(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise InvalidDatasetError(f"{path} is not a readable MATLAB v7.3 file: {error}.") from error
+        raise InvalidDatasetError(f"{path} is not a readable MATLAB v7.3 file: {in_short(error)}.") from error
 
 
 def entry(file: Any, key: str) -> np.ndarray:
@@ -94,7 +94,7 @@ def entry(file: Any, key: str) -> np.ndarray:
     try:
         return file[key][()]
     except (KeyError, OSError, RuntimeError, ValueError) as error:  # what h5py makes of damage
-        raise InvalidDatasetError(f"{key!r} of {file.filename} cannot be read: {error}.") from error
+        raise InvalidDatasetError(f"{key!r} of {file.filename} cannot be read: {in_short(error)}.") from error
 
 
 def cell_text(file: Any, reference: Any) -> str:
