@@ -7,6 +7,7 @@ Each runs in an empty folder, so that a notebook pasted anywhere works.
 """
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -44,7 +45,7 @@ def _kept(outputs, folder):
         if output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
             continue
         if output.output_type == "stream":
-            output["text"] = output["text"].replace(f"{folder}/", "")
+            output["text"] = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output["text"].replace(f"{folder}/", ""))
             if text is not None:
                 text["text"] += output["text"]
                 continue
