@@ -17,6 +17,7 @@ from farl_hf.errors import (
     DivergedTrainingError,
     FileWriteError,
     InvalidArgumentError,
+    InvalidDatasetError,
     InvalidFaceInputError,
     NotACheckpointError,
 )
@@ -165,18 +166,18 @@ def test_attributes_that_teach_nothing(rows):
 
 
 @pytest.mark.parametrize(
-    ("task", "annotations", "fact"),
+    ("task", "annotations", "error", "fact"),
     [
-        ("attributes", {"attributes": [[7] * 40]}, "attribute 7"),
-        ("attributes", {"attributes": [[-1] * 40]}, "attribute -1"),
-        ("attributes", {"attributes": [[-100] * 40]}, "None of the 1 photos"),
-        ("landmarks", {"landmarks_xy": [[[float("nan")] * 2] * 68]}, "None of the 1 photos"),
-        ("parsing", {}, "label_map"),
+        ("attributes", {"attributes": [[7] * 40]}, InvalidFaceInputError, "attribute 7"),
+        ("attributes", {"attributes": [[-1] * 40]}, InvalidFaceInputError, "attribute -1"),
+        ("attributes", {"attributes": [[-100] * 40]}, InvalidDatasetError, "None of the 1 photos"),
+        ("landmarks", {"landmarks_xy": [[[float("nan")] * 2] * 68]}, InvalidDatasetError, "None of the 1 photos"),
+        ("parsing", {}, InvalidDatasetError, "label_map"),
     ],
 )
-def test_labels_that_no_face_can_have(task, annotations, fact):
+def test_labels_that_no_face_can_have(task, annotations, error, fact):
     rows = Rows([{"image": None, "boxes_xyxy": [[0, 0, 60, 60]]} | annotations])
-    with pytest.raises(InvalidFaceInputError, match=fact):
+    with pytest.raises(error, match=fact):
         FaceSamples(rows, FaRLImageProcessor(size=32), task, alignment="whole")
 
 

@@ -40,7 +40,6 @@ from farl_hf.errors import (
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder, settings_refused
 from farl_hf.training.ema import EMACallback, restore_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
-from farl_hf.training.model_card import TrainingFacts, facts_in, write_training_card
 from farl_hf.whole_files import files_written_whole, finite_or_none, read_or_set_aside, write_json, written_whole
 
 # Parameters of the parts of a task model, by the beginning of their names.
@@ -71,7 +70,7 @@ class AveragedWeightsTrainer(Trainer):
         self.args.logging_nan_inf_filter = False
         self._diverged_at = torch.zeros(2)  # first step whose loss is not finite, and that loss
         self.add_callback(SampleEpochCallback())
-        self.card_facts: TrainingFacts | None = None  # by default those that the run has left in its folder
+        self.card_facts: Any = None  # [`TrainingFacts`]; by default those in its folder
         self.ema = EMACallback(args.ema_decay, args.ema_warmup) if args.ema_decay else None
         if self.ema is not None:
             self.add_callback(self.ema)
@@ -194,6 +193,8 @@ class AveragedWeightsTrainer(Trainer):
 
     def write_card(self, new_weights: bool, **given: Any) -> None:
         """As `create_model_card`; with `new_weights`, earlier scores leave the card."""
+        from farl_hf.training.model_card import facts_in, write_training_card  # a step of a training needs no cards
+
         model = self.accelerator.unwrap_model(self.model)
         if not isinstance(model, PreTrainedModel):  # adapters have cards of their own library
             super().create_model_card(**given)
