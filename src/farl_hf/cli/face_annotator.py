@@ -227,15 +227,8 @@ def _errors_of_loading(what: str) -> Iterator[None]:
         yield
     except NotACheckpointError:
         raise
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        RecursionError,
-    ) as error:
-        # Of damaged settings of processors.
+    # Of damaged settings of processors.
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise NotACheckpointError(f"{what}: {reason}") from error
 

@@ -22,16 +22,11 @@ from farl_hf.checkpoints import KNOWN_NAMES
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.labels.model_cards import LIMITS, NOT_FOR, PIPELINE_TAGS, TASK_TAGS, USES, citation_of, usage_example
 from farl_hf.training.arguments import RESOLVED_NAME, read_yaml
+from farl_hf.training.evaluation.results import scores_in
 from farl_hf.whole_files import write_whole
 
 # The Hub's names of tasks and, by the first word of a score, of metrics; the scores that a card shows.
-TASK_TYPES = {
-    "parsing": "image-segmentation",
-    "landmarks": "keypoint-detection",
-    "attributes": "image-classification",
-    "detection": "object-detection",
-    "pretraining": "zero-shot-image-classification",
-}
+TASK_TYPES = {**PIPELINE_TAGS, "pretraining": PIPELINE_TAGS["two_towers"]}
 METRIC_TYPES = {
     **{"f1": "f1", "nme": "nme", "auc": "auc", "failure": "failure_rate", "mean": "accuracy"},
     **{"average": "average_precision", "image": "recall", "text": "recall"},
@@ -49,7 +44,7 @@ KIND_OF_CLASS = {
     "RetinaFaceForFaceDetection": "detection",
 }
 SYNTHETIC_DATA = "synthetic_faces"
-NO_PERCENTAGE = re.compile("loss$|time$|per_second$|^num_|gallery_size$")
+NO_PERCENTAGE = re.compile("loss$|^num_|gallery_size$")
 VERSIONS_OF = ("farl_hf", "transformers", "torch", "datasets", "tokenizers")
 # As long as a card has this line, it is written anew; without it only scores change.
 WRITTEN_BY_TRAINING = "<!-- Written by the training. Remove this line to keep your changes to the text. -->"
@@ -101,8 +96,7 @@ def scores_in_folder(folder: Path, split: str) -> dict[str, dict[str, Any]]:
         return {results["split"]: saved} if saved else {}
     if is_newer(folder / "eval_results.json", written) and split:
         values = json.loads((folder / "eval_results.json").read_text())
-        scores = {name.removeprefix("eval_"): value for name, value in values.items() if name.startswith("eval_")}
-        return {split: {"epoch": values.get("epoch"), "step": None, "scores": scores}}
+        return {split: {"epoch": values.get("epoch"), "step": None, "scores": scores_in(values, "eval_")}}
     return {}
 
 
@@ -251,7 +245,7 @@ def scores_text(facts: TrainingFacts) -> str:
 
 
 def score_rows(scores: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    """Names and percentages; losses, times and counts are none and are left out, and so is what was not measured."""
+    """Names and percentages; losses and counts are none and are left out, and so is what was not measured."""
     for name, value in scores.items():
         if isinstance(value, int | float) and not NO_PERCENTAGE.search(name):
             yield name, f"{100 * value:.2f}"

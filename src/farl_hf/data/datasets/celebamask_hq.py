@@ -52,9 +52,8 @@ class CelebAMaskHQConfig(FaceDatasetConfig):
 class CelebAMaskHQ(FaceDatasetBuilder):
     """CelebAMask-HQ, one face per photo: `image`, `label_map`, `list_position`."""
 
-    VERSION = datasets.Version(
-        "1.2.0"
-    )  # caches of 1.0.0 are in the order of the mapping; 1.1.0 has no `list_position`
+    # Caches of 1.0.0 are in the order of the mapping; 1.1.0 has no `list_position`.
+    VERSION = datasets.Version("1.2.0")
     DATASET = "celebamask_hq"
     COLUMNS = ("image", "label_map", "list_position")
     NUM_LABELS = len(CELEBAMASK_LABELS)

@@ -4,7 +4,7 @@ A part of LAION-Face has faces for some 1.5 million samples. As Python objects t
 process. As arrays on disk, opened as memory maps, they are shared by all processes.
 
 Our own detections lie in `detections-{shard}.parquet`, one file per shard, in pixels of the upright picture in the
-shard; LAION-Face's are read as pixels of the downloaded picture, which its README (lines 57-67) does not say.
+shard; LAION-Face's are read as pixels of the downloaded picture; its README (lines 57-67) does not say of which.
 """
 
 import hashlib
