@@ -95,7 +95,7 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float, exact: 
     if not threshold > CURVE_STEP:
         raise InvalidArgumentError(f"Expected a threshold of more than {CURVE_STEP}, but got {threshold}.")
     if exact:
-        return float(np.maximum(threshold - nme, 0.0).mean() / threshold), float((nme > threshold).mean())
+        return float(np.maximum(1.0 - nme / threshold, 0.0).mean()), float((nme > threshold).mean())
     errors = np.arange(0.0, threshold + CURVE_STEP, CURVE_STEP)
     curve = np.searchsorted(nme, errors, side="right") / len(nme)
     return float(_simpson(curve) * CURVE_STEP / threshold), float(1.0 - curve[-1])

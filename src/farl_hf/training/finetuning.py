@@ -423,6 +423,11 @@ def make_samples(
         changes = get_augmentation_recipe(recipe)
         if data_args.mirror_probability is not None:
             changes = replace(changes, mirror_probability=data_args.mirror_probability)
+        if data_args.train_data_ratio is not None and data_args.max_train_samples is not None:
+            logger.warning(
+                "--max-train-samples cuts the data set's list before --train-data-ratio draws from it: the few-shot "
+                "subset is not the one of the whole list."
+            )
         train_samples = FaceSamples(
             splits["train"], processor, task.name, changes, data_ratio=data_args.train_data_ratio, **settings
         )

@@ -110,6 +110,14 @@ def test_subsets_of_celebamask_hq_are_the_official_ones(partition, tmp_path):
 # Where there is no list, or not all of it, the order of the rows or a part of the list decides: no official subset.
 
 
+def test_unusable_faces_at_the_end_of_the_list_are_noticed(caplog):
+    rows = [{"image": None, "landmarks_xy": [[[0, 0]]], "list_position": [place]} for place in range(4)]
+    rows[-1]["landmarks_xy"] = [[[float("nan")] * 2]]
+    with caplog.at_level("WARNING", logger="farl_hf"):
+        FaceSamples(rows, FaRLImageProcessor(size=16), "landmarks", alignment="whole", data_ratio=1.0)
+    assert "3 of at least 4" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("positions", "order", "words"),
     [

@@ -144,7 +144,8 @@ class FaceSamples(SeededSamples, Dataset):
             raise InvalidDatasetError(
                 f"The rows have no column {', '.join(sorted(missing))}; {task} needs it. See docs/datasets.md."
             )
-        self.records = [record for record in face_records(rows) if is_usable(record, task, alignment, min_face_px)]
+        listed = list(face_records(rows))
+        self.records = [record for record in listed if is_usable(record, task, alignment, min_face_px)]
         if not self.records:
             raise InvalidDatasetError(
                 f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
@@ -153,7 +154,7 @@ class FaceSamples(SeededSamples, Dataset):
         if task == "attributes":
             check_attributes(self.records)
         if data_ratio is not None:
-            self.records = few_shot_subset(in_list_order(self.records), data_ratio)
+            self.records = few_shot_subset(in_list_order(self.records, len(listed)), data_ratio)
         self.photos = without_decoding(rows, PICTURE_COLUMNS if task == "parsing" else ("image",))
 
     def __len__(self) -> int:
@@ -368,12 +369,16 @@ def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str
     )
 
 
-def in_list_order(records: Sequence[FaceRecord]) -> list[FaceRecord]:
+def in_list_order(records: Sequence[FaceRecord], num_listed: int = 0) -> list[FaceRecord]:
     """Faces in the order of the data set's own list; in that of the rows where there is no single list.
 
     WFLW and AFLW-19 list faces, and the faces of a photo need not follow each other (FacePerceiver/FaRL
     `farl/datasets/wflw.py`, lines 24-51; `aflw.py`, lines 22-35). Joined data sets have no common list. A warning says
-    where the order is not that of a whole list.
+    where the order is not that of a whole list. A list whose last faces never came cannot be told from a whole one.
+
+    Args:
+        records (`Sequence[FaceRecord]`): The faces that are used.
+        num_listed (`int`, *optional*, defaults to 0): How many there were before unusable ones were left out.
     """
     positions = [int(record.annotations.get("list_position", -1)) for record in records]
     if -1 in positions or len(set(positions)) < len(records):
@@ -382,12 +387,13 @@ def in_list_order(records: Sequence[FaceRecord]) -> list[FaceRecord]:
             "and other orders give other faces."
         )
         return list(records)
-    if max(positions) >= len(records):
+    num_listed = max(num_listed, max(positions) + 1)
+    if num_listed > len(records):
         logger.warning(
             "%d of at least %d faces of the data set's list are used: their few-shot subset is not the one of the "
             "whole list.",
             len(records),
-            max(positions) + 1,
+            num_listed,
         )
     return [records[index] for index in np.argsort(positions)]
 
