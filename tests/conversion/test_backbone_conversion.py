@@ -208,7 +208,7 @@ def test_face_transformer(attention, tmp_path):
     images = torch.randint(0, 256, (2, 3, SIDE, SIDE)) / 255
     mean, std = (torch.tensor(list(values))[:, None, None] for values in (processor.image_mean, processor.image_std))
     with torch.no_grad():
-        actual = model.vision_model.block_outputs((images - mean) / std, [0, 3])
+        actual = model.vision_model((images - mean) / std, block_indices=[0, 3]).block_outputs
     expected = face_transformer_blocks(images * 255, weights)
     for ours, theirs in zip(actual, (expected[0], expected[3]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)

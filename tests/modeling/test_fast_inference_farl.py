@@ -302,29 +302,29 @@ def zeroed(module):
     """The module's forward, with every result replaced by zeros."""
     forward = module.forward
 
-    def zeros(*args, **kwargs):
-        result = forward(*args, **kwargs)
-        if isinstance(result, torch.Tensor):
-            return 0 * result
-        return [None if one is None else 0 * one for one in result]
+    return lambda *args, **kwargs: nested_zeros(forward(*args, **kwargs))
 
-    return zeros
+
+def nested_zeros(result):
+    if isinstance(result, dict):
+        return type(result)(**{name: nested_zeros(value) for name, value in result.items()})
+    if isinstance(result, (list, tuple)):
+        return type(result)(map(nested_zeros, result))
+    return None if result is None else 0 * result
 
 
 def replaceable(model, inputs):
-    """Names of submodules that a call runs and whose results are tensors."""
+    """Names of submodules that a call runs: all but lists of modules."""
     ran, handles = set(), []
     for name, module in model.named_modules():
-        keep = lambda module, args, output, name=name: ran.add(name) if type(output) in KINDS_OF_RESULT else None  # noqa: E731
-        handles.append(module.register_forward_hook(keep))
+        handles.append(module.register_forward_hook(lambda *_, name=name: ran.add(name)))
     with torch.no_grad():
         model(**inputs)
     for handle in handles:
         handle.remove()
+    no_lists = {name for name, module in model.named_modules() if not isinstance(module, nn.ModuleList)}
+    assert no_lists == ran
     return sorted(ran - {""})
-
-
-KINDS_OF_RESULT = (torch.Tensor, list, tuple)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

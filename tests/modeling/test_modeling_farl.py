@@ -401,7 +401,7 @@ def test_blocks_after_the_last_level_do_not_run(toy_model, toy_config):
     ran = []
     for index, layer in enumerate(model.encoder.layers):
         layer.register_forward_hook(lambda *_, index=index: ran.append(index))
-    model.block_outputs(pixels(), [1, 0, 1])
+    model(pixels(), block_indices=[1, 0, 1])
     assert ran == [0, 1]
 
 

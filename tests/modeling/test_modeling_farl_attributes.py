@@ -22,7 +22,7 @@ def test_head_equals_the_original(toy_model, levels):
         for index, norm in enumerate(model.head.norms):
             norm.load_state_dict(getattr(original, f"norm_{index}").state_dict())
     images = torch.randn(2, 3, 48, 64)
-    blocks = model.vision_model.block_outputs(images, levels)
+    blocks = model.vision_model(images, block_indices=levels).block_outputs
     features = [tokens[:, 1:].transpose(1, 2).reshape(2, 32, 3, 4) for tokens in blocks]
     expected = original(features, [tokens[:, 0] for tokens in blocks])
     torch.testing.assert_close(model(images).logits, expected, atol=1e-5, rtol=1e-5)

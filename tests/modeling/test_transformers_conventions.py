@@ -59,7 +59,7 @@ RECORDING = {
     "parsing": (FaRLForFaceParsing, {"pixel_values": IMAGES}, 4),
     "landmarks": (FaRLForLandmarks, {"pixel_values": IMAGES}, 4),
     "attributes": (FaRLForAttributes, {"pixel_values": IMAGES}, 4),
-    "masked_images": (FaRLForMaskedImageModeling, {"pixel_values": IMAGES, "bool_masked_pos": MASK}, 5),
+    "masked_images": (FaRLForMaskedImageModeling, {"pixel_values": IMAGES, "bool_masked_pos": MASK}, 4),
     "face_transformer": (FaceTransformerModel, {"pixel_values": IMAGES}, 3),
 }
 OTHERS = {
@@ -122,8 +122,11 @@ def test_hidden_states_and_attentions(name, by_config, build):
 def test_hidden_states_of_a_head_are_the_outputs_of_its_blocks(build):
     model = build(FaRLForFaceParsing)
     states = model(IMAGES, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(states[0], model.vision_model.embed(IMAGES))
-    for state, output in zip(states[1:], model.vision_model.block_outputs(IMAGES, range(4)), strict=True):
+    embeddings = model.vision_model.pre_layrnorm(model.vision_model.embeddings(IMAGES))
+    torch.testing.assert_close(states[0], embeddings)
+    for state, output in zip(
+        states[1:], model.vision_model(IMAGES, block_indices=range(4)).block_outputs, strict=True
+    ):
         torch.testing.assert_close(state, output)
 
 
@@ -136,6 +139,18 @@ def test_a_configuration_of_both_encoders_counts_for_both(build):
     assert len(outputs.text_model_output.hidden_states) == 3
     assert len(model(pixel_values=IMAGES).hidden_states) == 5
     assert model(pixel_values=IMAGES, output_hidden_states=False).hidden_states is None
+
+
+@pytest.mark.parametrize("name", ALL)
+@torch.no_grad()
+def test_hooks_of_every_part_fire(name, build):
+    """No model reaches into another one, past its `forward`."""
+    model_class, inputs = ALL[name]
+    model, ran = build(model_class), set()
+    for part, module in model.named_modules():
+        module.register_forward_hook(lambda *_, part=part: ran.add(part))
+    model(**inputs)
+    assert ran == {part for part, module in model.named_modules() if not isinstance(module, torch.nn.ModuleList)}
 
 
 @pytest.fixture
@@ -227,7 +242,7 @@ def test_auto_backbone_takes_blocks_of_a_named_checkpoint():
     encoder = FaRLVisionModel.from_pretrained("farl-tiny")
     torch.testing.assert_close(backbone(images).feature_maps, tuple(encoder.feature_maps(images, [0, depth - 1])))
     tokens = AutoBackbone.from_pretrained("farl-tiny", out_indices=[1], reshape_hidden_states=False)
-    torch.testing.assert_close(tokens(images).feature_maps, tuple(encoder.block_outputs(images, [1])))
+    torch.testing.assert_close(tokens(images).feature_maps, tuple(encoder(images, block_indices=[1]).block_outputs))
 
 
 def upernet(backbone_config):

@@ -104,7 +104,7 @@ def test_prefix_tokens_are_counted(name):
     backbone = make(FaRLFeatureMaps, name).vision_model
     prefix = PREFIX_TOKENS.get(name, 1)
     assert backbone.num_prefix_tokens == prefix
-    tokens = backbone.block_outputs(images_for(name, 2, 3), [0])[0]
+    tokens = backbone(images_for(name, 2, 3), block_indices=[0]).block_outputs[0]
     assert tokens.shape == (2, prefix + 6, 32)
 
 
@@ -225,7 +225,9 @@ def test_transformers_blocks_are_the_hidden_states(name):
     ours, images = make(FaRLFeatureMaps, name).vision_model, images_for(name)
     options = {} if name.startswith("dinov2") else {"interpolate_pos_encoding": True}
     hidden = ours.model(images, output_hidden_states=True, **options).hidden_states
-    for actual, expected in zip(ours.block_outputs(images, [0, 2, 3]), (hidden[1], hidden[3], hidden[4]), strict=True):
+    for actual, expected in zip(
+        ours(images, block_indices=[0, 2, 3]).block_outputs, (hidden[1], hidden[3], hidden[4]), strict=True
+    ):
         torch.testing.assert_close(actual, expected)
 
 
@@ -239,7 +241,7 @@ def test_farls_own_tower_is_clips():
     farl.load_state_dict(weights)
     images = images_for("clip", 3, 5)
     hidden = clip(images, output_hidden_states=True, interpolate_pos_encoding=True).hidden_states
-    torch.testing.assert_close(farl.block_outputs(images, [3])[0], hidden[4])
+    torch.testing.assert_close(farl(images, block_indices=[3]).block_outputs[0], hidden[4])
 
 
 def test_levels_follow_the_depth():
@@ -282,7 +284,7 @@ def test_face_transformer_pools_the_normed_class_token():
     whole = FaceTransformerModel(model.config).eval()
     whole.load_state_dict(model.state_dict(), strict=False)
     images = images_for("face_transformer")
-    last = model.block_outputs(images, [3])[0]
+    last = model(images, block_indices=[3]).block_outputs[0]
     outputs = whole(images)
     torch.testing.assert_close(outputs.last_hidden_state, last)
     torch.testing.assert_close(outputs.pooler_output, whole.post_layernorm(last[:, 0]))

@@ -136,7 +136,7 @@ def _compare_blocks(ours, visual, pixels, levels) -> Iterator[StageDifference]:
     visual(pixels)
     for hook in hooks:
         hook.remove()
-    for index, tokens in zip(levels, ours.block_outputs(pixels, levels), strict=True):
+    for index, tokens in zip(levels, ours(pixels, block_indices=levels).block_outputs, strict=True):
         yield _relative(f"block {index}", tokens, outputs[index])
 
 
@@ -178,7 +178,7 @@ def _compare_attributes(weights: SourceWeights, checkpoint: Path) -> Iterator[St
     pixels = _normalised(torch.rand(2, 3, side, side))
     features, class_tokens = original.backbone(pixels)
     for index, tokens, maps, class_BC in zip(
-        levels, model.vision_model.block_outputs(pixels, levels), features, class_tokens, strict=True
+        levels, model.vision_model(pixels, block_indices=levels).block_outputs, features, class_tokens, strict=True
     ):
         yield _relative(f"block {index}", tokens[:, 1:].transpose(1, 2), maps.flatten(2))
         yield _relative(f"block {index}, class token", tokens[:, 0], class_BC)

@@ -14,12 +14,18 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_face_transformer import FaceTransformerConfig
 from .fast_inference_farl import FastLinears, fast_as
-from .modeling_farl import FaRLPreTrainedModel, PatchMaps, eager_attention, resize_position_table, token_grid
+from .modeling_farl import (
+    BlockOutputs,
+    FaRLPreTrainedModel,
+    PatchMaps,
+    eager_attention,
+    resize_position_table,
+    token_grid,
+)
 from .pretrained_model_farl import record_outputs
 
 
@@ -100,9 +106,7 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         self.position_embedding = nn.Parameter(torch.zeros(1, 1 + self.grid_size**2, self.width))
         self.dropout = nn.Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList([FaceTransformerLayer(config) for _ in range(self.depth)])
-        self.post_layernorm = (
-            nn.LayerNorm(self.width, eps=config.layer_norm_eps) if add_post_layernorm else nn.Identity()
-        )
+        self.post_layernorm = nn.LayerNorm(self.width, eps=config.layer_norm_eps) if add_post_layernorm else None
         self.post_init()
 
     def init_farl_weights(self, factor: float) -> None:
@@ -119,26 +123,34 @@ class FaceTransformerModel(PatchMaps, FaRLPreTrainedModel):
         return self.dropout(torch.cat([class_B1C, patches_BTC], dim=1) + positions_TC)
 
     @fast_as(FastLinears)
-    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
-        """Return the raw outputs (B, 1 + patches, C) of the given 0-based blocks; blocks may repeat."""
-        hidden_BTC, outputs = self.embed(pixel_values), {}
-        for index, layer in enumerate(self.layers[: max(block_indices) + 1]):
+    def run_blocks(
+        self, hidden_BTC: torch.Tensor, block_indices: Sequence[int] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Run the blocks as [`FaRLEncoder`] does."""
+        outputs = {}
+        for index, layer in enumerate(self.layers[: max(block_indices) + 1] if block_indices else self.layers):
             hidden_BTC = layer(hidden_BTC)
-            outputs[index] = hidden_BTC
-        return [outputs[index] for index in block_indices]
+            if index in block_indices:
+                outputs[index] = hidden_BTC
+        return hidden_BTC, [outputs[index] for index in block_indices]
 
     @record_outputs
-    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(
+        self, pixel_values: torch.Tensor, block_indices: Sequence[int] | None = None, **kwargs: Any
+    ) -> BlockOutputs:
         """Encode faces.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): RGB in 0..255; the patch divides the sides.
+            block_indices (`list[int]`, *optional*): 0-based blocks whose outputs to return; see [`FaRLVisionModel`].
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` (B, 1 + patches, C) and `pooler_output` (B, C), the
-            embedding.
+            [`BlockOutputs`]: `last_hidden_state` (B, 1 + patches, C), `pooler_output` (B, C), the embedding, and
+            `block_outputs` if `block_indices` are given.
         """
-        hidden_BTC = self.block_outputs(pixel_values, [self.depth - 1])[0]
-        return BaseModelOutputWithPooling(
-            last_hidden_state=hidden_BTC, pooler_output=self.post_layernorm(hidden_BTC[:, 0])
+        hidden_BTC, outputs = self.run_blocks(self.embed(pixel_values), block_indices or ())
+        return BlockOutputs(
+            last_hidden_state=hidden_BTC,
+            pooler_output=None if self.post_layernorm is None else self.post_layernorm(hidden_BTC[:, 0]),
+            block_outputs=tuple(outputs) or None,
         )

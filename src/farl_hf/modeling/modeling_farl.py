@@ -36,7 +36,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
-from .pretrained_model_farl import ModelPushedWithCode, record_outputs
+from .pretrained_model_farl import ModelPushedWithCode, encoder_records
 
 # Weights of a checkpoint that a model leaves out on purpose. Loading does not report them.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")
@@ -142,15 +142,14 @@ class FaRLVisionEmbeddings(nn.Module):
     ) -> torch.Tensor:
         """Return tokens (B, 1 + patches, C), class token first.
 
-        With a mask (B, patches), B masked copies follow the B images. In them `mask_token` (C,) replaces the masked
-        patches, before class token and positions are added: a masked patch keeps its position.
+        With a mask (B, patches), `mask_token` (C,) replaces the masked patches, before class token and positions are
+        added: a masked patch keeps its position.
         """
         grid_hw = token_grid(pixel_values_BCHW, self.patch_size)
         patches_BCHW = self.patch_embedding(pixel_values_BCHW.to(self.patch_embedding.weight.dtype))
         patches_BTC = patches_BCHW.flatten(2).transpose(1, 2)
         if bool_masked_pos is not None and mask_token is not None:
-            masked_BTC = torch.where(bool_masked_pos[..., None], mask_token.to(patches_BTC.dtype), patches_BTC)
-            patches_BTC = torch.cat([patches_BTC, masked_BTC])
+            patches_BTC = torch.where(bool_masked_pos[..., None], mask_token.to(patches_BTC.dtype), patches_BTC)
         class_B1C = self.class_embedding.expand(patches_BTC.shape[0], 1, -1)
         return torch.cat([class_B1C, patches_BTC], dim=1) + self.positions(grid_hw, patches_BTC.device)
 
@@ -326,25 +325,23 @@ class FaRLEncoder(nn.Module):
 
     @fast_as(FastLinears)
     def forward(
-        self, hidden_BTC: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
-    ) -> torch.Tensor:
-        """Run every block; (B, T, C) in and out."""
-        for layer in self.layers:
-            hidden_BTC = layer(hidden_BTC, attention_mask, **kwargs)
-        return hidden_BTC
+        self,
+        hidden_BTC: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        block_indices: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Run the blocks, (B, T, C) each; return the output of the last one, and those of `block_indices`.
 
-    @fast_as(FastLinears)
-    def block_outputs(self, hidden_BTC: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
-        """Return the raw outputs (B, T, C) of the given 0-based blocks, in that order; blocks may repeat.
-
-        Blocks after the last one given are not computed.
+        These count from 0; a block may be given twice. Blocks after the last one given are not computed.
         """
+        wanted = () if block_indices is None else block_indices
         outputs = {}
-        for index, layer in enumerate(self.layers[: max(block_indices) + 1]):
-            hidden_BTC = layer(hidden_BTC)
-            if index in block_indices:
+        for index, layer in enumerate(self.layers[: max(wanted) + 1] if wanted else self.layers):
+            hidden_BTC = layer(hidden_BTC, attention_mask, **kwargs)
+            if index in wanted:
                 outputs[index] = hidden_BTC
-        return [outputs[index] for index in block_indices]
+        return hidden_BTC, [outputs[index] for index in wanted]
 
 
 # --- models
@@ -411,21 +408,36 @@ class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedMod
         super().save_pretrained(save_directory, *args, **kwargs)
 
 
+@dataclass
+class BlockOutputs(BaseModelOutputWithPooling):
+    """Output of a vision encoder.
+
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(B, prefix + patches, C)`): Output of the last block that ran.
+        pooler_output (`torch.FloatTensor` of shape `(B, C)`, *optional*): Its class token, normalised.
+        block_outputs (`tuple` of `torch.FloatTensor` of shape `(B, prefix + patches, C)`, *optional*): Raw outputs of
+            the blocks asked for, in that order, class token first.
+        hidden_states, attentions (*optional*): As everywhere in Transformers.
+    """
+
+    block_outputs: tuple[torch.Tensor, ...] | None = None
+
+
 class PatchMaps:
-    """Feature maps of a backbone; a subclass has `patch_size`, `num_prefix_tokens` and `block_outputs`."""
+    """A vision encoder under a head; a subclass takes `(pixel_values, block_indices)` and returns [`BlockOutputs`]."""
 
     patch_size: int
     num_prefix_tokens: int = 1
 
-    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
-        """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
-        raise NotImplementedError
+    def as_maps(self, tokens: Sequence[torch.Tensor], pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """Return the patches of tokens (B, prefix + patches, C) as maps (B, C, H / patch, W / patch)."""
+        grid_hw = token_grid(pixel_values, self.patch_size)
+        return [each[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid_hw) for each in tokens]
 
     def feature_maps(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
-        """Return the patch tokens of chosen blocks as maps (B, C, H / patch, W / patch); see `block_outputs`."""
-        grid_hw = token_grid(pixel_values, self.patch_size)
-        outputs = self.block_outputs(pixel_values, block_indices)
-        return [output[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid_hw) for output in outputs]
+        """Return the patches of chosen 0-based blocks as maps (B, C, H / patch, W / patch)."""
+        encoder: Any = self  # a module
+        return self.as_maps(encoder(pixel_values, block_indices=block_indices).block_outputs, pixel_values)
 
 
 class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
@@ -449,46 +461,35 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)  # the spelling of HF's CLIP
         self.encoder = FaRLEncoder(config)
         self.post_layernorm = (
-            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if add_post_layernorm else nn.Identity()
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if add_post_layernorm else None
         )
         self.post_init()
-
-    def embed(
-        self,
-        pixel_values: torch.Tensor,
-        bool_masked_pos: torch.Tensor | None = None,
-        mask_token: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return the tokens (B, T, C) that enter the first block; with a mask (2B, T, C), masked copies last."""
-        return self.pre_layrnorm(self.embeddings(pixel_values, bool_masked_pos, mask_token))
-
-    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
-        """Return the raw outputs of chosen blocks.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
-            block_indices (`list[int]`): 0-based blocks; a block may be repeated.
-
-        Returns:
-            `list[torch.Tensor]`: One (B, 1 + patches, C) per index, class token first, no final norm.
-        """
-        return self.encoder.block_outputs(self.embed(pixel_values), block_indices)
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
-        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool = True, **kwargs: Any
-    ) -> BaseModelOutputWithPooling:
+        self,
+        pixel_values: torch.Tensor,
+        interpolate_pos_encoding: bool = True,
+        bool_masked_pos: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
+        block_indices: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> BlockOutputs:
         """Encode images.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
             interpolate_pos_encoding (`bool`, *optional*, defaults to `True`): Allow sizes other than
                 `config.image_size`. With `False` such a size is an error.
+            bool_masked_pos (`torch.BoolTensor` of shape `(B, patches)`, *optional*): Patches to mask, row by row.
+            mask_token (`torch.FloatTensor` of shape `(C,)`, *optional*): What stands in their place.
+            block_indices (`list[int]`, *optional*): 0-based blocks whose outputs to return; a block may be given
+                twice. Blocks after the last one given are not computed.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` (B, 1 + patches, C) and `pooler_output` (B, C), the
-            normalised class token.
+            [`BlockOutputs`]: `last_hidden_state` (B, 1 + patches, C), `pooler_output` (B, C), the normalised class
+            token, and `block_outputs` if `block_indices` are given.
         """
         size = self.config.image_size
         if not interpolate_pos_encoding and tuple(pixel_values.shape[-2:]) != (size, size):
@@ -496,9 +497,12 @@ class FaRLVisionModel(PatchMaps, FaRLPreTrainedModel):
                 f"pixel_values are {tuple(pixel_values.shape[-2:])}, expected {(size, size)}; "
                 "resize them or pass interpolate_pos_encoding=True."
             )
-        hidden_BTC = self.encoder(self.embed(pixel_values), **kwargs)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=hidden_BTC, pooler_output=self.post_layernorm(hidden_BTC[:, 0])
+        tokens_BTC = self.pre_layrnorm(self.embeddings(pixel_values, bool_masked_pos, mask_token))
+        hidden_BTC, outputs = self.encoder(tokens_BTC, block_indices=block_indices, **kwargs)
+        return BlockOutputs(
+            last_hidden_state=hidden_BTC,
+            pooler_output=None if self.post_layernorm is None else self.post_layernorm(hidden_BTC[:, 0]),
+            block_outputs=tuple(outputs) or None,
         )
 
 
@@ -538,7 +542,7 @@ class FaRLTextModel(FaRLPreTrainedModel):
         # By position: Transformers 5.24 renamed the fourth argument.
         mask = create_causal_mask(self.config, hidden_BTC, attention_mask, None)
         kwargs.pop("is_causal", None)
-        hidden_BTC = self.final_layer_norm(self.encoder(hidden_BTC, mask, is_causal=True, **kwargs))
+        hidden_BTC = self.final_layer_norm(self.encoder(hidden_BTC, mask, is_causal=True, **kwargs)[0])
         end_B = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
         rows_B = torch.arange(hidden_BTC.shape[0], device=hidden_BTC.device)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_BTC, pooler_output=hidden_BTC[rows_B, end_B])
@@ -751,12 +755,23 @@ class FaRLBackbone(BackboneMixin, FaRLPreTrainedModel):
         self.num_features = [config.hidden_size] * config.num_hidden_layers
         self.post_init()
 
-    @record_outputs
+    @encoder_records
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BackboneOutput:
         """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per out index.
 
         With `config.reshape_hidden_states=False` they are tokens (B, 1 + patches, C), class token first.
         """
         blocks = [index % self.vision_model.depth for index in self.out_indices]
-        read = self.vision_model.feature_maps if self.config.reshape_hidden_states else self.vision_model.block_outputs
-        return BackboneOutput(feature_maps=tuple(read(pixel_values, blocks)))  # type: ignore[arg-type]  # annotated as a single map
+        outputs = self.vision_model(pixel_values, block_indices=blocks, **kwargs)
+        return feature_maps_of(self, outputs, pixel_values)
+
+
+def feature_maps_of(model: Any, outputs: BlockOutputs, pixel_values: torch.Tensor) -> BackboneOutput:
+    """Return what a backbone returns: maps, or tokens with `config.reshape_hidden_states=False`."""
+    tokens: Any = outputs.block_outputs
+    maps: Any = model.vision_model.as_maps(tokens, pixel_values) if model.config.reshape_hidden_states else tokens
+    return BackboneOutput(
+        feature_maps=tuple(maps),
+        hidden_states=outputs.hidden_states,
+        attentions=outputs.attentions,
+    )

@@ -33,8 +33,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_farl import FaRLConfig
 from .fast_inference_farl import FastDenseHead, fast_as
-from .modeling_farl import PARTS_BESIDE_VISION, FaRLPreTrainedModel
-from .pretrained_model_farl import record_outputs
+from .modeling_farl import PARTS_BESIDE_VISION, BlockOutputs, FaRLPreTrainedModel
+from .pretrained_model_farl import encoder_records
 from .vision_backbones_farl import make_vision_backbone
 
 # Grid sizes of the pyramid pooling (PSPNet, Zhao et al., CVPR 2017), as in FaRL's `farl/network/mmseg.py`, line 19.
@@ -234,9 +234,10 @@ class FaRLDenseModel(FaRLPreTrainedModel):
         parts = (*self.pyramid.modules(), *self.head.modules())
         return tuple((type(part), part.extra_repr()) for part in parts)
 
-    def dense_logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s)."""
-        return self.decode(self.vision_model.feature_maps(pixel_values, self.config.feature_levels))
+    def dense_logits(self, pixel_values: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, BlockOutputs]:
+        """Map (B, 3, H, W) to (B, num_labels, H / s, W / s); return the output of the vision encoder, too."""
+        outputs = self.vision_model(pixel_values, block_indices=self.config.feature_levels, **kwargs)
+        return self.decode(self.vision_model.as_maps(outputs.block_outputs, pixel_values)), outputs
 
     @fast_as(FastDenseHead)
     def decode(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -268,7 +269,7 @@ def parsing_loss(
 class FaRLForFaceParsing(FaRLDenseModel):
     """Labels every pixel of a face crop; `config.id2label` names the classes."""
 
-    @record_outputs
+    @encoder_records
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> SemanticSegmenterOutput:
@@ -283,9 +284,11 @@ class FaRLForFaceParsing(FaRLDenseModel):
             `SemanticSegmenterOutput`: `logits` (B, num_labels, H / s, W / s) in the crop frame, s being
             `config.output_stride`, and `loss` if labels are given: mean cross-entropy at the labels' resolution.
         """
-        logits = self.dense_logits(pixel_values)
+        logits, outputs = self.dense_logits(pixel_values, **kwargs)
         loss = None if labels is None else parsing_loss(logits, labels, self.config.label_weights)
-        return SemanticSegmenterOutput(loss=loss, logits=logits)
+        return SemanticSegmenterOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 def landmark_losses(
@@ -359,7 +362,7 @@ def _cell_centres(size, like):
 class FaRLForLandmarks(FaRLDenseModel):
     """Finds `config.num_labels` points in a face crop."""
 
-    @record_outputs
+    @encoder_records
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> FaRLLandmarksOutput:
@@ -374,13 +377,19 @@ class FaRLForLandmarks(FaRLDenseModel):
             [`FaRLLandmarksOutput`]: Maps, points decoded in the crop as the original training code does
             (`farl/experiments/face_alignment/network.py`, lines 30-34), and the loss.
         """
-        logits = self.dense_logits(pixel_values)
+        logits, outputs = self.dense_logits(pixel_values, **kwargs)
         landmarks = decode_heatmaps(logits.float().sigmoid())
         loss, config = None, self.config
         if labels is not None:
             point, heatmap = landmark_losses(logits, landmarks, labels, config.heatmap_size, config.heatmap_radius)
             loss = config.point_loss_weight * point + heatmap
-        return FaRLLandmarksOutput(loss=loss, logits=logits, landmarks=landmarks)
+        return FaRLLandmarksOutput(
+            loss=loss,
+            logits=logits,
+            landmarks=landmarks,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 # --- attributes
@@ -452,7 +461,7 @@ class FaRLForAttributes(FaRLPreTrainedModel):
         self.head = FaRLAttributeHead(num_levels, backbone.width, num_labels, backbone.num_prefix_tokens)  # type: ignore[arg-type]  # a number
         self.post_init()
 
-    @record_outputs
+    @encoder_records
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> ImageClassifierOutput:
@@ -465,5 +474,11 @@ class FaRLForAttributes(FaRLPreTrainedModel):
         Returns:
             `ImageClassifierOutput`: `logits` (B, num_labels) before the sigmoid, and `loss` if labels are given.
         """
-        logits = self.head(self.vision_model.block_outputs(pixel_values, self.config.feature_levels))
-        return ImageClassifierOutput(loss=None if labels is None else attribute_loss(logits, labels), logits=logits)
+        outputs = self.vision_model(pixel_values, block_indices=self.config.feature_levels, **kwargs)
+        logits = self.head(outputs.block_outputs)
+        return ImageClassifierOutput(
+            loss=None if labels is None else attribute_loss(logits, labels),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )

@@ -35,7 +35,7 @@ from .modeling_farl import (
     scaled_similarities,
     unit_length,
 )
-from .pretrained_model_farl import record_outputs, warn_unrecorded
+from .pretrained_model_farl import encoder_records, warn_unrecorded
 
 # open_clip scales logits by 100 at most (3.3.0, open_clip_train/train.py, lines 187-189), by its own word as the CLIP
 # paper does; FaRL's own bound was not published.
@@ -114,7 +114,7 @@ class MaskedImageBranch(FaRLPreTrainedModel):
 
     def masked_logits(self, hidden_BTC: torch.Tensor, bool_masked_pos: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """Return scores (M, V) of masked patches, given the vision encoder's output on masked images, (B, T, C)."""
-        hidden_BTC = self.mim_encoder(hidden_BTC, **kwargs)
+        hidden_BTC, _ = self.mim_encoder(hidden_BTC, **kwargs)
         return self.mim_head(self.mim_layer_norm(hidden_BTC[:, 1:][bool_masked_pos]))
 
 
@@ -240,12 +240,15 @@ class FaRLForPreTraining(MaskedImageBranch, FaRLModel):
 
     def _encode_clean_and_masked(self, pixel_values, mask_BT, **kwargs):
         """Return unit-length features (B, P) of clean images, and scores (M, V) of masked patches, in one pass."""
-        batch = pixel_values.shape[0]
-        mask_token = None if mask_BT is None else self.mask_token
-        hidden_BTC = self.vision_model.encoder(self.vision_model.embed(pixel_values, mask_BT, mask_token), **kwargs)
-        pooled_BC = self.vision_model.post_layernorm(hidden_BTC[:batch, 0])
-        mim_logits = None if mask_BT is None else self.masked_logits(hidden_BTC[batch:], mask_BT, **kwargs)
-        return unit_length(self.visual_projection(pooled_BC).float()), mim_logits
+        batch, mim_logits, masks = pixel_values.shape[0], None, {}
+        if mask_BT is not None:
+            pixel_values = torch.cat([pixel_values, pixel_values])
+            mask_2BT = torch.cat([torch.zeros_like(mask_BT), mask_BT])
+            masks = {"bool_masked_pos": mask_2BT, "mask_token": self.mask_token}
+        outputs = self.vision_model(pixel_values, return_dict=True, **masks, **kwargs)
+        if mask_BT is not None:
+            mim_logits = self.masked_logits(outputs.last_hidden_state[batch:], mask_BT, **kwargs)
+        return unit_length(self.visual_projection(outputs.pooler_output[:batch]).float()), mim_logits
 
     def _encode_texts(self, input_ids, attention_mask, **kwargs):
         """Return unit-length features (B, P) of texts."""
@@ -270,7 +273,7 @@ class FaRLForMaskedImageModeling(MaskedImageBranch):
         """Initialise the mask token."""
         self.init_masked_branch(factor)
 
-    @record_outputs
+    @encoder_records
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -290,10 +293,12 @@ class FaRLForMaskedImageModeling(MaskedImageBranch):
             `MaskedLMOutput`: `loss`, float32, and `logits` (M, V) of the masked patches, in row-major order.
         """
         mask_BT = self.checked_mask(bool_masked_pos, pixel_values)
-        tokens_BTC = self.vision_model.embed(pixel_values, mask_BT, self.mask_token)[pixel_values.shape[0] :]
-        logits = self.masked_logits(self.vision_model.encoder(tokens_BTC, **kwargs), mask_BT, **kwargs)
+        outputs = self.vision_model(pixel_values, bool_masked_pos=mask_BT, mask_token=self.mask_token, **kwargs)
+        logits = self.masked_logits(outputs.last_hidden_state, mask_BT)
         loss = None if labels is None else masked_token_loss(logits, labels, mask_BT)
-        return MaskedLMOutput(loss=loss, logits=logits)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 def bounded_logit_scale(log_scale: torch.Tensor, largest_log: float = LARGEST_LOG_SCALE) -> torch.Tensor:

@@ -7,6 +7,7 @@ checkpoint of a training run would carry the code.
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -75,16 +76,42 @@ def record_outputs(forward: Callable[..., Any]) -> Callable[..., Any]:
     recorded = capture_outputs(tie_last_hidden_states=False)(forward)
 
     @functools.wraps(forward)
-    def wrapper(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        return_dict = kwargs.pop("return_dict", None)
-        outputs = recorded(self, *args, return_dict=True, **kwargs)
-        for name, reason in _UNRECORDED.items():
-            if outputs.get(name) == ():
-                logger.warning_once(f"{type(self).__name__} returns no {name}: {reason}.")
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return outputs if return_dict else outputs.to_tuple()
+    def wrapper(self: PreTrainedModel, *args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
+        return _finished(self, recorded(self, *args, return_dict=True, **kwargs), return_dict)
 
     return wrapper
+
+
+def encoder_records(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate the `forward` of a model around a vision encoder that records; see [`record_outputs`].
+
+    Of further arguments, `forward` gets only those with which it has to call the encoder.
+    """
+    own = inspect.signature(forward).parameters
+
+    @functools.wraps(forward)
+    def wrapper(self: PreTrainedModel, *args: Any, return_dict: bool | None = None, **kwargs: Any) -> Any:
+        passed: dict[str, Any] = {"return_dict": True}
+        for name in _UNRECORDED:
+            flag = kwargs.get(f"output_{name}")
+            flag = getattr(self.config, f"output_{name}", None) if flag is None else flag
+            if flag:
+                passed[f"output_{name}"] = flag
+        outputs = forward(self, *args, **{name: value for name, value in kwargs.items() if name in own}, **passed)
+        for name in _UNRECORDED:
+            if f"output_{name}" in passed and outputs.get(name) is None:
+                outputs[name] = ()
+        return _finished(self, outputs, return_dict)
+
+    return wrapper
+
+
+def _finished(model, outputs, return_dict):
+    for name, reason in _UNRECORDED.items():
+        if outputs.get(name) == ():
+            logger.warning_once(f"{type(model).__name__} returns no {name}: {reason}.")
+    return_dict = model.config.return_dict if return_dict is None else return_dict
+    return outputs if return_dict else outputs.to_tuple()
 
 
 def warn_unrecorded(model: PreTrainedModel, kwargs: dict[str, Any], instead: str = "") -> None:

@@ -1,8 +1,8 @@
 """The encoder under a head: FaRL's own or any plain ViT, of this library, timm or Transformers.
 
-A backbone is a module with `width`, `patch_size`, `depth` and `num_prefix_tokens`, and with
-`block_outputs(pixel_values, block_indices)`, which returns the raw outputs (B, prefix + patches, C) of 0-based blocks,
-class token first. Layers after the last block are not built. [`FaRLFeatureMaps`] is a backbone without a head: what a
+A backbone is a module with `width`, `patch_size`, `depth` and `num_prefix_tokens` that takes pixel values and
+`block_indices` and returns [`BlockOutputs`]: the raw outputs (B, prefix + patches, C) of these 0-based blocks, class
+token first. Layers after the last block are not built. [`FaRLFeatureMaps`] is a backbone without a head: what a
 converted encoder is stored as, and what features are read from.
 
 timm's ViTs and BEiTs are run block by block here, because they would resize positions with anti-aliasing, and tables
@@ -30,13 +30,15 @@ from .modeling_face_transformer import FaceTransformerModel
 from .modeling_farl import (
     HEAD_PARTS,
     PARTS_BESIDE_VISION,
+    BlockOutputs,
     FaRLPreTrainedModel,
     FaRLVisionModel,
     PatchMaps,
+    feature_maps_of,
     resize_position_table,
     token_grid,
 )
-from .pretrained_model_farl import record_outputs
+from .pretrained_model_farl import encoder_records
 
 _TIMM_CONFIGS = ("timm_wrapper", "timm_backbone")
 # Parameters of Transformers' embeddings that stand before the patches; the second axis from the end counts tokens.
@@ -60,7 +62,7 @@ class FaRLFeatureMaps(FaRLPreTrainedModel):
         self.vision_model = make_vision_backbone(config)
         self.post_init()
 
-    @record_outputs
+    @encoder_records
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BackboneOutput:
         """Return a `BackboneOutput` whose `feature_maps` are (B, C, H / patch, W / patch), one per feature level.
 
@@ -69,9 +71,8 @@ class FaRLFeatureMaps(FaRLPreTrainedModel):
         Args:
             pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised images; the patch divides the sides.
         """
-        backbone = self.vision_model
-        read = backbone.feature_maps if self.config.reshape_hidden_states else backbone.block_outputs
-        return BackboneOutput(feature_maps=tuple(read(pixel_values, self.config.feature_levels)))
+        outputs = self.vision_model(pixel_values, block_indices=self.config.feature_levels, **kwargs)
+        return feature_maps_of(self, outputs, pixel_values)
 
     # What models with a backbone ask of it; `BackboneMixin` needs a configuration that knows the depth beforehand.
 
@@ -242,7 +243,7 @@ class TimmBackbone(PatchMaps, nn.Module):
         tokens_BTC = model.pos_drop(tokens_BTC)
         return model.norm_pre(tokens_BTC) if hasattr(model, "norm_pre") else tokens_BTC
 
-    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
+    def forward(self, pixel_values: torch.Tensor, block_indices: Sequence[int], **kwargs: Any) -> BlockOutputs:
         """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
         grid_hw = token_grid(pixel_values, self.patch_size)
         hidden_BTC, outputs = self.embed(pixel_values, grid_hw), {}
@@ -251,7 +252,9 @@ class TimmBackbone(PatchMaps, nn.Module):
             bias = self.biases[index](grid_hw) if len(self.biases) > 1 else shared
             hidden_BTC = self._run(block, hidden_BTC, *(() if bias is None else (bias.to(hidden_BTC.dtype),)))
             outputs[index] = hidden_BTC
-        return [outputs[index] for index in block_indices]
+        return BlockOutputs(
+            last_hidden_state=hidden_BTC, block_outputs=tuple(outputs[index] for index in block_indices)
+        )
 
     def _run(self, block, *inputs):
         if self.gradient_checkpointing and self.training:
@@ -295,7 +298,7 @@ class TransformersBackbone(PatchMaps, nn.Module):
         """Replace it."""
         self.model.set_input_embeddings(value)
 
-    def block_outputs(self, pixel_values: torch.Tensor, block_indices: Sequence[int]) -> list[torch.Tensor]:
+    def forward(self, pixel_values: torch.Tensor, block_indices: Sequence[int], **kwargs: Any) -> BlockOutputs:
         """Return the raw outputs (B, prefix + patches, C) of the given 0-based blocks; blocks may repeat."""
         token_grid(pixel_values, self.patch_size)
         outputs: dict[int, torch.Tensor] = {}
@@ -307,7 +310,10 @@ class TransformersBackbone(PatchMaps, nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return [outputs[index] for index in block_indices]
+        return BlockOutputs(
+            last_hidden_state=outputs[max(block_indices)],
+            block_outputs=tuple(outputs[index] for index in block_indices),
+        )
 
 
 def _keep(outputs, index):
