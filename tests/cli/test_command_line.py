@@ -39,6 +39,12 @@ def test_help_is_wrapped_by_the_terminal(command):
             assert len(line) + 1 + len(following.split()[0]) > 97, line
 
 
+@pytest.mark.parametrize("option", ["--data-dir", "--data_dir"])
+def test_options_may_have_underscores_as_in_training_scripts(option, tmp_path):
+    assert CliRunner().invoke(app, ["train", option, str(tmp_path), "--list"]).exit_code == 0
+    assert "_" not in CliRunner().invoke(app, ["train", "--help"]).output.partition("Options")[2].partition("--set")[0]
+
+
 def parsed(*words):
     """What `farl-hf match` gets as photos and texts."""
     seen = []

@@ -35,6 +35,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
+    # Training scripts take options with underscores, too.
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
 )
 
 

@@ -32,7 +32,7 @@ def evaluate(
         Path, typer.Option("--output", "-o", help="Folder for results.json and the pictures of failures.")
     ] = Path("farl_evaluation"),
     max_samples: MaxSamplesOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "--batch_size", min=1, help="Faces per step.")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Faces per step.")] = 8,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Put the scores into the model card of the checkpoint folder.")
     ] = False,

@@ -38,10 +38,10 @@ PhotosArgument = Annotated[
 ]
 NewFolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to make; it must be new or empty.")]
 DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", "--data_dir", help="Folder of the data set, as its owners distribute it.")
+    Path | None, typer.Option("--data-dir", help="Folder of the data set, as its owners distribute it.")
 ]
 MaxSamplesOption = Annotated[
-    int | None, typer.Option("--max-samples", "--max_samples", min=1, help="At most so many photos of a split.")
+    int | None, typer.Option("--max-samples", min=1, help="At most so many photos of a split.")
 ]
 PublicOption = Annotated[
     bool, typer.Option("--public/--private", help="Who can see a new repository; an existing one stays as it is.")
