@@ -13,6 +13,7 @@ from pathlib import Path
 
 import griffe
 from mkdocs.structure.files import File
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger("mkdocs.hooks.site_build")  # a warning ends `mkdocs build --strict`
@@ -28,6 +29,9 @@ PAGES_FROM_OUTSIDE = {
     path.relative_to(ROOT).as_posix(): f"cards/{path.parent.name}.md"
     for path in sorted(ROOT.glob("src/farl_hf/checkpoints/*/README.md"))
 }
+PAGES_FROM_OUTSIDE |= {
+    f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in ROOT.glob("notebooks/*.ipynb")
+}
 # Their names load on first use and stand in no import statement.
 LAZY_PACKAGES = ("farl_hf.conversion", "farl_hf.data", "farl_hf")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -40,8 +44,20 @@ _FETCHED = re.compile(
 def on_files(files, config):
     """Adds the pages from outside."""
     for path, page in PAGES_FROM_OUTSIDE.items():
-        files.append(File.generated(config, page, content=(ROOT / path).read_text()))
+        is_notebook = path.endswith(".ipynb")
+        made = pages_of_notebook(ROOT / path) if is_notebook else {page: (ROOT / path).read_text()}
+        for name, content in made.items():
+            files.append(File.generated(config, name, content=content))
     return files
+
+
+def pages_of_notebook(path):
+    """A notebook with its outputs as a page, and the pictures on it, each by its place on the site."""
+    settings = {"output_files_dir": path.stem, "unique_key": path.stem}
+    markdown, made = MarkdownExporter().from_filename(str(path), resources=settings)
+    return {
+        f"notebooks/{name}": content for name, content in ({f"{path.stem}.md": markdown} | made["outputs"]).items()
+    }
 
 
 def on_page_markdown(markdown, page, **_):
@@ -56,6 +72,8 @@ def site_links(markdown, place, page):
 
     def on_site(match):
         picture, text, target, anchor = match.groups()
+        if picture and place.endswith(".ipynb"):
+            return match[0]  # made beside the page
         path = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
         found = PAGES_FROM_OUTSIDE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
         if not found:
