@@ -19,6 +19,7 @@ from huggingface_hub.errors import HFValidationError
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.errors import (
+    InvalidArgumentError,
     InvalidDatasetError,
     InvalidFaceInputError,
     MissingExtraError,
@@ -75,6 +76,7 @@ def load_face_dataset(
 
     Raises:
         UnknownNameError: No such data set, configuration or split.
+        InvalidArgumentError: A number of photos is below 0, or 0 for the split that is asked for.
         InvalidDatasetError: The folder of a published data set is missing, of another data set, or incomplete. The
             message says where the data set comes from, its licence, and what the folder must hold.
         UnreadablePhotoError: With `bad_photos="raise"`, a picture cannot be decoded.
@@ -92,6 +94,8 @@ def load_face_dataset(
     except ImportError as error:
         raise MissingExtraError('Data sets need the `datasets` package: pip install "farl-hf[train]".') from error
     num_photos = num_photos or {}
+    for limited_split, count in num_photos.items():
+        check_limit(limited_split, count, least=1 if limited_split == split else 0)
     if name == "synthetic_faces":
         splits = load_synthetic_faces(config_name, num_photos, split, streaming, cache_dir, num_proc)
     elif name == "laion_face":
@@ -260,6 +264,14 @@ def load_laion_face(data_dir: str | os.PathLike | None, streaming: bool, cache_d
             " split_*/*.tar and sample2detect_*.pth."
         )
     return laion_face_rows(data_dir, cache_dir=cache_dir)
+
+
+def check_limit(split: str, count: int | None, least: int = 1) -> None:
+    """Raises `InvalidArgumentError` if a split is cut to fewer photos than `least`."""
+    if count is not None and count < least:
+        raise InvalidArgumentError(
+            f"{count} photos of the split {split!r} are asked for; expected at least {least}, or no limit for all."
+        )
 
 
 def limited(rows: Any, count: int | None) -> Any:

@@ -405,13 +405,15 @@ AT_LEAST_1 = (
 )
 AT_LEAST_0 = (
     *("learning_rate", "backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "weight_decay"),
-    *("num_train_epochs", "warmup_steps"),
+    *("num_train_epochs", "warmup_steps", "dataloader_num_workers", "seed", "data_seed"),
 )
 ABOVE_0 = ("simclr_temperature", "sinkhorn_epsilon")
+SEEDS = ("seed", "data_seed")
+END_OF_SEEDS = 2**32  # NumPy's
 
 
 def check_least(arguments: Sequence[Any]) -> None:
-    """Refuses numbers below the least that can be used, and those that are not finite.
+    """Refuses numbers below the least that can be used, those that are not finite, and seeds that NumPy cannot take.
 
     Raises:
         InvalidArgumentError: With the option and what is expected.
@@ -424,6 +426,10 @@ def check_least(arguments: Sequence[Any]) -> None:
                 math.isfinite(value) and value >= least and (value > 0 or name not in ABOVE_0)
             ):
                 raise InvalidArgumentError(f"--{name.replace('_', '-')} is {value}; expected {expected}.")
+            if name in SEEDS and value is not None and value >= END_OF_SEEDS:
+                raise InvalidArgumentError(
+                    f"--{name.replace('_', '-')} is {value}; expected less than {END_OF_SEEDS}."
+                )
 
 
 @contextmanager
