@@ -86,7 +86,7 @@ class Worker:
         """Waits for its end: there are no more cases."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=_START_SECONDS)
 
 
 def run_all(
