@@ -334,12 +334,19 @@ def decode_map(picture: Any, name: str | None = None) -> np.ndarray:
 
     Raises:
         UnreadablePhotoError: The picture cannot be read or decoded.
-        InvalidFaceInputError: It has colours, or ids beyond 0 to 255.
+        InvalidFaceInputError: It has colours, no pixels, or ids beyond 0 to 255.
     """
     name = picture_name(picture, name)
     if not isinstance(picture, np.ndarray | torch.Tensor):
         picture = stored_values(picture if isinstance(picture, PIL.Image.Image) else open_picture(picture, name), name)
-    ids = np.asarray(picture)
+    try:
+        ids = picture.detach().cpu().numpy() if isinstance(picture, torch.Tensor) else np.asarray(picture)
+    except (TypeError, RuntimeError) as error:  # sparse, meta, bfloat16 …
+        raise InvalidFaceInputError(
+            f"The label map {name} is no tensor of class ids: {in_short(error, 200)}"
+        ) from error
+    if not ids.size:
+        raise InvalidFaceInputError(f"The label map {name} of shape {ids.shape} has no pixels.")
     if ids.ndim == 3 and ids.shape[2] == 1:
         ids = ids[..., 0]
     if ids.ndim != 2 or ids.dtype.kind not in "bui":
@@ -347,7 +354,7 @@ def decode_map(picture: Any, name: str | None = None) -> np.ndarray:
             f"The label map {name} is a colour picture, of shape {ids.shape} and type {ids.dtype}; expected one"
             " channel of whole class ids."
         )
-    if ids.size and (ids.min() < 0 or ids.max() > 255):
+    if ids.min() < 0 or ids.max() > 255:
         raise InvalidFaceInputError(
             f"The label map {name} has the ids {ids.min()} to {ids.max()}; expected them within 0 to 255."
         )
