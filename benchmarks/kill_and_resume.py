@@ -536,7 +536,7 @@ def make_rows(inputs: Path) -> None:
 def train(inputs: Path, output: Path) -> None:
     words = (
         f"--config-name toy --dataset-name {inputs / 'faces'} --eval-split validation --image-size 32 --do-train "
-        f"--do-eval --max-steps 8 --save-steps 2 --logging-steps 1 --per-device-train-batch-size 4 --ema-decay 0.9 "
+        f"--do-eval --max-steps 40 --save-steps 5 --logging-steps 1 --per-device-train-batch-size 4 --ema-decay 0.9 "
         f"--output-dir {output / 'run'} --report-to none --disable-tqdm true --dataloader-num-workers 0"
     )
     run_face_training("attributes", *parse_script_arguments(words.split(), task="attributes"))
@@ -544,8 +544,8 @@ def train(inputs: Path, output: Path) -> None:
 
 def pretrain(inputs: Path, output: Path) -> None:
     pretraining_runs.pretrain(
-        "laion_face", output / "run", data_dir=inputs / "laion", cache_dir=output / "cache", max_steps=8,
-        save_strategy="steps", save_steps=2, save_total_limit=9, shuffle_window_size=16, ema_decay=0.9,
+        "laion_face", output / "run", data_dir=inputs / "laion", cache_dir=output / "cache", max_steps=40,
+        save_strategy="steps", save_steps=5, save_total_limit=9, shuffle_window_size=16, ema_decay=0.9,
     )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def _opened(source: Any, name: str | None) -> tuple[Image.Image, str]:
         content, path = source.get("bytes"), source.get("path")
         source, name = path if content is None else content, name or path
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(io.BytesIO(source), name or "the given picture")
+        return _from_file(io.BytesIO(bytes(source)), name or "the given picture")
     if isinstance(source, str) and source.lower().startswith(_URL_SCHEMES):
         return _from_file(io.BytesIO(_download(source)), source[:200])
     if isinstance(source, str | Path):

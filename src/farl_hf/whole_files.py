@@ -152,11 +152,19 @@ def _remove_unless_held(hidden: Path) -> None:
 
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[Path]:
-    """Keeps other runs out of an output folder; removes what killed runs left unfinished in it and its folders.
+    """Keeps other runs out of an output folder, which is made if it does not exist; removes what killed runs left
+    unfinished in it and its folders.
 
     Raises:
-        InvalidArgumentError: Another run is writing to it.
+        InvalidArgumentError: It cannot be made or written, there is a file in its place, or another run writes to it.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(f"The output folder {str(folder)[:300]} cannot be made: {reason}.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidArgumentError(f"Nothing can be written to the folder {folder}; choose another one.")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(folder))

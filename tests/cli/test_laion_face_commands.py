@@ -62,9 +62,12 @@ def test_prepare_writes_parts_and_a_manifest_and_says_how_to_download(metadata, 
 def test_prepare_again_keeps_finished_parts_and_lists_them_all(metadata, tmp_path):
     assert farl_hf("prepare", *metadata, "-o", tmp_path / "out", "--parts", "0").exit_code == 0
     made = (tmp_path / "out" / "laion_face_part_00000.parquet").stat()
+    left_over = tmp_path / "out" / ".manifest.json.abcd1234.partial"  # of a run that was killed
+    left_over.mkdir()
     done = farl_hf("prepare", *metadata, "-o", tmp_path / "out", "--parts", "0,2")
     assert done.exit_code == 0, done.output
     assert "kept" in done.output
+    assert not left_over.exists()
     assert (tmp_path / "out" / "laion_face_part_00000.parquet").stat() == made
     assert farl_hf("prepare", *metadata, "-o", tmp_path / "out", "--parts", "5").exit_code == 0
     assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["parts"]) == 3

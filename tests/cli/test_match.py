@@ -40,8 +40,11 @@ def said(result):
 
 @pytest.mark.parametrize("model", ["farl", "clip"])
 def test_texts_per_face_and_faces_per_text(run, tmp_path, model):
+    left_over = tmp_path / ".found.json.abcd1234.partial"  # of a run that was killed
+    left_over.mkdir()
     result = run("match", "in", *TEXT_OPTIONS, "--top", "3", "--output", "found.json", model=model)
     assert result.exit_code == 0, result.output
+    assert not left_over.exists()
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["num_faces"] == len(found["texts_of_face"]) == 2 * MAX_FACES
     for face in found["texts_of_face"]:

@@ -3,7 +3,9 @@ import pytest
 from face_rows import make_face_dataset
 
 from farl_hf.data.loading import is_synthetic, load_face_dataset, load_face_datasets
-from farl_hf.errors import UnknownNameError
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.training.arguments import DatasetArguments
+from farl_hf.training.runs import load_splits
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,14 @@ def test_a_saved_folder_has_no_configurations(folders):
     with pytest.raises(UnknownNameError, match="configuration 'nonsense'"):
         load_face_dataset(folders[0], "nonsense")
     assert len(load_face_datasets(folders, "scenes")["train"]) == 6
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_a_split_cut_to_nothing_is_no_unknown_split(folders, count):
+    for load in (
+        lambda: load_face_dataset(folders[0], split="train", num_photos={"train": count}),
+        lambda: load_splits(folders, DatasetArguments(max_train_samples=count), do_train=True, do_eval=False),
+        lambda: load_splits(folders, DatasetArguments(max_eval_samples=count), do_train=False, do_eval=True),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"^{count} photos"):
+            load()

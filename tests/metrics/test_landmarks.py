@@ -125,3 +125,10 @@ def test_scores_and_the_evaluate_module_agree(exact):
 
 def test_scores_leave_out_faces_without_labels():
     assert landmark_scores(np.array([0.02, np.nan, 0.04]))["nme"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("nme", [[], [np.nan]])
+@pytest.mark.filterwarnings("error")
+def test_scores_of_no_faces_are_nan_without_a_warning(nme, exact):
+    assert np.isnan(list(landmark_scores(np.array(nme), 0.07, exact).values())).all()

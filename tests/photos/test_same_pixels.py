@@ -52,6 +52,8 @@ def agree(read, photo, reference):
 FORMS = {
     "float32": (RGB.astype(np.float32) / 255, RGB),
     "float64": (RGB / 255.0, RGB),
+    "longdouble": (RGB.astype(np.longdouble) / 255, RGB),
+    "float8": (torch.from_numpy(RGB > 127).float().to(torch.float8_e4m3fn), (RGB > 127).astype(np.uint8) * 255),
     "uint16": (RGB.astype(np.uint16) * 257, RGB),
     "dark uint16": (RGB.astype(np.uint16), np.round(RGB / 257).astype(np.uint8)),
     "dark float": (RGB / 255.0 / 255.0, np.round(RGB / 255.0).astype(np.uint8)),
@@ -125,7 +127,8 @@ def test_values_beyond_the_range_of_their_type_are_refused(read, photo):
 @pytest.mark.parametrize("read", PROCESSORS)
 @pytest.mark.parametrize(
     "photo",
-    [RGB.astype(np.float32), RGB.astype(np.float64), torch.from_numpy(RGB).permute(2, 0, 1).float(), RGB,
+    [RGB.astype(np.float32), RGB.astype(np.float64), RGB.astype(np.float16), RGB.astype(np.longdouble), RGB,
+     torch.from_numpy(RGB).permute(2, 0, 1).float(), torch.from_numpy(RGB).permute(2, 0, 1).half(),
      [RGB.astype(np.float32)]],
 )  # fmt: skip
 def test_do_rescale_says_that_floats_are_those_of_8_bits(read, photo):
@@ -304,14 +307,16 @@ def test_avif_is_turned_by_its_container_whatever_its_exif_block_holds(damage, r
         np.dstack([RGB, RGB[..., :2]]),
         torch.empty(3, 4, 5, device="meta"),
         torch.rand(3, 4, 5).to_sparse(),
+        torch.nested.nested_tensor([torch.rand(3, 4, 5)]),
         [None],
         ["a.jpg"],
+        [[[RGB]]],
     ],
 )
 @pytest.mark.parametrize("read", PROCESSORS)
 def test_what_is_no_picture_for_a_processor(picture, read):
     """Names and addresses are not opened: there would be no limits, and PostScript would be run."""
-    with pytest.raises(ValueError, match=r"picture|shape") as caught:
+    with pytest.raises(ValueError, match=r"(?i)picture|shape") as caught:
         read(picture)
     assert "\n" not in str(caught.value)
 

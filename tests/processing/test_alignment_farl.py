@@ -144,6 +144,8 @@ def test_points_in_every_form(points, shape):
         ([["left", "right"]], r"keypoints of beach\.jpg are not an array of numbers"),
         ([None], "are not an array of numbers"),
         ([POINTS, POINTS[:3]], "are not an array of numbers"),
+        (torch.zeros(1, 5, 2, device="meta"), "without plain values"),
+        (torch.ones(1, 5, 2).to_sparse(), "without plain values"),
     ],
 )
 def test_bad_points_are_refused(points, message):

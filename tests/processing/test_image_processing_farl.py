@@ -317,6 +317,13 @@ def test_numpy_on_request(processor, array):
     assert all(isinstance(value, np.ndarray) for value in inputs.values())
 
 
+def nested_lists(depth):
+    nested = 1.0
+    for _ in range(depth):
+        nested = [nested]
+    return nested
+
+
 @pytest.mark.parametrize(
     ("faces", "message"),
     [
@@ -327,6 +334,8 @@ def test_numpy_on_request(processor, array):
         ({"keypoints": [[FACE[:4]]]}, r"keypoints of image 0 have shape \(1, 4, 2\)"),
         ({"keypoints": [[FACE * np.nan]]}, "keypoints of image 0 contain NaN"),
         ({"keypoints": [[FACE * 0 + 7]]}, "degenerate"),
+        ({"keypoints": nested_lists(3000)}, "not an array of numbers"),
+        ({"boxes": nested_lists(3000)}, "not an array of numbers"),
         ({"boxes": [[[5, 5, 5, 9]]]}, "a box of image 0 has no area"),
         ({"boxes": [[[500, 5, 600, 90]]]}, "a box of image 0 lies outside it; the photo is 130 pixels wide and 110"),
     ],

@@ -31,13 +31,21 @@ def test_half_precision_needs_an_accelerator(arguments_class, tmp_path):
         *(("per_device_train_batch_size", value) for value in (0, -4)),
         *(("gradient_accumulation_steps", 0), ("total_train_batch_size", 0), ("image_size", 0)),
         *(("head_learning_rate", value) for value in ("nan", "inf", -1)),
-        ("weight_decay", "nan"),
+        *(("weight_decay", "nan"), ("dataloader_num_workers", -1), ("seed", -1), ("data_seed", -5)),
     ],
 )
 def test_numbers_that_cannot_be_are_refused_with_their_option(name, value, tmp_path):
     words = ["--output_dir", str(tmp_path), f"--{name}", str(value)]
     with pytest.raises(InvalidArgumentError, match=r"^--[a-z0-9-]+ is [^\n]*; expected (0|1) or more\.$"):
         parse_script_arguments(words, "parsing")
+
+
+@pytest.mark.parametrize("name", ["seed", "data_seed"])
+def test_seeds_are_those_of_numpy(name, tmp_path):
+    words = ["--output_dir", str(tmp_path), f"--{name}"]
+    with pytest.raises(InvalidArgumentError, match="expected less than 4294967296"):
+        parse_script_arguments([*words, str(2**32)], "parsing")
+    assert getattr(parse_script_arguments([*words, str(2**32 - 1)], "parsing")[-1], name) == 2**32 - 1
 
 
 @pytest.mark.parametrize("name", ["simclr_temperature", "sinkhorn_epsilon"])

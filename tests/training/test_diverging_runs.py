@@ -1,6 +1,7 @@
 """A training that cannot give a model stops with a sentence, before anything is saved."""
 
 import json
+import re
 import resource
 from unittest import mock
 
@@ -25,6 +26,7 @@ from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.finetuning import names_of_labelled_attributes
 from farl_hf.training.runs import check_same_run, train_to_end
+from farl_hf.training.trainer import writing_to
 from farl_hf.whole_files import finite_or_none, write_json
 
 
@@ -253,3 +255,14 @@ def test_a_disk_that_is_full_is_one_sentence(photos, toy_config, tmp_path):
             train_to_end(trainer)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_pytorchs_writer_says_of_a_full_disk_is_told_from_other_errors(tmp_path):
+    for words in (
+        "[enforce fail at inline_container.cc:820] . unexpected pos 0 vs 1",
+        "basic_ios::clear: iostream error",
+    ):
+        with pytest.raises(FileWriteError, match=re.escape(words)), writing_to(tmp_path):
+            raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="of another kind"), writing_to(tmp_path):
+        raise RuntimeError("of another kind")

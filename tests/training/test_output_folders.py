@@ -43,6 +43,14 @@ def test_a_second_training_into_a_folder_changes_nothing_there(train, tmp_path):
     assert (tmp_path / "recipe.yaml").read_text() == "of the first"
 
 
+@pytest.mark.parametrize("train", [fine_tune, pretrain])
+@pytest.mark.parametrize("name", ["file/x", "x" * 300, "nul\0"])
+def test_a_folder_that_cannot_be_is_one_sentence(train, name, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidArgumentError, match="cannot be made"):
+        train(tmp_path / name)
+
+
 @pytest.mark.parametrize("content", ['{"train_loss": 0.', "", "[]"])
 def test_results_that_are_broken_are_set_aside(content, photos, toy_config, tmp_path):
     """A kill of Transformers' own method leaves such a file, and every later start would fail."""

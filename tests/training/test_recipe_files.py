@@ -174,3 +174,17 @@ def test_a_recipe_that_needs_what_is_gone_is_refused(line, tmp_path):
     (tmp_path / "recipe.yaml").write_text(f"task: parsing\n{line}\n")
     with pytest.raises(UnknownNameError, match=f"no training argument '{line.split(':')[0]}'"):
         parse_recipe_arguments(str(tmp_path / "recipe.yaml"), {"output_dir": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("do_train", "perhaps"), ("freeze_backbone", "maybe"), ("max_steps", 1.5), ("image_size", [1, 2])],
+)
+def test_values_of_a_json_file_are_read_as_those_of_options(name, value, tmp_path):
+    path = tmp_path / "args.json"
+    path.write_text(json.dumps({"output_dir": str(tmp_path), name: value}))
+    with pytest.raises(InvalidArgumentError):
+        parse_script_arguments([str(path)])
+    path.write_text(json.dumps({"output_dir": str(tmp_path), "do_train": "false", "head_learning_rate": "1e-3"}))
+    training = parse_script_arguments([str(path)])[-1]
+    assert (training.do_train, training.head_learning_rate) == (False, 1e-3)

@@ -126,6 +126,7 @@ def test_names_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch, 
 
 def test_an_exception_leaves_no_file(tmp_path):
     video = VideoFile(write_video(tmp_path / "a.mp4", FRAMES))
+    (tmp_path / ".b.mp4.abcd1234.partial").mkdir()  # of a run that was killed
     writer = VideoWriter(tmp_path / "b.mp4", video)
     for index in range(60):  # encoders hold frames back
         writer.write(Image.fromarray(FRAMES[index % 6]), index / 25)

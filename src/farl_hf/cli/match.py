@@ -176,7 +176,7 @@ def match(
         from farl_hf.labels.attributes import PROMPT_WRAPPERS
         from farl_hf.retrieval import FaceIndex, embed_texts
         from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
-        from farl_hf.whole_files import write_json
+        from farl_hf.whole_files import remove_left_over, write_json
 
         checked = checked_texts(texts or [])  # before anything is loaded
         if bool(photos) == (index is not None):
@@ -199,6 +199,7 @@ def match(
             scale = float(loaded[0].logit_scale.detach().exp())
             matched["texts_of_face"] = _texts_of_faces(faces, checked, faces.similarities(text_embeds), scale, top)
         if output is not None:
+            remove_left_over(output)
             write_json(output, matched)
     report_failures(failures)
     if not matched["num_faces"]:

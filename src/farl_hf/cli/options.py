@@ -1,6 +1,5 @@
 """What commands share: options, names of tasks, and errors as one sentence with an exit status."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, InvalidArgumentError, UnknownNameError, check_name, in_short
+from farl_hf.errors import FaRLError, UnknownNameError, check_name, in_short
 from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
@@ -114,20 +113,9 @@ def progress_bar(what: str, unit: str, total: int | None = None) -> Iterator[Cal
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[Path]:
-    """The folder, made if it does not exist. No other run writes to it until the block ends.
-
-    Raises:
-        InvalidArgumentError: There is a file in its place, it cannot be made or written, or another run writes to it.
-    """
+    """See [`~farl_hf.whole_files.held_folder`], whose file the commands import when they write."""
     from farl_hf.whole_files import held_folder
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # the latter for a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidArgumentError(f"The output folder {str(folder)[:300]} cannot be made: {reason}.") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidArgumentError(f"Nothing can be written to the folder {folder}; choose another --output.")
     with held_folder(folder):
         yield folder
 

@@ -19,6 +19,7 @@ from huggingface_hub.errors import HFValidationError
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.errors import (
+    InvalidArgumentError,
     InvalidDatasetError,
     InvalidFaceInputError,
     MissingExtraError,
@@ -75,6 +76,7 @@ def load_face_dataset(
 
     Raises:
         UnknownNameError: No such data set, configuration or split.
+        InvalidArgumentError: A number of photos is below 0, or 0 for the split that is asked for.
         InvalidDatasetError: The folder of a published data set is missing, of another data set, or incomplete. The
             message says where the data set comes from, its licence, and what the folder must hold.
         UnreadablePhotoError: With `bad_photos="raise"`, a picture cannot be decoded.
@@ -92,6 +94,8 @@ def load_face_dataset(
     except ImportError as error:
         raise MissingExtraError('Data sets need the `datasets` package: pip install "farl-hf[train]".') from error
     num_photos = num_photos or {}
+    for limited_split, count in num_photos.items():
+        check_limit(limited_split, count, least=1 if limited_split == split else 0)
     if name == "synthetic_faces":
         splits = load_synthetic_faces(config_name, num_photos, split, streaming, cache_dir, num_proc)
     elif name == "laion_face":
@@ -262,6 +266,14 @@ def load_laion_face(data_dir: str | os.PathLike | None, streaming: bool, cache_d
     return laion_face_rows(data_dir, cache_dir=cache_dir)
 
 
+def check_limit(split: str, count: int | None, least: int = 1) -> None:
+    """Raises `InvalidArgumentError` if a split is cut to fewer photos than `least`."""
+    if count is not None and count < least:
+        raise InvalidArgumentError(
+            f"{count} photos of the split {split!r} are asked for; expected at least {least}, or no limit for all."
+        )
+
+
 def limited(rows: Any, count: int | None) -> Any:
     """The first rows of a split."""
     if count is None:
@@ -322,12 +334,19 @@ def decode_map(picture: Any, name: str | None = None) -> np.ndarray:
 
     Raises:
         UnreadablePhotoError: The picture cannot be read or decoded.
-        InvalidFaceInputError: It has colours, or ids beyond 0 to 255.
+        InvalidFaceInputError: It has colours, no pixels, or ids beyond 0 to 255.
     """
     name = picture_name(picture, name)
     if not isinstance(picture, np.ndarray | torch.Tensor):
         picture = stored_values(picture if isinstance(picture, PIL.Image.Image) else open_picture(picture, name), name)
-    ids = np.asarray(picture)
+    try:
+        ids = picture.detach().cpu().numpy() if isinstance(picture, torch.Tensor) else np.asarray(picture)
+    except (TypeError, RuntimeError) as error:  # sparse, meta, bfloat16 …
+        raise InvalidFaceInputError(
+            f"The label map {name} is no tensor of class ids: {in_short(error, 200)}"
+        ) from error
+    if not ids.size:
+        raise InvalidFaceInputError(f"The label map {name} of shape {ids.shape} has no pixels.")
     if ids.ndim == 3 and ids.shape[2] == 1:
         ids = ids[..., 0]
     if ids.ndim != 2 or ids.dtype.kind not in "bui":
@@ -335,7 +354,7 @@ def decode_map(picture: Any, name: str | None = None) -> np.ndarray:
             f"The label map {name} is a colour picture, of shape {ids.shape} and type {ids.dtype}; expected one"
             " channel of whole class ids."
         )
-    if ids.size and (ids.min() < 0 or ids.max() > 255):
+    if ids.min() < 0 or ids.max() > 255:
         raise InvalidFaceInputError(
             f"The label map {name} has the ids {ids.min()} to {ids.max()}; expected them within 0 to 255."
         )

@@ -13,7 +13,7 @@ from farl_hf.data.recorded_files import read_record
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError
 from farl_hf.laion_face.id_lists import id_arrays
 from farl_hf.laion_face.metadata_filtering import COUNTS, open_parquet
-from farl_hf.whole_files import write_json
+from farl_hf.whole_files import remove_left_over, write_json
 
 MANIFEST = "manifest.json"
 SOURCE_PATTERN = "part-*.parquet"
@@ -103,6 +103,7 @@ def write_manifest(output: str | os.PathLike) -> dict[str, int]:
     parts = {name: record for name, record in records.items() if record is not None}
     sums: Counter[str] = sum((Counter(record["counts"]) for record in parts.values()), Counter())
     total = {name: sums[name] for name in COUNTS}
+    remove_left_over(folder / MANIFEST)
     write_json(folder / MANIFEST, {"parts": parts, "total": total}, DatasetWriteError)
     return total
 

@@ -86,7 +86,7 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float, exact: 
             and no further, and count the faces with larger errors. Both results are then in [0, 1].
 
     Returns:
-        `tuple[float, float]`: Area divided by the threshold, and failure rate.
+        `tuple[float, float]`: Area divided by the threshold, and failure rate; both NaN where there are no faces.
 
     Raises:
         InvalidArgumentError: The threshold is too small.
@@ -94,6 +94,8 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float, exact: 
     nme = np.sort(np.asarray(nme, dtype=np.float64))
     if not threshold > CURVE_STEP:
         raise InvalidArgumentError(f"Expected a threshold of more than {CURVE_STEP}, but got {threshold}.")
+    if not len(nme):
+        return float("nan"), float("nan")
     if exact:
         return float(np.maximum(1.0 - nme / threshold, 0.0).mean()), float((nme > threshold).mean())
     errors = np.arange(0.0, threshold + CURVE_STEP, CURVE_STEP)
@@ -117,4 +119,4 @@ def landmark_scores(nme: np.ndarray, threshold: float = 0.1, exact: bool = False
     nme = np.asarray(nme, dtype=np.float64)
     nme = nme[np.isfinite(nme)]
     area, failure_rate = area_under_curve_and_failure_rate(nme, threshold, exact)
-    return {"nme": float(nme.mean()), "auc": area, "failure_rate": failure_rate}
+    return {"nme": float(nme.mean()) if len(nme) else float("nan"), "auc": area, "failure_rate": failure_rate}

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
+from .photo_tensors_farl import has_plain_values
+
 # Where the five points of a face lie in an aligned crop, in fractions of the half side: (-1, -1) is top left, (1, 1)
 # bottom right. Order: image-left eye, image-right eye, nose tip, image-left mouth corner, image-right mouth corner.
 
@@ -300,7 +302,10 @@ def _float_tensor(values, what):
             return torch.stack([_float_tensor(value, what) for value in values])
         if isinstance(values, np.ndarray):  # PyTorch takes no views that run backwards and no foreign byte order
             values = np.array(values, np.float32, order="C")
-        return torch.as_tensor(values, dtype=torch.float32)
+        tensor = torch.as_tensor(values, dtype=torch.float32)
+        if not has_plain_values(tensor):
+            raise TypeError(f"a tensor without plain values ({tensor.layout}, {tensor.device})")
+        return tensor
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} are not an array of numbers: {error}.") from error
 

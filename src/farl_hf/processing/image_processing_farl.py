@@ -443,13 +443,13 @@ def _check_photos(photos):
             raise ValueError(f"image {index} is empty: {photo.shape[-1]} pixels wide and {photo.shape[-2]} high.")
 
 
-def _depth(nested):
+def _depth(nested, most=9):
     """Return how many levels of lists or axes lead to a number; an empty list counts as its last level."""
     if hasattr(nested, "ndim"):
         return nested.ndim
-    if not isinstance(nested, (list, tuple)):
+    if not most or not isinstance(nested, (list, tuple)):
         return 0
-    return 1 + max((_depth(item) for item in nested), default=0)
+    return 1 + max((_depth(item, most - 1) for item in nested), default=0)
 
 
 # --- label maps and heat maps from the crop back to the photo, only where the crop can reach

@@ -40,14 +40,16 @@ class PhotoTensorBackend(TorchvisionBackend):
             images = floats_by_255(images)
         return super().preprocess(images, *args, **kwargs)
 
-    def fetch_images(self, images: Any) -> Any:
+    def fetch_images(self, images: Any, most_lists: int = 2) -> Any:
         """The pictures as they are. The base class would open names and addresses, with no limits.
 
         Raises:
             ValueError: Something is no picture, or has a shape of none.
         """
         if isinstance(images, list | tuple):
-            return [self.fetch_images(image) for image in images]
+            if not most_lists:
+                raise ValueError("Pictures lie in lists of lists of lists; expected a picture, or a list of them.")
+            return [self.fetch_images(image, most_lists - 1) for image in images]
         check_picture(images)
         return images
 
@@ -96,7 +98,7 @@ def check_picture(image: Any) -> None:
             f"A picture is {kind}: {in_short(image)}; expected a PIL image, an array or a tensor. Open files and "
             "addresses first, for example by PIL.Image.open."
         )
-    if isinstance(image, torch.Tensor) and (image.layout != torch.strided or image.is_meta or image.is_quantized):
+    if isinstance(image, torch.Tensor) and not has_plain_values(image):
         raise ValueError(f"A picture is a tensor without plain values ({image.layout}, {image.device}).")
     shape = tuple(image.shape)
     if len(shape) not in (2, 3, 4) or (len(shape) > 2 and not {shape[-3], shape[-1]} & {1, 3, 4}):
@@ -106,14 +108,25 @@ def check_picture(image: Any) -> None:
         )
 
 
+def has_plain_values(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is no sparse, nested, quantised or meta one."""
+    return not (tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized)
+
+
 def floats_by_255(images: Any) -> Any:
     """The same photos, alone or in lists; floating-point values of [0, 255] are divided by 255."""
     if isinstance(images, list | tuple):
         return [floats_by_255(image) for image in images]
     if isinstance(images, Image.Image) and images.mode == "F":
         return pil_values(images) / 255
-    is_float = isinstance(images, np.ndarray) and images.dtype.kind == "f"
-    return images / 255 if is_float or (torch.is_tensor(images) and images.is_floating_point()) else images
+    if isinstance(images, np.ndarray) and images.dtype.kind == "f":
+        return images / np.float32(255)  # which widens 16 bits
+    return wide(images) / 255 if torch.is_tensor(images) and images.is_floating_point() else images
+
+
+def wide(image: torch.Tensor) -> torch.Tensor:
+    """Floating-point values in 32 bits or more; PyTorch computes little with fewer, and next to nothing with 8."""
+    return image.float() if image.dtype.itemsize < 4 else image
 
 
 def add_channel_axis(image: Any) -> Any:
@@ -157,7 +170,8 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
     """A tensor of the same values; PyTorch takes no views that run backwards and no foreign byte order."""
     if array.dtype.kind not in "buif":
         raise ValueError(f"A photo has values of type {array.dtype}; expected integers, booleans or floats.")
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    long_double = array.dtype.kind == "f" and array.dtype.itemsize > 8  # unknown to PyTorch
+    array = np.ascontiguousarray(array, np.float64 if long_double else array.dtype.newbyteorder("="))
     # An axis of one entry may still run backwards.
     plain = array.flags.writeable and min(array.strides, default=0) >= 0
     return torch.from_numpy(array if plain else array.copy("C"))
@@ -182,7 +196,7 @@ def photo_values(image: torch.Tensor) -> torch.Tensor:
         if low < 0 or high > 255:
             raise ValueError(f"A photo of type {image.dtype} has values from {low} to {high}; expected 0 to 255.")
         return image.to(torch.uint8)
-    image = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    image = wide(image)
     low, high = _range(image.detach())
     if not -_FLOAT_MARGIN <= low <= high <= 1 + _FLOAT_MARGIN:
         raise ValueError(

@@ -279,6 +279,7 @@ class FaRLTrainingArguments(SharedTrainingArguments):
 
 ParsedArguments = tuple[ModelArguments, DataArguments, FaRLTrainingArguments]
 ARGUMENT_GROUPS: tuple[Any, ...] = (ModelArguments, DataArguments, FaRLTrainingArguments)
+KNOWN_ARGUMENTS = tuple(argument.name for group in ARGUMENT_GROUPS for argument in fields(group) if argument.init)
 
 
 def parse_script_arguments(arguments: list[str] | None = None, task: str | None = None) -> ParsedArguments:
@@ -296,7 +297,7 @@ def parse_script_arguments(arguments: list[str] | None = None, task: str | None 
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) == 1 and arguments[0].endswith(".json"):
-        return make_parser().parse_dict(with_present_names(read_json_object(arguments[0])))
+        arguments = as_flags(with_present_names(read_json_object(arguments[0])), KNOWN_ARGUMENTS)
     if "--recipe" in arguments:
         place = arguments.index("--recipe")
         if place + 1 == len(arguments):
@@ -342,8 +343,7 @@ def parse_recipe_arguments(
     recipe = read_recipe(name_or_file)
     if task not in (None, recipe.task):
         raise InvalidArgumentError(f"The recipe {name_or_file} is for {recipe.task}; this script trains {task}.")
-    known = [argument.name for group in ARGUMENT_GROUPS for argument in fields(group) if argument.init]
-    words = as_flags(recipe.arguments | with_present_names(overrides or {}), known)
+    words = as_flags(recipe.arguments | with_present_names(overrides or {}), KNOWN_ARGUMENTS)
     return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
 
 
@@ -387,16 +387,6 @@ class ScriptParser(HfArgumentParser):
         check_least(parsed)
         return tuple(parsed)
 
-    def parse_dict(self, args: dict[str, Any], allow_extra_keys: bool = False) -> Any:
-        """See [`~transformers.HfArgumentParser.parse_dict`]."""
-        known = [argument.name for group in self.dataclass_types for argument in fields(group) if argument.init]
-        for name in () if allow_extra_keys else args:
-            check_name("training argument", name, known)
-        with settings_refused():
-            parsed = super().parse_dict(args, allow_extra_keys=True)
-        check_least(parsed)
-        return parsed
-
 
 # Least values of numbers for which Transformers, PyTorch and lightly have no sentence; 0 itself is too little.
 AT_LEAST_1 = (
@@ -405,13 +395,15 @@ AT_LEAST_1 = (
 )
 AT_LEAST_0 = (
     *("learning_rate", "backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "weight_decay"),
-    *("num_train_epochs", "warmup_steps"),
+    *("num_train_epochs", "warmup_steps", "dataloader_num_workers", "seed", "data_seed"),
 )
 ABOVE_0 = ("simclr_temperature", "sinkhorn_epsilon")
+SEEDS = ("seed", "data_seed")
+END_OF_SEEDS = 2**32  # NumPy's
 
 
 def check_least(arguments: Sequence[Any]) -> None:
-    """Refuses numbers below the least that can be used, and those that are not finite.
+    """Refuses numbers below the least that can be used, those that are not finite, and seeds that NumPy cannot take.
 
     Raises:
         InvalidArgumentError: With the option and what is expected.
@@ -424,6 +416,10 @@ def check_least(arguments: Sequence[Any]) -> None:
                 math.isfinite(value) and value >= least and (value > 0 or name not in ABOVE_0)
             ):
                 raise InvalidArgumentError(f"--{name.replace('_', '-')} is {value}; expected {expected}.")
+            if name in SEEDS and value is not None and value >= END_OF_SEEDS:
+                raise InvalidArgumentError(
+                    f"--{name.replace('_', '-')} is {value}; expected less than {END_OF_SEEDS}."
+                )
 
 
 @contextmanager

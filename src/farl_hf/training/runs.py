@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-from farl_hf.data.loading import SPLITS, load_face_datasets
+from farl_hf.data.loading import SPLITS, check_limit, load_face_datasets
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
 from farl_hf.training.arguments import (
     RESOLVED_NAME,
@@ -49,12 +49,10 @@ def held_output_folder(args: TrainingArguments) -> Iterator[None]:
     """Keeps other trainings out of `output_dir`, from the first file of a run to the last.
 
     Raises:
-        InvalidArgumentError: Another training is writing to it.
+        InvalidArgumentError: Another training is writing to it, or nothing can be written there.
     """
-    folder = output_folder(args)
     if args.do_train and args.process_index == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        with held_folder(folder):
+        with held_folder(output_folder(args)):
             yield
     else:
         yield
@@ -216,12 +214,15 @@ def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: 
 
     Raises:
         UnknownNameError: There is no such data set or split.
+        InvalidArgumentError: A split is empty, or cut to nothing.
     """
     limits: dict[str, int | None] = {}
     if do_train:
         limits["train"] = data_args.max_train_samples
     if do_eval:
         limits[data_args.eval_split] = data_args.max_eval_samples
+    for split, count in limits.items():
+        check_limit(split, count)
     # Other splits need not be rendered, nor exist.
     published = [split for name in names if name in PUBLISHED_DATASETS for split in PUBLISHED_DATASETS[name].counts]
     skipped = dict.fromkeys((*SPLITS, *published), 0)

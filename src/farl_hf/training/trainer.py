@@ -46,6 +46,7 @@ from farl_hf.whole_files import files_written_whole, finite_or_none, read_or_set
 PART_PREFIXES = {"backbone": "vision_model.", "pyramid": "pyramid.", "head": "head."}
 # Entries of a batch that only evaluation uses.
 PHOTO_KEYS = ("crop_from_photo", "photo_labels", "box_xyxy")
+_OF_PYTORCHS_WRITER = ("inline_container", "iostream error")  # in its errors, on a disk that is full
 
 
 class AveragedWeightsTrainer(Trainer):
@@ -269,8 +270,8 @@ def writing_to(folder: Path) -> Iterator[None]:
     except FaRLError:
         raise
     except (OSError, SafetensorError, RuntimeError) as error:
-        # PyTorch's writer says no more than which of its checks failed.
-        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+        # PyTorch's writer says no more than which of its checks failed, or that its stream did.
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _OF_PYTORCHS_WRITER):
             raise
         raise FileWriteError(
             f"The checkpoint in {folder} could not be written: {in_short(error, 200)}. Make room, and "

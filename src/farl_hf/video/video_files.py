@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from farl_hf.errors import MissingExtraError, UnreadableVideoError
-from farl_hf.whole_files import written_whole
+from farl_hf.whole_files import remove_left_over, written_whole
 
 _URL_SCHEMES = ("http://", "https://")
 _USUAL_RATE = Fraction(25)  # of a file that states none
@@ -262,6 +262,7 @@ class VideoWriter:
         too_fine = name == "mpeg4" and self.source.time_base.denominator > _FINEST_MPEG4
         self._time_base = _MPEG4_TIME_BASE if too_fine else self.source.time_base
         self._size_wh = size_wh
+        remove_left_over(self.path)
         unfinished = self._place.enter_context(written_whole(self.path))
         self._container = av.open(f"file:{unfinished}", "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._container.add_stream(name, rate=self.source.frame_rate, options=_ENCODERS[name])

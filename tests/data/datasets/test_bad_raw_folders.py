@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import re
 import shutil
 
 import datasets.arrow_writer
@@ -149,6 +150,26 @@ def test_celeba_attributes_without_a_header(tmp_path, content):
     (tmp_path / "raw" / "Anno" / "list_attr_celeba.txt").write_text(content)
     with pytest.raises(InvalidDatasetError, match=r"list_attr_celeba\.txt.*forty"):
         load("celeba", tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("name", "writer", "pattern"),
+    [
+        ("celeba", raw_layouts.write_celeba, "list_eval_partition.txt"),
+        ("celeba", raw_layouts.write_celeba, "list_attr_celeba.txt"),
+        ("celebamask_hq", raw_layouts.write_celebamask_hq, "CelebA-HQ-to-CelebA-mapping.txt"),
+        ("lapa", raw_layouts.write_lapa, "train/landmarks/*.txt"),
+        ("widerface", raw_layouts.write_widerface_original, "*train_bbx_gt.txt"),
+        ("widerface", raw_layouts.write_widerface_retinaface, "train/label.txt"),
+    ],
+)
+def test_sentences_about_lists_stay_short(tmp_path, name, writer, pattern):
+    writer(tmp_path / "raw")
+    path = next((tmp_path / "raw").rglob(pattern))
+    path.write_text(re.sub(r"(?m)^(\S)", lambda start: "x" * 10_000 + start[0], path.read_text()))
+    with pytest.raises(InvalidDatasetError) as caught:
+        load(name, tmp_path / "raw")
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize("name", ["Anno/list_landmarks_align_celeba.txt", "Eval/list_eval_partition.txt"])

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import raw_layouts
 from datasets import concatenate_datasets
+from face_rows import make_face_dataset
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.data.datasets import aflw19
 from farl_hf.data.loading import load_face_dataset
 from farl_hf.data.samples.face_samples import FaceRecord, FaceSamples, few_shot_subset, in_list_order
 from farl_hf.errors import InvalidArgumentError
+from farl_hf.training.arguments import DataArguments, FaRLTrainingArguments
+from farl_hf.training.finetuning import FACE_TASK_SETTINGS, make_samples
 
 
 def test_the_official_faces_are_chosen_and_repeated():
@@ -142,3 +145,13 @@ def test_what_is_no_official_subset_is_said_once(positions, order, words, caplog
         with caplog.at_level("WARNING", logger="farl_hf"):
             FaceSamples(rows, processor, "landmarks", alignment="whole", data_ratio=ratio)
         assert len(caplog.messages) == (words is not None and ratio is not None)
+
+
+@pytest.mark.parametrize(("limit", "ratio", "told"), [(4, 0.5, True), (None, 0.5, False), (4, None, False)])
+def test_a_subset_of_a_shortened_list_is_told(limit, ratio, told, tmp_path, caplog):
+    settings = DataArguments(train_data_ratio=ratio, max_train_samples=limit, alignment="whole")
+    training = FaRLTrainingArguments(output_dir=str(tmp_path), do_train=True)
+    rows, processor = make_face_dataset(4), FaRLImageProcessor(size=16)
+    with caplog.at_level("WARNING", logger="farl_hf"):
+        make_samples(FACE_TASK_SETTINGS["landmarks"], processor, settings, training, {"train": rows}, [])
+    assert ("--train-data-ratio" in caplog.text) is told

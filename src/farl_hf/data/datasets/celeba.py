@@ -20,7 +20,7 @@ import numpy as np
 
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, picture_file
 from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, path_inside, read_lines
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.errors import InvalidDatasetError, in_short
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
 PARTITION_FILE = "list_eval_partition.txt"
@@ -106,7 +106,7 @@ def read_partition(path: Path) -> dict[str, str]:
     for line in read_lines(path):
         name, _, group = line.strip().partition(" ")
         if group.strip() not in _SPLITS:
-            raise InvalidDatasetError(f"{path} has the line {line!r}; expected a file name and 0, 1 or 2.")
+            raise InvalidDatasetError(f"{path} has the line {in_short(line)!r}; expected a file name and 0, 1 or 2.")
         partition[name] = _SPLITS[group.strip()]
     return partition
 
@@ -136,5 +136,5 @@ def lines_by_photo(path: Path) -> dict[str, str]:
 def line_of(table: dict[str, str], name: str, root: Path) -> str:
     """The annotation of a photo."""
     if name not in table:
-        raise InvalidDatasetError(f"An annotation file in {root} has no line for {name}; it may be cut off.")
+        raise InvalidDatasetError(f"An annotation file in {root} has no line for {in_short(name)}; it may be cut off.")
     return table[name]

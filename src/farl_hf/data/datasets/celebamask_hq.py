@@ -30,7 +30,7 @@ from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig,
 from farl_hf.data.datasets.celeba import PARTITION_FILE, read_partition
 from farl_hf.data.datasets.raw_folders import find_path, read_lines
 from farl_hf.data.loading import decode_photo
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.errors import InvalidDatasetError, in_short
 from farl_hf.labels import CELEBAMASK_FILE_SUFFIXES, CELEBAMASK_FROM_DATASET, CELEBAMASK_LABELS
 
 # Parts by class id, in the order in which they are painted; the background has no file.
@@ -105,12 +105,12 @@ def split_of_photos(dataset: str, root: Path) -> Iterator[tuple[int, str]]:
     for line in read_lines(path)[1:]:
         words = line.split()
         if len(words) != 3 or not words[0].isdigit() or not words[2].removesuffix(".jpg").isdigit():
-            raise InvalidDatasetError(f"{path} has the line {line!r}; expected idx, orig_idx and orig_file.")
+            raise InvalidDatasetError(f"{path} has the line {in_short(line)!r}; expected idx, orig_idx and orig_file.")
         numbers[words[2]] = int(words[0])
     if (root / PARTITION_FILE).exists():
         partition = read_partition(root / PARTITION_FILE)
         for name in numbers.keys() - partition.keys():
-            raise InvalidDatasetError(f"{root / PARTITION_FILE} has no line for {name}, which {path} names.")
+            raise InvalidDatasetError(f"{root / PARTITION_FILE} has no line for {in_short(name)}, which {path} names.")
     else:
         in_order = sorted((int(name.removesuffix(".jpg")), name) for name in numbers)
         partition = {name: split_by_number(celeba_number) for celeba_number, name in in_order}

@@ -18,7 +18,7 @@ import numpy as np
 
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, RawPhoto, five_points, picture_file
 from farl_hf.data.datasets.raw_folders import parse_numbers, read_lines
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.errors import InvalidDatasetError, in_short
 from farl_hf.labels import LAPA_LABELS
 
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}
@@ -68,6 +68,8 @@ def read_landmarks(path: Path) -> np.ndarray:
     """Landmarks (106, 2) as they are in the file, pixels counted from 0."""
     lines = read_lines(path)
     if not lines or lines[0].strip() != str(NUM_LANDMARKS):
-        raise InvalidDatasetError(f"The landmark file {path} begins with {lines[:1]}; expected {NUM_LANDMARKS}.")
+        raise InvalidDatasetError(
+            f"The landmark file {path} begins with {in_short(lines[:1])}; expected {NUM_LANDMARKS}."
+        )
     words = " ".join(lines[1:]).split()
     return parse_numbers(words, 2 * NUM_LANDMARKS, f"The landmark file {path}", "x y of 106 points").reshape(-1, 2)

@@ -10,7 +10,7 @@ import numpy as np
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_dataset
 from farl_hf.data.loading import decode_map, decode_photo, picture_name
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, in_short
 
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
 _DEEPEST_FOLDER = 3
@@ -85,7 +85,9 @@ def path_inside(root: Path, relative: str) -> str:
     """
     parts = PurePosixPath(relative).parts
     if not relative or relative.startswith(("/", "\\")) or ".." in parts or ":" in relative:
-        raise InvalidDatasetError(f"An annotation in {root} names {relative!r}; expected a path inside the data set.")
+        raise InvalidDatasetError(
+            f"An annotation in {root} names {in_short(relative)!r}; expected a path inside the data set."
+        )
     return os.path.join(root, relative)  # half the time of pathlib, for 200,000 photos
 
 

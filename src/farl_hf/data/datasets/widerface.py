@@ -25,7 +25,7 @@ import numpy as np
 
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, picture_file
 from farl_hf.data.datasets.raw_folders import find_path, parse_numbers, path_inside, read_lines
-from farl_hf.errors import InvalidDatasetError
+from farl_hf.errors import InvalidDatasetError, in_short
 
 _FOLDERS = {"train": "train", "validation": "val"}
 _INVALID = 7  # position of the flag in a line of the original annotation
@@ -94,7 +94,7 @@ def retinaface_photos(path: Path) -> Iterator[tuple[str, list[tuple[float, ...]]
                 yield name, faces
             name, faces = line[1:].strip(), []
         elif name is None:
-            raise InvalidDatasetError(f"{path} begins with {line!r}; expected a line '# path of a photo'.")
+            raise InvalidDatasetError(f"{path} begins with {in_short(line)!r}; expected a line '# path of a photo'.")
         else:
             faces.append(retinaface_face(line, f"Line {number} of {path}"))
     if name is not None:
@@ -117,7 +117,9 @@ def original_photos(path: Path) -> Iterator[tuple[str, list[tuple[float, ...]]]]
     for name in lines:
         count = next(lines, "").strip()
         if not count.isdigit():
-            raise InvalidDatasetError(f"{path} has {count!r} after {name!r}; expected the number of faces.")
+            raise InvalidDatasetError(
+                f"{path} has {in_short(count)!r} after {in_short(name)!r}; expected the number of faces."
+            )
         faces = []
         for _ in range(max(int(count), 1)):  # without faces there is one line of zeros
             numbers = parse_numbers(next(lines, "").split(), 10, f"A face of {name} in {path}", "a box and six flags")
