@@ -152,7 +152,7 @@ def _remove_unless_held(hidden: Path) -> None:
 
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[Path]:
-    """Keeps other runs out of an output folder; removes what killed runs left unfinished in it and its folders.
+    """Keeps other runs out of an output folder, or off a file; removes what killed runs left unfinished in the folder.
 
     Raises:
         InvalidArgumentError: Another run is writing to it.
@@ -162,7 +162,7 @@ def held_folder(folder: Path) -> Iterator[Path]:
             stack.enter_context(_locked(folder))
         except BlockingIOError as error:
             raise InvalidArgumentError(
-                f"Another run is writing to the folder {folder}; wait for its end, or choose another folder."
+                f"Another run is writing to {folder}; wait for its end, or choose another output."
             ) from error
         except OSError:  # no locks here
             pass
@@ -198,6 +198,8 @@ def _locked(folder: Path) -> Iterator[None]:
         BlockingIOError: Another process holds it.
         OSError: The folder cannot be locked.
     """
+    if os.name == "nt":
+        raise OSError("Windows has no such locks")
     descriptor = os.open(folder, os.O_RDONLY)
     _held.add(descriptor)
     try:
