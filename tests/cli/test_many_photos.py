@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from farl_hf import FaceIndex
 from farl_hf.cli import app
 from farl_hf.cli.photo_jobs import photos_of_part
 
@@ -284,3 +285,20 @@ def test_options_that_cannot_be_used(annotate, photos, tmp_path, words, told):
 
 def test_device_and_devices_are_one_too_many(annotate, photos):
     assert re.search("--device .* --devices", said(annotate("in", "--devices", "cpu:2")))
+
+
+@pytest.mark.nightly
+def test_on_a_cluster_of_two_the_answers_are_the_same(cluster, annotate, photos, image_text_folder, tmp_path):
+    ray = ("--engine", "ray", "--address", cluster.address)
+    here = annotate("in", "-o", "here", "--batch-size", 2)
+    there = annotate("in", "-o", "there", "--batch-size", 2, *ray, on_cpu=())
+    assert (here.exit_code, there.exit_code) == (1, 1), said(there)
+    assert "in/1/broken.jpg" in said(there)
+    assert_same_folders(tmp_path / "there", tmp_path / "here")
+    assert "8 photos finished before" in said(annotate("in", "-o", "there", "--batch-size", 2, *ray, on_cpu=()))
+    for engine, words in (("local", ["--device", "cpu"]), ("ray", ray)):
+        words = ["index", "in", "-o", f"{engine}.safetensors", "--model", str(image_text_folder / "farl"), *words]
+        assert CliRunner().invoke(app, words).exit_code == 1
+    indices = [FaceIndex.load(f"{engine}.safetensors") for engine in ("local", "ray")]
+    assert indices[0].photos == indices[1].photos
+    np.testing.assert_allclose(indices[0].embeddings, indices[1].embeddings, atol=1e-5)

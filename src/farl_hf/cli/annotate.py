@@ -214,15 +214,17 @@ def _files_of(line: Mapping[str, Any]) -> list[str]:
 def _remove_outputs(folder: Path) -> None:
     """Remove what earlier runs wrote, by their own list, which goes last."""
     path = folder / DONE_FILE
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
-        for raw in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # of a broken line
-                for name in _files_of(json.loads(raw)):
-                    (folder / name).unlink(missing_ok=True)
-    ParquetShards.remove(folder)
-    for name in (*(name for _, name in EXPORTS.values()), RECORDS_FILE, DONE_FILE):
-        if not (folder / name).is_dir():
+    if path.exists():
+        with path.open("rb") as lines:
+            for raw in lines:
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # of a broken line
+                    for name in _files_of(json.loads(raw)):
+                        (folder / name).unlink(missing_ok=True)
+        ParquetShards.remove(folder)
+        for name in (name for form, (_, name) in EXPORTS.items() if form != "parquet"):
             (folder / name).unlink(missing_ok=True)
+    (folder / RECORDS_FILE).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _absolute(models: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -333,6 +335,8 @@ def _write_records(work: "FinishedWork", photos: Sequence[str]) -> None:
 
 def _frame_counter(progress: Progress, stem: str) -> Callable[[int, int | None], None]:
     """A function that moves the bar of a video and shows the speed."""
+    for former in progress.task_ids[1:]:
+        progress.remove_task(former)
     bar = progress.add_task(stem, total=None, unit="frames")
 
     def count(done: int, total: int | None) -> None:

@@ -259,7 +259,10 @@ def decoded_photos(photos: Iterable[Any], num_decoders: int) -> Iterator[Any]:
         collate_fn=_unchanged,
         multiprocessing_context="spawn",
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:  # one of its processes was killed, by want of memory for example
+        raise FaRLError(f"A process that decodes photos ended: {error}. Run the command again.") from error
 
 
 # --- places -------------------------------------------------------------------------------------------------------
