@@ -126,7 +126,7 @@ def annotate(
     changed are kept, others are added. Other models, tasks or thresholds are refused there, unless with --overwrite.
 
     The exit status is 0 if all photos are done, 1 if some cannot be used, which are listed at the end and do not stop
-    the others, and 2 if the command could not start or was stopped.
+    the others, and 2 if the command could not start or go on.
 
     Examples:
 
