@@ -18,8 +18,7 @@ import torch
 from torch.nn.functional import interpolate, normalize
 
 from farl_hf import FaRLConfig, FaRLModel
-from farl_hf.explanation.explained_scores import ExplainedScores
-from farl_hf.explanation.heat_map_methods import grad_cam
+from farl_hf.explanation.heat_map_methods import ExplainedScores, grad_cam
 from farl_hf.explanation.vision_layers import default_layer
 
 TOKENS_PER_TEXT = 12

@@ -165,19 +165,30 @@ def held_folder(folder: Path) -> Iterator[Path]:
         raise InvalidArgumentError(f"The output folder {str(folder)[:300]} cannot be made: {reason}.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidArgumentError(f"Nothing can be written to the folder {folder}; choose another one.")
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_locked(folder))
-        except BlockingIOError as error:
-            raise InvalidArgumentError(
-                f"Another run is writing to the folder {folder}; wait for its end, or choose another folder."
-            ) from error
-        except OSError:  # no locks here
-            pass
+    with held(folder):
         for pattern in (_HIDDEN_FOLDERS, f"*/{_HIDDEN_FOLDERS}"):
             for hidden in folder.glob(pattern):
                 _remove_unless_held(hidden)
         yield folder
+
+
+@contextlib.contextmanager
+def held(place: Path) -> Iterator[None]:
+    """Keeps other runs off a file or folder that exists.
+
+    Raises:
+        InvalidArgumentError: Another run is writing to it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(place))
+        except BlockingIOError as error:
+            raise InvalidArgumentError(
+                f"Another run is writing to {place}; wait for its end, or choose another output."
+            ) from error
+        except OSError:  # no locks here
+            pass
+        yield
 
 
 @contextlib.contextmanager
@@ -206,6 +217,8 @@ def _locked(folder: Path) -> Iterator[None]:
         BlockingIOError: Another process holds it.
         OSError: The folder cannot be locked.
     """
+    if os.name == "nt":
+        raise OSError("Windows has no such locks")
     descriptor = os.open(folder, os.O_RDONLY)
     _held.add(descriptor)
     try:

@@ -4,6 +4,8 @@ from toy_checkpoints import save_toy_checkpoints
 
 from farl_hf.checkpoints import embedded_models
 
+CLUSTER_MEMORY = 80 * 2**20  # the least that Ray takes
+
 
 @pytest.fixture(scope="session")
 def toy_checkpoint_folder(tmp_path_factory):
@@ -27,3 +29,16 @@ def image_text_folder(tmp_path_factory):
         for part in make():
             part.save_pretrained(folder / name)
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of two machines with a processor each."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    size = {"num_cpus": 1, "object_store_memory": CLUSTER_MEMORY}
+    cluster = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
+    cluster.add_node(**size)
+    yield cluster
+    cluster.shutdown()

@@ -70,7 +70,7 @@ def test_detection_runs_once_and_its_scores_are_kept(annotate, tmp_path, monkeyp
 def test_chosen_tasks_only(annotate, tmp_path):
     annotate(save_photo(tmp_path / "photo.png"), "--tasks", "landmarks", "-o", "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["faces.json", "photo.face-landmarks.jpg"]
+    assert names == ["faces.done.jsonl", "faces.json", "photo.face-landmarks.jpg"]
     assert set(read_records(tmp_path / "out")[0]["faces"][0]) == {"score", "box", "keypoints", "landmarks"}
 
 
@@ -206,21 +206,23 @@ def test_a_full_disk_leaves_whole_files_and_says_so(annotate, tmp_path, full_aft
     assert result.exit_code == 2
     assert "b.face-detection.jpg" in result.output + result.stderr
     assert "No space left" in result.output + result.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.face-detection.jpg", "faces.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.face-detection.jpg", "faces.done.jsonl", "faces.json",
+    ]  # fmt: skip
     assert [record["photo"] for record in read_records(tmp_path / "out")] == ["in/a.png"]
 
 
 def test_the_cause_is_said_when_the_records_fail_too(annotate, tmp_path, full_after, monkeypatch):
     save_photo(tmp_path / "in/a.png")
     full_after("a.face-detection")
-    real = type(tmp_path).write_bytes
+    real = type(tmp_path).open
 
-    def write_bytes(path, content):
-        if path.name == "faces.json":
+    def open_file(path, *arguments, **options):
+        if path.name == "faces.json" and "w" in arguments:
             raise OSError(errno.EIO, "Another fault")
-        return real(path, content)
+        return real(path, *arguments, **options)
 
-    monkeypatch.setattr(type(tmp_path), "write_bytes", write_bytes)
+    monkeypatch.setattr(type(tmp_path), "open", open_file)
     result = annotate("in", "--tasks", "detection", "-o", "out")
     assert "No space left" in result.output + result.stderr
     assert "Another fault" not in result.output + result.stderr
@@ -257,6 +259,7 @@ def test_an_interrupted_rerun_keeps_the_records_of_the_first_run(annotate, tmp_p
         save_photo(tmp_path / f"in/{name}.png")
     annotate("in", "--tasks", "detection")
     before = read_records(tmp_path / "farl_annotations")
+    save_photo(tmp_path / "in/b.png", 7)  # another photo, which has to be done again
 
     def interrupted(*_):
         raise KeyboardInterrupt

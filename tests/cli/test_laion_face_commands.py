@@ -12,8 +12,6 @@ from typer.testing import CliRunner
 from farl_hf.cli import app
 from farl_hf.data.laion_face.shards import find_shards
 
-CLUSTER_MEMORY = 80 * 2**20  # the least that Ray takes
-
 
 def farl_hf(*words):
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["laion-face", *map(str, words)])
@@ -139,19 +137,6 @@ def test_detect_without_shards_or_detector(tmp_path):
     ):
         done = farl_hf("detect", *words, "-o", tmp_path / "out")
         assert (done.exit_code, said in done.stderr) == (2, True), done.output
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """A Ray cluster of two machines with a processor each."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    size = {"num_cpus": 1, "object_store_memory": CLUSTER_MEMORY}
-    cluster = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
-    cluster.add_node(**size)
-    yield cluster
-    cluster.shutdown()
 
 
 @pytest.mark.nightly

@@ -152,6 +152,45 @@ def test_an_index_of_another_model_is_refused(run):
     assert "made with another model" in said(result)
 
 
+def test_an_index_goes_on_and_keeps_what_is_finished(run, tmp_path, monkeypatch):
+    from farl_hf.retrieval import face_embedding
+
+    seen = []
+    real = face_embedding.FaceCutter.__call__
+    monkeypatch.setattr(face_embedding.FaceCutter, "__call__", lambda self, photo: seen.append(1) or real(self, photo))
+    assert run("index", "in", "--batch-size", 1).exit_code == 0
+    first = FaceIndex.load("faces.safetensors")
+    assert run("index", "in").exit_code == 0
+    assert len(seen) == 2
+    again = FaceIndex.load("faces.safetensors")
+    np.testing.assert_array_equal(again.embeddings, first.embeddings)
+    assert (again.photos, again.fingerprint) == (first.photos, first.fingerprint)
+    Image.open("in/a.png").rotate(90).save("in/a.png")
+    (tmp_path / "in/deep/b.png").rename(tmp_path / "in/c.png")
+    assert run("index", "in").exit_code == 0
+    assert len(seen) == 4
+    assert set(FaceIndex.load("faces.safetensors").photos) == {"in/a.png", "in/c.png"}
+    refused = run("index", "in", "--threshold", 0.3)
+    assert refused.exit_code == 2
+    assert "threshold: the default there, 0.3 now" in said(refused)
+    assert run("index", "in", "--threshold", 0.3, "--overwrite").exit_code == 0
+
+
+def test_parts_of_an_index_are_searched_together(run, tmp_path):
+    for number in range(4):
+        Image.open("in/a.png").rotate(20 * number).save(f"in/{number}.png")
+    for number in (1, 2):
+        assert run("index", "in", "--part", f"{number}/2").exit_code == 0
+    assert run("index", "in", "--output", "whole.safetensors", "--workers", 1).exit_code == 0
+    for pattern, name in (("faces.part-*-of-2.safetensors", "parts"), ("whole.safetensors", "whole")):
+        assert run("match", "--index", pattern, *TEXT_OPTIONS, "--top", 3, "--output", f"{name}.json").exit_code == 0
+    parts, whole = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("parts", "whole"))
+    assert parts["num_faces"] == whole["num_faces"] == 6 * MAX_FACES
+    for ours, theirs in zip(parts["faces_of_text"], whole["faces_of_text"], strict=True):
+        similarities = [[face["similarity"] for face in one["faces"]] for one in (ours, theirs)]
+        assert similarities[0] == pytest.approx(similarities[1], abs=1e-6)
+
+
 def test_a_head_cannot_be_matched(run, toy_defaults):
     result = run("match", "in", "--texts", "a", model=toy_defaults / "farl-tiny-parsing")
     assert result.exit_code == 2

@@ -9,8 +9,7 @@ from torch.nn.functional import interpolate
 from transformers import CLIPConfig, CLIPModel
 
 from farl_hf import FaRLForAttributes, FaRLForFaceParsing, FaRLModel, FaRLVisionModel
-from farl_hf.explanation.explained_scores import ExplainedScores, explained_scores
-from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
+from farl_hf.explanation.heat_map_methods import ExplainedScores, attention_rollout, explained_scores, grad_cam
 from farl_hf.explanation.vision_layers import default_layer
 from farl_hf.retrieval.text_embedding import PLAIN, embed_texts
 

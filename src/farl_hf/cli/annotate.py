@@ -1,16 +1,15 @@
 """`farl-hf annotate`: a picture per photo and task, and a JSON file of everything found."""
 
 import contextlib
-import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from farl_hf.cli.face_outputs import EXPORTS, export_faces
+from farl_hf.cli.face_outputs import EXPORTS, ParquetShards, export_faces
 from farl_hf.cli.options import (
     DETECTION,
     LANDMARKS,
@@ -19,25 +18,41 @@ from farl_hf.cli.options import (
     AlignedOption,
     DeviceOption,
     ThresholdOption,
-    UserConsole,
-    error_console,
     output_folder,
     parse_names,
     parse_tasks,
+    photos_progress,
     plain_console,
     plain_errors,
     report_failures,
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems
-from farl_hf.errors import FileWriteError, InvalidArgumentError, UnreadableVideoError, check_name
+from farl_hf.cli.photo_jobs import (
+    AddressOption,
+    DevicesOption,
+    Done,
+    EngineOption,
+    GpusOption,
+    OverwriteOption,
+    PartOption,
+    PhotoFile,
+    Places,
+    WorkersOption,
+    done_photos,
+    in_jobs,
+    parse_devices,
+    parse_part,
+    part_folder,
+    photos_of_part,
+)
+from farl_hf.errors import FileWriteError, InvalidArgumentError, check_name
 from farl_hf.photo_names import photo_uri, readable_name
 
-if TYPE_CHECKING:  # loading them takes seconds, and `--help` needs none
-    from farl_hf.cli.face_annotator import FaceAnnotator
-    from farl_hf.cli.video_annotator import VideoAnnotator
+if TYPE_CHECKING:
+    from farl_hf.cli.finished_work import FinishedWork
 
 RECORDS_FILE = "faces.json"
-_RECORDS_EVERY_S = 10  # what a kill may cost of `faces.json`
+DONE_FILE = "faces.done.jsonl"
 _MODELS = "Models"
 _VIDEOS = "Videos"
 
@@ -58,6 +73,9 @@ def annotate(
     ] = None,
     threshold: ThresholdOption = None,
     aligned: AlignedOption = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Pictures and label maps; without, masks in faces.json.")
+    ] = True,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Faces that share a forward pass, and photos that are held at a time.")
     ] = 8,
@@ -86,6 +104,13 @@ def annotate(
     label_maps: Annotated[
         bool, typer.Option("--label-maps", help="Write a label map per face and frame.", rich_help_panel=_VIDEOS)
     ] = False,
+    workers: WorkersOption = 0,
+    devices: DevicesOption = None,
+    part: PartOption = None,
+    overwrite: OverwriteOption = False,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = 0.0,
 ) -> None:
     """Find the faces of photos and videos, draw what is found, and write it to [bold]faces.json[/bold].
 
@@ -97,8 +122,11 @@ def annotate(
     [bold]clip.faces.jsonl[/bold], a line per frame. Faces are detected every few frames and followed by their
     landmarks in between; [bold]track[/bold] is the number of a face through the video. Needs the extra video.
 
-    A photo that cannot be read is reported at the end and does not stop the others; the exit status is then 1.
-    A run adds to the output folder of an earlier run: photos that are annotated again are replaced, others stay.
+    The same command goes on where it was stopped or killed: photos that are finished in the output folder and have not
+    changed are kept, others are added. Other models, tasks or thresholds are refused there, unless with --overwrite.
+
+    The exit status is 0 if all photos are done, 1 if some cannot be used, which are listed at the end and do not stop
+    the others, and 2 if the command could not start or go on.
 
     Examples:
 
@@ -109,197 +137,230 @@ def annotate(
     [dim]$[/dim] farl-hf annotate clip.mp4 --tasks landmarks --smooth
 
     [dim]$[/dim] farl-hf annotate holiday/ --export csv,coco
+
+    [dim]$[/dim] farl-hf annotate photos/ --no-pictures --export parquet --devices cuda:0,cuda:1 --part 3/16
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
-
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
         forms = parse_names(export or [])
         for form in forms:
             check_name("export", form, EXPORTS)
-        with output_folder(output) as folder:
-            found, failures = find_photos(photos, videos=True)
-            earlier = earlier_records(folder)
-            require_former_tasks(found, chosen, earlier, folder)
-            with_videos = not aligned and any(map(is_video, found))
-            followed = (LANDMARKS,) if with_videos and detect_every > 1 else ()
-            models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
-            heads = {task: models[task] for task in (*chosen, *followed) if task != DETECTION}
-            # The analysis has a detector, which searches nothing in photos of one aligned face.
-            pipelines = load_pipelines({DETECTION: None}, device) if aligned else {}
-            needed = heads if aligned else {DETECTION: detector, **heads}
-            pipelines |= load_pipelines(needed, device, runtime)
-            annotator = FaceAnnotator(pipelines, chosen, folder, batch_size, threshold, aligned)
-            video_annotator = None
-            if with_videos:
-                from farl_hf.cli.video_annotator import VideoAnnotator
+        mine = parse_part(part)
+        places = Places(parse_devices(device, devices), engine, address, workers, gpus_per_worker)
+        with output_folder(part_folder(output, mine)) as folder:
+            from farl_hf.cli.face_annotator import AnnotationWorker
 
-                video_annotator = VideoAnnotator(
-                    pipelines, chosen, folder, batch_size, threshold, detect_every, smooth, label_maps
-                )
-            failures |= annotate_photos(annotator, found, folder, video_annotator, earlier)
-            for form in forms:
-                path = export_faces(list(earlier_records(folder).values()), folder, form)
-                plain_console().print(readable_name(f"Exported to {path}"))
+            found, failures = find_photos(photos, videos=True)
+            found = photos_of_part(found, photos, mine)
+            models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
+            needed = {task: models[task] for task in chosen} | ({} if aligned else {DETECTION: detector})
+            video = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
+            looks = {"aligned": aligned, "threshold": threshold, "pictures": pictures, "runtime": runtime}
+            work = open_work(folder, {"tasks": chosen, **looks, "videos": video}, needed, overwrite)
+            has_videos = not aligned and any(map(is_video, found))
+            if has_videos and detect_every > 1:
+                needed |= {LANDMARKS: landmarks_model}
+            settings = {"folder": str(folder.absolute()), "tasks": chosen, "models": _absolute(needed), **looks}
+            settings |= {"batch_size": batch_size, "video": video if has_videos else None}
+            with contextlib.closing(work):
+                failures |= _annotate(AnnotationWorker, settings, found, work, places, "parquet" in forms)
+                for form in forms:
+                    path = export_faces(_Records(work, found), folder, form)
+                    plain_console().print(readable_name(f"Exported to {path}"))
         report_failures(failures)
     if failures:
         raise typer.Exit(SOME_FAILED)
 
 
-def earlier_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """The entries of `faces.json` in an output folder, by the URI of their photo or video.
-
-    Raises:
-        InvalidArgumentError: The file is something else than what this command writes.
-    """
-    from farl_hf.whole_files import read_or_set_aside
-
-    path = folder / RECORDS_FILE
-    records = read_or_set_aside(path, object) or []
-    try:
-        known = {record["photo_uri"]: record for record in records}
-        _ = [_stem_of(record) for record in records]
-    except (TypeError, KeyError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"{path} is not of this version of farl-hf annotate; choose another output folder."
-        ) from error
-    return known
-
-
-def require_former_tasks(
-    photos: Sequence[str], tasks: Sequence[str], earlier: Mapping[str, dict[str, Any]], folder: Path
-) -> None:
-    """Refuse to replace answers by fewer ones.
-
-    Raises:
-        InvalidArgumentError: An earlier run gave a photo a task that this one does not.
-    """
-    for photo in photos:
-        missing = set(earlier.get(photo_uri(photo), {"files": ()})["files"]) - set(tasks)
-        if missing:
-            raise InvalidArgumentError(
-                f"{readable_name(photo)} has {', '.join(sorted(missing))} in {folder}, which this run would lose; "
-                "name these --tasks too, or choose another --output."
-            )
-
-
-def _stem_of(record: Mapping[str, Any]) -> str:
-    """First part of the names of the files of an entry."""
-    task, name = next(iter(record["files"].items()))
-    return name.rpartition(f".{task}.")[0]
-
-
-def annotate_photos(
-    annotator: "FaceAnnotator",
-    photos: Sequence[str],
-    output: Path,
-    video_annotator: "VideoAnnotator | None" = None,
-    earlier: Mapping[str, dict[str, Any]] | None = None,
-) -> dict[str, Exception]:
-    """Annotate every photo and video, and add them to `faces.json`: every few seconds, and when the run ends.
+def open_work(
+    folder: Path, settings: dict[str, Any], models: Mapping[str, str | None], overwrite: bool
+) -> "FinishedWork":
+    """What earlier runs have finished in an output folder.
 
     Args:
-        annotator (`FaceAnnotator`): Writes the pictures.
-        photos (`Sequence[str]`): Paths and URLs.
-        output (`Path`): Where `faces.json` goes.
-        video_annotator (`VideoAnnotator`, *optional*): Writes the videos, if there are any.
-        earlier (`Mapping`, *optional*): From `earlier_records`. Entries of photos that are done again are replaced.
+        folder (`Path`): The folder.
+        settings (`dict`): That the answers depend on, beside the models and the version.
+        models (`Mapping`): Task -> checkpoint.
+        overwrite (`bool`): Remove what earlier runs wrote.
+
+    Raises:
+        InvalidArgumentError: The settings were others, or the folder is of another command or version.
+    """
+    import farl_hf
+    from farl_hf.cli.face_annotator import model_digests
+    from farl_hf.cli.finished_work import FinishedWork
+    from farl_hf.whole_files import read_or_set_aside
+
+    path = folder / DONE_FILE
+    settings = {"version": farl_hf.__version__, **settings, "models": model_digests(models)}
+    if overwrite:
+        _remove_outputs(folder)
+    elif not path.exists() and read_or_set_aside(folder / RECORDS_FILE, object):
+        raise InvalidArgumentError(
+            f"{folder / RECORDS_FILE} is of another command or version; choose another output folder, or give "
+            "--overwrite to replace it."
+        )
+    return FinishedWork(path, settings, lambda line: all((folder / name).exists() for name in _files_of(line)))
+
+
+def _files_of(line: Mapping[str, Any]) -> list[str]:
+    """Names of the files that were written for a photo or video."""
+    record = line["record"]
+    label_maps = (face.get("segmentation") for face in record.get("faces", ()))
+    named = [*record["files"].values(), record.get("faces_file"), *label_maps]
+    return [Path(name).name for name in named if isinstance(name, str)]
+
+
+def _remove_outputs(folder: Path) -> None:
+    """Remove what earlier runs wrote, by their own list, which goes last."""
+    path = folder / DONE_FILE
+    if path.exists():
+        with path.open("rb") as lines:
+            for raw in lines:
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # of a broken line
+                    for name in _files_of(json.loads(raw)):
+                        (folder / name).unlink(missing_ok=True)
+        ParquetShards.remove(folder)
+        for name in (name for form, (_, name) in EXPORTS.items() if form != "parquet"):
+            (folder / name).unlink(missing_ok=True)
+    (folder / RECORDS_FILE).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _absolute(models: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The checkpoints, for processes with working folders of their own."""
+    return {
+        task: str(Path(name).absolute()) if name and Path(name).is_dir() else name for task, name in models.items()
+    }
+
+
+class _Records(Sequence[dict[str, Any]]):
+    """The finished records, read anew at each iteration; those of this run's photos come last, in their order."""
+
+    def __init__(self, work: "FinishedWork", photos: Sequence[str]) -> None:
+        self.work, self.uris = work, work.uris(map(photo_uri, photos))
+
+    def __len__(self) -> int:
+        return len(self.uris)
+
+    def __getitem__(self, place: Any) -> Any:
+        (line,) = self.work.lines([self.uris[place]])
+        return line["record"]
+
+    def __iter__(self) -> Any:
+        return (line["record"] for line in self.work.lines(self.uris))
+
+
+def _annotate(
+    worker: Callable[..., Any],
+    settings: dict[str, Any],
+    photos: Sequence[str],
+    work: "FinishedWork",
+    places: Places,
+    with_shards: bool,
+) -> dict[str, str]:
+    """Annotate the photos and videos that are not finished, and write `faces.json`, also when the run is stopped.
 
     Returns:
-        `dict[str, Exception]`: The photos and videos that failed, with the reason.
+        `dict`: The photos and videos that failed, with the reason.
 
     Raises:
         FileWriteError: The disk is full, or a file cannot be written.
     """
-    from farl_hf.whole_files import write_json
+    folder = work.path.parent
+    stems = output_stems(photos, folder, work.stems)
+    named = [PhotoFile(name, name, photo_uri(name), stem) for name, stem in zip(photos, stems, strict=True)]
+    waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
+    apart = [[photo for photo in waiting if is_video(photo.name) is videos] for videos in (False, True)]
+    jobs = [job for some, size in zip(apart, (settings["batch_size"], 1), strict=True) for job in in_jobs(some, size)]
+    job_of = {photo.uri: number for number, job in enumerate(jobs) for photo in job}
+    missing = [len(job) for job in jobs]  # photos of each job that are not done
+    shards = ParquetShards(work, folder) if with_shards else None
+    lines: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    counts = dict.fromkeys(("faces", "photos", "tracks", "frames", "videos"), 0)
 
-    records = dict(earlier or {})
-    done: list[dict] = []
-    failures: dict[str, Exception] = {}
-    console = UserConsole()
-    stems = output_stems(photos, output, {uri: _stem_of(record) for uri, record in records.items()})
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    written_s = time.monotonic()
+    def note() -> None:
+        work.add(lines)
+        if shards is not None:
+            shards.add([line["uri"] for line in lines])
+        lines.clear()
+
     try:
-        with Progress(*columns, console=error_console()) as progress:
-            annotated = _annotated(annotator, video_annotator, list(zip(photos, stems, strict=True)), progress)
-            for photo, record, fault in progress.track(annotated, total=len(photos), description="Annotating"):
-                if fault is not None:
-                    failures[photo] = fault
-                if record is not None:
-                    records[record["photo_uri"]] = record
-                    done.append(record)
-                if time.monotonic() - written_s > _RECORDS_EVERY_S:
-                    write_json(output / RECORDS_FILE, list(records.values()))
-                    written_s = time.monotonic()
+        with photos_progress(len(named), len(named) - len(waiting)) as progress:
+            bar = progress.task_ids[0]
+            if len(places.devices) == 1 and places.engine == "local":
+                settings = settings | {"report_frame": lambda stem: _frame_counter(progress, stem)}
+            for done in done_photos(worker, settings, jobs, places):
+                progress.advance(bar)
+                if done.fault is not None:
+                    failures[done.photo.name] = done.fault
+                if done.answer is not None:
+                    _count_in(counts, done.answer)
+                    lines.append(_finished(done))
+                number = job_of[done.photo.uri]
+                missing[number] -= 1
+                if not missing[number]:
+                    note()
+        note()
+        if shards is not None:
+            shards.close()
     except BaseException:
         with contextlib.suppress(FileWriteError):  # what stopped the run is said
-            write_json(output / RECORDS_FILE, list(records.values()))
+            note()
+            _write_records(work, photos)
         raise
-    write_json(output / RECORDS_FILE, list(records.values()))
-    console.print(readable_name(f"{_summary(done)}: see {output / RECORDS_FILE}"))
+    _write_records(work, photos)
+    kept = f", {_count(len(named) - len(waiting), 'photo')} finished before" if len(waiting) < len(named) else ""
+    plain_console().print(readable_name(f"{_summary(counts)}{kept}: see {folder / RECORDS_FILE}"))
     return failures
 
 
-def _annotated(
-    annotator: "FaceAnnotator",
-    video_annotator: "VideoAnnotator | None",
-    sources: Sequence[tuple[str, str]],
-    progress: Progress,
-) -> Iterator[tuple[str, dict[str, Any] | None, Exception | None]]:
-    """Each photo or video with its record and what went wrong; photos between two videos share batches."""
-    for of_video, group in itertools.groupby(sources, lambda source: is_video(source[0])):
-        some = list(group)
-        if not of_video:
-            answers = annotator.annotate_all((photo, photo, stem) for photo, stem in some)
-            for (photo, _), answer in zip(some, answers, strict=True):
-                yield (photo, None, answer) if isinstance(answer, Exception) else (photo, answer[0], None)
-            continue
-        for video, stem in some:
-            try:
-                record, faults = _annotate_video(video_annotator, video, stem, progress)
-            except FileWriteError:
-                raise
-            except Exception as error:  # one bad video must not stop the others
-                yield video, None, error
-                continue
-            yield video, record, UnreadableVideoError(" ".join(map(str, faults))) if faults else None
+def _finished(done: Done) -> dict[str, Any]:
+    """The line of a photo. One with a fault is done again by the next run, which reports it again."""
+    return done.line(record=done.answer) | ({} if done.fault is None else {"content": None})
 
 
-def _annotate_video(
-    video_annotator: "VideoAnnotator | None", video: str, stem: str, progress: Progress
-) -> tuple[dict, list[Exception]]:
-    if video_annotator is None:
-        raise InvalidArgumentError("--aligned is for photos of one face; it cannot be used with videos.")
-    bar = progress.add_task(stem, total=None)
-    try:
-        return video_annotator.annotate(video, stem, _frame_counter(progress, bar, stem))
-    finally:
-        progress.remove_task(bar)
+def _write_records(work: "FinishedWork", photos: Sequence[str]) -> None:
+    """Write `faces.json`: a list with a line per photo."""
+    from farl_hf.whole_files import written_whole
+
+    path = work.path.with_name(RECORDS_FILE)
+    with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write("[")
+        for number, record in enumerate(_Records(work, photos)):
+            file.write(("," if number else "") + "\n" + json.dumps(record, ensure_ascii=False))
+        file.write("\n]\n")
 
 
-def _frame_counter(progress: Progress, bar: TaskID, stem: str) -> Callable[[int, int | None], None]:
+def _frame_counter(progress: Progress, stem: str) -> Callable[[int, int | None], None]:
     """A function that moves the bar of a video and shows the speed."""
-    start_s = time.monotonic()
+    for former in progress.task_ids[1:]:
+        progress.remove_task(former)
+    bar = progress.add_task(stem, total=None, unit="frames")
 
     def count(done: int, total: int | None) -> None:
-        frames_per_s = done / max(time.monotonic() - start_s, 1e-6)
-        progress.update(
-            bar, completed=done, total=max(total or done, done), description=f"{stem} {frames_per_s:.1f} frames/s"
-        )
+        progress.update(bar, completed=done, total=max(total or done, done))
 
     return count
 
 
-def _summary(records: Sequence[dict]) -> str:
-    photos = [record for record in records if "photo" in record]
-    videos = [record for record in records if "video" in record]
-    num_faces = sum(len(record["faces"]) for record in photos)
-    parts = [f"{_count(num_faces, 'face')} in {_count(len(photos), 'photo')}"] if photos or not videos else []
-    if videos:
-        num_tracks, num_frames = (sum(record[name] for record in videos) for name in ("tracks", "frames"))
-        tracks, frames = _count(num_tracks, "tracked face"), _count(num_frames, "frame")
-        parts.append(f"{tracks} in {frames} of {_count(len(videos), 'video')}")
+def _count_in(counts: dict[str, int], record: Mapping[str, Any]) -> None:
+    if "video" in record:
+        counts["videos"] += 1
+        counts["tracks"] += record["tracks"]
+        counts["frames"] += record["frames"]
+    else:
+        counts["photos"] += 1
+        counts["faces"] += len(record["faces"])
+
+
+def _summary(counts: Mapping[str, int]) -> str:
+    faces, photos = _count(counts["faces"], "face"), _count(counts["photos"], "photo")
+    parts = [f"{faces} in {photos}"] if counts["photos"] or not counts["videos"] else []
+    if counts["videos"]:
+        tracks, frames = _count(counts["tracks"], "tracked face"), _count(counts["frames"], "frame")
+        parts.append(f"{tracks} in {frames} of {_count(counts['videos'], 'video')}")
     return ", ".join(parts)
 
 

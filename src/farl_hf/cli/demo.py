@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from farl_hf.cli.annotate import RECORDS_FILE, earlier_records
+from farl_hf.cli.annotate import DONE_FILE, RECORDS_FILE
 from farl_hf.cli.options import TASKS, DeviceOption, UserConsole, output_folder, plain_errors
+from farl_hf.errors import InvalidArgumentError
 
 GROUP_PHOTO = Path(__file__).parent / "demo_photographs" / "group.jpg"  # README.md beside it tells its origin
 
@@ -37,7 +38,7 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
     from farl_hf.photos import load_photo
     from farl_hf.whole_files import write_json
 
-    records = earlier_records(output)
+    records = _earlier_records(output)
     with Console().status("Loading the models …"):
         annotator = FaceAnnotator(load_pipelines(dict.fromkeys(TASKS), device), TASKS, output)
     done = []
@@ -56,6 +57,17 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
         done.append((record, pictures))
     write_json(output / RECORDS_FILE, list(records.values()))
     return done
+
+
+def _earlier_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of the `faces.json` of earlier demos, by the URI of their photo."""
+    from farl_hf.whole_files import read_or_set_aside
+
+    records = read_or_set_aside(folder / RECORDS_FILE, object) or []
+    ours = isinstance(records, list) and all(isinstance(one, dict) and "photo_uri" in one for one in records)
+    if not ours or (folder / DONE_FILE).exists():
+        raise InvalidArgumentError(f"{folder / RECORDS_FILE} is not of farl-hf demo; choose another --output.")
+    return {record["photo_uri"]: record for record in records}
 
 
 def _demo_photos() -> Iterator[tuple[str, Any]]:

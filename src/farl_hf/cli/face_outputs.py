@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import track
@@ -28,9 +28,15 @@ from farl_hf.cli.photo_files import find_photos, is_video, output_stems
 from farl_hf.errors import FileWriteError, MissingExtraError, check_name
 from farl_hf.photo_names import readable_name
 
+if TYPE_CHECKING:
+    from farl_hf.cli.finished_work import FinishedWork
+
 PARSING = "face-parsing"
 _HIDDEN_S = 0.5  # for which a face that is lost in a video stays hidden at its last place
+_PHOTOS_PER_SHARD = 1000
 _ROWS_AT_A_TIME = 1000
+_PARQUET = "faces.parquet"
+_SHARD = "shard-*.parquet"
 _INTEGERS = ("face", "frame", "track", "area_")  # beginnings of the names of columns
 PhotosAndVideos = Annotated[
     list[str], typer.Argument(help="Photos, videos, folders (with subfolders), 'glob patterns' or URLs.")
@@ -240,7 +246,7 @@ def _finish(summary: str, failures: Mapping[str, Exception]) -> None:
 
 
 def export_faces(records: Sequence[dict[str, Any]], folder: Path, form: str) -> Path:
-    """Write all that is in an output folder of `farl-hf annotate` in the form of another tool.
+    """Write all that is in an output folder of `farl-hf annotate` in the form of another tool; shards are there.
 
     Args:
         records (`Sequence[dict]`): What `faces.json` holds.
@@ -251,12 +257,13 @@ def export_faces(records: Sequence[dict[str, Any]], folder: Path, form: str) -> 
         `Path`: The file.
 
     Raises:
-        MissingExtraError: Parquet without pyarrow.
         FileWriteError: The file cannot be written.
     """
     from farl_hf.whole_files import written_whole
 
     write, name = EXPORTS[form]
+    if write is None:
+        return folder / name
     with written_whole(folder / name) as unfinished:
         write(records, folder, unfinished)
     return folder / name
@@ -268,7 +275,7 @@ def _write_lines(records: Sequence[dict[str, Any]], folder: Path, path: Path) ->
 
     with path.open("w", encoding="utf-8") as file:
         for record in (record for record in records if "photo" in record):
-            faces = plain_answer([_with_label_map(face, folder) for face in record["faces"]])
+            faces = plain_answer([_with_label_map(face, folder, record["size_hw"]) for face in record["faces"]])
             file.write(json.dumps(record | {"faces": faces}, ensure_ascii=False) + "\n")
 
 
@@ -276,7 +283,11 @@ def _write_coco(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> 
     from farl_hf.outputs import to_coco
 
     photos = (
-        (record["photo"], record["size_hw"], [_with_label_map(face, folder) for face in record["faces"]])
+        (
+            record["photo"],
+            record["size_hw"],
+            [_with_label_map(face, folder, record["size_hw"]) for face in record["faces"]],
+        )
         for record in records
         if "photo" in record
     )
@@ -290,19 +301,6 @@ def _write_csv(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> N
         writer.writerows(_rows(records, folder))
 
 
-def _write_parquet(records: Sequence[dict[str, Any]], folder: Path, path: Path) -> None:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError('Parquet needs pyarrow: pip install "farl-hf[search]".') from error
-    schema = pyarrow.schema([(name, _arrow_type(name)) for name in _columns(records, folder)])
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        rows = iter(_rows(records, folder))
-        while some := list(itertools.islice(rows, _ROWS_AT_A_TIME)):
-            writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
-
-
 def _arrow_type(column: str) -> str:
     if column == "photo":
         return "string"
@@ -311,17 +309,17 @@ def _arrow_type(column: str) -> str:
     return "int64" if column.startswith(_INTEGERS) else "float64"
 
 
-EXPORTS = {
+EXPORTS: dict[str, tuple[Any, str]] = {
     "jsonl": (_write_lines, "faces.jsonl"),
-    "parquet": (_write_parquet, "faces.parquet"),
+    "parquet": (None, _PARQUET),  # a folder, see `ParquetShards`
     "csv": (_write_csv, "faces.csv"),
     "coco": (_write_coco, "faces.coco.json"),
 }
 
 
-def _columns(records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
-    """Of all rows; those of photos and frames may differ."""
-    columns = {"photo": None, "frame": None, "time": None, "face": None, "score": None}
+def _columns(records: Iterable[dict[str, Any]], folder: Path) -> list[str]:
+    """Of all rows; those of photos and frames differ in `track`."""
+    columns: dict[str, None] = dict.fromkeys(("photo", "frame", "time", "face", "track", "score"))
     for row in _rows(records, folder, with_label_maps=False):
         columns |= dict.fromkeys(row)
     return list(columns)
@@ -330,26 +328,115 @@ def _columns(records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
 def _rows(records: Iterable[dict[str, Any]], folder: Path, with_label_maps: bool = True) -> Iterator[dict[str, Any]]:
     from farl_hf.outputs import to_rows
 
-    for leading, faces in _answers(records, folder):
-        yield from to_rows([_with_label_map(face, folder) for face in faces] if with_label_maps else faces, **leading)
+    for leading, size_hw, faces in _answers(records, folder):
+        shown = [_with_label_map(face, folder, size_hw) for face in faces] if with_label_maps else faces
+        yield from to_rows(shown, **leading)
 
 
-def _answers(records: Iterable[dict[str, Any]], folder: Path) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-    """The faces of each photo and each frame of a video, and which it is."""
+def _answers(
+    records: Iterable[dict[str, Any]], folder: Path
+) -> Iterator[tuple[dict[str, Any], Sequence[int], list[Any]]]:
+    """The faces of each photo and each frame of a video; before them which it is, and its height and width."""
     for record in records:
         if "photo" in record:
-            yield {"photo": record["photo"], "frame": None, "time": None}, record["faces"]
+            yield {"photo": record["photo"], "frame": None, "time": None}, record["size_hw"], record["faces"]
             continue
         with (folder / record["faces_file"]).open(encoding="utf-8") as lines:
             for frame in map(json.loads, lines):
-                yield {"photo": record["video"], "frame": frame["frame"], "time": frame["time"]}, frame["faces"]
+                leading = {"photo": record["video"], "frame": frame["frame"], "time": frame["time"]}
+                yield leading, (), frame["faces"]
 
 
-def _with_label_map(face: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The face with its label map instead of the name of its file."""
+def _with_label_map(face: dict[str, Any], folder: Path, size_hw: Sequence[int]) -> dict[str, Any]:
+    """The face with its label map instead of the name of its file, or of its masks."""
+    from farl_hf.outputs.face_tables import label_map_of
     from farl_hf.photos import open_picture
 
     if "segmentation" not in face:
         return face
+    labels = {int(label): name for label, name in face["labels"].items()}
+    face = face | {"labels": labels}
+    if isinstance(face["segmentation"], Mapping):
+        return face | {"segmentation": label_map_of(face["segmentation"], labels, size_hw)}
     with open_picture(folder / face["segmentation"]) as picture:
         return face | {"segmentation": picture.copy()}
+
+
+class ParquetShards:
+    """The faces of an output folder as Parquet files of about a thousand photos each, written as these are finished.
+
+    Each appears complete or not at all, and its footer tells its photos. Shards with photos that have changed since
+    are removed, and their other photos are written again.
+
+    Args:
+        work ([`FinishedWork`]): What `farl-hf annotate` has finished.
+        folder (`Path`): The output folder.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    def __init__(self, work: "FinishedWork", folder: Path) -> None:
+        try:
+            import pyarrow  # noqa: F401 - before the work begins
+        except ImportError as error:
+            raise MissingExtraError('Parquet needs pyarrow: pip install "farl-hf[search]".') from error
+        from farl_hf.data.recorded_files import read_record
+
+        self.work = work
+        self.output = folder
+        self.folder = folder / _PARQUET
+        if self.folder.is_file():
+            self.folder.unlink()
+        self.waiting = dict.fromkeys(work.uris())
+        self.shard_of: dict[str, Path] = {}
+        for path in sorted(self.folder.glob(_SHARD)):
+            written = (read_record(path) or {})["photos"]
+            same = all(uri in work and work.version(uri) == version for uri, version in written.items())
+            if same and not self.shard_of.keys() & written.keys():
+                self.shard_of |= dict.fromkeys(written, path)
+                self.waiting = {uri: None for uri in self.waiting if uri not in written}
+            else:
+                path.unlink()
+
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Remove the shards of an output folder."""
+        for path in (folder / _PARQUET).glob(_SHARD):
+            path.unlink()
+
+    def add(self, uris: Sequence[str]) -> None:
+        """Take photos that were finished, and write the shards that are full."""
+        for path in {self.shard_of[uri] for uri in uris if uri in self.shard_of}:
+            path.unlink()
+            self.waiting |= dict.fromkeys(uri for uri, shard in self.shard_of.items() if shard == path)
+            self.shard_of = {uri: shard for uri, shard in self.shard_of.items() if shard != path}
+        self.waiting |= dict.fromkeys(uris)
+        while len(self.waiting) >= _PHOTOS_PER_SHARD:
+            self._write(list(self.waiting)[:_PHOTOS_PER_SHARD])
+
+    def close(self) -> None:
+        """Write what is left. Photos without a face alone give no file."""
+        self.folder.mkdir(exist_ok=True)
+        self._write(list(self.waiting))
+
+    def _write(self, uris: list[str]) -> None:
+        import pyarrow
+
+        from farl_hf.data.recorded_files import recorded_parquet
+
+        for uri in uris:
+            self.waiting.pop(uri)
+        columns = _columns((line["record"] for line in self.work.lines(uris)), self.output)
+        rows = _rows((line["record"] for line in self.work.lines(uris)), self.output)
+        some = list(itertools.islice(rows, _ROWS_AT_A_TIME))
+        if not some:  # without a face, the columns are not known
+            return
+        numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(_SHARD)]
+        path = self.folder / f"shard-{max(numbers, default=-1) + 1:05}.parquet"
+        schema = pyarrow.schema([(name, _arrow_type(name)) for name in columns])
+        with recorded_parquet(path, schema, {"photos": {uri: self.work.version(uri) for uri in uris}}) as writer:
+            while some:
+                writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+                some = list(itertools.islice(rows, _ROWS_AT_A_TIME))
+        self.shard_of |= dict.fromkeys(uris, path)

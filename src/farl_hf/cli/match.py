@@ -1,6 +1,9 @@
 """`farl-hf index` and `farl-hf match`: the faces of many photos in one file; which texts and faces fit each other."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import base64
+import contextlib
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +14,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from farl_hf.cli.options import (
+    DETECTION,
     IMAGE_TEXT_MODEL,
     SOME_FAILED,
     AlignedOption,
@@ -23,11 +27,31 @@ from farl_hf.cli.options import (
     ThresholdOption,
     UserConsole,
     error_console,
+    photos_progress,
     plain_console,
     plain_errors,
     report_failures,
 )
 from farl_hf.cli.photo_files import find_photos
+from farl_hf.cli.photo_jobs import (
+    AddressOption,
+    DevicesOption,
+    Done,
+    EngineOption,
+    GpusOption,
+    Job,
+    OverwriteOption,
+    PartOption,
+    PhotoFile,
+    Places,
+    WorkersOption,
+    decoded_photos,
+    done_photos,
+    in_jobs,
+    parse_devices,
+    parse_part,
+    photos_of_part,
+)
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.photo_names import photo_uri, readable_name
 
@@ -67,13 +91,24 @@ def index(
     aligned: AlignedOption = False,
     threshold: ThresholdOption = None,
     detector: DetectorOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces that share a forward pass, and photos of a job.")] = 32,
     device: DeviceOption = None,
+    workers: WorkersOption = 0,
+    devices: DevicesOption = None,
+    part: PartOption = None,
+    overwrite: OverwriteOption = False,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = 0.0,
 ) -> None:
     """Find the faces of photos and store one vector per face, which texts can be compared with.
 
     The photos themselves are not stored, only their paths. A photo that cannot be read is reported at the end and does
     not stop the others; the exit status is then 1.
+
+    The same command goes on where it was stopped or killed: photos that have not changed are kept, by a list beside
+    the index, [bold]faces.safetensors.done.jsonl[/bold]. Another model or threshold is refused, unless with
+    --overwrite. A part is a file of its own, [bold]faces.part-03-of-16.safetensors[/bold]; match takes all together.
 
     Examples:
 
@@ -82,16 +117,30 @@ def index(
     [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a man with a beard"
 
     [dim]$[/dim] farl-hf index --dataset synthetic_faces --split test --max-samples 500
+
+    [dim]$[/dim] farl-hf index photos/ --devices cuda:0,cuda:1 --workers 4 --part 3/16
     """
     with plain_errors():
         from farl_hf.cli.face_annotator import load_model_and_processor
         from farl_hf.retrieval.face_index import checked_index_path
 
+        mine = parse_part(part)
+        places = Places(parse_devices(device, devices), engine, address, workers, gpus_per_worker)
+        if mine != (1, 1):
+            output = output.with_stem(f"{output.stem}.part-{mine[0]:0{len(str(mine[1]))}}-of-{mine[1]}")
         checked_index_path(output)
         sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
-        loaded = load_model_and_processor(model, device)
-        options = {"aligned": aligned, "threshold": threshold, "detector": detector, "batch_size": batch_size}
-        faces = index_photos(loaded, sources, failures, options)
+        if dataset is None:
+            found = photos_of_part(sources, photos or [], mine)
+            settings = {"model": model, "aligned": aligned, "threshold": threshold, "detector": detector}
+            faces, faults = _index_files(found, output, settings, batch_size, places, overwrite)
+            failures |= faults
+        elif (places.num_workers, places.engine, len(places.devices), mine) != (0, "local", 1, (1, 1)):
+            raise InvalidArgumentError("--workers, --engine, --devices and --part are for photos, not for --dataset.")
+        else:
+            loaded = load_model_and_processor(model, device)
+            options = {"aligned": aligned, "threshold": threshold, "detector": detector, "batch_size": batch_size}
+            faces = index_photos(loaded, sources, failures, options)
         faces.save(output)
     report_failures(failures)
     plain_console().print(readable_name(f"{len(faces)} faces of {len(set(faces.photos))} photos: see {output}"))
@@ -99,9 +148,146 @@ def index(
         raise typer.Exit(SOME_FAILED)
 
 
+class IndexWorker:
+    """Embeds the faces of the photos of jobs; see `photo_jobs`.
+
+    Args:
+        model, detector (`str`): Names or folders of checkpoints.
+        aligned, threshold, batch_size: See [`index_faces`].
+        num_decoders (`int`): Processes that decode photos; 0 is a thread.
+        device (`str`, *optional*): Such as "cpu" or "cuda:1".
+    """
+
+    def __init__(
+        self,
+        model: str,
+        detector: str | None,
+        aligned: bool,
+        threshold: float | None,
+        batch_size: int,
+        num_decoders: int,
+        device: str | None,
+    ) -> None:
+        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.pipelines.detector_loading import load_detector
+
+        self.loaded = load_model_and_processor(model, device)
+        self.num_decoders = num_decoders
+        found = None if aligned else load_detector(detector, self.loaded[0].device, self.loaded[0].config)
+        self.options = {"aligned": aligned, "threshold": threshold, "detector": found, "batch_size": batch_size}
+
+    def stream(self, jobs: Iterable[Job]) -> Iterator[Done]:
+        """Yields what became of each photo: boxes, vectors and the fingerprint of the model as the answer."""
+        from farl_hf.cli.finished_work import content_of
+        from farl_hf.pipelines.inputs import Prefetched
+        from farl_hf.retrieval import index_faces
+
+        jobs = list(jobs)
+        contents: list[Any] = []
+
+        def sources() -> Iterator[str]:
+            for photo in (photo for job in jobs for photo in job):
+                contents.append(content_of(photo.source))  # before it is read
+                yield photo.source
+
+        pictures = iter(Prefetched(decoded_photos(sources(), self.num_decoders), 2))
+        for job in jobs:
+            of_uri = {photo.uri: next(pictures) for photo in job}
+            failures: dict[str, Any] = {uri: one for uri, one in of_uri.items() if isinstance(one, Exception)}
+            sound = ((uri, picture) for uri, picture in of_uri.items() if uri not in failures)
+            faces = index_faces(*self.loaded, sound, on_failure=failures.__setitem__, **self.options)
+            rows: dict[str, list[int]] = {}
+            for row, uri in enumerate(faces.photos):
+                rows.setdefault(uri, []).append(row)
+            for photo in job:
+                of_photo = rows.get(photo.uri, [])
+                vectors = base64.b64encode(faces.embeddings[of_photo].astype("<f4").tobytes()).decode()
+                answer = {"boxes_xyxy": faces.boxes_xyxy[of_photo].tolist(), "vectors": vectors}
+                answer |= {"size": faces.embeddings.shape[1], "fingerprint": faces.fingerprint}
+                fault = failures.get(photo.uri)
+                content = contents.pop(0)
+                yield Done(photo, content, answer) if fault is None else Done(photo, content, fault=str(fault))
+
+
+def _index_files(
+    photos: Sequence[str],
+    output: Path,
+    settings: dict[str, Any],
+    batch_size: int,
+    places: Places,
+    overwrite: bool,
+) -> tuple[Any, dict[str, str]]:
+    """The index of photos, of which some may be finished, and those that failed, with the reason."""
+    import farl_hf
+    from farl_hf.checkpoints import checkpoint
+    from farl_hf.cli.face_annotator import model_digests
+    from farl_hf.cli.finished_work import FinishedWork, checkpoint_digest
+    from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
+    from farl_hf.whole_files import held
+
+    path = output.with_name(f"{output.name}.done.jsonl")
+    model, detector, aligned = settings["model"], settings["detector"], settings["aligned"]
+    folder = checkpoint(model)
+    beside = str(folder / DETECTOR_FOLDER) if (folder / DETECTOR_FOLDER).is_dir() else None
+    digests = {"images and texts": checkpoint_digest(folder)}
+    digests |= {} if aligned else model_digests({DETECTION: detector or beside})
+    told = {"version": farl_hf.__version__, "aligned": aligned, "threshold": settings["threshold"], "models": digests}
+    if overwrite:
+        path.unlink(missing_ok=True)
+    work = FinishedWork(path, told)
+    with held(path), contextlib.closing(work):
+        named = [PhotoFile(photo, photo, photo_uri(photo)) for photo in photos]
+        waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
+        here = {name: _anywhere(settings[name]) for name in ("model", "detector")}
+        failures: dict[str, str] = {}
+        with photos_progress(len(named), len(named) - len(waiting)) as progress:
+            jobs, lines = in_jobs(waiting, batch_size), []
+            for done in done_photos(IndexWorker, settings | here | {"batch_size": batch_size}, jobs, places):
+                progress.advance(progress.task_ids[0])
+                if done.fault is not None:
+                    failures[done.photo.name] = done.fault
+                else:
+                    lines.append(done.line(faces=done.answer))
+                if len(lines) >= batch_size:
+                    work.add(lines)
+                    lines = []
+            work.add(lines)
+        finished = [photo for photo in named if photo.uri in work and photo.name not in failures]
+        answers = (line["faces"] for line in work.lines([photo.uri for photo in finished]))
+        return _joined([photo.name for photo in finished], answers, model), failures
+
+
+def _anywhere(checkpoint: str | None) -> str | None:
+    """A checkpoint for processes with working folders of their own."""
+    return str(Path(checkpoint).absolute()) if checkpoint and Path(checkpoint).is_dir() else checkpoint
+
+
+def _joined(names: Sequence[str], answers: Iterable[Mapping[str, Any]], model: str) -> Any:
+    """A [`FaceIndex`] of what workers answered for photos."""
+    import numpy as np
+
+    from farl_hf.cli.face_annotator import load_model_and_processor
+    from farl_hf.retrieval import FaceIndex, index_faces
+
+    parts = []
+    for name, faces in zip(names, answers, strict=True):
+        vectors = np.frombuffer(base64.b64decode(faces["vectors"]), "<f4").reshape(-1, faces["size"])
+        boxes_xyxy = np.array(faces["boxes_xyxy"], np.float32).reshape(-1, 4)
+        parts.append(FaceIndex(vectors, (name,) * len(vectors), boxes_xyxy, faces["fingerprint"]))
+    return FaceIndex.joined(parts) if parts else index_faces(*load_model_and_processor(model, None), ())
+
+
+def _load_index(path: Path) -> Any:
+    """An index, or those of a pattern as one."""
+    from farl_hf.retrieval import FaceIndex
+
+    parts = [] if path.exists() else sorted(glob.glob(str(path)))
+    return FaceIndex.joined([FaceIndex.load(part) for part in parts]) if parts else FaceIndex.load(path)
+
+
 def _sources(
     photos: list[str], dataset: str | None, data_dir: Path | None, split: str, max_samples: int | None
-) -> tuple[Iterable[Any], dict[str, Exception]]:
+) -> tuple[Any, dict[str, Any]]:
     """The photos to index, and the arguments that name none, with the reason."""
     if bool(photos) == (dataset is not None):
         raise InvalidArgumentError("Give either photos or --dataset, not both and not neither.")
@@ -142,7 +328,10 @@ def match(
     photos: PhotosArgument = None,
     texts: Annotated[list[str] | None, typer.Option(*_TEXTS, help="One or more texts; photos come before it.")] = None,
     index: Annotated[
-        Path | None, typer.Option("--index", "-i", help="Instead of photos: a file that farl-hf index wrote.")
+        Path | None,
+        typer.Option(
+            "--index", "-i", help="Instead of photos: a file that farl-hf index wrote, or a 'pattern' of parts."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many faces per text, and texts per face, to show.")] = 5,
     plain: Annotated[
@@ -174,7 +363,7 @@ def match(
     with plain_errors():
         from farl_hf.cli.face_annotator import load_model_and_processor
         from farl_hf.labels.attributes import PROMPT_WRAPPERS
-        from farl_hf.retrieval import FaceIndex, embed_texts
+        from farl_hf.retrieval import embed_texts
         from farl_hf.retrieval.text_embedding import PLAIN, checked_texts
         from farl_hf.whole_files import remove_left_over, write_json
 
@@ -185,7 +374,7 @@ def match(
             )
         if output is not None and not output.parent.is_dir():
             raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
-        faces = None if index is None else FaceIndex.load(index)
+        faces = None if index is None else _load_index(index)
         loaded = load_model_and_processor(model, device)
         text_embeds = embed_texts(*loaded, checked, PLAIN if plain else PROMPT_WRAPPERS)
         found, failures = find_photos(photos or [])

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
@@ -109,6 +117,29 @@ def progress_bar(what: str, unit: str, total: int | None = None) -> Iterator[Cal
     with Progress(*columns, console=error_console(), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda **change: progress.update(task, **change)
+
+
+class _SpeedColumn(ProgressColumn):
+    """How many come per second, in the unit of the task."""
+
+    def render(self, task: Task) -> Text:
+        """See [`rich.progress.ProgressColumn.render`]."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} {task.fields['unit']}/s")
+
+
+@contextmanager
+def photos_progress(total: int, finished: int = 0) -> Iterator[Progress]:
+    """A progress bar of photos, with photos per second and the time left.
+
+    Args:
+        total (`int`): All photos.
+        finished (`int`): Those that an earlier run finished; they do not count as speed.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, _SpeedColumn(), TimeRemainingColumn(), console=error_console()) as progress:
+        progress.add_task("Looking at photos", total=total, completed=finished, unit="photos")
+        yield progress
 
 
 @contextmanager

@@ -10,8 +10,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from farl_hf.errors import InvalidTextError, check_name
-from farl_hf.explanation.explained_scores import explained_scores
-from farl_hf.explanation.heat_map_methods import attention_rollout, grad_cam
+from farl_hf.explanation.heat_map_methods import attention_rollout, explained_scores, grad_cam
 from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_model_of
 from farl_hf.retrieval.face_embedding import FaceCrops, FaceCutter, evaluating
 from farl_hf.retrieval.text_embedding import PLAIN

@@ -1,6 +1,5 @@
 """Checkpoints as graphs: written for ONNX Runtime or `torch.export`, and run in a pipeline."""
 
-from farl_hf.export.graph_export import EXPORT_FORMATS, ExportReport, export_checkpoint
-from farl_hf.export.onnx_model import OnnxModel, load_onnx_model
+from farl_hf.export.graph_export import EXPORT_FORMATS, ExportReport, OnnxModel, export_checkpoint, load_onnx_model
 
 __all__ = ["EXPORT_FORMATS", "ExportReport", "OnnxModel", "export_checkpoint", "load_onnx_model"]

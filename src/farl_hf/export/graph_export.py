@@ -1,4 +1,4 @@
-"""Writes a checkpoint as one graph, with the exporters of Transformers.
+"""Writes a checkpoint as one graph, with the exporters of Transformers; runs an ONNX graph in place of a model.
 
 The graph holds the network, for any number of faces. Alignment, warp and the mapping back to the photo stay in the
 image processor: they need one matrix per face and photos of any size, and cost little beside the network. The graph of
@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from torch.export import Dim
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoImageProcessor, PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from farl_hf import modeling
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
@@ -25,6 +26,7 @@ from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointErr
 from farl_hf.whole_files import remove_left_over
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
+_ONNX_GRAPH = EXPORT_FORMATS["onnx"]
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32
 _MISFITS = ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -195,3 +197,63 @@ def _pad_for_graph(folder: Path) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     divisor = math.lcm(settings.get("pad_size_divisor", _DETECTOR_STRIDE), _DETECTOR_STRIDE)
     path.write_text(json.dumps(settings | {"pad_size_divisor": divisor}, indent=2) + "\n", encoding="utf-8")
+
+
+class OnnxModel(PreTrainedModel):
+    """Runs an exported graph on the CPU; inference only.
+
+    Args:
+        config (`PretrainedConfig`): Configuration of the exported model.
+        session (`onnxruntime.InferenceSession`): Its graph.
+    """
+
+    config_class = PretrainedConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: PretrainedConfig, session: Any) -> None:
+        super().__init__(config)
+        self.session = session
+        self.output_names = [output.name for output in session.get_outputs()]
+        # From a parameter, a pipeline learns the type and the device of the model.
+        self.place = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> ModelOutput:
+        """Return the outputs of the exported model by name.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, 3, H, W)`): Any batch; sizes as the graph was made for.
+        """
+        inputs = {"pixel_values": pixel_values.float().contiguous().cpu().numpy()}
+        outputs = self.session.run(self.output_names, inputs)
+        return ModelOutput(
+            {name: torch.from_numpy(value) for name, value in zip(self.output_names, outputs, strict=True)}
+        )
+
+
+def load_onnx_model(folder: Path) -> OnnxModel:
+    """The graph of an exported checkpoint, with as many threads as PyTorch uses.
+
+    Args:
+        folder (`Path`): Written by `export_checkpoint` in the format "onnx".
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed.
+        NotACheckpointError: The folder holds no graph, or a damaged one.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            'Running graphs needs the `onnxruntime` package: pip install "farl-hf[export]".'
+        ) from error
+    if not (folder / _ONNX_GRAPH).is_file():
+        raise NotACheckpointError(
+            f"{folder} holds no {_ONNX_GRAPH}; export its checkpoint first: farl-hf export CHECKPOINT --output FOLDER."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(folder / _ONNX_GRAPH, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has its own, of many kinds
+        raise NotACheckpointError(f"{folder / _ONNX_GRAPH} cannot be loaded: {error}") from error
+    return OnnxModel(AutoConfig.from_pretrained(folder), session)

@@ -208,6 +208,33 @@ def _five_bit_groups(number: int) -> str:
             return signs
 
 
+def label_map_of(masks: Mapping[str, Any], labels: Mapping[int, str], size_hw: Sequence[int]) -> np.ndarray:
+    """The label map (H, W), uint8, of the masks that `class_masks` gives; `labels` are the names of the class ids."""
+    height, width = size_hw
+    label_map = np.zeros(height * width, np.uint8)
+    ids = {name: label for label, name in labels.items()}
+    for name, mask in masks.items():
+        ends = np.cumsum(_run_lengths(mask["counts"]))
+        for start, end in zip(ends[::2], ends[1::2], strict=False):
+            label_map[start:end] = ids[name]
+    return label_map.reshape(width, height).T
+
+
+def _run_lengths(counts: str) -> list[int]:
+    """What `run_length_encoded` encoded."""
+    lengths: list[int] = []
+    number = shift = 0
+    for sign in counts:
+        group = ord(sign) - 48
+        number |= (group & 31) << shift
+        shift += 5
+        if not group & 32:  # the last group of a number; its highest bit is the sign
+            number -= (group & 16) << (shift - 4)
+            lengths.append(number + (lengths[-2] if len(lengths) > 2 else 0))
+            number = shift = 0
+    return lengths
+
+
 def _is_size(photo: Any) -> bool:
     return isinstance(photo, (tuple, list)) and len(photo) == 2
 

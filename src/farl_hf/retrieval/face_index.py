@@ -7,6 +7,7 @@ package, or Parquet, which other tools read: one row per face with the columns `
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -285,6 +286,23 @@ class FaceIndex:
             OSError,
         ) as error:  # ArrowInvalid is a ValueError
             raise InvalidFaceIndexError(f"{path} is not a face index, or is damaged: {error}.") from error
+
+    @classmethod
+    def joined(cls, parts: Sequence["FaceIndex"]) -> "FaceIndex":
+        """One index of the faces of several, such as those of `farl-hf index --part`.
+
+        Raises:
+            InvalidFaceIndexError: There are none, or different models made them.
+        """
+        fingerprints = {part.fingerprint for part in parts}
+        if len(fingerprints) != 1:
+            raise InvalidFaceIndexError(
+                f"{len(parts)} indices of {len(fingerprints)} models cannot be joined; expected those of one model."
+            )
+        embeddings, boxes_xyxy = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("embeddings", "boxes_xyxy")
+        )
+        return cls(embeddings, tuple(name for part in parts for name in part.photos), boxes_xyxy, fingerprints.pop())
 
     def _checked_queries(self, text_embeds: Any) -> np.ndarray:
         if isinstance(text_embeds, torch.Tensor):

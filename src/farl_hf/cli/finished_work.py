@@ -1,0 +1,189 @@
+"""What a command has finished: a file with a line per photo, which the next run of the command reads.
+
+The first line holds the settings. The line of a photo is added when its files are in place; those of a batch are added
+in one write. So a kill costs the batch in work. Of several lines of a photo the last one counts.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farl_hf.errors import FileWriteError, InvalidArgumentError
+from farl_hf.photo_names import URL_SCHEMES
+from farl_hf.whole_files import finite_or_none, write_whole
+
+_CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.onnx*")
+
+
+def content_of(photo: str) -> dict[str, Any] | None:
+    """What tells whether a file is the same: `bytes`, `mtime_ns`, `sha256`; None for URLs and missing files."""
+    try:
+        status = os.stat(photo)
+        with open(photo, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # the latter for a NUL in the name
+        return None
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
+
+
+def has_content(photo: str, content: Mapping[str, Any] | None) -> bool:
+    """Whether a photo is as it was. A file is read only if its size is equal and its time is not; URLs go by name."""
+    if content is None:
+        return photo.startswith(URL_SCHEMES)
+    try:
+        status = os.stat(photo)
+    except (OSError, ValueError):
+        return False
+    if status.st_size != content["bytes"]:
+        return False
+    return status.st_mtime_ns == content["mtime_ns"] or (content_of(photo) or {}).get("sha256") == content["sha256"]
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """Sixteen characters that differ between checkpoints with other weights or settings."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _CHECKPOINT_FILES for path in folder.glob(pattern)}):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Where the line of a photo lies in the file, and what is needed of it to go on."""
+
+    offset: int
+    stem: str
+    content: dict[str, Any] | None
+    is_whole: bool
+
+
+class FinishedWork:
+    """The photos that are finished, by their URI. In memory is only where their lines lie.
+
+    Args:
+        path (`Path`): The file; it is made if it does not exist. No other process may write to it.
+        settings (`dict`): Plain values: everything that the answers depend on beside the photos.
+        is_whole (`Callable`, *optional*): Whether the files of a line are there; photos without them are not finished.
+
+    Raises:
+        InvalidArgumentError: The work there was done with other settings, or the file is something else.
+        FileWriteError: The file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, settings: dict[str, Any], is_whole: Callable[[dict[str, Any]], bool] = lambda line: True
+    ) -> None:
+        self.path = path
+        settings = json.loads(json.dumps(settings))
+        self._lines: dict[str, _Line] = {}
+        self._end = 0  # of the last whole line
+        if path.exists():
+            self._read(settings, is_whole)
+        else:
+            first = json.dumps({"settings": settings}).encode() + b"\n"
+            write_whole(path, first)
+            self._end = len(first)
+        self._file = path.open("r+b")
+        self._file.truncate(self._end)
+
+    def _read(self, settings: dict[str, Any], is_whole: Callable[[dict[str, Any]], bool]) -> None:
+        with self.path.open("rb") as file:
+            for raw in file:
+                offset, self._end = self._end, self._end + len(raw)
+                try:
+                    line = json.loads(raw) if raw.endswith(b"\n") else {}
+                    if offset == 0:
+                        _require_equal(line["settings"], settings, self.path)
+                    elif line:
+                        self._lines[line["uri"]] = _Line(offset, line["stem"], line["content"], is_whole(line))
+                    else:
+                        self._end = offset  # cut short by a kill
+                except (ValueError, KeyError, TypeError) as error:
+                    if isinstance(error, InvalidArgumentError):
+                        raise
+                    if offset == 0:
+                        raise InvalidArgumentError(
+                            f"{self.path} is not of this version of farl-hf; choose another output, or give "
+                            "--overwrite to begin anew."
+                        ) from error
+
+    def __contains__(self, uri: str) -> bool:
+        return uri in self._lines
+
+    @property
+    def stems(self) -> dict[str, str]:
+        """First part of the names of the files of each photo, by URI."""
+        return {uri: line.stem for uri, line in self._lines.items()}
+
+    def is_finished(self, uri: str, photo: str) -> bool:
+        """Whether a photo needs no work: it was finished, its files are there, and it is as it was."""
+        line = self._lines.get(uri)
+        return line is not None and line.is_whole and has_content(photo, line.content)
+
+    def add(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Note finished photos: dicts with `uri`, `stem`, `content` and more, all fit for JSON.
+
+        Raises:
+            FileWriteError: The disk is full.
+        """
+        written, places = b"", {}
+        for line in lines:
+            places[line["uri"]] = _Line(self._end + len(written), line["stem"], line["content"], True)
+            written += json.dumps(finite_or_none(line), allow_nan=False).encode() + b"\n"
+        try:
+            self._file.seek(self._end)
+            self._file.write(written)
+            self._file.flush()
+        except OSError as error:
+            raise FileWriteError(
+                f"{self.path} could not be written: {error.strerror}. Make room and run the command again; what it "
+                "had finished is kept."
+            ) from error
+        self._end += len(written)
+        self._lines |= places
+
+    def version(self, uri: str) -> str:
+        """Differs between two contents of a photo."""
+        content = self._lines[uri].content
+        return content["sha256"][:16] if content else ""
+
+    def uris(self, last: Iterable[str] = ()) -> list[str]:
+        """All finished photos: those that are not among `last` in the order of the file, then these in their order."""
+        last = [uri for uri in dict.fromkeys(last) if uri in self._lines]
+        others = self._lines.keys() - set(last)
+        return [uri for uri in self._lines if uri in others] + last
+
+    def lines(self, uris: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """The lines of finished photos, read one after the other."""
+        with self.path.open("rb") as file:
+            for uri in uris:
+                file.seek(self._lines[uri].offset)
+                yield json.loads(file.readline())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _require_equal(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    differing = [name for name in {**there, **now} if there.get(name) != now.get(name)]
+    if differing:
+        told = "; ".join(f"{name}: {_shown(there.get(name))} there, {_shown(now.get(name))} now" for name in differing)
+        raise InvalidArgumentError(
+            f"{path} tells of other settings: {told}. Give the former ones to go on, --overwrite to begin anew, or "
+            "choose another --output."
+        )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return {None: "the default", True: "yes", False: "no"}.get(value, str(value))

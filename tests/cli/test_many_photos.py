@@ -1,0 +1,304 @@
+"""Large folders: runs that go on, several processes, parts, shards. Processes are launched, as the command does."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from farl_hf import FaceIndex
+from farl_hf.cli import app
+from farl_hf.cli.photo_jobs import photos_of_part
+
+MODELS = {
+    "--detector": "retinaface-mobilenet-wider",
+    "--parsing-model": "farl-tiny-parsing",
+    "--landmarks-model": "farl-tiny-landmarks",
+    "--attributes-model": "farl-tiny-attributes",
+}
+
+
+@pytest.fixture
+def annotate(toy_checkpoint_folder, tmp_path, monkeypatch):
+    """Runs the command with toy models, which other processes find too."""
+    monkeypatch.chdir(tmp_path)
+    models = [word for option, name in MODELS.items() for word in (option, str(toy_checkpoint_folder / name))]
+
+    def run(*words, launch=False, on_cpu=("--device", "cpu")):
+        words = ["annotate", *models, *on_cpu, *map(str, words)]
+        if launch:
+            command = [sys.executable, "-c", "from farl_hf.cli import main; main()", *words]
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return CliRunner().invoke(app, words, env={"COLUMNS": "300"})
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Eight photos in two folders, and one that is broken."""
+    for number in range(8):
+        save_photo(tmp_path / f"in/{number % 2}/{number}.png", number)
+    (tmp_path / "in/1/broken.jpg").write_bytes(b"broken")
+    return tmp_path / "in"
+
+
+def save_photo(path, seed, size_wh=(96, 80)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def records(folder):
+    return json.loads((folder / "faces.json").read_text())
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "faces.done.jsonl"
+    }
+
+
+def said(result):
+    assert "Traceback" not in result.output
+    return " ".join((result.output + result.stderr).split())
+
+
+def assert_same_folders(folder, expected):
+    """The same files; numbers of JSON and tables to rounding, other files to the byte."""
+    ours, theirs = files(folder), files(expected)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if name.endswith(".json"):
+            assert_close(json.loads(ours[name]), json.loads(theirs[name]))
+        elif not name.endswith(".parquet"):
+            assert ours[name] == theirs[name], name
+
+
+def assert_close(one, other):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.values()), list(other.values())
+    if isinstance(one, list):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_close(*pair)
+    else:
+        assert one == (pytest.approx(other, rel=1e-4, abs=1e-4) if isinstance(other, float) else other)
+
+
+def test_what_is_finished_is_kept(annotate, photos, monkeypatch):
+    from farl_hf.cli.face_annotator import FaceAnnotator
+
+    done = []
+    real = FaceAnnotator._write
+    monkeypatch.setattr(
+        FaceAnnotator, "_write", lambda self, *arguments: done.append(arguments[2]) or real(self, *arguments)
+    )
+    assert annotate("in", "-o", "out", "--batch-size", 3).exit_code == 1
+    assert len(done) == 8
+    before = files(photos.parent / "out")
+    done.clear()
+    os.utime(photos / "0/0.png")  # a copy or a touch changes the time alone
+    again = annotate("in", "-o", "out", "--batch-size", 3)
+    assert (done, again.exit_code) == ([], 1)
+    assert "8 photos finished before" in said(again)
+    assert "in/1/broken.jpg" in said(again)
+    assert files(photos.parent / "out") == before
+    save_photo(photos / "0/0.png", 20)  # another content
+    save_photo(photos / "2/new.png", 21)
+    (photos.parent / "out/3.face-parsing.jpg").unlink()
+    assert annotate("in", "-o", "out").exit_code == 1
+    assert sorted(done) == ["in/0/0.png", "in/1/3.png", "in/2/new.png"]
+    assert len(records(photos.parent / "out")) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--threshold", "0.2"], "threshold: the default there, 0.2 now"),
+        (["--tasks", "parsing"], "tasks: "),
+        (["--no-pictures"], "pictures: yes there, no now"),
+        (["--detector", "retinaface-mobilenet-wider"], "models: "),
+    ],
+)
+def test_other_settings_are_refused(annotate, photos, words, told):
+    assert annotate("in/0", "-o", "out", "--tasks", "landmarks").exit_code == 0
+    before = files(photos.parent / "out")
+    refused = annotate("in", "-o", "out", "--tasks", "landmarks", *words)
+    assert refused.exit_code == 2
+    assert told in said(refused)
+    assert "--overwrite" in said(refused)
+    assert files(photos.parent / "out") == before
+
+
+def test_overwrite_begins_anew(annotate, photos):
+    out = photos.parent / "out"
+    assert annotate("in/0", "-o", "out", "--tasks", "parsing", "--export", "parquet,csv").exit_code == 0
+    (out / "mine.txt").write_text("mine")
+    assert annotate("in/0/0.png", "-o", "out", "--tasks", "landmarks", "--overwrite").exit_code == 0
+    assert sorted(files(out)) == ["0.face-landmarks.jpg", "faces.json", "mine.txt"]
+    assert len(records(out)) == 1
+
+
+def test_a_killed_run_goes_on(annotate, photos, tmp_path):
+    for number in range(8, 40):
+        save_photo(photos / f"{number}.png", number)
+    assert annotate("in", "-o", "whole", "--batch-size", 2, "--export", "parquet").exit_code == 1
+    process = annotate("in", "-o", "out", "--batch-size", 2, "--export", "parquet", launch=True)
+    lines = tmp_path / "out/faces.done.jsonl"
+    while not (lines.exists() and lines.read_bytes().count(b"\n") > 3):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = lines.read_bytes().count(b"\n") - 1
+    pictures = len(list((tmp_path / "out").glob("*.face-attributes.jpg")))
+    assert pictures - finished <= 2, "more than the batch in work was lost"
+    result = annotate("in", "-o", "out", "--batch-size", 2, "--export", "parquet")
+    assert result.exit_code == 1
+    assert f"{finished} photos finished before" in said(result)
+    assert_same_folders(tmp_path / "out", tmp_path / "whole")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_line_that_was_cut_short_is_done_again(annotate, photos, tmp_path):
+    annotate("in", "-o", "out", "--tasks", "detection")
+    before = files(tmp_path / "out")
+    lines = tmp_path / "out/faces.done.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-40])
+    assert "7 photos finished before" in said(annotate("in", "-o", "out", "--tasks", "detection"))
+    assert files(tmp_path / "out") == before
+    assert "8 photos finished before" in said(annotate("in", "-o", "out", "--tasks", "detection"))
+
+
+def test_two_processes_and_decoders_give_the_answers_of_one(annotate, photos, tmp_path):
+    one = annotate("in", "-o", "one", "--batch-size", 2)
+    two = annotate("in", "-o", "two", "--batch-size", 2, "--devices", "cpu:2", on_cpu=())
+    decoded = annotate("in", "-o", "decoded", "--batch-size", 2, "--workers", 2)
+    for result, folder in ((two, "two"), (decoded, "decoded")):
+        assert (result.exit_code, one.exit_code) == (1, 1), said(result)
+        assert "in/1/broken.jpg" in said(result)
+        assert_same_folders(tmp_path / folder, tmp_path / "one")
+
+
+def test_a_fault_of_a_process_ends_the_run_with_a_sentence(annotate, photos, tmp_path):
+    result = annotate("in", "-o", "out", "--devices", "cpu:2", "--runtime", "onnx", on_cpu=())
+    assert result.exit_code == 2
+    assert "farl-hf export" in said(result)
+
+
+def test_parts_are_disjoint_and_whole(annotate, photos, tmp_path):
+    assert annotate("in", "-o", "whole", "--no-pictures", "--export", "parquet").exit_code == 1
+    for number in (1, 2, 3):
+        annotate("in", "-o", "out", "--no-pictures", "--export", "parquet", "--part", f"{number}/3")
+    folders = sorted((tmp_path / "out").iterdir())
+    assert [folder.name for folder in folders] == ["part-1-of-3", "part-2-of-3", "part-3-of-3"]
+    together = [record for folder in folders for record in records(folder)]
+    assert_close(sorted(together, key=lambda one: one["photo"]), records(tmp_path / "whole"))
+    patterns = ("out/*/faces.parquet/*.parquet", "whole/faces.parquet/*.parquet")
+    tables = [pyarrow.parquet.ParquetDataset(sorted(tmp_path.glob(pattern))).read() for pattern in patterns]
+    assert_close(*(sorted(table.to_pylist(), key=lambda row: (row["photo"], row["face"])) for table in tables))
+
+
+def test_the_part_of_a_photo_does_not_depend_on_where_the_folder_lies(tmp_path):
+    names = [f"{number % 7}/{number}.jpg" for number in range(400)]
+    counts = []
+    for number in range(1, 5):
+        parts = []
+        for folder in (tmp_path / "here", tmp_path / "elsewhere/deep"):
+            folder.mkdir(parents=True, exist_ok=True)
+            found = photos_of_part([str(folder / name) for name in names], [str(folder)], (number, 4))
+            parts.append([os.path.relpath(photo, folder) for photo in found])
+        assert parts[0] == parts[1]
+        counts.append(len(parts[0]))
+    assert sum(counts) == 400
+    assert min(counts) > 60
+
+
+def test_without_pictures_there_are_masks(annotate, photos, tmp_path):
+    options = ("--tasks", "parsing", "--export", "csv,coco,jsonl,parquet")
+    assert annotate("in/0", "-o", "with", *options).exit_code == 0
+    assert annotate("in/0", "-o", "without", *options, "--no-pictures").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "without").iterdir()) == [
+        *("faces.coco.json", "faces.csv", "faces.done.jsonl", "faces.json", "faces.jsonl", "faces.parquet"),
+    ]
+    for name in ("faces.csv", "faces.coco.json"):
+        assert (tmp_path / "without" / name).read_bytes() == (tmp_path / "with" / name).read_bytes()
+    tables = [pyarrow.parquet.read_table(tmp_path / folder / "faces.parquet") for folder in ("with", "without")]
+    assert tables[0].equals(tables[1])
+
+
+def test_shards_are_written_as_they_finish_and_follow_the_photos(annotate, photos, tmp_path, monkeypatch):
+    from farl_hf.cli import face_outputs
+
+    monkeypatch.setattr(face_outputs, "_PHOTOS_PER_SHARD", 3)
+    options = ("-o", "out", "--tasks", "landmarks", "--export", "parquet", "--batch-size", 1)
+    assert annotate("in", *options).exit_code == 1
+    folder = tmp_path / "out/faces.parquet"
+    assert [path.name for path in sorted(folder.iterdir())] == [f"shard-{number:05}.parquet" for number in range(3)]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    save_photo(photos / "0/0.png", 30)
+    save_photo(photos / "0/9.png", 31)
+    annotate("in", *options)
+    rows = pyarrow.parquet.read_table(folder).to_pylist()
+    shown = {(record["photo"], face["score"]) for record in records(tmp_path / "out") for face in record["faces"]}
+    assert {(row["photo"], row["score"]) for row in rows} == shown
+    assert len(rows) == len(shown)
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert after.keys() - before.keys() == {"shard-00003.parquet", "shard-00004.parquet"}
+    assert {name for name in before if after.get(name) != before[name]} == {"shard-00000.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--part", "0/4"], "--part 0/4 is no part; the parts of 4 are 1/4 to 4/4"),
+        (["--part", "5/4"], "--part 5/4 is no part"),
+        (["--part", "three"], "3/16"),
+        (["--devices", "cpu:0"], "--devices cpu:0"),
+        (["--devices", ","], "names no device"),
+        (["--devices", "abacus:1"], "'abacus:1' cannot be used"),
+        (["--devices", "cuda:9"], "'cuda:9' cannot be used"),
+        (["--workers", "-1"], "--workers"),
+        (["--engine", "spark"], "Known: local, ray"),
+        (["--address", "auto"], "--engine ray"),
+        (["--engine", "ray", "--devices", "cpu:2"], "--devices"),
+    ],
+)
+def test_options_that_cannot_be_used(annotate, photos, tmp_path, words, told):
+    result = annotate("in", *words, "-o", "out", on_cpu=())
+    assert result.exit_code == 2
+    assert told in said(result)
+    assert not (tmp_path / "out").exists()
+
+
+def test_device_and_devices_are_one_too_many(annotate, photos):
+    assert re.search("--device .* --devices", said(annotate("in", "--devices", "cpu:2")))
+
+
+@pytest.mark.nightly
+def test_on_a_cluster_of_two_the_answers_are_the_same(cluster, annotate, photos, image_text_folder, tmp_path):
+    ray = ("--engine", "ray", "--address", cluster.address)
+    here = annotate("in", "-o", "here", "--batch-size", 2)
+    there = annotate("in", "-o", "there", "--batch-size", 2, *ray, on_cpu=())
+    assert (here.exit_code, there.exit_code) == (1, 1), said(there)
+    assert "in/1/broken.jpg" in said(there)
+    assert_same_folders(tmp_path / "there", tmp_path / "here")
+    assert "8 photos finished before" in said(annotate("in", "-o", "there", "--batch-size", 2, *ray, on_cpu=()))
+    for engine, words in (("local", ["--device", "cpu"]), ("ray", ray)):
+        words = ["index", "in", "-o", f"{engine}.safetensors", "--model", str(image_text_folder / "farl"), *words]
+        assert CliRunner().invoke(app, words).exit_code == 1
+    indices = [FaceIndex.load(f"{engine}.safetensors") for engine in ("local", "ray")]
+    assert indices[0].photos == indices[1].photos
+    np.testing.assert_allclose(indices[0].embeddings, indices[1].embeddings, atol=1e-5)
