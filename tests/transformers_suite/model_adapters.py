@@ -38,9 +38,9 @@ def text_config():
     return FaRLTextConfig(**TEXT)
 
 
-def joint_config(**vision):
+def joint_config():
     sizes = {"projection_dim": 16, "head_channels": 16, "num_labels": LABELS, "mim_vocab_size": VISUAL_TOKENS}
-    return FaRLConfig(text_config=TEXT, vision_config=VISION | vision, **sizes)
+    return FaRLConfig(text_config=TEXT, vision_config=VISION, **sizes)
 
 
 def images(side=VISION["image_size"]):

@@ -56,11 +56,6 @@ def pairs():
     return texts() | masked_images() | visual_tokens("mim_labels")
 
 
-def one_block_and_branch():
-    """Two blocks in a row, of which the second is the branch's."""
-    return joint_config(num_hidden_layers=1)
-
-
 class FaRLForFaceParsingTest(Labelled, ModelTesterMixin, unittest.TestCase):
     all_model_classes = (FaRLForFaceParsing,)
     test_resize_embeddings = False
@@ -91,7 +86,7 @@ class FaRLForMaskedImageModelingTest(Labelled, ModelTesterMixin, unittest.TestCa
     test_resize_embeddings = False
 
     def setUp(self):
-        self.model_tester = ModelTester(one_block_and_branch, masked_images, lambda: visual_tokens("labels"))
+        self.model_tester = ModelTester(joint_config, masked_images, lambda: visual_tokens("labels"))
 
 
 class FaRLForPreTrainingTest(Labelled, ModelTesterMixin, unittest.TestCase):
