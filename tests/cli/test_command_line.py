@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 from farl_hf import __version__
 from farl_hf.cli import app
 from farl_hf.cli.match import ManyTextsCommand, match
-from farl_hf.cli.options import plain_errors
+from farl_hf.cli.options import plain_errors, report_failures
+from farl_hf.errors import UnreadablePhotoError
+from farl_hf.photos import load_photo
+from farl_hf.training.arguments import errors_as_sentences
 
 
 def test_the_version_is_shown_also_by_python_m():
@@ -99,3 +102,14 @@ def test_what_the_operating_system_refuses_is_one_sentence(error, capsys):
     said = capsys.readouterr().err.strip()
     assert error.strerror in said
     assert "\n" not in said
+
+
+def test_a_name_of_several_lines_stays_one_line_of_an_error(capsys, tmp_path):
+    with pytest.raises(typer.Exit), plain_errors():
+        load_photo(tmp_path / "a\nb\tc\x1b[31m.png")
+    report_failures({"d\ne.png": UnreadablePhotoError("of\nf")})
+    said = "".join(capsys.readouterr().err.split("\n"))
+    assert r"a\nb\tc\x1b[31m.png" in said
+    assert r"d\ne.png: of\nf" in said
+    with pytest.raises(SystemExit, match=r"^Error: [^\n\x1b]*a\\nb\\x1b\[31m"), errors_as_sentences():
+        load_photo(tmp_path / "a\nb\x1b[31m.png")

@@ -80,9 +80,9 @@ def parse_names(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for word in words for name in word.split(",") if name.strip())
 
 
-def printable(text: str) -> str:
+def printable(text: str, kept: str = "\n\t") -> str:
     """The text with bytes that are not UTF-8 and control characters escaped; these may change the user's terminal."""
-    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in readable_name(text))
+    return "".join(one if one.isprintable() or one in kept else repr(one)[1:-1] for one in readable_name(text))
 
 
 class UserConsole(Console):
@@ -154,7 +154,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
 def report_failures(failures: Mapping[str, Exception]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
-        error_console().print(Text.assemble(("Failed: ", "bold red"), printable(f"{photo}: {error}")))
+        error_console().print(Text.assemble(("Failed: ", "bold red"), printable(f"{photo}: {error}", kept="")))
 
 
 @contextmanager
@@ -171,5 +171,5 @@ def plain_errors() -> Iterator[None]:
         words, cause = f"{in_short(error.filename or 'A file', 300)} cannot be used: {error.strerror}.", error
     else:
         return
-    error_console().print(Text.assemble(("Error: ", "bold red"), printable(words)))
+    error_console().print(Text.assemble(("Error: ", "bold red"), printable(words, kept="")))
     raise typer.Exit(USAGE_ERROR) from cause

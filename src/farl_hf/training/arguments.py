@@ -439,7 +439,9 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except FaRLError as error:
-        raise SystemExit(f"Error: {error}") from error
+        # Control characters of names that a user gave would reach the terminal.
+        words = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(error))
+        raise SystemExit(f"Error: {words}") from error
 
 
 def make_parser() -> Any:
