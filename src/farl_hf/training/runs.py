@@ -5,6 +5,7 @@ A run that was interrupted goes on from the newest checkpoint that was written c
 
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,13 +24,14 @@ from transformers.utils import logging
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, load_face_datasets
-from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
+from farl_hf.errors import FileWriteError, InvalidArgumentError, NotACheckpointError, check_name
 from farl_hf.training.arguments import (
     RESOLVED_NAME,
     DatasetArguments,
     output_folder,
     plain_values,
     read_yaml,
+    refuse_fp16_on_cpus,
     with_present_names,
 )
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
@@ -50,14 +52,28 @@ def held_output_folder(args: TrainingArguments) -> Iterator[None]:
 
     Raises:
         InvalidArgumentError: Another training is writing to it.
+        FileWriteError: It cannot be written.
     """
-    folder = output_folder(args)
     if args.do_train and args.process_index == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        with held_folder(folder):
+        with held_folder(writable_output_folder(args)):
             yield
     else:
         yield
+
+
+def writable_output_folder(args: TrainingArguments) -> Path:
+    """The folder that a run writes to; it is made where it is missing.
+
+    Raises:
+        FileWriteError: It cannot be made or written.
+    """
+    folder = output_folder(args)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # rights alone say nothing to root, nor on a full disk
+    except OSError as error:
+        raise FileWriteError(f"--output-dir {folder} cannot be written: {error.strerror}; choose another.") from error
+    return folder
 
 
 def train_to_end(trainer: AveragedWeightsTrainer) -> None:
@@ -68,8 +84,7 @@ def train_to_end(trainer: AveragedWeightsTrainer) -> None:
         resume_from = last_finished_checkpoint(args.output_dir, args.ema_decay)
         if resume_from:
             logger.warning(f"Going on from {resume_from}; choose another --output-dir to start anew.")
-    if isinstance(resume_from, str) and not Path(resume_from).is_dir():
-        raise NotACheckpointError(f"There is no checkpoint folder {resume_from} to go on from; check the path.")
+    require_finished(resume_from)
     result = trainer.train(resume_from_checkpoint=resume_from)
     trainer.save_model()
     trainer.save_state()
@@ -192,6 +207,19 @@ def is_finished(folder: Path, ema_decay: float = 0.0) -> bool:
     return whole and (not ema_decay or (folder / TRAINING_WEIGHTS_NAME).is_file())
 
 
+def require_finished(resume_from: str | bool | None) -> None:
+    """Refuses a `--resume-from-checkpoint` that no training can go on from.
+
+    Raises:
+        NotACheckpointError: The folder does not exist, or is no complete checkpoint of a run.
+    """
+    if isinstance(resume_from, str) and not is_finished(Path(resume_from)):
+        raise NotACheckpointError(
+            f"There is no complete checkpoint of a run in {resume_from} to go on from; give the path of a folder"
+            " checkpoint-N."
+        )
+
+
 def folder_of_name(name: str | None) -> str | None:
     """The folder of a name that `farl-hf list` shows; anything else is returned unchanged.
 
@@ -246,6 +274,23 @@ def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
         known = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
         check_name("attention implementation", model_args.attn_implementation, known)
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
+
+
+def start_stock_training(args: TrainingArguments) -> None:
+    """What a script with the Trainer of Transformers does before it loads anything.
+
+    It refuses what would fail late or in silence, makes the output folder, and joins the processes of a DeepSpeed run.
+
+    Raises:
+        InvalidArgumentError: `fp16` on CPUs, or see [`check_launcher`].
+        NotACheckpointError: `resume_from_checkpoint` is no complete checkpoint of a run.
+        FileWriteError: The output folder cannot be written.
+    """
+    refuse_fp16_on_cpus(args)
+    require_finished(args.resume_from_checkpoint)
+    if args.process_index == 0:
+        writable_output_folder(args)
+    start_deepspeed(args)
 
 
 # Several processes
