@@ -22,7 +22,8 @@ from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import ScriptParser, errors_as_sentences
 from farl_hf.training.finetuning import NEW_PARTS
-from farl_hf.training.runs import start_deepspeed
+from farl_hf.training.runs import start_stock_training
+from farl_hf.training.trainer import FiniteWeightsCallback, errors_of_training
 
 
 @dataclass
@@ -57,7 +58,7 @@ def class_ids(logits, labels):
 
 def main():
     settings, args = ScriptParser((Settings, Arguments), description=__doc__).parse_args_into_dataclasses()
-    start_deepspeed(args)
+    start_stock_training(args)
     set_seed(args.seed)
 
     counts = {"train": settings.num_train_photos, "test": settings.num_test_photos}
@@ -95,9 +96,11 @@ def main():
         data_collator=collate_face_samples,
         processing_class=processor,
         compute_metrics=scores,
+        callbacks=[FiniteWeightsCallback()],
         preprocess_logits_for_metrics=class_ids,
     )
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    with errors_of_training(args):
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     trainer.save_model()  # the folder loads as pipeline("face-parsing", model=...)
     trainer.log_metrics("eval", trainer.evaluate())
     if args.push_to_hub:

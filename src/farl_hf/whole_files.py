@@ -150,6 +150,23 @@ def _remove_unless_held(hidden: Path) -> None:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def writable_folder(folder: Path) -> Path:
+    """Returns an output folder; it is made where it is missing.
+
+    Raises:
+        InvalidArgumentError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # rights alone say nothing to root, nor on a full disk
+    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(
+            f"The output folder {str(folder)[:300]} cannot be made or written: {reason}; choose another one."
+        ) from error
+    return folder
+
+
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[Path]:
     """Keeps other runs out of an output folder, which is made if it does not exist; removes what killed runs left
@@ -158,13 +175,7 @@ def held_folder(folder: Path) -> Iterator[Path]:
     Raises:
         InvalidArgumentError: It cannot be made or written, there is a file in its place, or another run writes to it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # the latter for a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidArgumentError(f"The output folder {str(folder)[:300]} cannot be made: {reason}.") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidArgumentError(f"Nothing can be written to the folder {folder}; choose another one.")
+    writable_folder(folder)
     with held(folder):
         for pattern in (_HIDDEN_FOLDERS, f"*/{_HIDDEN_FOLDERS}"):
             for hidden in folder.glob(pattern):

@@ -57,6 +57,7 @@ CALLS = {
     "embedded": lambda: transformers.pipeline("face-parsing", model="farl-tiny-parsing"),
     "embedded alias": lambda: transformers.pipeline("face-detection", model="retinaface-tiny"),
     "embedded model": lambda: transformers.AutoModel.from_pretrained("farl-tiny"),
+    "embedded backbone": lambda: transformers.AutoBackbone.from_pretrained("farl-tiny", out_indices=[-1, -2]),
     "embedded processor": lambda: transformers.AutoProcessor.from_pretrained("farl-tiny"),
     "embedded tokenizer": lambda: transformers.AutoTokenizer.from_pretrained("farl-tiny"),
     "embedded image processor": lambda: transformers.AutoImageProcessor.from_pretrained("farl-tiny-parsing"),

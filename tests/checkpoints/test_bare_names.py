@@ -24,6 +24,7 @@ LOADED = {
     "embedded": "FaceParsingPipeline",
     "embedded alias": "FaceDetectionPipeline",
     "embedded model": "FaRLModel",
+    "embedded backbone": "FaRLFeatureMaps",
     "embedded processor": "FaRLProcessor",
     "embedded tokenizer": "FaRLTokenizer",
     "embedded image processor": "FaRLImageProcessor",

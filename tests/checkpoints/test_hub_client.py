@@ -161,6 +161,7 @@ def test_offline_mode_holds_and_the_cache_answers(forwarded, monkeypatch):
         snapshot_download(TINY)
     linked = download_checkpoint(TINY)
     assert snapshot_download(TINY) == str(linked)
+    assert HfApi().repo_exists(TINY)  # AutoBackbone asks it first
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ PRELOADED = (
 )  # fmt: skip
 
 
-def run(folder, words, code, output, online=False):
+def run(folder, words, code, output):
     """Replaces this process's standard streams and place, and runs a block (`code`) or `farl-hf` (`words`)."""
     os.chdir(folder)
     os.environ["HOME"] = folder
@@ -27,7 +27,7 @@ def run(folder, words, code, output, online=False):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-    importlib.import_module("huggingface_hub.constants").HF_HUB_OFFLINE = not online
+    importlib.import_module("huggingface_hub.constants").HF_HUB_OFFLINE = True
     if code:
         module = types.ModuleType("__main__")  # dataclasses and pickles look their module up
         sys.modules["__main__"], sys.path[0] = module, folder

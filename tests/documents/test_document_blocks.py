@@ -125,8 +125,7 @@ def folder(tmp_path):
 def ask(server, folder, words=(), code="", status=0):
     """Runs a Python block or a command of Python in the folder; fails with its output."""
     output = folder.parent / "output.txt"
-    online = "AutoBackbone" in code  # asks the Hub whether there is a repository; the client of our names answers
-    request = {"folder": str(folder), "words": list(words), "code": code, "output": str(output), "online": online}
+    request = {"folder": str(folder), "words": list(words), "code": code, "output": str(output)}
     print(json.dumps(request), file=server.stdin, flush=True)
     ended = int(server.stdout.readline())
     assert ended == status, f"{words}: {ended}\n{output.read_text()[-6000:]}"

@@ -7,6 +7,7 @@ import pytest
 import skimage.data
 from launched_scripts import run_script, run_together
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import pipeline
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,6 +48,15 @@ def test_the_stock_trainer_trains_and_evaluates(task, tmp_path, capsys):
         ("landmarks", {"augmentation": "rain"}, "no augmentation recipe 'rain'"),
         ("attributes", {"learning_rate": "fast"}, "fast"),
         ("attributes", {"leerning_rate": 1}, "Did you mean '--learning-rate'"),
+        ("parsing", {"resume_from_checkpoint": "nowhere"}, "no complete checkpoint of a run in nowhere"),
+        ("landmarks", {"resume_from_checkpoint": "."}, "no complete checkpoint of a run in ."),
+        ("parsing", {"per_device_train_batch_size": 0}, "--per-device-train-batch-size is 0"),
+        ("parsing", {"per_device_train_batch_size": 1}, "--dataloader-drop-last"),
+        ("attributes", {"output_dir": "/proc/run"}, "--output-dir /proc/run cannot be written"),
+        ("landmarks", {"fp16": True, "use_cpu": True}, "--fp16 needs an accelerator"),
+        ("attributes", {"learning_rate": 1e30}, "not finite at step 2"),
+        ("parsing", {"learning_rate": 1e30, "save_strategy": "steps", "save_steps": 1}, "not finite at step"),
+        ("landmarks", {"learning_rate": 1e30, "eval_strategy": "steps", "eval_steps": 1}, "at step 1"),
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence(task, changes, fact, tmp_path, monkeypatch):
@@ -55,10 +65,12 @@ def test_what_a_user_can_mend_is_one_sentence(task, changes, fact, tmp_path, mon
     datasets.DatasetDict(train=pictures, test=pictures).save_to_disk("without_faces")
     datasets.DatasetDict(train=pictures).save_to_disk("one_split")
     with pytest.raises(SystemExit) as ended:
-        run_script(EXAMPLES / f"finetune_{task}.py", flags(tmp_path / "run", **changes))
+        run_script(EXAMPLES / f"finetune_{task}.py", flags(**{"output_dir": "run", **changes}))
     assert fact in str(ended.value.code)
     assert "\n" not in str(ended.value.code)
-    assert not list(tmp_path.glob("run/*.safetensors"))
+    for file in tmp_path.rglob("*.safetensors"):  # a checkpoint of an earlier step
+        assert "checkpoint-1" in str(file)
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values())
 
 
 @pytest.mark.nightly

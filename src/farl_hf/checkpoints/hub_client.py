@@ -95,7 +95,8 @@ class CheckpointTransport(httpx.BaseTransport):
         with contextlib.suppress(OSError):
             link_aliases(resolve_name(name))  # so that an alias is never copied into the cache
         folder = checkpoint(name)
-        for hook in self.inner.event_hooks["request"]:
+        # Whether a repository exists is known offline too; Transformers' AutoBackbone asks that before anything else.
+        for hook in () if answer is _model_info and revision is None else self.inner.event_hooks["request"]:
             hook(request)  # raises in offline mode, where the Hub's client then looks into its cache
         commit = _commit(name, folder)
         if revision not in (None, constants.DEFAULT_REVISION, commit):

@@ -168,11 +168,20 @@ class SharedTrainingArguments(TrainingArguments):
             self.dataloader_pin_memory = False  # PyTorch warns at every loader where memory cannot be pinned
         if self.label_smoothing_factor:  # Transformers' loss would take the place of the model's
             raise InvalidArgumentError("--label-smoothing-factor does not fit the losses of faces; leave it out.")
-        if self.use_cpu and self.fp16:
-            raise InvalidArgumentError(
-                "--fp16 needs an accelerator, but the training runs on CPUs; use --bf16, or leave it out for float32."
-            )
+        refuse_fp16_on_cpus(self)
         super().__post_init__()
+
+
+def refuse_fp16_on_cpus(args: TrainingArguments) -> None:
+    """On CPUs Transformers would train in float32 and say nothing.
+
+    Raises:
+        InvalidArgumentError: `fp16` without an accelerator.
+    """
+    if args.fp16 and (args.use_cpu or not torch.accelerator.is_available()):
+        raise InvalidArgumentError(
+            "--fp16 needs an accelerator, but the training runs on CPUs; use --bf16, or leave it out for float32."
+        )
 
 
 @dataclass

@@ -30,11 +30,12 @@ from farl_hf.training.arguments import (
     output_folder,
     plain_values,
     read_yaml,
+    refuse_fp16_on_cpus,
     with_present_names,
 )
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
-from farl_hf.whole_files import held_folder
+from farl_hf.whole_files import held_folder, writable_folder
 
 logger = logging.get_logger(__name__)
 
@@ -66,8 +67,7 @@ def train_to_end(trainer: AveragedWeightsTrainer) -> None:
         resume_from = last_finished_checkpoint(args.output_dir, args.ema_decay)
         if resume_from:
             logger.warning(f"Going on from {resume_from}; choose another --output-dir to start anew.")
-    if isinstance(resume_from, str) and not Path(resume_from).is_dir():
-        raise NotACheckpointError(f"There is no checkpoint folder {resume_from} to go on from; check the path.")
+    require_finished(resume_from)
     result = trainer.train(resume_from_checkpoint=resume_from)
     trainer.save_model()
     trainer.save_state()
@@ -190,6 +190,19 @@ def is_finished(folder: Path, ema_decay: float = 0.0) -> bool:
     return whole and (not ema_decay or (folder / TRAINING_WEIGHTS_NAME).is_file())
 
 
+def require_finished(resume_from: str | bool | None) -> None:
+    """Refuses a `--resume-from-checkpoint` that no training can go on from.
+
+    Raises:
+        NotACheckpointError: The folder does not exist, or is no complete checkpoint of a run.
+    """
+    if isinstance(resume_from, str) and not is_finished(Path(resume_from)):
+        raise NotACheckpointError(
+            f"There is no complete checkpoint of a run in {resume_from} to go on from; give the path of a folder"
+            " checkpoint-N."
+        )
+
+
 def folder_of_name(name: str | None) -> str | None:
     """The folder of a name that `farl-hf list` shows; anything else is returned unchanged.
 
@@ -247,6 +260,22 @@ def attention_of(model_args: Any, training_args: TrainingArguments) -> str:
         known = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
         check_name("attention implementation", model_args.attn_implementation, known)
     return model_args.attn_implementation or ("eager" if training_args.device.type == "cpu" else "sdpa")
+
+
+def start_stock_training(args: TrainingArguments) -> None:
+    """What a script with the Trainer of Transformers does before it loads anything.
+
+    It refuses what would fail late or in silence, makes the output folder, and joins the processes of a DeepSpeed run.
+
+    Raises:
+        InvalidArgumentError: `fp16` on CPUs, an output folder that cannot be written, or see [`check_launcher`].
+        NotACheckpointError: `resume_from_checkpoint` is no complete checkpoint of a run.
+    """
+    refuse_fp16_on_cpus(args)
+    require_finished(args.resume_from_checkpoint)
+    if args.process_index == 0:
+        writable_folder(output_folder(args))
+    start_deepspeed(args)
 
 
 # Several processes

@@ -85,16 +85,8 @@ class AveragedWeightsTrainer(Trainer):
         if self.ema is not None:
             self.ema.resume_folder = resume_folder(resume_from_checkpoint, self.args)
         self._diverged_at = torch.zeros(2)
-        folder = output_folder(self.args)
-        try:
-            with errors_of_workers():
-                result = super().train(resume_from_checkpoint, *args, **kwargs)
-        except FileNotFoundError as error:
-            if isinstance(error, FaRLError) or not Path(str(error.filename)).is_relative_to(folder):
-                raise
-            raise FileWriteError(
-                f"{error.filename} was deleted while the training ran; give the same command again."
-            ) from error
+        with errors_of_training(self.args):
+            result = super().train(resume_from_checkpoint, *args, **kwargs)
         self.require_finite_losses()
         return result
 
@@ -102,19 +94,8 @@ class AveragedWeightsTrainer(Trainer):
         """Loss and gradients of a batch; see [`~transformers.Trainer.training_step`].
 
         A loss that is not finite is noted where it is, on the device; `require_finite_losses` reads the note.
-
-        Raises:
-            InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics.
         """
-        try:
-            loss = super().training_step(*args, **kwargs)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise InvalidArgumentError(
-                f"The batch of step {self.state.global_step + 1} has one sample, too few for batch norms; choose "
-                "another --per-device-train-batch-size, or drop the last batch of an epoch: --dataloader-drop-last."
-            ) from error
+        loss = super().training_step(*args, **kwargs)
         self._diverged_at = self._diverged_at.to(loss.device)
         value = loss.detach().float().reshape(())
         note = torch.stack([torch.full_like(value, self.state.global_step + 1), value])
@@ -129,18 +110,12 @@ class AveragedWeightsTrainer(Trainer):
         """
         step, loss = self._diverged_at.tolist()
         if step:
-            raise self._diverged(f"The loss is {loss}", int(step))
+            raise diverged(f"The loss is {loss}", int(step))
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         if self.control.should_log or self.control.should_save or self.control.should_evaluate:
             self.require_finite_losses()
         super()._maybe_log_save_evaluate(*args, **kwargs)
-
-    def _diverged(self, what: str, step: int) -> DivergedTrainingError:
-        return DivergedTrainingError(
-            f"{what} at step {step}; nothing was saved since. Lower the rates, or look for pictures and labels that "
-            "are not finite."
-        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Logs values; one that is not finite is logged as None, because JSON has no word for it."""
@@ -221,7 +196,7 @@ class AveragedWeightsTrainer(Trainer):
         saved = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
         for name, tensor in saved.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise self._diverged(f"{name} is not finite", self.state.global_step)
+                raise diverged(f"{name} is not finite", self.state.global_step)
         if not self.args.should_save:
             super()._save(output_dir, state_dict=state_dict)
             return
@@ -256,6 +231,79 @@ class AveragedWeightsTrainer(Trainer):
         super()._load_best_model()
         if self.ema is not None and self.ema.average is not None:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
+
+
+def diverged(what: str, step: int) -> DivergedTrainingError:
+    """The error of a training that cannot give a model any more."""
+    return DivergedTrainingError(
+        f"{what} at step {step}; nothing was saved since. Lower the rates, or look for pictures and labels that "
+        "are not finite."
+    )
+
+
+class FiniteWeightsCallback(TrainerCallback):
+    """Stops a stock Trainer before it saves weights that are not finite, and where a loss of evaluation is not.
+
+    Transformers saves them, and logs the last finite loss in place of each that is not.
+
+    Raises:
+        DivergedTrainingError: With the first such tensor, or the loss.
+    """
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Before a checkpoint or an evaluation; Transformers decides on them earlier."""
+        if control.should_save or control.should_evaluate:
+            self.on_train_end(args, state, control, **kwargs)
+
+    on_epoch_end = on_step_end
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Before the last weights are saved."""
+        for name, parameter in kwargs["model"].named_parameters():
+            values = getattr(parameter, "ds_tensor", parameter)  # this process's part, where ZeRO-3 divides it
+            if not bool(values.isfinite().all()):
+                raise diverged(f"{name} is not finite", state.global_step)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """After an evaluation."""
+        loss = kwargs["metrics"].get("eval_loss", 0.0)
+        if not np.isfinite(loss):
+            raise DivergedTrainingError(
+                f"The loss of the evaluation is {loss} at step {state.global_step}: these weights are of no use. Lower"
+                " --learning-rate, or look for pictures and labels that are not finite."
+            )
+
+
+@contextmanager
+def errors_of_training(args: TrainingArguments) -> Iterator[None]:
+    """Around the `train` of any Trainer: what its user can mend becomes a sentence.
+
+    Raises:
+        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics.
+        FileWriteError: The output folder was deleted during the training, or the shared memory is full.
+    """
+    try:
+        with errors_of_workers():
+            yield
+    except FileNotFoundError as error:
+        if isinstance(error, FaRLError) or not Path(str(error.filename)).is_relative_to(output_folder(args)):
+            raise
+        raise FileWriteError(
+            f"{error.filename} was deleted while the training ran; give the same command again."
+        ) from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InvalidArgumentError(
+            "A batch has one sample, too few for batch norms; choose another --per-device-train-batch-size, or drop"
+            " the last batch of an epoch: --dataloader-drop-last."
+        ) from error
 
 
 @contextmanager
