@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from farl_hf.cli.options import NewFolderOption, PublicOption, error_console, plain_console, plain_errors
+from farl_hf.errors import InvalidArgumentError
 
 NOT_EQUAL = 1  # exit status when the comparison with the original code fails
 _PIPE_WIDTH = 200  # columns of the list in a pipe: a line per model, for grep
@@ -241,8 +242,16 @@ def export(
 
 
 def push(
-    folder: Annotated[str, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")],
-    repository: Annotated[str, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")],
+    folder: Annotated[str | None, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")] = None,
+    repository: Annotated[
+        str | None, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space", help="Instead of a checkpoint, upload the page of farl-hf demo --web.", metavar="REPO"
+        ),
+    ] = None,
     public: PublicOption = False,
     revision: Annotated[str | None, typer.Option(help="Branch, made if it does not exist.")] = None,
     detector: Annotated[
@@ -255,6 +264,9 @@ def push(
     It works where farl_hf is not installed:
     [bold]pipeline("face-parsing", model="me/my-model", trust_remote_code=True)[/bold].
 
+    With [bold]--space[/bold] it makes a Hugging Face Space of the page that [bold]farl-hf demo --web[/bold] shows,
+    with the built-in models.
+
     Log in first with [bold]hf auth login[/bold].
 
     Examples:
@@ -262,11 +274,20 @@ def push(
     [dim]$[/dim] farl-hf push runs/parsing me/my-model --dry-run
 
     [dim]$[/dim] farl-hf push runs/parsing me/my-model --public
+
+    [dim]$[/dim] farl-hf push --space me/faces-in-a-photo
     """
     with plain_errors():
-        from farl_hf.hub import plan_repository, push_repository
+        from farl_hf.hub import plan_repository, plan_space, push_repository
 
-        plan = plan_repository(folder, detector)
+        if space is not None and (folder or detector):
+            raise InvalidArgumentError(
+                "--space uploads the page with the built-in models; give it no DIR or --detector."
+            )
+        repository = space or repository
+        if repository is None or (space is None and folder is None):
+            raise InvalidArgumentError("Give a checkpoint and a repository, DIR REPO, or --space REPO.")
+        plan = plan_space() if folder is None else plan_repository(folder, detector)
         _show_plan(plan, repository, "public" if public else "private, unless it exists already")
         if not dry_run:
             address = push_repository(plan, repository, public=public, revision=revision)
