@@ -81,6 +81,7 @@ SLOW_FILES = {
     *("test_fast_inference_farl", "test_pretraining_stream", "test_stream_training", "test_detector_on_photographs"),
     *("test_plain_install", "test_face_tracker", "test_published_data", "test_synthetic_faces", "test_match"),
     *("test_tokenization_farl", "test_finetune_scripts", "test_tiny_models", "test_document_blocks", "test_faults"),
+    *("test_web_page", "test_check_official", "test_push_space"),
     *("test_released_optimization", "test_released_augmentation", "test_face_analysis_pipeline"),
 }
 

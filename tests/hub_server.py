@@ -1,4 +1,4 @@
-"""A Hugging Face Hub in memory, on 127.0.0.1: models and data sets, commits, LFS objects, access by token."""
+"""A Hugging Face Hub in memory, on 127.0.0.1: models, data sets, Spaces, commits, LFS objects, access by token."""
 
 import base64
 import contextlib
@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
 
+import yaml
+
 TOKEN = "hf_of_the_test"
-_LFS_SUFFIXES = (".safetensors", ".bin", ".parquet")
+_LFS_SUFFIXES = (".safetensors", ".bin", ".parquet", ".whl")
+_COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # of the card of a Space
 
 
 @dataclass
@@ -125,6 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         address = {"url": f"{self.hub.endpoint}/{repo}", "id": repo, "name": repo}
         if repo in self.hub.repositories:
             return self.reply(409, {"error": "You already created this model repo", **address})
+        if wanted.get("type") == "space" and wanted.get("sdk") not in ("gradio", "docker", "static"):
+            return self.reply(400, {"error": "sdk is required for a Space"})
         private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
         self.hub.repositories[repo] = Repository(private)
         return self.reply(200, address)
@@ -172,7 +177,20 @@ class _Handler(BaseHTTPRequestHandler):
         return self.reply(200, {"success": True, "commitOid": oid, "commitUrl": address})
 
     def validate_yaml(self, body):
-        return self.reply(200, {"errors": [], "warnings": []})
+        """The front matter of a README: that of a Space says what runs it, and how its card looks."""
+        asked = json.loads(body)
+        values = yaml.safe_load(asked["content"].split("---\n")[1]) if asked["content"].startswith("---\n") else {}
+        required = ("sdk", "emoji", "colorFrom", "colorTo") if asked["repoType"] == "space" else ()
+        errors = [f'"{name}" is required' for name in required if name not in values]
+        errors += [
+            f'"{name}" must be one of {", ".join(_COLOURS)}'
+            for name in ("colorFrom", "colorTo")
+            if values.get(name, "red") not in _COLOURS
+        ]
+        errors += ['"emoji" must be one emoji'] * values.get("emoji", "🙂").isascii()
+        errors += ['"short_description" has more than 60 signs'] * (len(values.get("short_description", "")) > 60)
+        answer = {"errors": [{"message": one} for one in errors], "warnings": []}
+        return self.reply(400 if errors else 200, answer)
 
     # ------------------------------------------------------------------ reading
 
@@ -211,16 +229,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _REPO = r"(?P<repo>[^/]+/[^/]+?)"
-_KIND = "/api/(?:models|datasets)"
+_KIND = "/api/(?:models|datasets|spaces)"
 _ROUTES = (
     (("POST",), "/api/repos/create", _Handler.create),
     (("POST",), "/api/validate-yaml", _Handler.validate_yaml),
     (("POST",), f"{_KIND}/{_REPO}/branch/(?P<revision>.+)", _Handler.branch),
     (("POST",), f"{_KIND}/{_REPO}/preupload/(?P<revision>.+)", _Handler.preupload),
     (("POST",), f"{_KIND}/{_REPO}/commit/(?P<revision>.+)", _Handler.commit),
-    (("POST",), f"(?:/datasets)?/{_REPO}.git/info/lfs/objects/batch", _Handler.lfs_batch),
+    (("POST",), f"(?:/datasets|/spaces)?/{_REPO}.git/info/lfs/objects/batch", _Handler.lfs_batch),
     (("PUT",), "/lfs/(?P<oid>[0-9a-f]{64})", _Handler.lfs_upload),
     (("GET",), f"{_KIND}/{_REPO}(?:/revision/(?P<revision>.+))?", _Handler.info),
     (("GET",), f"{_KIND}/{_REPO}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
-    (("GET", "HEAD"), f"/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    (("GET", "HEAD"), f"(?:/spaces)?/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 )

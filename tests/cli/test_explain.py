@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from farl_hf import FaRLImageProcessor
 from farl_hf.cli import app
-from farl_hf.cli.pictures import write_sheet
+from farl_hf.cli.pictures import explanation_sheet
 from farl_hf.explanation import FaceExplanation
 
 PICTURE = "farl_explanations/photo.face-explanation.png"
@@ -61,7 +61,7 @@ def test_all_maps_share_one_scale_and_what_does_not_apply_stays_cold(tmp_path):
         photo_size_hw=(64, 64),
         image_processor=FaRLImageProcessor(size=64, warp_factor=0.0),
     )
-    sheet = np.asarray(Image.open(write_sheet(photo, [explanation], tmp_path / "sheet.png"))).astype(int)
+    sheet = np.asarray(explanation_sheet(photo, [explanation])).astype(int)
     # Four pictures of 288 pixels with gaps of 12, under a caption.
     middles = [sheet[30 + 12 + 135, 12 + column * 300 + 135] for column in range(4)]
     assert (middles[0] == 128).all()

@@ -26,6 +26,7 @@ REASONS = (
     "needs code of others",
     "changes the environment",
     "runs all tests",
+    "runs until it is stopped",
 )
 LANGUAGES = ("python", "bash", "text")  # text is pictures of folders and data, which nobody runs
 # What the tests may start. Whatever else a document names must carry a reason, so that no test installs, uploads or

@@ -169,7 +169,7 @@ def backbone_file(path):
 
 
 def parsing_archive(path):
-    sources.write_parsing(path, sources.make_parsing_network(resolution=448), (448, 448))
+    sources.write_parsing(path, sources.make_parsing_network(resolution=448), (512, 512))
 
 
 def laion_face(path):

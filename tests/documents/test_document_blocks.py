@@ -56,7 +56,9 @@ ADDED = {
 }
 PROCESSES = {"torchrun": "--nproc_per_node 2", "accelerate": "--num_processes 2", "deepspeed": "--num_gpus 2"}
 # Others that take more than a few seconds.
-SLOW = re.compile(r"benchmarks\.|evaluate|export|convert|clip\.mp4|detect|^[A-Z]|launch|torchrun|deepspeed")
+SLOW = re.compile(
+    r"benchmarks\.|evaluate|export|convert|check official|clip\.mp4|detect|^[A-Z]|launch|torchrun|deepspeed"
+)
 SLOW_PYTHON = re.compile(r"Dinov2Config|edit_latents|PretrainingStream")
 INCOMPLETE = 1  # exit status of the check of a data set: the toys have fewer photos than the published ones
 

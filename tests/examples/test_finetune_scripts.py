@@ -52,7 +52,7 @@ def test_the_stock_trainer_trains_and_evaluates(task, tmp_path, capsys):
         ("landmarks", {"resume_from_checkpoint": "."}, "no complete checkpoint of a run in ."),
         ("parsing", {"per_device_train_batch_size": 0}, "--per-device-train-batch-size is 0"),
         ("parsing", {"per_device_train_batch_size": 1}, "--dataloader-drop-last"),
-        ("attributes", {"output_dir": "/proc/run"}, "--output-dir /proc/run cannot be written"),
+        ("attributes", {"output_dir": "/proc/run"}, "The output folder /proc/run cannot be made or written"),
         ("landmarks", {"fp16": True, "use_cpu": True}, "--fp16 needs an accelerator"),
         ("attributes", {"learning_rate": 1e30}, "not finite at step 2"),
         ("parsing", {"learning_rate": 1e30, "save_strategy": "steps", "save_steps": 1}, "not finite at step"),

@@ -14,7 +14,7 @@ import typer
 
 import farl_hf
 from farl_hf.cli.annotate import annotate
-from farl_hf.cli.checkpoints import convert, download, export, list_checkpoints, push
+from farl_hf.cli.checkpoints import check_app, convert, download, export, list_checkpoints, push
 from farl_hf.cli.data import data_app
 from farl_hf.cli.demo import demo
 from farl_hf.cli.environment import autoload_app, environment
@@ -63,6 +63,7 @@ app.command("explain")(explain)
 app.command("match", cls=ManyTextsCommand)(match)
 app.command("index")(index)
 app.command("convert")(convert)
+app.add_typer(check_app, name="check")
 app.command("export")(export)
 app.add_typer(data_app, name="data")
 app.add_typer(laion_face_app, name="laion-face")
@@ -80,7 +81,7 @@ def _unwrapped(command: Callable) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
 
 
-for commands in (app, data_app, laion_face_app, autoload_app):
+for commands in (app, check_app, data_app, laion_face_app, autoload_app):
     for command in commands.registered_commands:
         if command.callback is not None:
             command.help = _unwrapped(command.callback)

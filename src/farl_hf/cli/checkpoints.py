@@ -1,10 +1,13 @@
-"""`farl-hf list`, `download`, `convert`, `export` and `push`: the life of a checkpoint.
+"""`farl-hf list`, `download`, `convert`, `check`, `export` and `push`: the life of a checkpoint.
 
 `list` shows the models that have a name. `download` fetches published weights by name, and `convert` turns a published
-file into a checkpoint folder. `export` writes a checkpoint as a graph; `push` uploads it to the Hugging Face Hub.
+file into a checkpoint folder; `check` compares it with the original code. `export` writes a checkpoint as a graph;
+`push` uploads it to the Hugging Face Hub.
 """
 
+import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +20,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from farl_hf.cli.options import NewFolderOption, PublicOption, error_console, plain_console, plain_errors
+from farl_hf.cli.environment import installed_version
+from farl_hf.cli.options import (
+    DETECTION,
+    NewFolderOption,
+    PublicOption,
+    error_console,
+    plain_console,
+    plain_errors,
+)
+from farl_hf.errors import InvalidArgumentError
 
 NOT_EQUAL = 1  # exit status when the comparison with the original code fails
+_COMPARED_PACKAGES = ("farl-hf", "torch", "transformers", "pyfacer", "open_clip_torch", "numpy", "pillow")
 _PIPE_WIDTH = 200  # columns of the list in a pipe: a line per model, for grep
 
 
@@ -208,6 +221,78 @@ def _show_conversion(report: Any) -> None:
         console.print(table)
 
 
+check_app = typer.Typer(help="Compare files with the code they come from.", no_args_is_help=True)
+
+
+@check_app.command("official")
+def check_official(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A released file of FaRL, facer or RetinaFace.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="Which one it is, such as farl-lapa-448. Default: the one whose file has its name."
+        ),
+    ] = None,
+) -> None:
+    """Compare a downloaded official file with the original code, side by side, and print a report.
+
+    FILE is converted in a temporary folder. Then both sides run: stage by stage on the same random inputs, and, for
+    what facer has, on a photograph, from pixels to label maps, landmarks, attributes or boxes. The report is Markdown,
+    fit to be sent as it is. The exit status is 1 if a row differs by more than its limit.
+
+    facer reads FILE by its own loaders, which can run code in it: check files of the projects themselves only. The
+    extra [bold]bench[/bold] is needed.
+
+    Examples:
+
+    [dim]$[/dim] farl-hf check official face_parsing.farl.lapa.main_ema_136500_jit191.pt > report.md
+    """
+    with plain_errors():
+        report, stages = _checked(source, name)
+    print("\n".join(_report_lines(report, stages)))
+    if not all(stage.is_equal for stage in stages):
+        raise typer.Exit(NOT_EQUAL)
+
+
+def _checked(source: Path, name: str | None) -> tuple[Any, list[Any]]:
+    """The report of the conversion, and all comparisons."""
+    import numpy as np
+    import torch
+
+    from farl_hf.cli.demo import demo_photos
+    from farl_hf.cli.face_annotator import load_pipelines
+    from farl_hf.conversion import RELEASED_MODELS
+    from farl_hf.conversion.parity import check_on_photo
+
+    name = name or next((key for key, row in RELEASED_MODELS.items() if row.file_name == source.name), None)
+    with tempfile.TemporaryDirectory() as folder:
+        report = _convert(source, Path(folder) / "converted", name, check=True, overwrite=False)
+        with Console(stderr=True).status("Comparing on a photograph …"):
+            _, photo = next(demo_photos())
+            (face,) = load_pipelines({DETECTION: None}, "cpu")[DETECTION](photo)
+            points_F52 = torch.tensor([face["keypoints"]])
+            on_photo = check_on_photo(source, report.output, report.kind, np.asarray(photo), points_F52)
+    return report, [*report.parity, *on_photo]
+
+
+def _report_lines(report: Any, stages: list[Any]) -> Iterator[str]:
+    versions = ", ".join(f"{package} {installed_version(package)}" for package in _COMPARED_PACKAGES)
+    yield from ("# farl-hf check official", "", "| | |", "|---|---|")
+    yield f"| file | {report.source.name}, {report.source.size_bytes:,} bytes |"
+    yield f"| sha256 | {report.source.sha256} |"
+    yield f"| read as | {report.model_class}, {report.num_parameters:,} values; name: {report.name or 'none'} |"
+    for reason in sorted(set(report.dropped.values())):
+        yield f"| not used | {list(report.dropped.values()).count(reason)} tensors: {reason} |"
+    yield f"| versions | {versions}, Python {platform.python_version()}, {platform.machine()} |"
+    yield from ("", "| compared | largest difference | limit | |", "|---|---|---|---|")
+    for stage in stages:
+        verdict = "equal" if stage.is_equal else "**different**"
+        yield f"| {stage.stage} | {stage.difference:.1e} {stage.unit} | {stage.limit:g} | {verdict} |"
+    different = sum(not stage.is_equal for stage in stages)
+    yield from ("", f"{different} of {len(stages)} rows differ by more than their limit.")
+    yield "Report it together with where and when the file was downloaded; see docs/howto/check_official_files.md."
+
+
 def export(
     checkpoint_name: Annotated[
         str,
@@ -241,8 +326,16 @@ def export(
 
 
 def push(
-    folder: Annotated[str, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")],
-    repository: Annotated[str, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")],
+    folder: Annotated[str | None, typer.Argument(help="Checkpoint, folder or name.", metavar="DIR")] = None,
+    repository: Annotated[
+        str | None, typer.Argument(help="Where to: user/name or organisation/name.", metavar="REPO")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space", help="Instead of a checkpoint, upload the page of farl-hf demo --web.", metavar="REPO"
+        ),
+    ] = None,
     public: PublicOption = False,
     revision: Annotated[str | None, typer.Option(help="Branch, made if it does not exist.")] = None,
     detector: Annotated[
@@ -255,6 +348,9 @@ def push(
     It works where farl_hf is not installed:
     [bold]pipeline("face-parsing", model="me/my-model", trust_remote_code=True)[/bold].
 
+    With [bold]--space[/bold] it makes a Hugging Face Space of the page that [bold]farl-hf demo --web[/bold] shows,
+    with the built-in models.
+
     Log in first with [bold]hf auth login[/bold].
 
     Examples:
@@ -262,11 +358,20 @@ def push(
     [dim]$[/dim] farl-hf push runs/parsing me/my-model --dry-run
 
     [dim]$[/dim] farl-hf push runs/parsing me/my-model --public
+
+    [dim]$[/dim] farl-hf push --space me/faces-in-a-photo
     """
     with plain_errors():
-        from farl_hf.hub import plan_repository, push_repository
+        from farl_hf.hub import plan_repository, plan_space, push_repository
 
-        plan = plan_repository(folder, detector)
+        if space is not None and (folder or detector):
+            raise InvalidArgumentError(
+                "--space uploads the page with the built-in models; give it no DIR or --detector."
+            )
+        repository = space or repository
+        if repository is None or (space is None and folder is None):
+            raise InvalidArgumentError("Give a checkpoint and a repository, DIR REPO, or --space REPO.")
+        plan = plan_space() if folder is None else plan_repository(folder, detector)
         _show_plan(plan, repository, "public" if public else "private, unless it exists already")
         if not dry_run:
             address = push_repository(plan, repository, public=public, revision=revision)

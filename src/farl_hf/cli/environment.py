@@ -62,13 +62,14 @@ def environment() -> None:
     table = Table("what", "which", title="farl-hf environment")
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
     for package in _PACKAGES:
-        table.add_row(package, _version(package))
+        table.add_row(package, installed_version(package))
     for row in (*_devices(), *_models()):
         table.add_row(*row)
     Console().print(table)
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Of a distribution; "not installed" if it is not."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -70,9 +70,9 @@ def explain(
     [dim]$[/dim] farl-hf explain photo.jpg --method attention-rollout
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.cli.face_annotator import load_model_and_processor, write_picture
         from farl_hf.cli.photo_files import output_stems
-        from farl_hf.cli.pictures import write_arrays, write_sheet
+        from farl_hf.cli.pictures import explanation_sheet, write_arrays
         from farl_hf.explanation import explain as explain_faces
         from farl_hf.photos import load_photo
 
@@ -96,12 +96,13 @@ def explain(
                     f"No face was found in {readable_name(photo)}. Try --threshold 0.1, or --aligned for a face crop."
                 )
                 raise typer.Exit(SOME_FAILED)
-            sheet = write_sheet(picture, explanations, output / f"{stem}.face-explanation.png")
+            sheet_path = output / f"{stem}.face-explanation.png"
+            write_picture(sheet_path, explanation_sheet(picture, explanations))
             table = Table("face", "text", "score", "file", title=f"Written to {output}")
             for row, explanation in enumerate(explanations, start=1):
                 arrays = write_arrays(explanation, output / f"{stem}.face-{row}.explanation.npz")
                 for name, score in zip(explanation.names, explanation.scores, strict=True):
                     table.add_row(str(row), name, "" if score != score else f"{score:.3f}", arrays.name)
                 table.add_section()
-            table.add_row("all", "", "", sheet.name)
+            table.add_row("all", "", "", sheet_path.name)
         UserConsole().print(table)

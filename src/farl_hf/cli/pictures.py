@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farl_hf.cli.face_annotator import write_picture
 from farl_hf.data.loading import decode_photo
 from farl_hf.drawing import (
     PAPER,
@@ -70,8 +69,8 @@ def enlarged_part(picture: np.ndarray, bounds_xyxy: Bounds, longer_side_px: int,
 # Explanations
 
 
-def write_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation], path: Path) -> Path:
-    """Write one row per face: the face, then the face under each of its heat maps (supplement figure 2).
+def explanation_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation]) -> Image.Image:
+    """One row per face: the face, then the face under each of its heat maps (supplement figure 2).
 
     All maps share one scale, which a bar under them shows: the warmest place of a map has the colour of its score. A
     text whose score is 0 or less stays cold.
@@ -87,7 +86,7 @@ def write_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation], pat
     sheet = contact_sheet(pictures, 1 + len(explanations[0].names), (_FACE_PX, _FACE_PX))
     unscored = np.isnan(highest)
     title, end = ("share of attention", "1") if unscored else ("score of face and name", f"{highest:.2f}")
-    return write_picture(path, _with_strip(sheet, colour_bar("0", end, title, _BAR_PX)))
+    return _with_strip(sheet, colour_bar("0", end, title, _BAR_PX))
 
 
 def _with_strip(sheet: Image.Image, strip: Image.Image) -> Image.Image:

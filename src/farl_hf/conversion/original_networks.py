@@ -24,7 +24,12 @@ _NOT_IN_CLIP = r"visual\.(mask_token|lm_|ln_lm)|(input_resolution|context_length
 Tensors = Mapping[str, torch.Tensor]
 
 
-def _import_original(module: str) -> ModuleType:
+def import_original(module: str) -> ModuleType:
+    """A module of facer or open_clip.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -45,7 +50,7 @@ def make_visual_transformer(
 ) -> Any:
     """FaRL's vision encoder; with the branch of masked image modelling if `mim_layers` is not 0."""
     mim = SimpleNamespace(ENABLE=True, LAYERS=mim_layers, VOCAB_SIZE=vocabulary)
-    visual = _import_original("facer.farl.model").VisualTransformer(
+    visual = import_original("facer.farl.model").VisualTransformer(
         input_resolution=resolution,
         patch_size=patch_size,
         width=width,
@@ -60,7 +65,7 @@ def make_visual_transformer(
 
 def make_visual_features(visual: Any, levels: tuple[int, ...] = (3, 5, 7, 11)) -> nn.Module:
     """FaRL's feature extractor with pyramid; its own constructor knows the released sizes only."""
-    network = _import_original("facer.face_alignment.network.transformers")
+    network = import_original("facer.face_alignment.network.transformers")
     features = network.FaRLVisualFeatures.__new__(network.FaRLVisualFeatures)
     nn.Module.__init__(features)
     features.visual = visual
@@ -139,7 +144,7 @@ class AttributeNetwork(nn.Module):
 
 def make_attribute_network(visual: Any, levels: list[int], num_labels: int) -> AttributeNetwork:
     """The attribute network of facer around a vision encoder."""
-    module = _import_original("facer.farl.classification")
+    module = import_original("facer.farl.classification")
     del visual.proj, visual.ln_post
     module.add_method(visual, "forward", module.get_clip_encode_func(list(levels)))
     head = module.VITClassificationHeadV0(len(levels), visual.transformer.width, num_labels, norm=True)
@@ -183,7 +188,7 @@ def build_attribute_network(tensors: Tensors, levels: list[int]) -> AttributeNet
 
 def build_detector(tensors: Tensors, body: str) -> Any:
     """The original RetinaFace, as facer uses it, with the weights of a source."""
-    module = _import_original("facer.face_detection.retinaface")
+    module = import_original("facer.face_detection.retinaface")
     settings = {"mobilenet_v1": module.cfg_mnet, "resnet": module.cfg_re50}[body]
     network = module.RetinaFace({**settings, "pretrain": False}, phase="test")
     return _filled(
@@ -203,7 +208,7 @@ def _make_clip(tensors):
     sizes = _encoder_sizes(tensors, "visual.")
     vocabulary, width = tensors["token_embedding.weight"].shape
     blocks = {name.split(".")[2] for name in tensors if name.startswith("transformer.resblocks.")}
-    return _import_original("open_clip.model").CLIP(
+    return import_original("open_clip.model").CLIP(
         embed_dim=sizes["projection"],
         vision_cfg={
             "layers": sizes["depth"],
@@ -224,9 +229,9 @@ def _make_clip(tensors):
 
 def decode_as_in_training(logits: torch.Tensor) -> torch.Tensor:
     """Points (B, N, 2) in [0, 1] of the crop, decoded from maps as the official training code does."""
-    return _import_original("facer.face_alignment.network.geometry").heatmap2points(logits.sigmoid())
+    return import_original("facer.face_alignment.network.geometry").heatmap2points(logits.sigmoid())
 
 
 def detect(network: nn.Module, photos: torch.Tensor, threshold: float) -> dict[str, torch.Tensor]:
     """The detections of facer in a batch of uint8 photos."""
-    return _import_original("facer.face_detection.retinaface").batch_detect(network, photos.clone(), threshold)
+    return import_original("facer.face_detection.retinaface").batch_detect(network, photos.clone(), threshold)

@@ -1,14 +1,16 @@
-"""Compares a converted checkpoint with the original code on the same seeded inputs, stage by stage.
+"""Compares a converted checkpoint with the original code: on the same seeded inputs, stage by stage, and on a photo.
 
 The original networks are built from pyfacer's and open_clip's code and filled with the source's own weights; a graph
-is run by ONNX Runtime. Of the checkpoint, nothing but its folder is used.
+is run by ONNX Runtime. On a photo, facer reads the source itself. Of the checkpoint, nothing but its folder is used.
 """
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -17,12 +19,14 @@ from farl_hf import modeling
 from farl_hf.conversion import original_networks
 from farl_hf.conversion.source_reading import SourceWeights
 from farl_hf.errors import MissingExtraError
-from farl_hf.processing import RetinaFaceImageProcessor
+from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
 NETWORK_LIMIT = 1e-4  # relative, float32
 PROBABILITY_LIMIT = 1e-4
 LANDMARK_LIMIT_PX = 1e-3
 DETECTION_LIMIT_PX = 0.01
+LABEL_LIMIT = 1e-3  # share of the pixels of a photo
+PHOTO_LANDMARK_LIMIT_PX = 0.5  # facer decodes in the photo, this library in the crop
 _DETECTOR_INPUT_HW = (256, 320)
 _DETECTOR_MEAN = torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
 _TEXT_LENGTH = 77
@@ -232,10 +236,126 @@ def _compare_detections(outputs, original, photos, threshold) -> Iterator[StageD
     sizes = [tuple(photos.shape[-2:])]
     found = processor.post_process_face_detection(outputs, original_sizes=sizes, input_scales=[(1.0, 1.0)])[0]
     theirs = original_networks.detect(original, photos, threshold)
+    yield from _compare_found(found, theirs)
+
+
+def _compare_found(found, theirs, where="") -> Iterator[StageDifference]:
     count = float(abs(len(found["scores"]) - len(theirs["rects"])))
-    yield StageDifference("number of detections", count, 0.0, "absolute")
+    yield StageDifference(f"{where}number of detections", count, 0.0, "absolute")
     if count == 0 and len(theirs["rects"]):
         boxes = float((found["boxes_xyxy"] - theirs["rects"]).abs().max())
         points = float((found["keypoints_xy"] - theirs["points"]).abs().max())
-        yield StageDifference("boxes", boxes, DETECTION_LIMIT_PX, "px")
-        yield StageDifference("five points", points, DETECTION_LIMIT_PX, "px")
+        yield StageDifference(f"{where}boxes", boxes, DETECTION_LIMIT_PX, "px")
+        yield StageDifference(f"{where}five points", points, DETECTION_LIMIT_PX, "px")
+
+
+# On a photo
+
+# Task and number of outputs -> name of facer's settings.
+_FACER_NAMES = {
+    ("parsing", 11): "lapa/448",
+    ("parsing", 19): "celebm/448",
+    ("landmarks", 68): "ibug300w/448",
+    ("landmarks", 98): "wflw/448",
+    ("landmarks", 19): "aflw19/448",
+    ("attributes", 40): "celeba/224",
+}
+
+
+def check_on_photo(
+    source: Path, checkpoint: Path, kind: str, photo_rgb: np.ndarray, keypoints_xy: torch.Tensor
+) -> tuple[StageDifference, ...]:
+    """
+    Compare a converted checkpoint with facer, which reads the source by its own loader: a photo in, results out.
+
+    Args:
+        source (`Path`): What was converted. facer's loader may run code in it.
+        checkpoint (`Path`): The checkpoint folder.
+        kind (`str`): As in [`ModelKind`].
+        photo_rgb (`np.ndarray` of shape `(H, W, 3)`): 8 bits.
+        keypoints_xy (`torch.Tensor` of shape `(F, 5, 2)`): Five points of each face, photo pixels.
+
+    Returns:
+        `tuple[StageDifference, ...]`: Empty for what facer does not have, such as backbones.
+
+    Raises:
+        MissingExtraError: facer is not installed.
+    """
+    compare = {
+        "parsing": _compare_label_maps,
+        "landmarks": _compare_photo_landmarks,
+        "attributes": _compare_photo_attributes,
+        "detection": _compare_photo_detections,
+    }.get(kind)
+    if compare is None or source.suffix in (".onnx", ".whl"):
+        return ()
+    photo_1CHW = torch.from_numpy(photo_rgb.copy()).permute(2, 0, 1)[None]
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        named = Path(folder) / "source_jit.pt"  # facer tells archives by `jit` in their name
+        named.symlink_to(source.resolve())
+        return tuple(compare(str(named), checkpoint, photo_1CHW, keypoints_xy.float()))
+
+
+def _facer_and_ours(kind: str, class_name: str, source: str, checkpoint: Path, photo_1CHW: Any, points_F52: Any):
+    """What facer says of the faces; our outputs, matrices and processor."""
+    module, facer_class = {
+        "parsing": ("face_parsing", "FaRLFaceParser"),
+        "landmarks": ("face_alignment", "FaRLFaceAlignment"),
+        "attributes": ("face_attribute", "FaRLFaceAttribute"),
+    }[kind]
+    model, processor = _load(class_name, checkpoint), FaRLImageProcessor.from_pretrained(checkpoint)
+    original = original_networks.import_original(f"facer.{module}.farl")
+    name = _FACER_NAMES[kind, model.config.num_labels]
+    facer = getattr(original, facer_class)(name, source, device=torch.device("cpu"))
+    faces = {"image_ids": torch.zeros(len(points_F52), dtype=torch.long), "points": points_F52}
+    theirs = facer(photo_1CHW, faces)
+    inputs = processor(photo_1CHW[0], keypoints=[points_F52], return_tensors="pt", input_data_format="channels_first")
+    return theirs, model(inputs["pixel_values"]), inputs["crop_from_photo"], processor
+
+
+def _compare_label_maps(source, checkpoint, photo_1CHW, points_F52) -> Iterator[StageDifference]:
+    theirs, outputs, matrices, processor = _facer_and_ours(
+        "parsing", "FaRLForFaceParsing", source, checkpoint, photo_1CHW, points_F52
+    )
+    sizes_hw = [photo_1CHW.shape[-2:]] * len(points_F52)
+    ours = torch.stack(processor.post_process_face_parsing(outputs, matrices, sizes_hw))
+    different = (ours != theirs["seg"]["logits"].argmax(dim=1)).float().mean()
+    yield StageDifference("photo: pixels of another class", float(different), LABEL_LIMIT, "absolute")
+
+
+def _compare_photo_landmarks(source, checkpoint, photo_1CHW, points_F52) -> Iterator[StageDifference]:
+    theirs, outputs, matrices, processor = _facer_and_ours(
+        "landmarks", "FaRLForLandmarks", source, checkpoint, photo_1CHW, points_F52
+    )
+    # facer counts from the centre of the first pixel, this library from its corner.
+    distances = (torch.stack([*processor.post_process_landmarks(outputs, matrices)]) - theirs["alignment"] - 0.5).norm(
+        dim=-1
+    )
+    yield StageDifference("photo: landmarks, median", float(distances.median()), PHOTO_LANDMARK_LIMIT_PX, "px")
+
+
+def _compare_photo_attributes(source, checkpoint, photo_1CHW, points_F52) -> Iterator[StageDifference]:
+    theirs, outputs, _, processor = _facer_and_ours(
+        "attributes", "FaRLForAttributes", source, checkpoint, photo_1CHW, points_F52
+    )
+    difference = float((processor.post_process_attributes(outputs) - theirs["attrs"]).abs().max())
+    yield StageDifference("photo: probabilities", difference, PROBABILITY_LIMIT, "absolute")
+
+
+def _compare_photo_detections(source, checkpoint, photo_1CHW, points_F52) -> Iterator[StageDifference]:
+    model = _load("RetinaFaceForFaceDetection", checkpoint)
+    body = {"mobilenet_v1": "mobilenet", "resnet": "resnet50"}[model.config.body]
+    facer = original_networks.import_original("facer.face_detection.retinaface").RetinaFaceDetector(body, source)
+    # With these settings the processor does what facer does, see docs/official_weights.md.
+    processor = RetinaFaceImageProcessor.from_pretrained(
+        checkpoint,
+        do_flip_channel_order=False,
+        pad_size_divisor=1,
+        max_long_side=0,
+        score_threshold=facer.threshold,
+    )
+    inputs = processor(photo_1CHW[0], return_tensors="pt", input_data_format="channels_first")
+    found = processor.post_process_face_detection(
+        model(inputs["pixel_values"]), inputs["original_sizes"], inputs["input_scales"]
+    )[0]
+    yield from _compare_found(found, facer(photo_1CHW), "photo: ")

@@ -1,20 +1,26 @@
-"""Repositories of the Hugging Face Hub: the files for a checkpoint, and the upload of checkpoints and data sets.
+"""Repositories of the Hugging Face Hub: the files for a checkpoint or a Space, and uploads, also of data sets.
 
 A repository of a checkpoint holds the checkpoint and the code that loads it. With a model for face crops it also holds
-the detector.
+the detector. A Space holds the page of `farl-hf demo --web` and the package as a wheel.
 """
 
+import base64
+import hashlib
+import io
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import httpx
 
+import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.errors import NotACheckpointError, UploadError
+from farl_hf.errors import MissingExtraError, NotACheckpointError, UploadError
 from farl_hf.hub.checkpoint_files import RepositoryFile, read_checkpoint
 from farl_hf.hub.flat_code import flat_code
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
@@ -31,11 +37,13 @@ class RepositoryPlan:
         skipped (`tuple[str, ...]`): Names in the checkpoint folder that are not uploaded, such as the state of an
             optimizer; folders end with a slash.
         task (`str`, *optional*): The pipeline that the repository serves.
+        repo_type (`str`, *optional*, defaults to `"model"`): `"model"` or `"space"`.
     """
 
     files: tuple[RepositoryFile, ...]
     skipped: tuple[str, ...]
     task: str | None
+    repo_type: str = "model"
 
     @property
     def num_bytes(self) -> int:
@@ -82,6 +90,93 @@ def _skipped(folder: Path, taken: set[str]) -> tuple[str, ...]:
     return tuple(f"{path.name}/" if path.is_dir() else path.name for path in paths)
 
 
+_SPACE_README = """---
+title: Faces in a photo
+emoji: 🙂
+colorFrom: blue
+colorTo: gray
+sdk: gradio
+sdk_version: "{gradio}"
+python_version: "3.12"
+app_file: app.py
+license: mit
+short_description: Parts, landmarks, attributes, and heat maps of texts
+---
+
+# Faces in a photo
+
+The page of `farl-hf demo --web`, with the small models that farl_hf {version} carries: FaRL (CVPR 2022) for Hugging
+Face Transformers. The detector learned from photographs, the others from rendered faces. Photos are deleted within two
+hours. `farl-hf push --space` made this Space. Its wheel holds the code, the models and the example photographs, whose
+origin and licence are in `farl_hf/cli/demo_photographs/README.md`.
+"""
+_SPACE_APP = """\
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+# Spaces install requirements.txt before the files of the repository are there. So the wheel is not named in it, but
+# unpacked here.
+(wheel,) = Path(__file__).parent.glob("farl_hf-*.whl")
+package = tempfile.mkdtemp()
+with zipfile.ZipFile(wheel) as files:
+    files.extractall(package)
+sys.path.insert(0, package)
+
+from farl_hf.cli.demo import serve_page
+
+serve_page()
+"""
+# PyTorch's wheels for processors alone are smaller by some GB, and pip takes them for the newer ones.
+_CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
+
+
+def plan_space() -> RepositoryPlan:
+    """Collect the files of a Space that serves the page of `farl-hf demo --web`.
+
+    Raises:
+        MissingExtraError: Gradio, whose version the Space will run, is not installed.
+    """
+    try:
+        gradio = metadata.version("gradio")
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtraError('A Space needs the `gradio` package: pip install "farl-hf[web]".') from error
+    package = metadata.distribution("farl-hf")
+    needed = [line for line in package.requires or () if "extra ==" not in line]
+    texts = {
+        "README.md": _SPACE_README.format(gradio=gradio, version=package.version),
+        "app.py": _SPACE_APP,
+        "requirements.txt": "\n".join([_CPU_INDEX, *needed, ""]),
+    }
+    files = [RepositoryFile(path, text.encode()) for path, text in texts.items()]
+    wheel = RepositoryFile(f"farl_hf-{package.version}-py3-none-any.whl", _wheel(package))
+    return RepositoryPlan((*files, wheel), (), None, "space")
+
+
+def _wheel(package: metadata.Distribution) -> bytes:
+    """This package, as it is installed, as a wheel; equal files make equal wheels.
+
+    The format is that of https://packaging.python.org/en/latest/specifications/binary-distribution-format.
+    """
+    folder, info = Path(farl_hf.__file__).parent, f"farl_hf-{package.version}.dist-info"
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    contents = {f"farl_hf/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
+    contents[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: farl-hf\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):
+        contents[f"{info}/{name}"] = (package.read_text(name) or "").encode()
+    sha256 = {path: base64.urlsafe_b64encode(hashlib.sha256(one).digest()).decode() for path, one in contents.items()}
+    rows = [f"{path},sha256={sha256[path].rstrip('=')},{len(content)}" for path, content in contents.items()]
+    contents[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as wheel:
+        for path, content in contents.items():
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = 0o644 << 16
+            wheel.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
 def push_repository(
     plan: RepositoryPlan,
     repo_id: str,
@@ -113,10 +208,14 @@ def push_repository(
         for file in plan.files
     ]
     with _explained(f"{repo_id} could not be written; no file in it has changed"):
-        api.create_repo(repo_id, private=not public, exist_ok=True)
+        sdk = "gradio" if plan.repo_type == "space" else None
+        api.create_repo(repo_id, repo_type=plan.repo_type, space_sdk=sdk, private=not public, exist_ok=True)
         if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        return str(api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url)
+            api.create_branch(repo_id, repo_type=plan.repo_type, branch=revision, exist_ok=True)
+        done = api.create_commit(
+            repo_id, operations, repo_type=plan.repo_type, commit_message=message, revision=revision
+        )
+        return str(done.commit_url)
 
 
 def push_dataset(
