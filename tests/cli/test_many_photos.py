@@ -1,5 +1,6 @@
 """Large folders: runs that go on, several processes, parts, shards. Processes are launched, as the command does."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from typer.testing import CliRunner
 
 from farl_hf import FaceIndex
 from farl_hf.cli import app
+from farl_hf.cli.finished_work import FinishedWork
 from farl_hf.cli.photo_jobs import photos_of_part
+from farl_hf.errors import InvalidArgumentError
 
 MODELS = {
     "--detector": "retinaface-mobilenet-wider",
@@ -180,6 +183,16 @@ def test_a_line_that_was_cut_short_is_done_again(annotate, photos, tmp_path):
     assert "7 photos finished before" in said(annotate("in", "-o", "out", "--tasks", "detection"))
     assert files(tmp_path / "out") == before
     assert "8 photos finished before" in said(annotate("in", "-o", "out", "--tasks", "detection"))
+
+
+def test_a_list_in_use_is_not_read_by_another_run(tmp_path):
+    path = tmp_path / "done.jsonl"
+    with contextlib.closing(FinishedWork(path, {})) as work:
+        with pytest.raises(InvalidArgumentError, match="Another run"):
+            FinishedWork(path, {})
+        work.add([{"uri": "a", "stem": "a", "content": None}])
+    with contextlib.closing(FinishedWork(path, {})) as again:
+        assert "a" in again
 
 
 def test_two_processes_and_decoders_give_the_answers_of_one(annotate, photos, tmp_path):

@@ -4,6 +4,7 @@ The first line holds the settings. The line of a photo is added when its files a
 in one write. So a kill costs the batch in work. Of several lines of a photo the last one counts.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from farl_hf.errors import FileWriteError, InvalidArgumentError
 from farl_hf.photo_names import URL_SCHEMES
-from farl_hf.whole_files import finite_or_none, write_whole
+from farl_hf.whole_files import finite_or_none, held, write_whole
 
 _CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.onnx*")
 
@@ -67,12 +68,13 @@ class FinishedWork:
     """The photos that are finished, by their URI. In memory is only where their lines lie.
 
     Args:
-        path (`Path`): The file; it is made if it does not exist. No other process may write to it.
+        path (`Path`): The file; it is made if it does not exist, and other processes are kept off it until `close`.
         settings (`dict`): Plain values: everything that the answers depend on beside the photos.
         is_whole (`Callable`, *optional*): Whether the files of a line are there; photos without them are not finished.
 
     Raises:
-        InvalidArgumentError: The work there was done with other settings, or the file is something else.
+        InvalidArgumentError: The work there was done with other settings, another run writes to the file, or it is
+            something else.
         FileWriteError: The file cannot be written.
     """
 
@@ -83,14 +85,14 @@ class FinishedWork:
         settings = json.loads(json.dumps(settings))
         self._lines: dict[str, _Line] = {}
         self._end = 0  # of the last whole line
-        if path.exists():
+        if not path.exists():
+            write_whole(path, json.dumps({"settings": settings}).encode() + b"\n")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(held(path))  # before it is read: what another run adds would be cut off
             self._read(settings, is_whole)
-        else:
-            first = json.dumps({"settings": settings}).encode() + b"\n"
-            write_whole(path, first)
-            self._end = len(first)
-        self._file = path.open("r+b")
-        self._file.truncate(self._end)
+            self._file = stack.enter_context(path.open("r+b"))
+            self._file.truncate(self._end)
+            self._until_closed = stack.pop_all()
 
     def _read(self, settings: dict[str, Any], is_whole: Callable[[dict[str, Any]], bool]) -> None:
         with self.path.open("rb") as file:
@@ -167,8 +169,8 @@ class FinishedWork:
                 yield json.loads(file.readline())
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, and let other processes have it."""
+        self._until_closed.close()
 
 
 def _require_equal(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -232,10 +232,10 @@ def _index_files(
     digests = {"images and texts": checkpoint_digest(folder)}
     digests |= {} if aligned else model_digests({DETECTION: detector or beside})
     told = {"version": farl_hf.__version__, "aligned": aligned, "threshold": settings["threshold"], "models": digests}
-    if overwrite:
-        path.unlink(missing_ok=True)
-    work = FinishedWork(path, told)
-    with held(path), contextlib.closing(work):
+    if overwrite and path.exists():
+        with held(path):
+            path.unlink()
+    with contextlib.closing(FinishedWork(path, told)) as work:
         named = [PhotoFile(photo, photo, photo_uri(photo)) for photo in photos]
         waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
         here = {name: _anywhere(settings[name]) for name in ("model", "detector")}
