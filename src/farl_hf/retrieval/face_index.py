@@ -40,7 +40,8 @@ def search_vectors(vectors: np.ndarray, queries: np.ndarray, count: int) -> tupl
     queries_QP = torch.from_numpy(queries)
     rows, products = torch.zeros(len(queries), 0, dtype=torch.int64), torch.zeros(len(queries), 0)
     for start in range(0, len(vectors), _ROWS_AT_A_TIME):
-        part = queries_QP @ torch.from_numpy(vectors[start : start + _ROWS_AT_A_TIME]).T
+        some_NP = np.require(vectors[start : start + _ROWS_AT_A_TIME], requirements="W")  # else PyTorch warns
+        part = queries_QP @ torch.from_numpy(some_NP).T
         part_rows = torch.arange(start, start + part.shape[1]).expand_as(part)
         products, order = torch.cat([products, part], 1).topk(min(count, products.shape[1] + part.shape[1]))
         rows = torch.cat([rows, part_rows], 1).gather(1, order)
