@@ -1,6 +1,7 @@
 """The output folder of a training: one run at a time writes to it, whole files, and a broken one stops nobody."""
 
 import json
+import os
 
 import pytest
 from face_rows import make_face_dataset
@@ -8,7 +9,7 @@ from test_trainer import make_trainer
 
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError
 from farl_hf.training import finetuning
-from farl_hf.training.arguments import parse_script_arguments, save_resolved_recipe
+from farl_hf.training.arguments import parse_script_arguments, read_recipe, save_resolved_recipe
 from farl_hf.training.pretraining import run as pretraining
 from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
@@ -97,3 +98,10 @@ def test_a_run_cannot_go_on_with_the_state_of_another_optimizer(photos, toy_conf
     train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=1, save_steps=1))
     with pytest.raises(NotACheckpointError, match="momentum"):
         train_to_end(make_trainer(photos, toy_config, tmp_path, max_steps=2, optim="sgd"))
+
+
+def test_the_recipe_of_a_folder_whose_name_is_not_utf8_starts_the_same_run(photos, toy_config, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = save_resolved_recipe(folder, "attributes", make_trainer(photos, toy_config, folder).args)
+    assert read_recipe(path).arguments["output_dir"] == str(folder)
