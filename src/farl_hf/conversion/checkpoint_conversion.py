@@ -220,7 +220,7 @@ def _write_processors(folder, kind, processor, source):
 def _write_documents(folder, report, described, released):
     title = report.name or report.output.name
     card = render_model_card(report.kind, title, released, report.source, described, report.parity is not None)
-    (folder / "README.md").write_bytes(card.encode("utf-8", "backslashreplace"))  # it names the folder
+    (folder / "README.md").write_text(card, encoding="utf-8")
     record = {
         "source": asdict(report.source),
         "kind": report.kind,

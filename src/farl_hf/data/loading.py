@@ -28,6 +28,7 @@ from farl_hf.errors import (
     unknown_name,
 )
 from farl_hf.photos import OversizedPhotoError, load_photo, open_picture, orientation, upright, upright_rgb
+from farl_hf.whole_files import check_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def published_builder(
     known = [config.name for config in builder_class.BUILDER_CONFIGS]
     check_name("configuration", config_name, known, f"The data set: {name}.")
     folder = None if data_dir is None else os.path.abspath(os.path.expanduser(data_dir))
-    check_utf8(folder or "")
+    check_utf8(folder or "", InvalidDatasetError)
     return builder_class(config_name=config_name, data_dir=folder, **settings)
 
 
@@ -145,16 +146,6 @@ def prepared(builder: Any, num_proc: int | None) -> dict[str, Any]:
         if len(splits[split]) < count:
             logger.warning("Skipped %d of the %d photos of %r.", count - len(splits[split]), count, split)
     return splits
-
-
-def check_utf8(folder: str) -> None:
-    """Raises `InvalidDatasetError` for a path that is not UTF-8: Arrow opens no such files and names none."""
-    try:
-        folder.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidDatasetError(
-            f"The path {folder} is not UTF-8, and Arrow has no other paths; rename it."
-        ) from error
 
 
 def is_saved(name: str) -> bool:
@@ -169,7 +160,7 @@ def load_other(
     import datasets
 
     if is_saved(name):
-        check_utf8(name)
+        check_utf8(name, InvalidDatasetError)
         if config_name is not None:
             raise unknown_name("configuration", config_name, (), f"The data set {name} is a folder of save_to_disk.")
         try:

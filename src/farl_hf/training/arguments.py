@@ -624,7 +624,7 @@ def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -
     path = folder / RESOLVED_NAME
     command = "# examples/pretrain_farl.py" if task == "pretraining" else f"# farl-hf train {path}"
     text = f"{command}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}"
-    return write_whole(path, text.encode("utf-8", "backslashreplace"))  # a name that is not UTF-8, in the comment
+    return write_whole(path, text.encode())
 
 
 def plain_values(arguments: Any) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def write_training_card(
         text = str(earlier)
     else:
         text = f"---\n{data.to_yaml()}\n---\n\n{card_text(model, facts, name)}"
-    write_whole(path, text.encode("utf-8", "backslashreplace"))
+    write_whole(path, text.encode())
 
 
 def card_data(model: nn.Module, facts: TrainingFacts, name: str, given: dict[str, Any]) -> ModelCardData:
@@ -274,7 +274,7 @@ def write_card_scores(folder: str | Path, report: dict[str, Any]) -> list[str]:
     data: Any = card.data  # of a model card
     data.eval_results = merged_results(data.eval_results or [], measured)
     data.model_name = data.model_name or Path(folder).resolve().name
-    write_whole(path, str(card).encode("utf-8", "backslashreplace"))
+    write_whole(path, str(card).encode())
     return [f"{one.metric_name} on {one.dataset_name} {one.dataset_split}: {one.metric_value}" for one in measured]
 
 
