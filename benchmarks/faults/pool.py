@@ -62,14 +62,14 @@ class Worker:
         self.words.extend(self.process.stderr)
 
     def _next_child(self) -> int:
-        return json.loads(self.answers.get(timeout=_START_SECONDS))["process"]
+        return json.loads(self._answer_within(_START_SECONDS, self.process.pid))["process"]
 
     def ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         """The answer to a case; `hang` after its time, `deep` where the child died."""
         assert self.process.stdin is not None
         print(json.dumps(question), file=self.process.stdin, flush=True)
         try:
-            answer, why = json.loads(self._answer_within(seconds)), ""
+            answer, why = json.loads(self._answer_within(seconds, self.child)), ""
         except queue.Empty:
             os.kill(self.child, signal.SIGKILL)
             answer, why = {"verdict": ""}, f"no answer after {seconds:g} s"
@@ -83,32 +83,34 @@ class Worker:
             self.child = self._next_child()
         return answer
 
-    def _answer_within(self, seconds: float) -> str:
-        """The next answer. Time in which the child could have run, but other processes had the cores, does not count.
+    def _answer_within(self, seconds: float, process: int) -> str:
+        """The next answer. Time in which a process could have run, but others had the cores, does not count.
 
         Raises:
             queue.Empty: There is none in time.
         """
-        start = time.monotonic() - self._seconds_without_core()
+        start = time.monotonic() - seconds_without_core(process)
         while True:
-            used = time.monotonic() - self._seconds_without_core() - start
+            used = time.monotonic() - seconds_without_core(process) - start
             try:
                 return self.answers.get(timeout=max(seconds - used, 0.1))
             except queue.Empty:
                 if used >= seconds:
                     raise
 
-    def _seconds_without_core(self) -> float:
-        try:
-            return int(Path(f"/proc/{self.child}/schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError):  # not on every system
-            return 0.0
-
     def end(self) -> None:
         """Waits for its end: there are no more cases."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=_START_SECONDS)
+
+
+def seconds_without_core(process: int) -> float:
+    """How long a process has waited for a core in all; 0 on systems that do not count it."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def run_all(

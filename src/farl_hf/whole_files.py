@@ -102,6 +102,16 @@ def write_json(path: Path, content: Any, error: type[FaRLError] = FileWriteError
     write_whole(path, text.encode("utf-8", "backslashreplace"), error)  # lone surrogates, as JSON writes them
 
 
+def check_utf8(path: str | os.PathLike, error: type[FaRLError] = InvalidArgumentError) -> None:
+    """Raises `error` for a path that is not UTF-8: safetensors, Arrow and writers of graphs open no such files."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as reason:
+        raise error(
+            f"The path {path} is not UTF-8, and weights, tables and graphs need one; choose another."
+        ) from reason
+
+
 def finite_or_none(content: Any) -> Any:
     """The content; numbers that are not finite are None, at any depth. JSON has no words for them."""
     if isinstance(content, dict):

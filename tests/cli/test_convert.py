@@ -29,6 +29,11 @@ def source(tmp_path_factory):
 def test_writes_a_checkpoint_and_says_so(source, tmp_path):
     result = run(source, "--output", tmp_path / "detector", "--name", "retinaface-mobilenet")
     assert result.exit_code == 0, result.output
+    odd = run(source, "--output", tmp_path / "[bold]\x1b")
+    assert r"[bold]\x1b: RetinaFace" in odd.output.replace("\n", "")
+    refused = run(source, "--output", tmp_path / os.fsdecode(b"caf\xe9"))
+    assert refused.exit_code == 2
+    assert "not UTF-8" in refused.output
     assert "RetinaFaceForFaceDetection" in result.output
     assert (tmp_path / "detector/model.safetensors").is_file()
     assert json.loads((tmp_path / "detector/conversion.json").read_text())["parity"] is None

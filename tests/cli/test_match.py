@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_no_face_is_said_with_a_way_out(run):
         (["index"], "either photos or --dataset"),
         (["index", "in", "--dataset", "celeba"], "either photos or --dataset"),
         (["index", "in", "--output", "faces.csv"], ".safetensors or .parquet"),
+        (["index", "in", "--output", os.fsdecode(b"caf\xe9.parquet")], "not UTF-8"),
         (["index", "in", "--output", "no/faces.parquet"], "does not exist"),
     ],
 )

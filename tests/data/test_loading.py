@@ -1,9 +1,13 @@
+import os
+import shutil
+
 import datasets
 import pytest
+import raw_layouts
 from face_rows import make_face_dataset
 
 from farl_hf.data.loading import is_synthetic, load_face_dataset, load_face_datasets
-from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnknownNameError
 from farl_hf.training.arguments import DatasetArguments
 from farl_hf.training.runs import load_splits
 
@@ -59,3 +63,18 @@ def test_a_split_cut_to_nothing_is_no_unknown_split(folders, count):
     ):
         with pytest.raises(InvalidArgumentError, match=f"^{count} photos"):
             load()
+
+
+def test_paths_that_arrow_cannot_hold_are_refused(folders, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(folders[0], folder)
+    for words in ((str(folder), None), ("lapa", folder)):
+        with pytest.raises(InvalidDatasetError, match="not UTF-8"):
+            load_face_dataset(words[0], data_dir=words[1])
+
+
+def test_files_beside_a_data_set_may_have_any_name(tmp_path):
+    raw_layouts.write_lapa(tmp_path / "raw")
+    (tmp_path / "raw" / "train" / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    rows = load_face_dataset("lapa", data_dir=tmp_path / "raw", cache_dir=str(tmp_path / "cache"), check_counts=False)
+    assert len(rows["train"]) == 3

@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 import shutil
 
@@ -116,6 +117,8 @@ def test_what_cannot_be_exported_is_named(tmp_path):
         export_checkpoint(tmp_path / "no_model", tmp_path / "out", "tflite")
     with pytest.raises(ConversionError, match="not empty"):
         export_checkpoint(tmp_path / "no_model", tmp_path / "no_model")
+    with pytest.raises(ConversionError, match="not UTF-8"):
+        export_checkpoint(tmp_path / "no_model", tmp_path / os.fsdecode(b"caf\xe9"))
     assert not (tmp_path / "out").exists()
 
 

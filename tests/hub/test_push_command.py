@@ -1,5 +1,6 @@
 """`farl-hf push` says what it will upload before it does, and uploads exactly that."""
 
+import os
 import shutil
 
 import pytest
@@ -29,6 +30,14 @@ def test_a_dry_run_shows_and_uploads_nothing(here, folder, push):
     assert "Skipped: optimizer.pt" in done.output
     assert "There is no README.md" in done.output
     assert "me/dry" not in here.repositories
+
+
+def test_names_in_the_plan_are_shown_as_they_are(here, folder, push):
+    (folder / "[bold]notes.md").write_text("a note")
+    done = push(folder, os.fsdecode(b"me/caf\xe9[/x]\x1b[31m"), "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert r"me/caf\xe9[/x]\x1b[31m" in done.output
+    assert "[bold]notes.md" in done.output
 
 
 def test_a_push_uploads_what_it_showed(here, folder, push):

@@ -1,6 +1,7 @@
 """The output folder of a training: one run at a time writes to it, whole files, and a broken one stops nobody."""
 
 import json
+import os
 
 import pytest
 from face_rows import make_face_dataset
@@ -49,6 +50,8 @@ def test_a_folder_that_cannot_be_is_one_sentence(train, name, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidArgumentError, match="cannot be made"):
         train(tmp_path / name)
+    with pytest.raises(InvalidArgumentError, match="not UTF-8"):
+        train(tmp_path / os.fsdecode(b"caf\xe9"))
 
 
 @pytest.mark.parametrize("content", ['{"train_loss": 0.', "", "[]"])

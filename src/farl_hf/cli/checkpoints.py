@@ -25,9 +25,11 @@ from farl_hf.cli.options import (
     DETECTION,
     NewFolderOption,
     PublicOption,
+    UserConsole,
     error_console,
     plain_console,
     plain_errors,
+    printable,
 )
 from farl_hf.errors import InvalidArgumentError
 
@@ -207,8 +209,8 @@ def _convert(source: Path, output: Path, name: str | None, check: bool, overwrit
 def _show_conversion(report: Any) -> None:
     console = Console(soft_wrap=True)
     console.print(
-        f"[bold]{escape(str(report.output))}[/bold]: {report.model_class}, {report.num_parameters:,} values from "
-        f"{escape(report.source.name)}."
+        f"[bold]{escape(printable(str(report.output)))}[/bold]: {report.model_class}, "
+        f"{report.num_parameters:,} values from {escape(printable(report.source.name))}."
     )
     if report.dropped:
         reasons = sorted(set(report.dropped.values()))
@@ -320,7 +322,7 @@ def export(
         report = export_checkpoint(checkpoint(checkpoint_name), output, export_format, overwrite)
     largest = max(report.differences.values())
     typer.echo(
-        f"{report.graph}: {report.architecture}, outputs {', '.join(report.differences)}; "
+        f"{printable(str(report.graph))}: {report.architecture}, outputs {', '.join(report.differences)}; "
         f"largest difference from the checkpoint {largest:.1e} relative."
     )
 
@@ -379,7 +381,7 @@ def push(
 
 
 def _show_plan(plan: Any, repository: str, visibility: str) -> None:
-    table = Table("file", "size", title=escape(f"{repository} ({visibility})"))
+    table = Table("file", "size", title=f"{repository} ({visibility})")
     code = [file for file in plan.files if file.path.endswith(".py")]
     for file in plan.files:
         if file not in code:
@@ -387,7 +389,7 @@ def _show_plan(plan: Any, repository: str, visibility: str) -> None:
     table.add_row(f"code, {len(code)} files", decimal(sum(file.num_bytes for file in code)))
     table.add_section()
     table.add_row("all", decimal(plan.num_bytes))
-    Console().print(table)
+    UserConsole().print(table)
     if not any(file.path == "README.md" for file in plan.files):
         plain_console().print("There is no README.md; without it nobody learns what the model is for.")
     if plan.skipped:

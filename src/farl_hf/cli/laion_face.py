@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from farl_hf.cli.options import error_console, plain_console, plain_errors, progress_bar
+from farl_hf.cli.options import error_console, plain_console, plain_errors, printable, progress_bar
 
 NOT_ALL_DONE = 1  # exit status when a part or shard failed; the others are finished
 
@@ -81,7 +81,7 @@ def prepare(
         show_parts(outcomes, total, output)
         done = [outcome.job for outcome in outcomes if outcome.error is None]
         for command in preparation.download_commands(sorted(done, key=lambda job: job["part"])):
-            print(command)
+            print(printable(command))
     show_failures(outcomes, "source")
 
 

@@ -41,7 +41,7 @@ from farl_hf.labels.model_cards import (
     usage_example,
 )
 from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
-from farl_hf.whole_files import written_whole
+from farl_hf.whole_files import check_utf8, written_whole
 
 # Settings of image processors.
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
@@ -258,8 +258,9 @@ def check_output_folder(output: Path, overwrite: bool) -> None:
 
     Raises:
         ConversionError: `output` is a file, the working directory, or a folder that is not empty and either must not
-            be overwritten or is no checkpoint.
+            be overwritten or is no checkpoint; or its path is not UTF-8.
     """
+    check_utf8(output, ConversionError)
     try:
         os.lstat(output)
     except FileNotFoundError:

@@ -28,6 +28,7 @@ from farl_hf.errors import (
     unknown_name,
 )
 from farl_hf.photos import OversizedPhotoError, load_photo, open_picture, orientation, upright, upright_rgb
+from farl_hf.whole_files import check_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -126,12 +127,14 @@ def published_builder(
 
     Raises:
         UnknownNameError: The data set has no such configuration.
+        InvalidDatasetError: The path of the folder is not UTF-8.
     """
     builder_class = PUBLISHED_DATASETS[name].builder_class()
     config_name = config_name or builder_class.DEFAULT_CONFIG_NAME
     known = [config.name for config in builder_class.BUILDER_CONFIGS]
     check_name("configuration", config_name, known, f"The data set: {name}.")
     folder = None if data_dir is None else os.path.abspath(os.path.expanduser(data_dir))
+    check_utf8(folder or "", InvalidDatasetError)
     return builder_class(config_name=config_name, data_dir=folder, **settings)
 
 
@@ -157,6 +160,7 @@ def load_other(
     import datasets
 
     if is_saved(name):
+        check_utf8(name, InvalidDatasetError)
         if config_name is not None:
             raise unknown_name("configuration", config_name, (), f"The data set {name} is a folder of save_to_disk.")
         try:

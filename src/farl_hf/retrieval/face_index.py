@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from farl_hf.errors import InvalidArgumentError, InvalidFaceIndexError, MissingExtraError, UnknownNameError
 from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
-from farl_hf.whole_files import remove_left_over, written_whole
+from farl_hf.whole_files import check_utf8, remove_left_over, written_whole
 
 _KIND = "farl_hf face index 1"
 _ROWS_AT_A_TIME = 65_536  # limits the memory of the similarities
@@ -78,8 +78,10 @@ def checked_index_path(path: Path) -> Path:
 
     Raises:
         UnknownNameError: If its ending names no kind of file, or it is a folder or lies in none.
+        InvalidArgumentError: If the path is not UTF-8.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
+    check_utf8(path)
     if path.suffix not in _FORMATS:
         raise UnknownNameError(f"{path} names no kind of index file; end it in {' or '.join(_FORMATS)}.")
     if path.is_dir() or not path.parent.is_dir():

@@ -35,7 +35,7 @@ from farl_hf.training.arguments import (
 )
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.trainer import AveragedWeightsTrainer
-from farl_hf.whole_files import held_folder, writable_folder
+from farl_hf.whole_files import check_utf8, held_folder, writable_folder
 
 logger = logging.get_logger(__name__)
 
@@ -52,6 +52,8 @@ def held_output_folder(args: TrainingArguments) -> Iterator[None]:
     Raises:
         InvalidArgumentError: Another training is writing to it, or nothing can be written there.
     """
+    if args.do_train:
+        check_utf8(output_folder(args))
     if args.do_train and args.process_index == 0:
         with held_folder(output_folder(args)):
             yield

@@ -125,7 +125,7 @@ def folder_fingerprint(folder: str) -> str:
     marks: list[str] = []
     if os.path.isdir(folder):
         collect_marks(folder, "", _DEEPEST_FOLDER, marks)
-    return hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("\n".join(sorted(marks)))).hexdigest()[:16]
 
 
 def collect_marks(folder: str, relative: str, depth: int, marks: list[str]) -> None:

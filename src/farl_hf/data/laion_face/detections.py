@@ -157,7 +157,7 @@ def cached_folder(path: str | os.PathLike, kind: str, cache_dir: str | os.PathLi
     except OSError as error:
         raise InvalidDatasetError(f"{path} cannot be read: {error.strerror}.") from error
     version = f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
-    mark = hashlib.sha256(version.encode()).hexdigest()[:16]
+    mark = hashlib.sha256(os.fsencode(version)).hexdigest()[:16]
     return Path(cache_dir, "laion_face", kind, f"{Path(path).stem}-{mark}")
 
 
