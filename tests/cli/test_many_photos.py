@@ -300,6 +300,23 @@ def test_device_and_devices_are_one_too_many(annotate, photos):
     assert re.search("--device .* --devices", said(annotate("in", "--devices", "cpu:2")))
 
 
+def test_the_jobs_of_ray_are_plain_values(annotate, photos, tmp_path, monkeypatch):
+    """What Ray maps over its workers, mapped here, in another working folder."""
+    from farl_hf.laion_face import job_engines
+
+    def map_elsewhere(worker, settings, rows, engine):
+        monkeypatch.chdir("/")
+        yield from map(job_engines.TriedWorker(worker, settings), rows)
+        monkeypatch.chdir(tmp_path)
+
+    monkeypatch.setattr(job_engines, "run_on_ray", map_elsewhere)
+    here = annotate("in", "-o", "here", "--batch-size", 4)
+    there = annotate("in", "-o", "there", "--batch-size", 4, "--engine", "ray", on_cpu=())
+    assert (here.exit_code, there.exit_code) == (1, 1), said(there)
+    assert "in/1/broken.jpg" in said(there)
+    assert_same_folders(tmp_path / "there", tmp_path / "here")
+
+
 @pytest.mark.nightly
 def test_on_a_cluster_of_two_the_answers_are_the_same(cluster, annotate, photos, image_text_folder, tmp_path):
     ray = ("--engine", "ray", "--address", cluster.address)
