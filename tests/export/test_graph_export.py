@@ -15,14 +15,16 @@ from farl_hf import (
     FaRLForAttributes,
     FaRLForFaceParsing,
     FaRLImageProcessor,
+    FaRLModel,
     RetinaFaceConfig,
     RetinaFaceForFaceDetection,
     RetinaFaceImageProcessor,
 )
+from farl_hf.checkpoints import checkpoint
 from farl_hf.cli import app
 from farl_hf.errors import ConversionError, NotACheckpointError, UnknownNameError
 from farl_hf.export import export_checkpoint, load_onnx_model
-from farl_hf.export.graph_export import _differences
+from farl_hf.export.graph_export import _differences, _load_model
 
 VISION = {
     "hidden_size": 32,
@@ -111,8 +113,10 @@ def test_a_graph_that_answers_differently_is_refused():
 
 def test_what_cannot_be_exported_is_named(tmp_path):
     RetinaFaceConfig().save_pretrained(tmp_path / "no_model")
-    with pytest.raises(NotACheckpointError, match="expected a model of farl_hf"):
+    with pytest.raises(NotACheckpointError, match="holds no model; expected one of FaRLForFaceParsing"):
         export_checkpoint(tmp_path / "no_model", tmp_path / "out", "torch-export")
+    with pytest.raises(NotACheckpointError, match="holds FaceDecoderModel; expected one of"):
+        export_checkpoint(checkpoint("farl-tiny-generator"), tmp_path / "out", "torch-export")
     with pytest.raises(UnknownNameError, match="Known: onnx, torch-export"):
         export_checkpoint(tmp_path / "no_model", tmp_path / "out", "tflite")
     with pytest.raises(ConversionError, match="not empty"):
@@ -120,6 +124,10 @@ def test_what_cannot_be_exported_is_named(tmp_path):
     with pytest.raises(ConversionError, match="not UTF-8"):
         export_checkpoint(tmp_path / "no_model", tmp_path / os.fsdecode(b"caf\xe9"))
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_pretraining_both_encoders_are_exported():
+    assert type(_load_model(checkpoint("farl-tiny"))) is FaRLModel
 
 
 def test_folders_without_a_graph_and_damaged_graphs_are_named(tmp_path):

@@ -154,6 +154,14 @@ def test_training_may_start_a_new_head_but_no_new_encoder(folders, tmp_path, cap
             start(changed(folders["face-landmarks"], tmp_path / fault.__name__, fault(patches)))
 
 
+def test_a_detector_lends_no_encoder(folders):
+    arguments = ModelArguments(model_name_or_path=str(folders["face-detection"]))
+    with pytest.raises(
+        NotACheckpointError, match=r"RetinaFaceForFaceDetection \(face-detection\); expected FaRLForFace"
+    ):
+        model_from_checkpoint(FACE_TASK_SETTINGS["parsing"], str(folders["face-detection"]), arguments, "eager", ["a"])
+
+
 def test_a_class_of_a_user_is_taken_for_what_it_was_derived_from(folders, tmp_path):
     folder = tmp_path / "own"
     shutil.copytree(folders["face-parsing"], folder)

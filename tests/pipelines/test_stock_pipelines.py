@@ -7,22 +7,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from skimage import data
 from torch.nn.functional import interpolate
-from transformers import AutoModel, AutoProcessor, pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation, AutoProcessor, pipeline
 
 from farl_hf import (
     FaRLConfig,
     FaRLForAttributes,
+    FaRLForFaceParsing,
     FaRLImageProcessor,
     FaRLModel,
     FaRLProcessor,
+    NotACheckpointError,
     RetinaFaceImageProcessor,
     embed_texts,
     index_faces,
 )
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
+from farl_hf.modeling.pretrained_model_farl import UnsuitableCheckpointError
 
 LABELS = ["a smiling woman", "a man in a hat " * 30, "nobody"]  # the second is longer than the model can read
 
@@ -134,6 +138,52 @@ def test_zero_shot_classification_and_features_are_those_of_the_embeddings():
     assert {entry["label"]: entry["score"] for entry in answer} == pytest.approx(
         dict(zip(sentences, scores / scores.sum(), strict=True)), abs=1e-3
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "found", "expected"),
+    [
+        ("image-segmentation", "farl-tiny-landmarks", "FaRLForLandmarks", "FaRLForFaceParsing"),
+        ("image-segmentation", "farl-tiny", "FaRLForPreTraining", "FaRLForFaceParsing"),
+        ("image-classification", "farl-tiny-parsing", "FaRLForFaceParsing", "FaRLForAttributes"),
+        ("image-feature-extraction", "farl-tiny-attributes", "FaRLForAttributes", "FaRLModel"),
+    ],
+)
+def test_a_checkpoint_of_another_task_is_refused(task, name, found, expected):
+    with pytest.raises(UnsuitableCheckpointError) as caught:
+        pipeline(task, model=name, device="cpu")
+    assert str(caught.value).startswith(f"{name} is a checkpoint of {found}; expected {expected}.")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_without_its_head_is_refused(tmp_path, toy_model):
+    toy_model(FaRLForAttributes).save_pretrained(tmp_path)
+    FaRLImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    lost = tensors.pop("head.classifier.weight")
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    for task in ("image-classification", "face-attributes"):
+        with pytest.raises(
+            (UnsuitableCheckpointError, NotACheckpointError), match=r"missing: head\.classifier\.weight"
+        ):
+            pipeline(task, model=str(tmp_path), device="cpu")
+    model = FaRLForAttributes.from_pretrained(tmp_path, num_labels=len(lost))  # a new head, as Transformers reports
+    assert model.head.classifier.weight.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "load", [FaRLForFaceParsing.from_pretrained, AutoModelForSemanticSegmentation.from_pretrained]
+)
+def test_a_new_head_needs_labels(load):
+    names = dict(enumerate("abc"))
+    for name in ("farl-tiny", "farl-tiny-landmarks"):
+        with pytest.raises(UnsuitableCheckpointError, match="id2label or num_labels"):
+            load(name)
+        for labels in ({"num_labels": 3}, {"id2label": names, "label2id": {label: i for i, label in names.items()}}):
+            model = load(name, ignore_mismatched_sizes=True, **labels)
+            assert model.config.num_labels == model.head.classifier.out_channels == 3
+    config = AutoConfig.from_pretrained("farl-tiny", num_labels=4)
+    assert FaRLForFaceParsing.from_pretrained("farl-tiny", config=config).config.num_labels == 4
 
 
 # --- what the stock pipelines call

@@ -28,6 +28,7 @@ _PURPOSES = {
     "FaceTransformerModel": "a vision encoder",
     "FaceDecoderModel": "a generator of faces",
 }
+_WITHOUT_ENCODER = ("RetinaFaceForFaceDetection", "RetinaFaceModel", "FaceDecoderModel")
 _NAMED_TENSORS = 3  # an error names so many, and counts the others
 _KINDS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
@@ -70,11 +71,14 @@ def load_with_new_parts(
         `tuple`: The model, and the number of tensors with random weights of each part that has any.
 
     Raises:
-        NotACheckpointError: Another part is incomplete, or a tensor is not finite.
+        NotACheckpointError: It has no encoder, another part is incomplete, or a tensor is not finite.
     """
     model, parts = _load(model_class, source, settings)
     beginnings = tuple(new_parts)
     kept = {kind: [one for one in parts[kind] if not _name(one).startswith(beginnings)] for kind in _KINDS}
+    written = [name for name in model.config.architectures or () if name in _WITHOUT_ENCODER]
+    if written and kept["missing_keys"]:
+        raise _wrong_model(source, written, model_class.__name__)
     _require_tensors(model, kept, source)
     drawn = {*parts["missing_keys"], *(_name(one) for one in parts["mismatched_keys"])}
     counts = {part.rstrip("."): sum(name.startswith(part) for name in drawn) for part in beginnings}

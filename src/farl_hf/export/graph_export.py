@@ -29,6 +29,14 @@ EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 _ONNX_GRAPH = EXPORT_FORMATS["onnx"]
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32
+# Class of a checkpoint -> the class that is exported.
+_EXPORTED = {
+    name: name
+    for name in (
+        *("FaRLForFaceParsing", "FaRLForLandmarks", "FaRLForAttributes"),
+        *("RetinaFaceForFaceDetection", "FaRLModel"),
+    )
+} | {"FaRLForPreTraining": "FaRLModel"}
 _MISFITS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 _COPIED = ("preprocessor_config.json", "processor_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*")
 # Two in the sample, because the exporter takes a size of one for a constant; another number in the check.
@@ -124,9 +132,11 @@ def _load_model(folder: Path) -> PreTrainedModel:
     """The model of a folder, ready for inference."""
     try:
         names = AutoConfig.from_pretrained(folder).architectures or []
-        model_class = getattr(modeling, names[0]) if names and names[0] in modeling.__all__ else None
-        if model_class is None:
-            raise NotACheckpointError(f"{folder} holds {names or 'no model'}; expected a model of farl_hf.")
+        if not names or names[0] not in _EXPORTED:
+            raise NotACheckpointError(
+                f"{folder} holds {', '.join(names) or 'no model'}; expected one of {', '.join(_EXPORTED)}."
+            )
+        model_class = getattr(modeling, _EXPORTED[names[0]])
         model, parts = model_class.from_pretrained(folder, dtype="float32", output_loading_info=True)
         wrong = sorted(str(one) for kind in _MISFITS for one in parts[kind])
         if wrong:

@@ -36,7 +36,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_farl import FaRLConfig, FaRLTextConfig, FaRLVisionConfig
 from .fast_inference_farl import FastInferenceMixin, FastLinears, FastQuickGELU, fast_as
-from .pretrained_model_farl import ModelPushedWithCode, encoder_records
+from .pretrained_model_farl import ModelLoadedWhole, ModelPushedWithCode, encoder_records
 
 # Weights of a checkpoint that a model leaves out on purpose. Loading does not report them.
 TEXT_PARTS = (r"text_model\.", r"text_projection\.")
@@ -347,7 +347,7 @@ class FaRLEncoder(nn.Module):
 # --- models
 
 
-class FaRLPreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedModel):
+class FaRLPreTrainedModel(FastInferenceMixin, ModelLoadedWhole, ModelPushedWithCode, PreTrainedModel):
     """Initialisation, loading and saving shared by every FaRL model."""
 
     config_class: type[PreTrainedConfig] = FaRLConfig

@@ -28,7 +28,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_retinaface import RetinaFaceConfig
 from .fast_inference_farl import FastConvolutionAndNorm, FastInferenceMixin, fast_as
-from .pretrained_model_farl import ModelPushedWithCode, warn_unrecorded
+from .pretrained_model_farl import ModelLoadedWhole, ModelPushedWithCode, warn_unrecorded
 
 # (output channels at full width, stride) of the depthwise-separable blocks of MobileNetV1, by stage; the stem comes
 # first in stage one.
@@ -487,7 +487,7 @@ def make_targets(
 # --- models
 
 
-class RetinaFacePreTrainedModel(FastInferenceMixin, ModelPushedWithCode, PreTrainedModel):
+class RetinaFacePreTrainedModel(FastInferenceMixin, ModelLoadedWhole, ModelPushedWithCode, PreTrainedModel):
     """Weight initialisation and loading, shared by the RetinaFace models."""
 
     config: RetinaFaceConfig

@@ -1,4 +1,4 @@
-"""What the models share: `push_to_hub` uploads their code, and their outputs hold what the caller asks to be recorded.
+"""What the models share: they load whole, `push_to_hub` uploads their code, and outputs hold what is to be recorded.
 
 A pushed model loads where farl_hf is not installed. Transformers copies the code of a model whose class has
 `_auto_class` set. Here a shallow copy is pushed, of a class of its own that has it: if the class itself had it, every
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
 
@@ -38,6 +38,85 @@ _UNRECORDED = {
     "hidden_states": "its encoder is of another library, which does not record them here",
     "attentions": "load the model with attn_implementation='eager'; another library's encoder records none",
 }
+
+
+# Models with labels. Each can start from the encoder of any other model, with a new head for labels that are given.
+_HEADS = ("FaRLForFaceParsing", "FaRLForLandmarks", "FaRLForAttributes")
+_LABEL_SETTINGS = {"num_labels", "id2label", "label2id"}
+_PLACE_SETTINGS = ("subfolder", "revision", "cache_dir", "local_files_only", "token")
+_NAMED_TENSORS = 3  # an error names so many, and counts the others
+
+
+class UnsuitableCheckpointError(Exception):
+    """A checkpoint of another task, or one that is not whole.
+
+    No `ValueError`, because Transformers' `pipeline` turns those into a list of stack traces.
+    """
+
+
+class ModelLoadedWhole(PreTrainedModel):
+    """A base of models that refuse a checkpoint of another task, and one of their own that is not whole.
+
+    Transformers draws missing weights at random, and only logs a table.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Load a checkpoint; takes and returns what Transformers' own method does.
+
+        A caller that asks for `output_loading_info` is taken to look for itself: nothing is refused.
+
+        Raises:
+            UnsuitableCheckpointError: The checkpoint is of another model, and no labels are given for a new head; or
+                it is of this model and lacks tensors, and no setting is given that explains why.
+        """
+        source = pretrained_model_name_or_path
+        if kwargs.get("output_loading_info") or source is None:  # None: weights come as `state_dict`
+            return super().from_pretrained(source, *args, **kwargs)
+        try:
+            model, parts = super().from_pretrained(source, *args, **kwargs, output_loading_info=True)
+        except RuntimeError:  # tensors of another shape
+            _require_task(cls, source, kwargs, _stored_config(cls, source, kwargs).architectures or ())
+            raise
+        _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
+        return model
+
+
+def _require_task(model_class, source, kwargs, architectures, lacking=()):
+    """Refuse a checkpoint of another task, and one of the same that lacks tensors."""
+    names = {each.__name__ for each in model_class.__mro__}
+    written, more = {name for name in architectures if name in AUTO_CLASSES}, len(lacking) - _NAMED_TENSORS
+    expected = f"is a checkpoint of {', '.join(written)}; expected {model_class.__name__}."
+    if names & written and lacking:
+        listed = f"{', '.join(lacking[:_NAMED_TENSORS])}{f' and {more} more' if more > 0 else ''}"
+        fault = f"is no whole checkpoint of {model_class.__name__}. {len(lacking)} tensors are missing: {listed}."
+        explained = None  # by any setting
+    elif written and names & set(_HEADS) and not names & written:
+        fault = f"{expected} To train a new head on its encoder, pass id2label or num_labels."
+        explained = _LABEL_SETTINGS
+    elif written and written <= set(_HEADS) and "FaRLModel" in names:
+        fault, explained = expected, set[str]()
+    else:
+        return
+    given = _given_settings(model_class, source, kwargs)
+    if not (given if explained is None else given & explained):
+        raise UnsuitableCheckpointError(f"{source} {fault}")
+
+
+def _stored_config(model_class, source, kwargs):
+    return model_class.config_class.from_pretrained(
+        source, **{name: kwargs[name] for name in _PLACE_SETTINGS if name in kwargs}
+    )
+
+
+def _given_settings(model_class, source, kwargs):
+    """Return the names of settings of the configuration that a call of `from_pretrained` gives or changes."""
+    stored = _stored_config(model_class, source, kwargs).to_dict()
+    stored = {name: value for name, value in stored.items() if name not in ("dtype", "_name_or_path")}
+    if isinstance(kwargs.get("config"), PreTrainedConfig):  # of a user, or of an auto class that has read the settings
+        config = kwargs["config"].to_dict()
+        return {name for name, value in stored.items() if config.get(name) != value}
+    return {name for name in kwargs if name in _LABEL_SETTINGS or name in stored}
 
 
 class ModelPushedWithCode(PreTrainedModel):
