@@ -61,7 +61,7 @@ class ModelLoadedWhole(PreTrainedModel):
     """
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override, unused-ignore]
         """Load a checkpoint; takes and returns what Transformers' own method does.
 
         A caller that asks for `output_loading_info` is taken to look for itself: nothing is refused.
