@@ -303,7 +303,8 @@ def _facer_and_ours(kind: str, class_name: str, source: str, checkpoint: Path, p
         "landmarks": ("face_alignment", "FaRLFaceAlignment"),
         "attributes": ("face_attribute", "FaRLFaceAttribute"),
     }[kind]
-    model, processor = _load(class_name, checkpoint), FaRLImageProcessor.from_pretrained(checkpoint)
+    model = _load(class_name, checkpoint)
+    processor: Any = FaRLImageProcessor.from_pretrained(checkpoint)
     original = original_networks.import_original(f"facer.{module}.farl")
     name = _FACER_NAMES[kind, model.config.num_labels]
     facer = getattr(original, facer_class)(name, source, device=torch.device("cpu"))
