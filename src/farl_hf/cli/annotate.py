@@ -154,21 +154,31 @@ def annotate(
             found = photos_of_part(found, photos, mine)
             models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
             needed = {task: models[task] for task in chosen} | ({} if aligned else {DETECTION: detector})
-            video = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
-            looks = {"aligned": aligned, "threshold": threshold, "pictures": pictures, "runtime": runtime}
+            video: dict[str, Any] = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
+            looks: dict[str, Any] = {
+                "aligned": aligned,
+                "threshold": threshold,
+                "pictures": pictures,
+                "runtime": runtime,
+            }
             work = open_work(folder, {"tasks": chosen, **looks, "videos": video}, needed, overwrite)
             has_videos = not aligned and any(map(is_video, found))
             if has_videos and detect_every > 1:
                 needed |= {LANDMARKS: landmarks_model}
-            settings = {"folder": str(folder.absolute()), "tasks": chosen, "models": _absolute(needed), **looks}
+            settings: dict[str, Any] = {
+                "folder": str(folder.absolute()),
+                "tasks": chosen,
+                "models": _absolute(needed),
+                **looks,
+            }
             settings |= {"batch_size": batch_size, "video": video if has_videos else None}
             with contextlib.closing(work):
-                failures |= _annotate(AnnotationWorker, settings, found, work, places, "parquet" in forms)
+                faults = _annotate(AnnotationWorker, settings, found, work, places, "parquet" in forms)
                 for form in forms:
                     path = export_faces(_Records(work, found), folder, form)
                     plain_console().print(readable_name(f"Exported to {path}"))
-        report_failures(failures)
-    if failures:
+        report_failures({**failures, **faults})
+    if failures or faults:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -137,7 +137,10 @@ there within two hours. The models are small ones that learned from rendered fac
 """
 _LARGEST_FILE = "50mb"
 _KEPT_SECONDS = 3600
-_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # nothing to fetch
+_FONTS: dict[str, Any] = {
+    "font": ["system-ui", "sans-serif"],
+    "font_mono": ["ui-monospace", "monospace"],
+}  # nothing to fetch
 
 
 def serve_page(device: str | None = None, host: str | None = None, port: int | None = None) -> None:
@@ -180,7 +183,7 @@ def web_page(device: str | None = None) -> tuple[Any, dict[str, Any]]:
         gradio.Markdown(_ABOUT)
         with gradio.Row():
             with gradio.Column(min_width=300):
-                photo = gradio.Image(label="Photo", type="filepath", sources=["upload", "webcam", "clipboard"])
+                photo: Any = gradio.Image(label="Photo", type="filepath", sources=["upload", "webcam", "clipboard"])
                 # Gradio would open the file with Pillow; `load_photo` reads more kinds and has sentences for the rest.
                 photo.preprocess = lambda given: given and given.path
             with gradio.Column(min_width=300):

@@ -185,7 +185,7 @@ def _analyzed(
     """Photos (with the stems of their outputs) that can be used, with picture and faces; others become failures."""
     from farl_hf.cli.face_annotator import analyzed_photos
 
-    detection = {} if threshold is None else {"threshold": threshold}
+    detection: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
     inputs = ((photo, photo, stem) for photo, stem in stems.items())
     answers = analyzed_photos(analyze, inputs, batch_size, **detection)
     for photo, stem, picture, faces in track(

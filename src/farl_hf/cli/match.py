@@ -174,7 +174,12 @@ class IndexWorker:
         self.loaded = load_model_and_processor(model, device)
         self.num_decoders = num_decoders
         found = None if aligned else load_detector(detector, self.loaded[0].device, self.loaded[0].config)
-        self.options = {"aligned": aligned, "threshold": threshold, "detector": found, "batch_size": batch_size}
+        self.options: dict[str, Any] = {
+            "aligned": aligned,
+            "threshold": threshold,
+            "detector": found,
+            "batch_size": batch_size,
+        }
 
     def stream(self, jobs: Iterable[Job]) -> Iterator[Done]:
         """Yields what became of each photo: boxes, vectors and the fingerprint of the model as the answer."""

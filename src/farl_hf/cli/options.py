@@ -151,7 +151,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def report_failures(failures: Mapping[str, Exception]) -> None:
+def report_failures(failures: Mapping[str, Exception | str]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
         error_console().print(Text.assemble(("Failed: ", "bold red"), printable(f"{photo}: {error}", kept="")))

@@ -313,18 +313,19 @@ def _in_processes(
             running[ours] = (process, device)
         waiting = list(running)
         while waiting:
-            for connection in wait(waiting):
+            connections: Any = wait(waiting)
+            for connection in connections:
                 try:
-                    message = connection.recv()  # type: ignore[union-attr]
+                    message = connection.recv()
                 except EOFError:
-                    process, device = running[connection]  # type: ignore[index]
+                    process, device = running[connection]
                     process.join()
                     raise FaRLError(
                         f"The process on {device} ended with exit status {process.exitcode}. Run the command again; "
                         "what was finished is kept."
                     ) from None
                 if message is None:
-                    waiting.remove(connection)  # type: ignore[arg-type]
+                    waiting.remove(connection)
                 elif isinstance(message, BaseException):
                     raise message
                 else:

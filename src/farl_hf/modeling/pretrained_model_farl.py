@@ -74,10 +74,11 @@ class ModelLoadedWhole(PreTrainedModel):
         if kwargs.get("output_loading_info") or source is None:  # None: weights come as `state_dict`
             return super().from_pretrained(source, *args, **kwargs)
         try:
-            model, parts = super().from_pretrained(source, *args, **kwargs, output_loading_info=True)
+            loaded: Any = super().from_pretrained(source, *args, **kwargs, output_loading_info=True)
         except RuntimeError:  # tensors of another shape
             _require_task(cls, source, kwargs, _stored_config(cls, source, kwargs).architectures or ())
             raise
+        model, parts = loaded
         _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
         return model
 
