@@ -1,8 +1,10 @@
 """Commands of the README in an environment without extras."""
 
+import os
 import subprocess
 import sys
 
+import pytest
 import skimage.data
 from PIL import Image
 
@@ -15,6 +17,26 @@ from farl_hf.cli import app
 for words in {commands}:
     app(words, standalone_mode=False)
 """
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        (["train", "lapa_448_finetuned", "--data-dir", "none"], "accelerate"),
+        (["evaluate", "farl-tiny-parsing", "lapa", "--data-dir", "none"], "accelerate"),
+        (["data", "check", "lapa", "none"], "datasets"),
+    ],
+)
+def test_a_command_that_needs_an_extra_names_it(words, package):
+    program = PROGRAM.format(extras=EXTRAS, commands=[words])
+    command = [sys.executable, "-c", program.replace("app(words, standalone_mode=False)", "app(words)")]
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"}
+    )
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert f"`{package}`" in line
+    assert "farl-hf[train]" in line
 
 
 def test_photos_are_annotated_matched_and_explained(tmp_path):

@@ -1,7 +1,9 @@
 """What commands share: options, names of tasks, and errors as one sentence with an exit status."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, UnknownNameError, check_name, in_short
+from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError, check_name, in_short
 from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
@@ -27,6 +29,7 @@ DETECTION = "face-detection"
 LANDMARKS = "face-landmarks"
 IMAGE_TEXT_MODEL = "farl-tiny"  # the default of commands that compare faces with texts
 USAGE_ERROR = 2  # exit status of a command that could not start
+_PACKAGE_OF = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # where the name of the module is another one
 SOME_FAILED = 1  # exit status when photos failed, or no face was found
 
 ThresholdOption = Annotated[
@@ -169,7 +172,26 @@ def plain_errors() -> Iterator[None]:
         if error.strerror is None:
             raise
         words, cause = f"{in_short(error.filename or 'A file', 300)} cannot be used: {error.strerror}.", error
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        words, cause = str(missing), error
     else:
         return
     error_console().print(Text.assemble(("Error: ", "bold red"), printable(words, kept="")))
     raise typer.Exit(USAGE_ERROR) from cause
+
+
+def missing_extra(error: BaseException | None) -> MissingExtraError | None:
+    """The error that names the extra of a package which is not installed; None if the cause is something else."""
+    while error is not None:
+        name = (getattr(error, "name", None) or "none").partition(".")[0]
+        package = _PACKAGE_OF.get(name, name).lower()
+        for requirement in metadata.requires("farl-hf") or ():
+            if found := re.match(
+                rf"{re.escape(package)}\b(?![.-]).*extra == ['\"]([\w-]+)", requirement, re.IGNORECASE
+            ):
+                return MissingExtraError(f'This needs the `{package}` package: pip install "farl-hf[{found[1]}]".')
+        error = error.__cause__  # Transformers raises another one
+    return None

@@ -46,7 +46,8 @@ def train(
     [dim]$[/dim] farl-hf train lapa_224_frozen --data-dir data/LaPa --backbone mocov3 --output-dir runs/lapa-mocov3
     """
     if list_all:
-        _show_recipes()
+        with plain_errors():
+            _show_recipes()
         return
     if recipe is None:
         raise typer.BadParameter("give the name of a recipe, or --list to see them.", param_hint="RECIPE")
