@@ -132,7 +132,7 @@ def test_what_is_finished_is_kept(annotate, photos, monkeypatch):
         (["--threshold", "0.2"], "threshold: the default there, 0.2 now"),
         (["--tasks", "parsing"], "tasks: "),
         (["--no-pictures"], "pictures: yes there, no now"),
-        (["--detector", "retinaface-mobilenet-wider"], "models: "),
+        (["--detector", "retinaface-mobilenet-wider"], "face-detection: "),
     ],
 )
 def test_other_settings_are_refused(annotate, photos, words, told):
@@ -193,6 +193,20 @@ def test_a_list_in_use_is_not_read_by_another_run(tmp_path):
         work.add([{"uri": "a", "stem": "a", "content": None}])
     with contextlib.closing(FinishedWork(path, {})) as again:
         assert "a" in again
+
+
+def test_settings_bind_only_what_is_finished(tmp_path):
+    path = tmp_path / "done.jsonl"
+    FinishedWork(path, {"tasks": ["parsing", "landmarks"]}).close()
+    settings = {"tasks": ["parsing"], "models": {"detector": "1", "parsing": "2"}}
+    with contextlib.closing(FinishedWork(path, settings)) as work:
+        work.add([{"uri": "a", "stem": "a", "content": None}])
+    with contextlib.closing(FinishedWork(path, settings)) as work:
+        assert "a" in work
+    with pytest.raises(InvalidArgumentError) as refused:
+        FinishedWork(path, settings | {"models": {"detector": "1", "parsing": "3"}})
+    assert "parsing: 2 there, 3 now" in str(refused.value)
+    assert "detector" not in str(refused.value)
 
 
 def test_two_processes_and_decoders_give_the_answers_of_one(annotate, photos, tmp_path):

@@ -85,35 +85,42 @@ class FinishedWork:
         settings = json.loads(json.dumps(settings))
         self._lines: dict[str, _Line] = {}
         self._end = 0  # of the last whole line
+        first = json.dumps({"settings": settings}).encode() + b"\n"
         if not path.exists():
-            write_whole(path, json.dumps({"settings": settings}).encode() + b"\n")
+            write_whole(path, first)
         with contextlib.ExitStack() as stack:
             stack.enter_context(held(path))  # before it is read: what another run adds would be cut off
-            self._read(settings, is_whole)
+            there = self._read(is_whole)
             self._file = stack.enter_context(path.open("r+b"))
+            if self._lines:
+                _require_equal(there, settings, path)
+            else:  # nothing was finished with them
+                self._file.write(first)
+                self._end = len(first)
             self._file.truncate(self._end)
             self._until_closed = stack.pop_all()
 
-    def _read(self, settings: dict[str, Any], is_whole: Callable[[dict[str, Any]], bool]) -> None:
+    def _read(self, is_whole: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Read the finished photos; return the settings."""
+        settings: dict[str, Any] = {}
         with self.path.open("rb") as file:
             for raw in file:
                 offset, self._end = self._end, self._end + len(raw)
                 try:
                     line = json.loads(raw) if raw.endswith(b"\n") else {}
                     if offset == 0:
-                        _require_equal(line["settings"], settings, self.path)
+                        settings = dict(line["settings"])
                     elif line:
                         self._lines[line["uri"]] = _Line(offset, line["stem"], line["content"], is_whole(line))
                     else:
                         self._end = offset  # cut short by a kill
                 except (ValueError, KeyError, TypeError) as error:
-                    if isinstance(error, InvalidArgumentError):
-                        raise
                     if offset == 0:
                         raise InvalidArgumentError(
                             f"{self.path} is not of this version of farl-hf; choose another output, or give "
                             "--overwrite to begin anew."
                         ) from error
+        return settings
 
     def __contains__(self, uri: str) -> bool:
         return uri in self._lines
@@ -174,13 +181,22 @@ class FinishedWork:
 
 
 def _require_equal(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    differing = [name for name in {**there, **now} if there.get(name) != now.get(name)]
+    differing = "; ".join(_differences(there, now))
     if differing:
-        told = "; ".join(f"{name}: {_shown(there.get(name))} there, {_shown(now.get(name))} now" for name in differing)
         raise InvalidArgumentError(
-            f"{path} tells of other settings: {told}. Give the former ones to go on, --overwrite to begin anew, or "
-            "choose another --output."
+            f"{path} tells of other settings: {differing}. Give the former ones to go on, --overwrite to begin anew, "
+            "or choose another --output."
         )
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two settings, those in settings too, as words."""
+    for name in {**there, **now}:
+        before, after = there.get(name), now.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after)
+        elif before != after:
+            yield f"{name}: {_shown(before)} there, {_shown(after)} now"
 
 
 def _shown(value: Any) -> str:
