@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperCommand
 
 from farl_hf.cli.options import (
@@ -437,18 +437,23 @@ def _face(faces: Any, row: int) -> dict[str, Any]:
     return found | {"box_xyxy": [round(float(side), 1) for side in faces.boxes_xyxy[row]]}
 
 
+def _photo_column() -> Column:
+    return Column("photo", overflow="fold")  # names that are cut look alike
+
+
 def _show(matched: dict[str, Any]) -> None:
     console = UserConsole()
     if "texts_of_face" in matched:
-        table = Table("photo", "face at", "text", "similarity", "probability", title="Texts for each face")
+        columns = (_photo_column(), "face at", "text", "similarity", "probability")
+        table = Table(*columns, title="Texts for each face")
         for face in matched["texts_of_face"]:
+            where = _where(face)
             for found in face["texts"]:
-                table.add_row(
-                    *_where(face), found["text"], f"{found['similarity']:.3f}", f"{found['probability']:.1%}"
-                )
+                table.add_row(*where, found["text"], f"{found['similarity']:.3f}", f"{found['probability']:.1%}")
+                where = ("", "")
             table.add_section()
         console.print(table)
-    table = Table("text", "photo", "face at", "similarity", title="Faces for each text")
+    table = Table("text", _photo_column(), "face at", "similarity", title="Faces for each text")
     for text in matched["faces_of_text"]:
         for face in text["faces"]:
             table.add_row(text["text"], *_where(face), f"{face['similarity']:.3f}")
