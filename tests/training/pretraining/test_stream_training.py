@@ -24,10 +24,11 @@ class Brightness(nn.Module):
     def __init__(self):
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(1))
-        self.seen = []
+        self.seen, self.draws = [], []
 
     def forward(self, pixel_values, input_ids, attention_mask):
         self.seen.append(input_ids.tolist())
+        self.draws.append(torch.rand(1).item())  # as dropout would
         return {"loss": (pixel_values.mean() - self.mean).square().sum()}
 
 
@@ -81,6 +82,7 @@ def test_a_stopped_training_goes_on_with_the_next_sample(tmp_path, make_trainer,
     resumed = make_trainer(dataloader_num_workers=num_workers)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
     assert resumed.model.seen == whole.model.seen[6:]
+    assert resumed.model.draws == whole.model.draws[6:]
     assert torch.equal(resumed.model.mean, whole.model.mean)
     assert resumed.progress.state_dict() == whole.progress.state_dict()
     assert [entry["loss"] for entry in resumed.state.log_history if "loss" in entry] == [

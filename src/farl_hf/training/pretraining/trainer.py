@@ -185,6 +185,7 @@ class StreamTrainer(Trainer):
     """
 
     progress: StreamProgress | None = None
+    resumed_from: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -215,6 +216,9 @@ class StreamTrainer(Trainer):
         """The batches of one optimizer step; the progress notes their place in the stream."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.progress is not None:
+            if self.resumed_from:  # only now, because the loader draws a seed when it starts
+                self._load_rng_state(self.resumed_from)
+                self.resumed_from = None
             for batch in batches:
                 self.progress.take(batch)
         return batches, num_items
@@ -229,7 +233,7 @@ class StreamTrainer(Trainer):
         stream = self.train_dataset
         if not isinstance(stream, PretrainingStream):
             return super().train(resume_from_checkpoint, *args, **kwargs)
-        folder = resume_folder(resume_from_checkpoint, self.args)
+        self.resumed_from = folder = resume_folder(resume_from_checkpoint, self.args)
         if folder:
             stream.load_state_dict(self.stream_states(folder), self.args.dataloader_num_workers)
         skipping, self.args.ignore_data_skip = self.args.ignore_data_skip, True  # the stream skips
