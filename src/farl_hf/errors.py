@@ -118,6 +118,11 @@ def _plain(name):
     return str(name)[:200].lower().replace("-", "_").replace(" ", "_")
 
 
+def without_controls(text: str, kept: str = "") -> str:
+    """The text with control characters escaped, which may change the user's terminal; those `kept` stay."""
+    return "".join(one if one.isprintable() or one in kept else repr(one)[1:-1] for one in text)
+
+
 def in_short(value: Any, most: int = 100) -> str:
     """The text of a value or of another library's error, cut and on one line, for a sentence."""
     return " ".join(str(value).split())[:most]

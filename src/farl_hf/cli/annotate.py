@@ -38,6 +38,7 @@ from farl_hf.cli.photo_jobs import (
     PhotoFile,
     Places,
     WorkersOption,
+    absolute_checkpoint,
     done_photos,
     in_jobs,
     parse_devices,
@@ -168,7 +169,7 @@ def annotate(
             settings: dict[str, Any] = {
                 "folder": str(folder.absolute()),
                 "tasks": chosen,
-                "models": _absolute(needed),
+                "models": {task: absolute_checkpoint(name) for task, name in needed.items()},
                 **looks,
             }
             settings |= {"batch_size": batch_size, "video": video if has_videos else None}
@@ -235,13 +236,6 @@ def _remove_outputs(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     (folder / RECORDS_FILE).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-
-
-def _absolute(models: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The checkpoints, for processes with working folders of their own."""
-    return {
-        task: str(Path(name).absolute()) if name and Path(name).is_dir() else name for task, name in models.items()
-    }
 
 
 class _Records(Sequence[dict[str, Any]]):

@@ -45,11 +45,13 @@ from farl_hf.cli.photo_jobs import (
     PhotoFile,
     Places,
     WorkersOption,
+    absolute_checkpoint,
     decoded_photos,
     done_photos,
     in_jobs,
     parse_devices,
     parse_part,
+    part_name,
     photos_of_part,
 )
 from farl_hf.errors import InvalidArgumentError
@@ -127,7 +129,7 @@ def index(
         mine = parse_part(part)
         places = Places(parse_devices(device, devices), engine, address, workers, gpus_per_worker)
         if mine != (1, 1):
-            output = output.with_stem(f"{output.stem}.part-{mine[0]:0{len(str(mine[1]))}}-of-{mine[1]}")
+            output = output.with_stem(f"{output.stem}.{part_name(mine)}")
         checked_index_path(output)
         sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
         if dataset is None:
@@ -243,7 +245,7 @@ def _index_files(
     with contextlib.closing(FinishedWork(path, told)) as work:
         named = [PhotoFile(photo, photo, photo_uri(photo)) for photo in photos]
         waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
-        here = {name: _anywhere(settings[name]) for name in ("model", "detector")}
+        here = {name: absolute_checkpoint(settings[name]) for name in ("model", "detector")}
         failures: dict[str, str] = {}
         with photos_progress(len(named), len(named) - len(waiting)) as progress:
             jobs, lines = in_jobs(waiting, batch_size), []
@@ -260,11 +262,6 @@ def _index_files(
         finished = [photo for photo in named if photo.uri in work and photo.name not in failures]
         answers = (line["faces"] for line in work.lines([photo.uri for photo in finished]))
         return _joined([photo.name for photo in finished], answers, model), failures
-
-
-def _anywhere(checkpoint: str | None) -> str | None:
-    """A checkpoint for processes with working folders of their own."""
-    return str(Path(checkpoint).absolute()) if checkpoint and Path(checkpoint).is_dir() else checkpoint
 
 
 def _joined(names: Sequence[str], answers: Iterable[Mapping[str, Any]], model: str) -> Any:

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError, check_name, in_short
+from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError, check_name, in_short, without_controls
 from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
@@ -85,7 +85,7 @@ def parse_names(words: Sequence[str]) -> tuple[str, ...]:
 
 def printable(text: str, kept: str = "\n\t") -> str:
     """The text with bytes that are not UTF-8 and control characters escaped; these may change the user's terminal."""
-    return "".join(one if one.isprintable() or one in kept else repr(one)[1:-1] for one in readable_name(text))
+    return without_controls(readable_name(text), kept)
 
 
 class UserConsole(Console):

@@ -185,8 +185,13 @@ def parse_part(part: str | None) -> tuple[int, int]:
 
 def part_folder(output: Path, part: tuple[int, int]) -> Path:
     """Where a part is written: a folder of its own in the output folder, unless it is the whole."""
+    return output if part[1] == 1 else output / part_name(part)
+
+
+def part_name(part: tuple[int, int]) -> str:
+    """Such as part-03-of-16: as many digits for each, so that names are in order."""
     number, count = part
-    return output if count == 1 else output / f"part-{number:0{len(str(count))}}-of-{count}"
+    return f"part-{number:0{len(str(count))}}-of-{count}"
 
 
 def photos_of_part(photos: Sequence[str], arguments: Sequence[str], part: tuple[int, int]) -> list[str]:
@@ -208,6 +213,11 @@ def photos_of_part(photos: Sequence[str], arguments: Sequence[str], part: tuple[
         return int.from_bytes(digest[:8], "big") % count + 1
 
     return [photo for photo in photos if place(photo) == number] if count > 1 else list(photos)
+
+
+def absolute_checkpoint(name: str | None) -> str | None:
+    """A folder of a checkpoint by its absolute path, for processes with working folders of their own; names stay."""
+    return str(Path(name).absolute()) if name and Path(name).is_dir() else name
 
 
 def in_jobs(photos: Iterable[PhotoFile], size: int) -> list[Job]:

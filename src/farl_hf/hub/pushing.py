@@ -164,7 +164,8 @@ def _wheel(package: metadata.Distribution) -> bytes:
     contents = {f"farl_hf/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
     contents[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: farl-hf\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):
-        contents[f"{info}/{name}"] = (package.read_text(name) or "").encode()
+        if text := package.read_text(name):  # an older installation may lack the licence
+            contents[f"{info}/{name}"] = text.encode()
     sha256 = {path: base64.urlsafe_b64encode(hashlib.sha256(one).digest()).decode() for path, one in contents.items()}
     rows = [f"{path},sha256={sha256[path].rstrip('=')},{len(content)}" for path, content in contents.items()]
     contents[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()

@@ -22,7 +22,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments, hf_argparser
 
-from farl_hf.errors import FaRLError, InvalidArgumentError, check_name, in_short, unknown_name
+from farl_hf.errors import FaRLError, InvalidArgumentError, check_name, in_short, unknown_name, without_controls
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.whole_files import write_whole
 
@@ -448,9 +448,7 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except FaRLError as error:
-        # Control characters of names that a user gave would reach the terminal.
-        words = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(error))
-        raise SystemExit(f"Error: {words}") from error
+        raise SystemExit(f"Error: {without_controls(str(error))}") from error
 
 
 def make_parser() -> Any:
