@@ -22,8 +22,8 @@ def load(task, folder, kind, scores=None, dtype="float32"):
     """A pipeline; `scores` are added to its network's, see `face_scenes`."""
     made = pipeline(task, model=str(converted_path(folder, kind)), device="cpu", dtype=dtype)
     if scores is not None:
-        head = made.model.dense_logits
-        made.model.dense_logits = lambda pixel_values: head(pixel_values) + scores.to(made.dtype)
+        decode = made.model.decode
+        made.model.decode = lambda maps: decode(maps) + scores.to(made.dtype)
     return made
 
 
