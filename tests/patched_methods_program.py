@@ -115,6 +115,7 @@ def main():
 
     from transformers import PreTrainedModel, Trainer
 
+    kept = PreTrainedModel.push_to_hub, Trainer.save_model, farl_hf.FaRLModel.push_to_hub
     PreTrainedModel.push_to_hub = Trainer.save_model = farl_hf.FaRLModel.push_to_hub = lambda *_: None
     found = differences(before) - {CLIENT_FACTORY}
     patched = {
@@ -122,6 +123,7 @@ def main():
         ("transformers.trainer.Trainer", "save_model"),
     }
     assert found == patched, found
+    PreTrainedModel.push_to_hub, Trainer.save_model, farl_hf.FaRLModel.push_to_hub = kept
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ def test_unusable_runtimes_are_named(tmp_path, options, message):
     assert message in " ".join(result.output.split())
 
 
+@pytest.mark.nightly  # a detector's graph is traced for half a minute; other tests trace one
 def test_exported_detectors_pad_photos_to_what_the_graph_takes(tmp_path):
     model = RetinaFaceForFaceDetection(RetinaFaceConfig(width_multiplier=0.02, pyramid_channels=8)).eval()
     model.save_pretrained(tmp_path / "checkpoint")

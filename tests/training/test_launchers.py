@@ -70,6 +70,7 @@ def test_fsdp_without_accelerators_is_refused():
     refused(arguments_with(fsdp=True), "--fsdp", "examples/accelerate/fsdp.yaml")
 
 
+@pytest.mark.nightly
 def test_accelerate_launch_starts_deepspeed(flags, tmp_path):
     """Two processes with the shipped file; the run's record says that DeepSpeed was active."""
     config = EXAMPLES / "accelerate" / "zero2.yaml"
