@@ -13,6 +13,7 @@ import pytest
 import typer
 from document_blocks import DOCUMENTS, LANGUAGES, ROOT, commands_of, find_blocks, find_unstarted_commands, table
 from named_files import NAMED_FILES, set_up
+from torch.utils.cpp_extension import get_default_build_root
 
 from farl_hf.cli import app
 
@@ -102,6 +103,7 @@ def environment(tmp_path_factory):
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "DS_ACCELERATOR": "cpu",
+        "TORCH_EXTENSIONS_DIR": get_default_build_root(),  # what DeepSpeed compiles, minutes, is compiled once
         "PIP_DRY_RUN": "1",  # whatever a program may do, it installs nothing
     }
 
