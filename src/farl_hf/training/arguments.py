@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -393,42 +393,39 @@ class ScriptParser(HfArgumentParser):
             if word.startswith("-"):
                 raise unknown_name("option", word.partition("=")[0], self._option_string_actions)
             raise InvalidArgumentError(f"{word!r} belongs to no option; --help lists all options.")
-        check_least(parsed)
+        check_numbers(parsed)
         return tuple(parsed)
 
 
-# Least values of numbers for which Transformers, PyTorch and lightly have no sentence; 0 itself is too little.
+# Numbers that can be used, where Transformers, PyTorch and lightly have no sentence: what is expected, and of what.
+END_OF_SEEDS = 2**32  # NumPy's
 AT_LEAST_1 = (
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "image_size"),
     *("gallery_size", "num_prototypes", "visual_tokenizer_samples", "visual_vocab_size"),
 )
 AT_LEAST_0 = (
     *("learning_rate", "backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "weight_decay"),
-    *("num_train_epochs", "warmup_steps", "dataloader_num_workers", "seed", "data_seed"),
+    *("num_train_epochs", "warmup_steps", "dataloader_num_workers"),
 )
-ABOVE_0 = ("simclr_temperature", "sinkhorn_epsilon")
-SEEDS = ("seed", "data_seed")
-END_OF_SEEDS = 2**32  # NumPy's
+USABLE: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("1 or more", lambda value: value >= 1, AT_LEAST_1),
+    ("0 or more", lambda value: value >= 0, AT_LEAST_0),
+    ("more than 0", lambda value: value > 0, ("simclr_temperature", "sinkhorn_epsilon")),
+    (f"0 or more, less than {END_OF_SEEDS}", lambda value: 0 <= value < END_OF_SEEDS, ("seed", "data_seed")),
+)
 
 
-def check_least(arguments: Sequence[Any]) -> None:
-    """Refuses numbers below the least that can be used, those that are not finite, and seeds that NumPy cannot take.
+def check_numbers(arguments: Sequence[Any]) -> None:
+    """Refuses numbers that cannot be used: too small, not finite, or seeds that NumPy cannot take.
 
     Raises:
         InvalidArgumentError: With the option and what is expected.
     """
-    limits = dict.fromkeys(AT_LEAST_1, "1 or more") | dict.fromkeys(AT_LEAST_0, "0 or more")
-    for name, expected in (limits | dict.fromkeys(ABOVE_0, "more than 0")).items():
-        for value in (getattr(group, name, None) for group in arguments):
-            least = 1 if name in AT_LEAST_1 else 0
-            if value is not None and not (
-                math.isfinite(value) and value >= least and (value > 0 or name not in ABOVE_0)
-            ):
-                raise InvalidArgumentError(f"--{name.replace('_', '-')} is {value}; expected {expected}.")
-            if name in SEEDS and value is not None and value >= END_OF_SEEDS:
-                raise InvalidArgumentError(
-                    f"--{name.replace('_', '-')} is {value}; expected less than {END_OF_SEEDS}."
-                )
+    for expected, usable, names in USABLE:
+        for name in names:
+            for value in (getattr(group, name, None) for group in arguments):
+                if value is not None and not (math.isfinite(value) and usable(value)):
+                    raise InvalidArgumentError(f"--{name.replace('_', '-')} is {value}; expected {expected}.")
 
 
 @contextmanager
