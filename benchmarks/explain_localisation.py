@@ -29,9 +29,9 @@ import torch
 from farl_hf import explain, load_face_dataset
 from farl_hf.cli.face_annotator import load_model_and_processor
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
-from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
+from farl_hf.photos import decode_map, decode_photo
 
 MOST_PHOTOS = 5000
 SMALLEST_EYE_DISTANCE_PX = 25

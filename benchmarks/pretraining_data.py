@@ -29,8 +29,8 @@ from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 from farl_hf.data.laion_face.detections import face_table_folder
 from farl_hf.data.laion_face.shards import find_members, find_shards
 from farl_hf.data.laion_face.stream import PretrainingStream
-from farl_hf.data.loading import ReducedPhoto
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform
+from farl_hf.photos import ReducedPhoto
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE
 
 PER_SHARD = 200

@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "explanation": {"errors", "processing", "pipelines", "retrieval"},
     "editing": {"errors", "retrieval"},
     "video": {"errors", "whole_files", "labels", "results", "photos", "processing", "checkpoints", "pipelines"},
-    "training": {"errors", "whole_files", "labels", "modeling", "processing", "checkpoints", "data", "metrics"},
+    "training": {
+        *("errors", "whole_files", "labels", "photos", "modeling", "processing", "checkpoints", "data", "metrics"),
+    },
     "laion_face": {"errors", "whole_files", "results", "photos", "conversion", "checkpoints", "data", "pipelines"},
     "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},

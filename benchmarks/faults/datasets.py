@@ -15,8 +15,8 @@ from benchmarks.faults.judging import Outcome, command, equals, gives, gives_or_
 from benchmarks.faults.materials import encoded, written
 from farl_hf import FaRLImageProcessor
 from farl_hf.data.datasets.raw_folders import check_row
-from farl_hf.data.loading import decode_map
 from farl_hf.data.samples.face_samples import FaceSamples
+from farl_hf.photos import decode_map
 
 
 def maps_of_every_kind(ids: np.ndarray) -> dict[str, tuple[bytes, np.ndarray]]:

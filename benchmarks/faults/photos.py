@@ -25,8 +25,7 @@ from benchmarks.faults.judging import (
     same,
 )
 from benchmarks.faults.materials import LOSSLESS, LOSSY, TURNS, encoded, noise, with_exif, written
-from farl_hf.data.loading import ReducedPhoto, decode_photo
-from farl_hf.photos import load_photo
+from farl_hf.photos import ReducedPhoto, decode_photo, load_photo
 
 # Every way by which a file becomes pixels, in pipelines and in training.
 READERS: dict[str, Callable[[Path], Any]] = {

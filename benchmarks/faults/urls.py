@@ -307,7 +307,7 @@ def url_in_a_run_over_many_photos(draw: Draw) -> Case:
 @kind("urls", seconds=25)
 def data_set_row_with_an_address(draw: Draw) -> Case:
     """Training and index read rows by the same rules."""
-    from farl_hf.data.loading import decode_photo
+    from farl_hf.photos import decode_photo
 
     path = draw.any(list(SOUND) if draw.number % 2 else list(HOSTILE))
     expected = gives_or_refused(equals(PIXELS))

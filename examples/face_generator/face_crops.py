@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import AugmentationRecipe
-from farl_hf.data.loading import without_decoding
+from farl_hf.data.samples.face_samples import without_decoding
 from farl_hf.data.samples.pretraining_samples import (
     KEY_COLUMNS,
     PretrainingTransform,

@@ -8,7 +8,8 @@ from test_published_datasets import assert_same_rows
 
 from farl_hf.data.convert import convert_face_dataset
 from farl_hf.data.datasets import aflw19
-from farl_hf.data.loading import load_face_dataset, without_decoding
+from farl_hf.data.loading import load_face_dataset
+from farl_hf.data.samples.face_samples import without_decoding
 
 
 def plain(rows):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from skimage.measure import points_in_poly
 
-from farl_hf.face_renderer.camera import Camera, make_rotation
 from farl_hf.face_renderer.face_layout import make_layout
 from farl_hf.face_renderer.head_shape import make_head, sample_surface
 from farl_hf.face_renderer.lighting import sample_lights
+from farl_hf.face_renderer.mesh_splatting import Camera, make_rotation
 from farl_hf.face_renderer.person import Pose, _shape_of, draw_person, sample_person
 
 SIZE = 176  # every face lies inside: borders outside the photo would count as right

@@ -20,9 +20,8 @@ import farl_hf
 from farl_hf import photos
 from farl_hf.cli.photo_files import find_photos
 from farl_hf.data.datasets.raw_folders import check_row
-from farl_hf.data.loading import ReducedPhoto, decode_map, decode_photo
 from farl_hf.errors import UnreadablePhotoError
-from farl_hf.photos import load_photo, open_picture
+from farl_hf.photos import ReducedPhoto, decode_map, decode_photo, load_photo, open_picture
 from farl_hf.pipelines.inputs import as_pipeline_inputs
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)

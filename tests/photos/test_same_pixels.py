@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from farl_hf.data.loading import ReducedPhoto, decode_photo
 from farl_hf.errors import UnreadablePhotoError
-from farl_hf.photos import load_photo
+from farl_hf.photos import ReducedPhoto, decode_photo, load_photo
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)

@@ -306,7 +306,8 @@ def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple
     """Photos of a data set with their annotated faces, named by data set, split and row."""
     import numpy as np
 
-    from farl_hf.data.loading import decode_photo, without_decoding
+    from farl_hf.data.samples.face_samples import without_decoding
+    from farl_hf.photos import decode_photo
 
     for number, row in enumerate(without_decoding(rows, ("image", "boxes_xyxy", "points5_xy"))):
         points_xy = np.asarray(row.get("points5_xy") or [], np.float32).reshape(-1, 5, 2)

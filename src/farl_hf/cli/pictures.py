@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farl_hf.data.loading import decode_photo
 from farl_hf.drawing import (
     PAPER,
     colour_bar,
@@ -20,6 +19,7 @@ from farl_hf.drawing import (
     text_panel,
 )
 from farl_hf.explanation import FaceExplanation
+from farl_hf.photos import decode_photo
 from farl_hf.results import FaceLandmarks, FaceParsing
 from farl_hf.whole_files import written_whole
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from farl_hf.face_renderer.camera import Camera
 from farl_hf.face_renderer.lighting import Lights, grid_normals, shade_grid
-from farl_hf.face_renderer.mesh_splatting import splat_grid
+from farl_hf.face_renderer.mesh_splatting import Camera, splat_grid
 from farl_hf.face_renderer.painter import Layer, lit_planes
 from farl_hf.face_renderer.photo_effects import noise_picture
 from farl_hf.face_renderer.random_choice import pick

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from farl_hf.face_renderer.camera import Camera
 from farl_hf.face_renderer.head_shape import B_ROWS, THETA_COLUMNS
 from farl_hf.face_renderer.lighting import Lights, ambient_light, grid_normals, half_vectors
-from farl_hf.face_renderer.mesh_splatting import SurfacePatch, splat_grid
+from farl_hf.face_renderer.mesh_splatting import Camera, SurfacePatch, splat_grid
 from farl_hf.face_renderer.painter import Layer
 from farl_hf.face_renderer.photo_effects import noise_picture
 from farl_hf.face_renderer.random_choice import at_least_zero, between, pick, pick_any

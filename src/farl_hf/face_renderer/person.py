@@ -14,14 +14,13 @@ from farl_hf.face_renderer.accessories import (
     sample_accessories,
 )
 from farl_hf.face_renderer.body import Clothes, put_ears, put_neck, put_torso, sample_clothes
-from farl_hf.face_renderer.camera import Camera, make_rotation
 from farl_hf.face_renderer.face_layout import FaceLayout, make_layout
 from farl_hf.face_renderer.face_texture import paint_face
 from farl_hf.face_renderer.hair import HairStyle, make_hair_shell, put_back_hair, put_bun, put_front_hair, sample_hair
 from farl_hf.face_renderer.head_shape import grid_coordinates, make_head, sample_surface
 from farl_hf.face_renderer.identity import Expression, Identity, sample_expression, sample_identity
 from farl_hf.face_renderer.lighting import Lights, grid_normals, shade_grid, shadow_of
-from farl_hf.face_renderer.mesh_splatting import splat_grid
+from farl_hf.face_renderer.mesh_splatting import Camera, make_rotation, splat_grid
 from farl_hf.face_renderer.painter import LABEL_FINENESS, NO_LABEL, TEXTURE_LEFT_A, TEXTURE_TOP_B, Layer, lit_planes
 from farl_hf.face_renderer.random_choice import at_least_zero
 

@@ -17,10 +17,10 @@ from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.data.laion_face.detections import detections_path, write_detections
 from farl_hf.data.laion_face.shards import OpenShard, Shard, SkippedSampleError, sample_id_of, skip_reason, tars_in
-from farl_hf.data.loading import ReducedPhoto
 from farl_hf.data.recorded_files import read_record
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnreadablePhotoError, UnsuitableModelError
 from farl_hf.laion_face.job_engines import Engine, JobOutcome, run_jobs
+from farl_hf.photos import ReducedPhoto
 from farl_hf.results import Faces
 
 DETECTION = "face-detection"

@@ -13,7 +13,8 @@ import raw_layouts
 from farl_hf.data.convert import convert_face_dataset
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.datasets.check import check_face_dataset
-from farl_hf.data.loading import load_face_dataset, without_decoding
+from farl_hf.data.loading import load_face_dataset
+from farl_hf.data.samples.face_samples import without_decoding
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, UnknownNameError, UnreadablePhotoError
 
 

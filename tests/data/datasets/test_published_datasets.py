@@ -7,8 +7,10 @@ from raw_layouts import WRITERS
 
 from farl_hf.data.datasets import aflw19
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-from farl_hf.data.loading import decode_map, decode_photo, load_face_dataset, published_builder, without_decoding
+from farl_hf.data.loading import load_face_dataset, published_builder
+from farl_hf.data.samples.face_samples import without_decoding
 from farl_hf.labels import CELEBA_ATTRIBUTES
+from farl_hf.photos import decode_map, decode_photo
 
 NUM_PHOTOS = {
     ("lapa", "default"): {"train": 3, "validation": 1, "test": 1},

@@ -11,11 +11,11 @@ import torch
 
 from farl_hf.data.laion_face.detections import face_row
 from farl_hf.data.laion_face.shards import SKIP_REASONS, scaled_faces, skip_reason
-from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
 from farl_hf.data.samples.face_samples import FaceSamples, photo_records
 from farl_hf.data.samples.pretraining_samples import PretrainingPairs, PretrainingTransform, TwoViewTransform
 from farl_hf.errors import InvalidFaceInputError, UnreadablePhotoError
+from farl_hf.photos import decode_map, decode_photo
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
 PROCESSOR = FaRLImageProcessor(size={"height": 16, "width": 16})

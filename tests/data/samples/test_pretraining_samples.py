@@ -10,9 +10,9 @@ from laion_shards import bomb_bytes
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 from farl_hf.data.augmentation import get_augmentation_recipe
-from farl_hf.data.loading import OversizedPhotoError, ReducedPhoto
 from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
 from farl_hf.errors import UnreadablePhotoError
+from farl_hf.photos import OversizedPhotoError, ReducedPhoto
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE
 
 SIDE = 64
@@ -203,7 +203,7 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tokenizer, monkeypatch):
     for size_wh in ((40_000, 30_000), (10_000, 9_000)):  # Pillow itself refuses the first and only warns of the second
         with pytest.raises(OversizedPhotoError):
             make_transform(tokenizer).sample(row | {"image": {"bytes": bomb_bytes(*size_wh)}})
-    monkeypatch.setattr("farl_hf.data.loading.MAX_PHOTO_PIXELS", 100)
+    monkeypatch.setattr("farl_hf.photos.MAX_PHOTO_PIXELS", 100)
     with pytest.raises(OversizedPhotoError, match="larger than 100 pixels"):
         make_transform(tokenizer).sample(row | {"image": smooth_photo()})
 

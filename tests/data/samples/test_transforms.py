@@ -8,7 +8,6 @@ from face_rows import make_face_dataset, make_face_row
 from torch.utils.data import DataLoader
 
 from farl_hf.data.augmentation import AugmentationRecipe
-from farl_hf.data.loading import decode_map, decode_photo
 from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples, mirror_order
 from farl_hf.errors import (
     InvalidArgumentError,
@@ -18,6 +17,7 @@ from farl_hf.errors import (
     UnreadablePhotoError,
 )
 from farl_hf.labels import LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
+from farl_hf.photos import decode_map, decode_photo
 from farl_hf.processing import FaRLImageProcessor
 
 MIRROR = AugmentationRecipe(source="test", mirror_probability=1.0)

@@ -29,9 +29,9 @@ import numpy as np
 from farl_hf.data.datasets.builder import FaceDatasetBuilder, FaceDatasetConfig, RawPhoto, encoded_png
 from farl_hf.data.datasets.celeba import PARTITION_FILE, read_partition
 from farl_hf.data.datasets.raw_folders import find_path, read_lines
-from farl_hf.data.loading import decode_photo
 from farl_hf.errors import InvalidDatasetError, in_short
 from farl_hf.labels import CELEBAMASK_FILE_SUFFIXES, CELEBAMASK_FROM_DATASET, CELEBAMASK_LABELS
+from farl_hf.photos import decode_photo
 
 # Parts by class id, in the order in which they are painted; the background has no file.
 PARTS = {

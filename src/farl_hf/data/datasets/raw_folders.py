@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_dataset
-from farl_hf.data.loading import decode_map, decode_photo, picture_name
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, in_short
+from farl_hf.photos import decode_map, decode_photo, picture_name
 
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
 _DEEPEST_FOLDER = 3

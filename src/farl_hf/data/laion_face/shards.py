@@ -34,10 +34,10 @@ from farl_hf.data.laion_face.detections import (
     face_table_folder,
     open_face_table,
 )
-from farl_hf.data.loading import OversizedPhotoError
 from farl_hf.data.recorded_files import write_arrays
 from farl_hf.data.samples.pretraining_samples import usable_points
 from farl_hf.errors import DatasetWriteError, InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError
+from farl_hf.photos import OversizedPhotoError
 
 logger = logging.getLogger(__name__)
 

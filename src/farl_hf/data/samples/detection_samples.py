@@ -16,10 +16,10 @@ import torch
 from torch.utils.data import Dataset
 
 from farl_hf.data.augmentation import SeededSamples, shared_batch
-from farl_hf.data.loading import column_names, decode_photo, without_decoding
-from farl_hf.data.samples.face_samples import check_places, mirror_order
+from farl_hf.data.samples.face_samples import check_places, column_names, mirror_order, without_decoding
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS_MIRROR_PAIRS
+from farl_hf.photos import decode_photo
 
 # Sides of the random square, as parts of the short side of the photo. Sides above 1 reach beyond the photo.
 ORIGINAL_CROP_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)

@@ -27,9 +27,9 @@ from farl_hf.data.augmentation import (
     random_crop_motion,
     shared_batch,
 )
-from farl_hf.data.loading import column_names, decode_map, decode_photo, without_decoding
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, InvalidFaceInputError, check_name, in_short
 from farl_hf.labels import CELEBAMASK_MIRROR_PAIRS, LANDMARK_MIRROR_PAIRS, LAPA_MIRROR_PAIRS
+from farl_hf.photos import decode_map, decode_photo
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,28 @@ def mirror_order(pairs: Sequence[tuple[int, int]], num_labels: int) -> np.ndarra
     for left, right in pairs:
         order[[left, right]] = right, left
     return order
+
+
+def column_names(rows: Any) -> list[str]:
+    """Columns of a `datasets.Dataset` or of a list of dicts."""
+    return list(rows.column_names) if hasattr(rows, "column_names") else list(rows[0])
+
+
+def without_decoding(rows: Any, columns: Sequence[str]) -> Any:
+    """A view of the rows that keeps these columns and leaves pictures as encoded bytes.
+
+    `datasets.Dataset` decodes every picture of a row through PIL, whether it is used or not; skipping that is most of
+    the speed of a CPU training. A list of dicts is returned as it is.
+    """
+    if not hasattr(rows, "cast_column"):
+        return rows
+    import datasets
+
+    view = rows.select_columns([name for name in columns if name in rows.column_names])
+    for name, feature in view.features.items():
+        if isinstance(feature, datasets.Image):
+            view = view.cast_column(name, datasets.Image(decode=False))
+    return view
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from farl_hf.data.augmentation import (
     random_alignment_noise,
     random_crop_motion,
 )
-from farl_hf.data.loading import ReducedPhoto, column_names, without_decoding
-from farl_hf.data.samples.face_samples import check_places
+from farl_hf.data.samples.face_samples import check_places, column_names, without_decoding
 from farl_hf.errors import InvalidDatasetError
+from farl_hf.photos import ReducedPhoto
 from farl_hf.processing.face_geometry_farl import box_matrix
 
 # Columns by which samples draw their own random numbers; the caption where a row has none of them.

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from farl_hf.data.loading import decode_photo, without_decoding
+from farl_hf.data.samples.face_samples import without_decoding
 from farl_hf.metrics.detection_ap import average_precision
+from farl_hf.photos import decode_photo
 
 # Of the original evaluation (Pytorch_Retinaface `test_widerface.py`, line 24): a precision-recall curve needs
 # detections of low scores too.
