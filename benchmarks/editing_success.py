@@ -33,7 +33,7 @@ from transformers import (
 from examples.face_generator.face_crops import FaceCrops, crop_of
 from farl_hf import load_face_dataset
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.cli.face_annotator import load_model_and_processor
+from farl_hf.cli.model_loading import load_model_and_processor
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
 from farl_hf.drawing import contact_sheet

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from farl_hf import explain, load_face_dataset
-from farl_hf.cli.face_annotator import load_model_and_processor
+from farl_hf.cli.model_loading import load_model_and_processor
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.labels import CELEBA_ATTRIBUTES, LAPA_LABELS
 from farl_hf.labels.attributes import PROMPT_WRAPPERS

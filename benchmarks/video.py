@@ -42,7 +42,7 @@ def annotate_clip(clip: str, folder: str, detect_every: int, threads: int, answe
     """Puts frames per second, peak megabytes and the tracks into the queue."""
     import torch
 
-    from farl_hf.cli.face_annotator import load_pipelines
+    from farl_hf.cli.model_loading import load_pipelines
     from farl_hf.cli.video_annotator import VideoAnnotator
 
     torch.set_num_threads(threads)

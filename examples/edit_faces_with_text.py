@@ -29,7 +29,7 @@ from transformers import AutoModel
 
 from farl_hf.checkpoints import checkpoint
 from farl_hf.checkpoints.checked_loading import load_whole
-from farl_hf.cli.face_annotator import load_model_and_processor, require_device, write_picture
+from farl_hf.cli.model_loading import load_model_and_processor, require_device
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.drawing import contact_sheet
 from farl_hf.editing import EditedFaces, FaceGenerator, StyleGAN2Generator, edit_latents
@@ -37,7 +37,7 @@ from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.labels.attributes import PROMPT_WRAPPERS
 from farl_hf.retrieval.text_embedding import PLAIN
 from farl_hf.training.arguments import ScriptParser
-from farl_hf.whole_files import write_json, write_whole
+from farl_hf.whole_files import write_json, write_picture, write_whole
 
 GENERATOR = "farl-tiny-generator"
 SHOWN_PX = 256

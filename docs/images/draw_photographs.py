@@ -16,7 +16,8 @@ from transformers import pipeline
 
 from farl_hf import outputs
 from farl_hf.cli.demo import GROUP_PHOTO
-from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines
+from farl_hf.cli.face_annotator import FaceAnnotator
+from farl_hf.cli.model_loading import load_pipelines
 from farl_hf.cli.options import TASKS
 from farl_hf.drawing import contact_sheet
 from farl_hf.photos import load_photo

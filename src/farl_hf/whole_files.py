@@ -7,6 +7,7 @@ is left over. Where a file system has no locks, none are held and nothing is tak
 
 import contextlib
 import glob
+import io
 import itertools
 import json
 import logging
@@ -16,11 +17,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from farl_hf.errors import FaRLError, FileWriteError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 with contextlib.suppress(ImportError):  # Windows has no locks of folders, and opens none
     import fcntl
@@ -57,6 +61,18 @@ def written_whole(
             unfinished = hidden / path.name
             yield unfinished
             _put_in_place(unfinished, path, overwrite)
+
+
+def write_picture(path: Path, picture: "Image.Image", **options: Any) -> Path:
+    """Writes a picture, see [`written_whole`]; the ending of the name chooses the format. Returns the path."""
+    from PIL import Image  # which most callers, such as `farl-hf --help`, do not need
+
+    with written_whole(path) as unfinished:
+        # Pillow takes a write that the disk cut short for a whole one; Python does not.
+        content = io.BytesIO()
+        picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
+        unfinished.write_bytes(content.getbuffer())
+    return path
 
 
 @contextlib.contextmanager

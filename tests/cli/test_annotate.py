@@ -12,8 +12,8 @@ from toy_checkpoints import MAX_FACES
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
-from farl_hf.cli.face_annotator import write_picture
 from farl_hf.errors import FileWriteError
+from farl_hf.whole_files import write_picture
 
 TASKS = ("face-detection", "face-parsing", "face-landmarks", "face-attributes")
 

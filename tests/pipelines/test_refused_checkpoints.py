@@ -12,7 +12,7 @@ from transformers import pipeline
 
 from farl_hf import FaRLForLandmarks, FaRLImageProcessor, FaRLModel, NotACheckpointError
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
-from farl_hf.cli.face_annotator import load_model_and_processor, load_pipelines
+from farl_hf.cli.model_loading import load_model_and_processor, load_pipelines
 from farl_hf.errors import FaRLError
 from farl_hf.training.arguments import ModelArguments
 from farl_hf.training.finetuning import FACE_TASK_SETTINGS, model_from_checkpoint

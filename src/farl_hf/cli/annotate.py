@@ -198,8 +198,8 @@ def open_work(
         InvalidArgumentError: The settings were others, or the folder is of another command or version.
     """
     import farl_hf
-    from farl_hf.cli.face_annotator import model_digests
     from farl_hf.cli.finished_work import FinishedWork
+    from farl_hf.cli.model_loading import model_digests
     from farl_hf.whole_files import read_or_set_aside
 
     path = folder / DONE_FILE

@@ -262,7 +262,7 @@ def _checked(source: Path, name: str | None) -> tuple[Any, list[Any]]:
     import torch
 
     from farl_hf.cli.demo import demo_photos
-    from farl_hf.cli.face_annotator import load_pipelines
+    from farl_hf.cli.model_loading import load_pipelines
     from farl_hf.conversion import RELEASED_MODELS
     from farl_hf.conversion.parity import check_on_photo
 

@@ -60,10 +60,11 @@ def demo(
 
 def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[str, Path]]]:
     """Annotate the demo photos; per photo its record and its pictures."""
-    from farl_hf.cli.face_annotator import FaceAnnotator, load_pipelines, write_picture
+    from farl_hf.cli.face_annotator import FaceAnnotator
+    from farl_hf.cli.model_loading import load_pipelines
     from farl_hf.drawing import contact_sheet
     from farl_hf.photos import load_photo
-    from farl_hf.whole_files import write_json
+    from farl_hf.whole_files import write_json, write_picture
 
     records = _earlier_records(output)
     with Console().status("Loading the models …"):
@@ -221,7 +222,8 @@ def web_page(device: str | None = None) -> tuple[Any, dict[str, Any]]:
 
 def _answers(device: str | None) -> Any:
     """The function of the page: photo, what to show, texts -> picture and sentences. It loads the models."""
-    from farl_hf.cli.face_annotator import analysis_of, load_model_and_processor, load_pipelines
+    from farl_hf.cli.face_annotator import analysis_of
+    from farl_hf.cli.model_loading import load_model_and_processor, load_pipelines
 
     pipelines = load_pipelines(dict.fromkeys(TASKS), device)
     analyses = {

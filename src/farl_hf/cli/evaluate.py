@@ -53,12 +53,11 @@ def evaluate(
     """
     with plain_errors():
         from farl_hf.checkpoints import checkpoint as folder_of
-        from farl_hf.cli.face_annotator import write_picture
         from farl_hf.cli.pictures import draw_failures
         from farl_hf.data.loading import load_face_dataset
         from farl_hf.pipelines.face_detection import optimized_for_inference
         from farl_hf.training.evaluation.checkpoint import load_for_evaluation
-        from farl_hf.whole_files import write_json
+        from farl_hf.whole_files import write_json, write_picture
 
         with output_folder(output):
             measuring = load_for_evaluation(

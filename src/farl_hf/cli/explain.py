@@ -70,11 +70,12 @@ def explain(
     [dim]$[/dim] farl-hf explain photo.jpg --method attention-rollout
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import load_model_and_processor, write_picture
+        from farl_hf.cli.model_loading import load_model_and_processor
         from farl_hf.cli.photo_files import output_stems
         from farl_hf.cli.pictures import explanation_sheet, write_arrays
         from farl_hf.explanation import explain as explain_faces
         from farl_hf.photos import load_photo
+        from farl_hf.whole_files import write_picture
 
         check_name("method", method, _METHODS)
         with output_folder(output):

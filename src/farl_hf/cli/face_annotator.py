@@ -1,44 +1,31 @@
 """Pipelines and models of commands are loaded here; [`FaceAnnotator`] runs pipelines on photos and writes files."""
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, Pipeline, pipeline
-from transformers.utils.logging import disable_progress_bar
 
-import farl_hf
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
-from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
-from farl_hf.checkpoints.embedded_models import log_if_small
-from farl_hf.cli.finished_work import checkpoint_digest, content_of
-from farl_hf.cli.options import DETECTION, IMAGE_TEXT_MODEL
+from farl_hf.cli.finished_work import content_of
+from farl_hf.cli.model_loading import load_pipelines
+from farl_hf.cli.options import DETECTION
 from farl_hf.cli.photo_files import is_video
 from farl_hf.cli.photo_jobs import Done, Job, PhotoFile, decoded_photos
 from farl_hf.errors import (
     FileWriteError,
     InvalidArgumentError,
     InvalidFaceInputError,
-    NotACheckpointError,
-    UnknownNameError,
-    check_name,
 )
 from farl_hf.outputs import draw
 from farl_hf.outputs.face_tables import class_masks
 from farl_hf.photo_names import photo_uri, readable_name
 from farl_hf.pipelines import FaceAnalysisPipeline
-from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.inputs import Prefetched
-from farl_hf.whole_files import written_whole
+from farl_hf.whole_files import write_picture
 
 _MOST_PIXELS = 25_000_000  # of the photos that are decoded at a time
 
-Annotated = tuple[dict[str, Any], dict[str, Path]]
+AnnotatedPhoto = tuple[dict[str, Any], dict[str, Path]]
 
 
 class FaceAnnotator:
@@ -75,7 +62,7 @@ class FaceAnnotator:
         self.num_decoders = num_decoders
         self.settings: dict[str, Any] = {"aligned": aligned} | ({} if threshold is None else {"threshold": threshold})
 
-    def annotate(self, photo_source: Any, name: str, stem: str) -> Annotated:
+    def annotate(self, photo_source: Any, name: str, stem: str) -> AnnotatedPhoto:
         """Annotate one photo; see `annotate_all`.
 
         Raises:
@@ -87,7 +74,7 @@ class FaceAnnotator:
             raise done
         return done
 
-    def annotate_all(self, photos: Iterable[tuple[Any, str, str]]) -> Iterator[Annotated | Exception]:
+    def annotate_all(self, photos: Iterable[tuple[Any, str, str]]) -> Iterator[AnnotatedPhoto | Exception]:
         """Annotate photos, one after the other; the next ones are decoded meanwhile.
 
         Args:
@@ -111,7 +98,7 @@ class FaceAnnotator:
             except Exception as error:  # one bad photo must not stop the others
                 yield error
 
-    def _write(self, photo: Image.Image, faces: list[dict[str, Any]], name: str, stem: str) -> Annotated:
+    def _write(self, photo: Image.Image, faces: list[dict[str, Any]], name: str, stem: str) -> AnnotatedPhoto:
         pictures = {task: self._draw(task, photo, faces, stem) for task in self.tasks if self.pictures}
         record = [self._for_json(face, f"{stem}.face-{row + 1}") for row, face in enumerate(faces)]
         files = {task: path.name for task, path in pictures.items()}
@@ -272,140 +259,10 @@ class AnnotationWorker:
 
 
 def _done(
-    photo: PhotoFile, content: dict[str, Any] | None, answer: Annotated | Exception, fault: str | None = None
+    photo: PhotoFile, content: dict[str, Any] | None, answer: AnnotatedPhoto | Exception, fault: str | None = None
 ) -> Done:
     if isinstance(answer, Exception):
         return Done(photo, content, fault=str(answer) or type(answer).__name__)
     name = "video" if "video" in answer[0] else "photo"
     record = answer[0] | {name: readable_name(photo.name), "photo_uri": photo.uri}
     return Done(photo, content, record, fault)
-
-
-def model_digests(checkpoints: Mapping[str, str | None]) -> dict[str, str]:
-    """What tells whether the checkpoints of tasks are the same as in another run.
-
-    Raises:
-        UnknownNameError, NotDownloadedError: There is no such checkpoint.
-    """
-    return {
-        task: checkpoint_digest(checkpoint(name or DEFAULT_CHECKPOINTS[task])) for task, name in checkpoints.items()
-    }
-
-
-def load_pipelines(
-    checkpoints: Mapping[str, str | None], device: str | None, runtime: str = "torch"
-) -> dict[str, Pipeline]:
-    """A pipeline for every task.
-
-    Args:
-        checkpoints (`Mapping`): Task -> name or folder of a checkpoint, or `None` for the default.
-        device (`str`, *optional*): Such as "cpu" or "cuda:1"; by default the first accelerator, else the CPU.
-        runtime (`str`): One of `RUNTIMES`.
-
-    Raises:
-        UnknownNameError: There is no such checkpoint, device or runtime.
-        NotACheckpointError: A folder holds no checkpoint of its task.
-        InvalidArgumentError: The runtime onnx without the folder of an exported model.
-    """
-    check_name("runtime", runtime, RUNTIMES)
-    if device is not None:
-        require_device(device)
-    disable_progress_bar()  # the bars of Transformers for loading weights would hide ours
-    load = RUNTIMES[runtime]
-    return {task: load(task, name_or_folder, device) for task, name_or_folder in checkpoints.items()}
-
-
-def load_model_and_processor(name_or_folder: str | None, device: str | None) -> tuple[Any, Any]:
-    """A model of the class that was saved, in evaluation mode, and its processor (with or without a tokenizer).
-
-    Args:
-        name_or_folder (`str`, *optional*): A checkpoint; `IMAGE_TEXT_MODEL` if not given.
-        device (`str`, *optional*): Such as "cpu" or "cuda:1"; by default the first accelerator, else the CPU.
-
-    Raises:
-        UnknownNameError: There is no such checkpoint or device.
-        NotDownloadedError: The checkpoint is not on this machine.
-        NotACheckpointError: The folder holds no checkpoint.
-    """
-    if device is not None:
-        require_device(device)
-    folder = checkpoint(name_or_folder or IMAGE_TEXT_MODEL)
-    disable_progress_bar()
-    with _errors_of_loading(f"{folder} cannot be loaded"):
-        model = load_whole(_model_class(folder), folder)
-        processor = transformers.AutoProcessor.from_pretrained(folder)
-    log_if_small(folder)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
-
-
-@contextmanager
-def _errors_of_loading(what: str) -> Iterator[None]:
-    """Turns errors of Transformers into a sentence that names the checkpoint."""
-    try:
-        yield
-    except NotACheckpointError:
-        raise
-    # Of damaged settings of processors.
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise NotACheckpointError(f"{what}: {reason}") from error
-
-
-def _model_class(folder: Path) -> Any:
-    """The class that wrote the checkpoint; `AutoModel` would load a task model as a model of both encoders."""
-    (name, *_) = read_config(folder).architectures or ["AutoModel"]
-    return getattr(farl_hf, name, None) or getattr(transformers, name, transformers.AutoModel)
-
-
-def require_device(device: str) -> None:
-    """Raise `UnknownNameError` if torch cannot use a device."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
-        reason = str(error).splitlines()[0]
-        raise UnknownNameError(
-            f"The device {device!r} cannot be used: {reason}; `farl-hf env` lists those here."
-        ) from error
-
-
-def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
-    from farl_hf.pipelines import PIPELINES
-
-    folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS[task])
-    entry: Any = PIPELINES[task]
-    load: Any = pipeline  # its overloads know the tasks of Transformers only
-    with _errors_of_loading(f"{folder} cannot be loaded as a {task} checkpoint"):
-        auto_class = getattr(transformers, entry.auto_model_name)
-        model = load_whole(auto_class, folder, entry.pipeline_class.model_name)
-        return load(task, model=model, image_processor=str(folder), device=device)
-
-
-def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
-    from farl_hf.export import load_onnx_model
-    from farl_hf.pipelines import PIPELINES
-
-    if name_or_folder is None:
-        raise InvalidArgumentError(
-            f"The runtime onnx needs an exported {task} model; make one with farl-hf export "
-            f"{DEFAULT_CHECKPOINTS[task]} --output FOLDER, and give the folder."
-        )
-    folder = Path(name_or_folder)
-    model = load_onnx_model(folder)
-    processor = load_image_processor(AutoImageProcessor, folder)
-    return PIPELINES[task].pipeline_class(
-        model=model, image_processor=processor, task=task, device=torch.device("cpu")
-    )
-
-
-RUNTIMES = {"torch": _load_pipeline, "onnx": _load_onnx_pipeline}
-
-
-def write_picture(path: Path, picture: Image.Image, **options: Any) -> Path:
-    """Writes a picture, see [`written_whole`]; the ending of the name chooses the format. Returns the path."""
-    with written_whole(path) as unfinished:
-        # Pillow takes a write that the disk cut short for a whole one; Python does not.
-        content = io.BytesIO()
-        picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
-        unfinished.write_bytes(content.getbuffer())
-    return path

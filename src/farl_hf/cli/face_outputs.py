@@ -75,7 +75,7 @@ def crop(
     """
     with plain_errors(), output_folder(output) as folder:
         from farl_hf import outputs
-        from farl_hf.cli.face_annotator import write_picture
+        from farl_hf.whole_files import write_picture
 
         classes = parse_names(cut_out or [])
         analyze = _analysis({DETECTION: detector} | ({PARSING: parsing_model} if classes else {}), device, batch_size)
@@ -133,7 +133,8 @@ def anonymize(
     """
     with plain_errors(), output_folder(output) as folder:
         from farl_hf import outputs
-        from farl_hf.cli.face_annotator import load_pipelines, write_picture
+        from farl_hf.cli.model_loading import load_pipelines
+        from farl_hf.whole_files import write_picture
 
         check_name("method", method, outputs.METHODS)
         check_name("region", region, outputs.REGIONS)
@@ -170,7 +171,8 @@ def anonymize(
 
 def _analysis(models: Mapping[str, str | None], device: str | None, batch_size: int) -> Any:
     """A face-analysis pipeline of the named tasks."""
-    from farl_hf.cli.face_annotator import analysis_of, load_pipelines
+    from farl_hf.cli.face_annotator import analysis_of
+    from farl_hf.cli.model_loading import load_pipelines
 
     return analysis_of(load_pipelines(models, device), batch_size)
 

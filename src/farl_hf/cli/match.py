@@ -123,7 +123,7 @@ def index(
     [dim]$[/dim] farl-hf index photos/ --devices cuda:0,cuda:1 --workers 4 --part 3/16
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.cli.model_loading import load_model_and_processor
         from farl_hf.retrieval.face_index import checked_index_path
 
         mine = parse_part(part)
@@ -170,7 +170,7 @@ class IndexWorker:
         num_decoders: int,
         device: str | None,
     ) -> None:
-        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.cli.model_loading import load_model_and_processor
         from farl_hf.pipelines.detector_loading import load_detector
 
         self.loaded = load_model_and_processor(model, device)
@@ -227,8 +227,8 @@ def _index_files(
     """The index of photos, of which some may be finished, and those that failed, with the reason."""
     import farl_hf
     from farl_hf.checkpoints import checkpoint
-    from farl_hf.cli.face_annotator import model_digests
     from farl_hf.cli.finished_work import FinishedWork, checkpoint_digest
+    from farl_hf.cli.model_loading import model_digests
     from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
     from farl_hf.whole_files import held
 
@@ -268,7 +268,7 @@ def _joined(names: Sequence[str], answers: Iterable[Mapping[str, Any]], model: s
     """A [`FaceIndex`] of what workers answered for photos."""
     import numpy as np
 
-    from farl_hf.cli.face_annotator import load_model_and_processor
+    from farl_hf.cli.model_loading import load_model_and_processor
     from farl_hf.retrieval import FaceIndex, index_faces
 
     parts = []
@@ -364,7 +364,7 @@ def match(
     [dim]$[/dim] farl-hf match --index holiday.safetensors --texts "a woman with a hat"
     """
     with plain_errors():
-        from farl_hf.cli.face_annotator import load_model_and_processor
+        from farl_hf.cli.model_loading import load_model_and_processor
         from farl_hf.labels.attributes import PROMPT_WRAPPERS
         from farl_hf.retrieval import embed_texts
         from farl_hf.retrieval.text_embedding import PLAIN, checked_texts

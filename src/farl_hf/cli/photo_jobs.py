@@ -160,7 +160,7 @@ def parse_devices(device: str | None, devices: str | None) -> tuple[str | None, 
             found += ["cpu"] * int(number or 1)
     if not found:
         raise InvalidArgumentError("--devices names no device; expected cuda:0,cuda:1 or cpu:2, for example.")
-    from farl_hf.cli.face_annotator import require_device
+    from farl_hf.cli.model_loading import require_device
 
     for one in dict.fromkeys(found):
         require_device(str(one))

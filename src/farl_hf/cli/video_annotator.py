@@ -9,7 +9,6 @@ from typing import Any
 
 from PIL import Image
 
-from farl_hf.cli.face_annotator import write_picture
 from farl_hf.cli.options import DETECTION, LANDMARKS
 from farl_hf.errors import UnreadableVideoError
 from farl_hf.outputs import draw
@@ -19,7 +18,7 @@ from farl_hf.video.face_following import follow_faces
 from farl_hf.video.face_state import ConfidentLandmarksPipeline
 from farl_hf.video.face_tracker import FaceTracker
 from farl_hf.video.video_files import VideoWriter
-from farl_hf.whole_files import written_whole
+from farl_hf.whole_files import write_picture, written_whole
 
 
 class VideoAnnotator:
