@@ -1,4 +1,4 @@
-"""Pipelines and models of commands are loaded here; [`FaceAnnotator`] runs pipelines on photos and writes files."""
+"""[`FaceAnnotator`] runs pipelines on photos and writes files; [`AnnotationWorker`] is one in a process of its own."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,7 @@ from farl_hf.cli.model_loading import load_pipelines
 from farl_hf.cli.options import DETECTION
 from farl_hf.cli.photo_files import is_video
 from farl_hf.cli.photo_jobs import Done, Job, PhotoFile, decoded_photos
-from farl_hf.errors import (
-    FileWriteError,
-    InvalidArgumentError,
-    InvalidFaceInputError,
-)
+from farl_hf.errors import FileWriteError, InvalidArgumentError, InvalidFaceInputError
 from farl_hf.outputs import draw
 from farl_hf.outputs.face_tables import class_masks
 from farl_hf.photo_names import photo_uri, readable_name
