@@ -14,12 +14,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import httpx
+from transformers import pipeline
 
 from farl_hf import checkpoint
 from farl_hf.checkpoints.checkpoint_download import download_checkpoint
 from farl_hf.checkpoints.hub_cache import entry_folder, read_snapshot
 from farl_hf.checkpoints.hub_client import install_hub_client
-from farl_hf.errors import NotDownloadedError
+from farl_hf.errors import NotDownloadedError, UnknownNameError
 
 TINY = "farl-tiny-parsing"
 
@@ -118,6 +119,15 @@ def test_a_name_that_is_not_downloaded_says_how_to(forwarded, monkeypatch):
     assert asked_about_farl(forwarded) == []
 
 
+def test_a_misspelt_name_is_answered_with_the_nearest_one(forwarded):
+    for name in ("farl-tiny-parsin", "farl_tiny_parsing", "FaRL-tiny-parsing"):
+        with pytest.raises(UnknownNameError, match="Did you mean 'farl-tiny-parsing'"):
+            hf_hub_download(name, "config.json")
+    with pytest.raises(OSError, match="Did you mean 'farl-tiny-parsing'"):  # as Transformers words it
+        pipeline("face-parsing", model="farl-tiny-parsin")
+    assert asked_about_farl(forwarded) == []
+
+
 def test_what_is_in_the_cache_is_not_copied(forwarded, quick_conversion, tmp_path):
     (tmp_path / "source.pth").write_bytes(b"weights")
     download_checkpoint("farl", tmp_path / "source.pth")
@@ -172,6 +182,7 @@ def test_offline_mode_holds_and_the_cache_answers(forwarded, monkeypatch):
         "api/models/farl-ep64-mine",
         "api/datasets/farl",
         "google/farl/resolve/main/config.json",
+        "gpt2/resolve/main/config.json",
         "datasets/farl/resolve/main/config.json",
         "api/whoami-v2",
     ],

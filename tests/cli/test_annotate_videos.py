@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from toy_checkpoints import MAX_FACES
+from transformers import PreTrainedModel
 from typer.testing import CliRunner
 from video_files import moved_face, packets, write_video
 
@@ -105,6 +106,7 @@ def test_aligned_is_for_photos(annotate, tmp_path):
 def test_missing_pyav_is_told(annotate, tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", FRAMES[:2])
     monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *words, **settings: pytest.fail("a model"))
     result = annotate("a.mp4", "--tasks", "detection")
     assert result.exit_code == 1
     assert 'pip install "farl-hf[video]"' in result.output + result.stderr

@@ -113,3 +113,37 @@ def test_a_name_of_several_lines_stays_one_line_of_an_error(capsys, tmp_path):
     assert r"d\ne.png: of\nf" in said
     with pytest.raises(SystemExit, match=r"^Error: [^\n\x1b]*a\\nb\\x1b\[31m"), errors_as_sentences():
         load_photo(tmp_path / "a\nb\x1b[31m.png")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "annotate missing.jpg",
+        "annotate missing.mp4",
+        "crop missing.jpg",
+        "anonymize missing.jpg",
+        "index missing.jpg",
+        "match missing.jpg --texts hat",
+        "explain missing.jpg hat",
+        "evaluate farl-tiny-parsing lapa --data-dir missing",
+    ],
+)
+def test_what_is_missing_is_told_before_a_model_is_loaded(words, tmp_path, monkeypatch):
+    from transformers import PreTrainedModel
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *words, **settings: pytest.fail("a model"))
+    result = CliRunner().invoke(app, words.split(), env={"COLUMNS": "300"})
+    assert result.exit_code in (1, 2)
+    assert "missing" in result.stderr
+    assert "Traceback" not in result.output + result.stderr
+
+
+def test_a_torchvision_for_another_torch_is_one_sentence(capsys):
+    error = ModuleNotFoundError("Could not import module 'AutoImageProcessor'.")  # Transformers' own
+    error.__cause__ = RuntimeError("operator torchvision::nms does not exist")
+    with pytest.raises(typer.Exit), plain_errors():
+        raise error
+    assert "pip install --upgrade torch torchvision" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="another"), plain_errors():
+        raise RuntimeError("another")

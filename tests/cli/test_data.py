@@ -78,7 +78,7 @@ def test_convert_says_what_it_wrote(raw, monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
     done = farl_hf(monkeypatch, "convert", "lapa", raw, "-o", tmp_path / "out", "--bad-photos", "skip")
     assert done.exit_code == 0, done.output
-    assert "train: 1 photos, 1 skipped" in done.stdout
+    assert "train: 1 photo, 1 skipped" in done.stdout
     rows = load_face_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(rows) == 1
 

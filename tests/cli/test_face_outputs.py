@@ -66,6 +66,7 @@ def test_photos_and_videos_are_anonymized(run, photo, tmp_path, region):
     result = run("anonymize", photo, "clip.mp4", "--method", "fill", "--region", region)
     assert result.exit_code == 0, result.output + result.stderr
     assert names(tmp_path / "out") == ["clip.anonymized.mp4", "photo.anonymized.jpg"]
+    assert " of 1 photo and 1 video hidden" in result.output
     with Image.open(tmp_path / "out/photo.anonymized.jpg") as picture:
         assert picture.size == (96, 80)
         black = (np.asarray(picture).max(axis=2) < 12).mean()

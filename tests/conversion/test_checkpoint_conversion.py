@@ -290,12 +290,13 @@ def test_the_progress_is_told(source_folder, tmp_path):
 
 
 def test_a_comparison_without_pyfacer_says_what_to_install(source_folder, tmp_path, monkeypatch):
-    from farl_hf.conversion import original_networks
+    from farl_hf.conversion import checkpoint_conversion, original_networks
 
     def fail(name):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(original_networks.importlib, "import_module", fail)
+    monkeypatch.setattr(checkpoint_conversion, "_convert", None)  # it is not begun
     with pytest.raises(MissingExtraError, match=r"pip install .*farl-hf\[.*bench"):
         convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out", check=True)
     assert not (tmp_path / "out").exists()

@@ -55,7 +55,7 @@ def embedded_commit(name: str) -> str:
 
 
 def log_if_small(source: str | Path) -> None:
-    """Log, once per process and model, that a head is a small built-in one, and how to get the official one.
+    """Log, once per process, that a head is a small built-in one, and how to get the official ones.
 
     Args:
         source (`str` or `Path`): Name or folder that the model came from. Nothing is said of any other model, nor of a
@@ -65,18 +65,17 @@ def log_if_small(source: str | Path) -> None:
     if name not in OFFICIAL_COUNTERPARTS:
         return
     if folder.samefile(embedded_folder(name)) if folder.exists() else str(source) == name:
-        _log_small(name)
+        _log_small()
 
 
 @functools.cache  # once
-def _log_small(name: str) -> None:
-    official = OFFICIAL_COUNTERPARTS[name]
+def _log_small() -> None:
+    official = [f"{one} for {EMBEDDED_CHECKPOINTS[name]}" for name, one in OFFICIAL_COUNTERPARTS.items()]
     _logger.warning(
-        "%s is a small built-in model that learned from rendered faces. For real work use the official one, %s: "
-        "`farl-hf download %s` fetches and converts it; with the file at hand, add `--from FILE`.",
-        name,
-        official,
-        official,
+        "The built-in models of parts, landmarks and attributes are small and learned from rendered faces. For real "
+        "work use the official ones: %s. `farl-hf download NAME` fetches and converts one; with its file at hand, add "
+        "`--from FILE`.",
+        ", ".join(official),
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,13 +27,15 @@ from farl_hf.checkpoints.checkpoint_names import (
 )
 from farl_hf.checkpoints.embedded_models import EMBEDDED_CHECKPOINTS, embedded_commit
 from farl_hf.checkpoints.hub_cache import alias_commit, file_etag, relative_files
+from farl_hf.errors import unknown_name
 
 _logger = logging.getLogger(__name__)
 
 _OPT_OUT = "FARL_HF_NO_HUB_CLIENT"
-_NAME = f"(?P<name>{'|'.join(map(re.escape, KNOWN_NAMES))})"
+_NAME = "(?P<name>[^/]+)"  # without its owner, as ours and few others have it
 _REVISION = "(?P<revision>[^/]+)"
 _CHUNK_BYTES = 1 << 20
+_ALIKE = 0.8  # from 0 to 1, see `difflib.SequenceMatcher.ratio`; no model of the Hub without an owner comes near
 
 
 def install_hub_client() -> None:
@@ -84,11 +87,15 @@ class CheckpointTransport(httpx.BaseTransport):
 
         Raises:
             NotDownloadedError: It is about one of our names, whose weights are not here.
+            UnknownNameError: It is about a name that looks like one of ours; without network, it would be tried often.
         """
         for pattern, answer in _ANSWERS:
             match = pattern.fullmatch(_path_below_endpoint(request.url))
             if match and request.method in ("GET", "HEAD"):
-                return self._answer(request, answer, **match.groupdict())
+                if match["name"] in KNOWN_NAMES:
+                    return self._answer(request, answer, **match.groupdict())
+                if get_close_matches(match["name"].lower(), KNOWN_NAMES, n=1, cutoff=_ALIKE):
+                    raise unknown_name("checkpoint", match["name"], KNOWN_NAMES)
         return self.inner.send(request, stream=True, auth=None, follow_redirects=False)
 
     def _answer(self, request: httpx.Request, answer, name: str, revision: str | None = None, **place: str):

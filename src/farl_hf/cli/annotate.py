@@ -18,6 +18,7 @@ from farl_hf.cli.options import (
     AlignedOption,
     DeviceOption,
     ThresholdOption,
+    counted,
     output_folder,
     parse_names,
     parse_tasks,
@@ -315,7 +316,7 @@ def _annotate(
             _write_records(work, photos)
         raise
     _write_records(work, photos)
-    kept = f", {_count(len(named) - len(waiting), 'photo')} finished before" if len(waiting) < len(named) else ""
+    kept = f", {counted(len(named) - len(waiting), 'photo')} finished before" if len(waiting) < len(named) else ""
     plain_console().print(readable_name(f"{_summary(counts)}{kept}: see {folder / RECORDS_FILE}"))
     return failures
 
@@ -360,13 +361,9 @@ def _count_in(counts: dict[str, int], record: Mapping[str, Any]) -> None:
 
 
 def _summary(counts: Mapping[str, int]) -> str:
-    faces, photos = _count(counts["faces"], "face"), _count(counts["photos"], "photo")
+    faces, photos = counted(counts["faces"], "face"), counted(counts["photos"], "photo")
     parts = [f"{faces} in {photos}"] if counts["photos"] or not counts["videos"] else []
     if counts["videos"]:
-        tracks, frames = _count(counts["tracks"], "tracked face"), _count(counts["frames"], "frame")
-        parts.append(f"{tracks} in {frames} of {_count(counts['videos'], 'video')}")
+        tracks, frames = counted(counts["tracks"], "tracked face"), counted(counts["frames"], "frame")
+        parts.append(f"{tracks} in {frames} of {counted(counts['videos'], 'video')}")
     return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from farl_hf.cli.options import NewFolderOption, PublicOption, plain_console, plain_errors, progress_bar
+from farl_hf.cli.options import NewFolderOption, PublicOption, counted, plain_console, plain_errors, progress_bar
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 
 NOT_AS_PUBLISHED = 1  # exit status when a folder can be read but is not what was published
@@ -103,7 +103,7 @@ def convert(
         console = plain_console()
         for split, count in converted.num_photos.items():
             skipped = converted.num_skipped[split]
-            console.print(f"{split}: {count:,} photos" + (f", {skipped:,} skipped" if skipped else ""))
+            console.print(f"{split}: {counted(count, 'photo')}" + (f", {skipped:,} skipped" if skipped else ""))
         console.print(f"Done: {converted.folder}", markup=False)
         if push is not None:
             from farl_hf.hub.pushing import push_dataset
@@ -124,4 +124,4 @@ def show_report(name: str, report: Any) -> None:
         console.print(sentence, markup=False)
     if len(report.problems) > SHOWN_PROBLEMS:
         console.print(f"… and {len(report.problems) - SHOWN_PROBLEMS:,} more.")
-    console.print(f"{report.num_checked:,} photos checked, {len(report.problems):,} bad.")
+    console.print(f"{counted(report.num_checked, 'photo')} checked, {len(report.problems):,} bad.")

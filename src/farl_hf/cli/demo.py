@@ -24,6 +24,10 @@ from farl_hf.cli.options import (
 )
 from farl_hf.errors import FaRLError, InvalidArgumentError, InvalidTextError, MissingExtraError
 
+_ONE_COLUMN = {
+    "columns": 1,
+    "cell_size_wh": (1280, 960),
+}  # of the overview of a wide photo, whose legend shrinks in two
 GROUP_PHOTO = Path(__file__).parent / "demo_photographs" / "group.jpg"  # README.md beside it tells its origin
 
 
@@ -79,7 +83,8 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
             record, pictures = annotator.annotate(photo, str(photo_path), stem)
         captioned = [(task.replace("-", " "), load_photo(path)) for task, path in pictures.items()]
         pictures = {"overview": output / f"{stem}.overview.jpg", **pictures}
-        write_picture(pictures["overview"], contact_sheet(captioned), quality=92)
+        layout: dict[str, Any] = _ONE_COLUMN if photo.width > 2 * photo.height else {}
+        write_picture(pictures["overview"], contact_sheet(captioned, **layout), quality=92)
         record |= {"photo": photo_path.name}
         records[record["photo_uri"]] = record
         done.append((record, pictures))

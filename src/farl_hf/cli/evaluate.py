@@ -11,6 +11,7 @@ from farl_hf.cli.options import (
     DataDirOption,
     MaxSamplesOption,
     UserConsole,
+    counted,
     output_folder,
     plain_console,
     plain_errors,
@@ -54,11 +55,15 @@ def evaluate(
     with plain_errors():
         from farl_hf.checkpoints import checkpoint as folder_of
         from farl_hf.cli.pictures import draw_failures
+        from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
+        from farl_hf.data.datasets.raw_folders import resolve_root
         from farl_hf.data.loading import load_face_dataset
         from farl_hf.pipelines.face_detection import optimized_for_inference
         from farl_hf.training.evaluation.checkpoint import load_for_evaluation
         from farl_hf.whole_files import write_json, write_picture
 
+        if dataset in PUBLISHED_DATASETS:
+            resolve_root(dataset, data_dir)  # before the model is loaded
         with output_folder(output):
             measuring = load_for_evaluation(
                 folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size
@@ -108,7 +113,7 @@ def _scores_table(report: dict[str, Any]) -> Any:
     table = Table(title=f"{report['checkpoint']} on {report['dataset']}, in %", box=box.SIMPLE_HEAD)
     table.add_column("score")
     for split, measured in splits.items():
-        table.add_column(f"{split} ({measured['num_faces']:,} faces)", justify="right")
+        table.add_column(f"{split} ({counted(measured['num_faces'], 'face')})", justify="right")
     names = dict.fromkeys(name for measured in splits.values() for name in measured["scores"] if name != "loss")
     for name in names:
         values = [measured["scores"].get(name) for measured in splits.values()]

@@ -17,6 +17,7 @@ from farl_hf.cli.options import (
     DetectorOption,
     DeviceOption,
     ThresholdOption,
+    counted,
     error_console,
     output_folder,
     parse_names,
@@ -78,8 +79,9 @@ def crop(
         from farl_hf.whole_files import write_picture
 
         classes = parse_names(cut_out or [])
-        analyze = _analysis({DETECTION: detector} | ({PARSING: parsing_model} if classes else {}), device, batch_size)
         found, failures = find_photos(photos)
+        models = {DETECTION: detector} | ({PARSING: parsing_model} if classes else {})
+        analyze = _analysis(models, device, batch_size) if found else None
         stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
         num_faces = 0
         for photo, stem, picture, faces in _analyzed(analyze, stems, batch_size, threshold, failures):
@@ -95,7 +97,7 @@ def crop(
                 raise
             except ValueError as error:  # of a face
                 failures[photo] = error
-        _finish(f"{num_faces} faces of {len(found)} photos: see {folder}", failures)
+        _finish(f"{counted(num_faces, 'face')} of {counted(len(found), 'photo')}: see {folder}", failures)
 
 
 def anonymize(
@@ -143,7 +145,7 @@ def anonymize(
         models = {DETECTION: detector}
         models |= {PARSING: parsing_model} if region == "face" else {}
         models |= {LANDMARKS: landmarks_model} if region == "landmarks" else {}
-        analyze = _analysis(models, device, batch_size)
+        analyze = _analysis(models, device, batch_size) if found else None
         stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
         videos = [photo for photo in found if is_video(photo)]
         pictures = {photo: stem for photo, stem in stems.items() if photo not in videos}
@@ -166,7 +168,10 @@ def anonymize(
                 raise
             except (OSError, ValueError, ImportError) as error:
                 failures[video] = error
-        _finish(f"{num_faces} faces of {len(found)} photos and videos hidden: see {folder}", failures)
+        sources = [counted(len(some), noun) for some, noun in ((pictures, "photo"), (videos, "video")) if some]
+        _finish(
+            f"{counted(num_faces, 'face')} of {' and '.join(sources) or '0 photos'} hidden: see {folder}", failures
+        )
 
 
 def _analysis(models: Mapping[str, str | None], device: str | None, batch_size: int) -> Any:

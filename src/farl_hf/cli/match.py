@@ -5,7 +5,7 @@ import contextlib
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ from farl_hf.cli.options import (
     PhotosArgument,
     ThresholdOption,
     UserConsole,
+    counted,
     error_console,
     photos_progress,
     plain_console,
@@ -132,6 +133,8 @@ def index(
             output = output.with_stem(f"{output.stem}.{part_name(mine)}")
         checked_index_path(output)
         sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
+        if failures and not sources:
+            _end(failures)
         if dataset is None:
             found = photos_of_part(sources, photos or [], mine)
             settings = {"model": model, "aligned": aligned, "threshold": threshold, "detector": detector}
@@ -145,9 +148,17 @@ def index(
             faces = index_photos(loaded, sources, failures, options)
         faces.save(output)
     report_failures(failures)
-    plain_console().print(readable_name(f"{len(faces)} faces of {len(set(faces.photos))} photos: see {output}"))
+    plain_console().print(
+        readable_name(f"{counted(len(faces), 'face')} of {counted(len(set(faces.photos)), 'photo')}: see {output}")
+    )
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _end(failures: Mapping[str, Exception]) -> NoReturn:
+    """Ends a command whose arguments name no photo."""
+    report_failures(failures)
+    raise typer.Exit(SOME_FAILED)
 
 
 class IndexWorker:
@@ -378,9 +389,11 @@ def match(
         if output is not None and not output.parent.is_dir():
             raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
         faces = None if index is None else _load_index(index)
+        found, failures = find_photos(photos or [])
+        if failures and not found:
+            _end(failures)
         loaded = load_model_and_processor(model, device)
         text_embeds = embed_texts(*loaded, checked, PLAIN if plain else PROMPT_WRAPPERS)
-        found, failures = find_photos(photos or [])
         if faces is None:
             options = {"aligned": aligned, "threshold": threshold, "detector": detector}
             faces = index_photos(loaded, found, failures, options)

@@ -83,6 +83,11 @@ def parse_names(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for word in words for name in word.split(",") if name.strip())
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as "1 face" and "2,000 faces"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str, kept: str = "\n\t") -> str:
     """The text with bytes that are not UTF-8 and control characters escaped; these may change the user's terminal."""
     return without_controls(readable_name(text), kept)
@@ -172,8 +177,8 @@ def plain_errors() -> Iterator[None]:
         if error.strerror is None:
             raise
         words, cause = f"{in_short(error.filename or 'A file', 300)} cannot be used: {error.strerror}.", error
-    except ModuleNotFoundError as error:
-        missing = missing_extra(error)
+    except (ImportError, RuntimeError) as error:
+        missing = missing_extra(error) or _unfit_torchvision(error)
         if missing is None:
             raise
         words, cause = str(missing), error
@@ -181,6 +186,18 @@ def plain_errors() -> Iterator[None]:
         return
     error_console().print(Text.assemble(("Error: ", "bold red"), printable(words, kept="")))
     raise typer.Exit(USAGE_ERROR) from cause
+
+
+def _unfit_torchvision(error: BaseException | None) -> MissingExtraError | None:
+    """The error of a torchvision that was built for another torch; None if the cause is something else."""
+    while error is not None:
+        if "torchvision" in str(error):
+            versions = " and ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision"))
+            return MissingExtraError(
+                f"{versions} do not go together ({in_short(error)}): pip install --upgrade torch torchvision."
+            )
+        error = error.__cause__
+    return None
 
 
 def missing_extra(error: BaseException | None) -> MissingExtraError | None:

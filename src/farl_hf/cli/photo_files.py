@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from farl_hf.errors import UnreadablePhotoError
+from farl_hf.errors import MissingExtraError, UnreadablePhotoError
 from farl_hf.photo_names import URL_SCHEMES, photo_uri
 
 _SUFFIXES = (
@@ -32,7 +32,8 @@ def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[st
         videos (`bool`, *optional*, defaults to `False`): Whether folders are searched for videos too.
 
     Returns:
-        `tuple`: The photos in order, each once; and the arguments that name no photo, with the reason.
+        `tuple`: The photos in order, each once; and, with the reason, arguments that name no photo, and videos that
+            cannot be read without PyAV.
     """
     photos: dict[str, str] = {}
     failures: dict[str, Exception] = {}
@@ -40,13 +41,25 @@ def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[st
     for argument in arguments:
         found = _photos_of(argument, suffixes)
         if not found:
-            empty = f"The folder {argument} holds no photo ({', '.join(suffixes)})."
-            failures[argument] = UnreadablePhotoError(
-                empty if Path(argument).is_dir() else f"No file matches {argument}."
-            )
+            failures[argument] = UnreadablePhotoError(_why_nothing_is_found(argument, suffixes))
         for photo in found:
             photos.setdefault(photo if photo.startswith(URL_SCHEMES) else str(Path(photo).resolve()), photo)
-    return list(photos.values()), failures
+    if videos and any(map(is_video, photos.values())):
+        from farl_hf.video.video_files import load_av
+
+        try:
+            load_av()
+        except MissingExtraError as error:
+            failures |= {photo: error for photo in photos.values() if is_video(photo)}
+    return [photo for photo in photos.values() if photo not in failures], failures
+
+
+def _why_nothing_is_found(argument: str, suffixes: tuple[str, ...]) -> str:
+    if Path(argument).is_dir():
+        return f"The folder {argument} holds no photo ({', '.join(suffixes)})."
+    if _GLOB_SIGNS.search(argument):
+        return f"No file matches {argument}."
+    return f"There is no {'video' if is_video(argument) else 'photo'} at {argument}."
 
 
 def is_video(photo: str) -> bool:
@@ -92,8 +105,8 @@ def _photos_of(argument: str, suffixes: tuple[str, ...]) -> list[str]:
     path = Path(argument)
     if path.is_dir():
         return _photos_in(path, suffixes)
-    if path.exists() or not _GLOB_SIGNS.search(argument):
-        return [argument]  # a missing file is reported when it is read, like a damaged one
+    if path.exists():
+        return [argument]
     matches = sorted(glob.glob(argument, recursive=True))
     in_folders = [photo for match in matches if Path(match).is_dir() for photo in _photos_in(Path(match), suffixes)]
     return [match for match in matches if Path(match).is_file() and not _WRITTEN_BY_US.search(match)] + in_folders

@@ -22,7 +22,7 @@ from farl_hf.conversion.clip_vocabulary import has_vocabulary, make_clip_tokeniz
 from farl_hf.conversion.head_keys import label_names
 from farl_hf.conversion.key_rules import check_completeness
 from farl_hf.conversion.model_kinds import ModelKind, recognise_kind, with_trained_kind
-from farl_hf.conversion.parity import StageDifference, check_parity
+from farl_hf.conversion.parity import StageDifference, check_parity, require_original
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
 from farl_hf.errors import ConversionError, FaRLError
@@ -100,6 +100,9 @@ def convert_checkpoint(
     kind = with_trained_kind(kind, weights.tensors)
     if check and kind.name in ("encoder", "detector_body"):
         raise ConversionError(f"The source is {kind.described}; --check compares with code of FaRL and facer only.")
+    if check:
+        require_original(weights, kind.name)
+    tokenizer = make_clip_tokenizer(source if has_vocabulary(source) else None) if kind.name == "two_towers" else None
     try:
         config, tensors, dropped, processor = _convert(weights, kind, released, name)
     except FaRLError:
@@ -117,7 +120,10 @@ def convert_checkpoint(
         tell("Writing the checkpoint")
         config.save_pretrained(folder)
         write_safetensors(tensors, folder / "model.safetensors")
-        _write_processors(folder, kind, processor, source)
+        if tokenizer is not None:
+            FaRLProcessor(processor, tokenizer).save_pretrained(folder)
+        # Beside processor_config.json, which nests the same settings, because AutoImageProcessor looks for this name.
+        processor.save_pretrained(folder)
         parity = None
         if check:
             tell("Comparing with the original code")
@@ -207,14 +213,6 @@ def _make_processor(kind, config, outputs, source_shape):
     backbone = BACKBONES[kind.backbone]
     normalisation = {"image_mean": list(backbone.image_mean), "image_std": list(backbone.image_std)}
     return FaRLImageProcessor(**settings, **normalisation)
-
-
-def _write_processors(folder, kind, processor, source):
-    if kind.name == "two_towers":
-        tokenizer = make_clip_tokenizer(source if has_vocabulary(source) else None)
-        FaRLProcessor(processor, tokenizer).save_pretrained(folder)
-    # Beside processor_config.json, which nests the same settings, because AutoImageProcessor looks for this name.
-    processor.save_pretrained(folder)
 
 
 def _write_documents(folder, report, described, released):

@@ -81,6 +81,28 @@ def check_parity(weights: SourceWeights, checkpoint: Path, kind: str) -> tuple[S
         return tuple(compare(weights, checkpoint))
 
 
+def require_original(weights: SourceWeights, kind: str) -> None:
+    """Imports what `check_parity` compares with.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    if weights.shape == "onnx":
+        _onnx_runtime()
+    elif weights.shape != "clip_folder":
+        original_networks.import_original("facer")
+        if kind == "two_towers":
+            original_networks.import_original("open_clip")
+
+
+def _onnx_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError('--check of a graph needs `onnxruntime`: pip install "farl-hf[export]".') from error
+    return onnxruntime
+
+
 def _load(name: str, checkpoint: Path) -> Any:
     return getattr(modeling, name).from_pretrained(checkpoint, dtype=torch.float32).eval()
 
@@ -204,10 +226,7 @@ def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
 
 def _compare_graph(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
     """Against ONNX Runtime, at a size that 32 does not divide; the graph's outputs are told by their last axis."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError('--check of a graph needs `onnxruntime`: pip install "farl-hf[export]".') from error
+    onnxruntime = _onnx_runtime()
     session = onnxruntime.InferenceSession(weights.graph, providers=["CPUExecutionProvider"])
     height, width = _DETECTOR_INPUT_HW
     photos = torch.randint(0, 256, (1, 3, height - 11, width - 7), dtype=torch.uint8)

@@ -55,7 +55,7 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, in
     Returns:
         `PIL.Image.Image`: A new RGB image of the same width, taller by the strip.
     """
-    text_px = max(_SMALLEST_TEXT_PX, min(picture.size) / 38)
+    text_px = _text_px(picture.size)
     rows = _rows([(name.replace("_", " "), colour) for name, colour in entries], text_px, picture.width)
     line_px = 1.9 * text_px
     height = round(line_px * len(rows) + 0.8 * text_px)
@@ -70,6 +70,11 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, tuple[int, in
             canvas.rounded_box(swatch, half_px / 2.5, None, 0, fill=colour)
             canvas.text((left + 3 * half_px, middle), name, text_px, INK)
     return canvas.composite_over(result)
+
+
+def _text_px(size_wh: tuple[int, int], scale: float = 1.0) -> float:
+    """Of legends and cards: by the shorter side, and by the width where that is long, as screens shrink it."""
+    return max(_SMALLEST_TEXT_PX, scale * max(min(size_wh) / 38, size_wh[0] / 72))
 
 
 def _rows(entries: list, text_px: float, width_px: float) -> list[list]:
@@ -156,7 +161,7 @@ def _with_cards(picture: Image.Image, titles: Sequence[str], lines: Sequence[lis
     width, height = picture.size
     num_lines = max(map(len, lines)) + bool(titles)
     for smaller in _SMALLER:
-        text_px = max(_SMALLEST_TEXT_PX, min(picture.size) / 38 * smaller)
+        text_px = _text_px(picture.size, smaller)
         card_wh = _card_size_px([line for shown in lines for line in shown], num_lines, text_px)
         gap = _GAP * text_px
         columns = max(1, min(len(lines), int((width - gap) / (card_wh[0] + gap))))

@@ -22,7 +22,6 @@ from farl_hf.errors import (
     DatasetWriteError,
     FaRLError,
     InvalidDatasetError,
-    MissingExtraError,
     UnreadablePhotoError,
     check_name,
 )
@@ -127,13 +126,6 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
             InvalidDatasetError: The folder is missing, of another data set, or incomplete.
             MissingExtraError: A package that reads this data set is not installed.
         """
-        for module in self.published.needs:
-            try:
-                __import__(module)
-            except ImportError as error:
-                raise MissingExtraError(
-                    f'{self.published.title} needs the package `{module}`: pip install "farl-hf[data]".'
-                ) from error
         self.check_settings()
         found = self.index(resolve_root(self.DATASET, self.config.data_dir))
         wanted = [split for split in found if split in (self.config.splits or found)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS, get_published_dataset
-from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, in_short
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, MissingExtraError, in_short
 from farl_hf.photos import decode_map, decode_photo, picture_name
 
 # Annotations lie at most so many folders deep (WFLW_annotations/list_98pt_rect_attr_train_test/*.txt).
@@ -27,14 +27,22 @@ def where_to_get(name: str) -> str:
 
 
 def resolve_root(name: str, data_dir: str | os.PathLike | None) -> Path:
-    """The folder of a data set: the one given, or the only one in it that is of this data set.
+    """The folder of a data set that can be read: the one given, or the only one in it that is of this data set.
 
     Archives often unpack into a folder of their own; both that folder and its parent are accepted.
 
     Raises:
         InvalidDatasetError: Nothing was given, it is no folder, or it is not of this data set. The message says what
             was found instead, where the data set comes from, its licence, and what the folder must hold.
+        MissingExtraError: A package that reads this data set is not installed.
     """
+    for module in PUBLISHED_DATASETS[name].needs:
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise MissingExtraError(
+                f'{PUBLISHED_DATASETS[name].title} needs the package `{module}`: pip install "farl-hf[data]".'
+            ) from error
     if data_dir is None:
         raise InvalidDatasetError(f"The data set {name!r} is read from its own files. {where_to_get(name)}")
     folder = Path(data_dir)
