@@ -6,6 +6,7 @@ Of many photos, the next ones are prepared by a thread while the network compute
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import GeneratorType
 from typing import Any
@@ -87,6 +88,14 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
         if not number or not 0 <= value <= 1:
             raise InvalidArgumentError(f"{name}={in_short(value)!r} cannot be used; expected a number from 0 to 1.")
     return given
+
+
+def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
+    """Raises [`InvalidArgumentError`] unless it is a whole number from 1."""
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise InvalidArgumentError(
+            f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from 1."
+        )
 
 
 def recorded(error: Exception, on_error: str) -> str:
