@@ -215,7 +215,8 @@ def test_lines_that_hold_something_else_are_done_again(annotate, photos, tmp_pat
 @pytest.mark.parametrize("change", [{"vectors": "AAAA"}, {"size": 0}, {"boxes_xyxy": [[1, 2, 3]]}, {"fingerprint": 3}])
 def test_vectors_of_a_list_that_are_not_whole_are_made_again(photos, tmp_path, image_text_folder, change):
     output, path = tmp_path / "faces.safetensors", tmp_path / "faces.safetensors.done.jsonl"
-    words = ["index", photos / "0/0.png", "--aligned", "--model", image_text_folder, "--device", "cpu", "-o", output]
+    words = ["index", photos / "0/0.png", "--aligned", "--model", image_text_folder / "farl"]
+    words += ["--device", "cpu", "-o", output]
     run = CliRunner().invoke
     assert run(app, [*map(str, words)]).exit_code == 0
     settings, line = path.read_text().splitlines()

@@ -29,6 +29,7 @@ from farl_hf.errors import (
 _ONE_PHOTO = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
 _OF_A_MODEL = (NotACheckpointError, NotDownloadedError, UnknownNameError)  # a detector is loaded when it is needed
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
+_LARGEST_BATCH = 1_000_000
 _BATCHES_AHEAD = 2
 _FACES_AHEAD = 4  # where a batch is a single face
 _STOP_CHECK_S = 0.1  # how soon an abandoned iteration is noticed
@@ -91,10 +92,10 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
 
 
 def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
-    """Raises [`InvalidArgumentError`] unless it is a whole number from 1."""
-    if not isinstance(batch_size, Integral) or batch_size < 1:
+    """Raises [`InvalidArgumentError`] unless it is a whole number from 1 to a million: loaders list a batch ahead."""
+    if not isinstance(batch_size, Integral) or not 1 <= batch_size <= _LARGEST_BATCH:
         raise InvalidArgumentError(
-            f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from 1."
+            f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from 1 to {_LARGEST_BATCH}."
         )
 
 
