@@ -107,7 +107,7 @@ def unknown_name(kind: str, name: Any, known: Iterable[str], hint: str = "") -> 
     )
 
 
-def check_name(kind: str, name: Any, known: Iterable[str], hint: str = "") -> None:
+def check_name(kind: str, name: Any, known: Iterable[Any], hint: str = "") -> None:
     """Raise [`unknown_name`] unless the name is one of the known ones."""
     known = tuple(known)
     if name not in known:

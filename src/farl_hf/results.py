@@ -5,18 +5,65 @@ Frame: continuous photo pixels, the centre of the top-left pixel is (0.5, 0.5). 
 sliced or masked like an array.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidFaceInputError, in_short
 
 __all__ = ["FaceAttributes", "FaceLandmarks", "FaceParsing", "Faces"]
 
 # Keys of a box in the answers of pipelines.
 _BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_FARTHEST_PX = 1e9
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """Of finite numbers; None of anything else."""
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return numbers.shape if np.isfinite(numbers).all() else None
+
+
+# What a face may hold, in words and as a test; None stands for what is not known.
+_ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "box": (
+        "numbers by xmin, ymin, xmax and ymax",
+        lambda box: isinstance(box, Mapping) and _shape([box.get(side) for side in _BOX_SIDES]) == (4,),
+    ),
+    "score": ("a number", lambda score: _shape(score) == ()),
+    "keypoints": ("five points", lambda points: _shape(points) == (5, 2)),
+    "landmarks": ("points", lambda points: (_shape(points) or ())[1:] == (2,) or _shape(points) == (0,)),
+    "attributes": (
+        "labels with scores",
+        lambda listed: all(isinstance(one, Mapping) and {"label", "score"} <= one.keys() for one in listed),
+    ),
+    "labels": ("names by class id", lambda names: isinstance(names, Mapping)),
+}
+
+
+def require_faces(faces: Sequence[Any], entry: str, purpose: str) -> None:
+    """Refuses what is not as a pipeline answers it, for a purpose that needs an entry of each face.
+
+    Raises:
+        InvalidFaceInputError: With the entry, what came and what was expected.
+    """
+    for face in faces:
+        if not isinstance(face, Mapping) or face.get(entry) is None:
+            raise InvalidFaceInputError(
+                f"{purpose} needs {entry!r} of each face, as a pipeline answers it; "
+                f"{', '.join(map(str, face)) if isinstance(face, Mapping) else in_short(face, 50)} came."
+            )
+        for name, (expected, is_good) in _ENTRIES.items():
+            if face.get(name) is not None and not is_good(face[name]):
+                raise InvalidFaceInputError(f"{name!r} of a face is {in_short(face[name])}; expected {expected}.")
+        if not isinstance(face.get("segmentation", ""), (str, Mapping, NoneType)) and face.get("labels") is None:
+            raise InvalidFaceInputError("A face has 'segmentation' without 'labels', the names of its class ids.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +125,12 @@ class Faces(_FaceRows):
 
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "Faces":
-        """The faces that any of the pipelines returned for one photo; a face without a score has 1."""
+        """The faces that any of the pipelines returned for one photo; a face without a score has 1.
+
+        Raises:
+            InvalidFaceInputError: They are something else.
+        """
+        require_faces(faces, "box", "a face of an answer")
         boxes_xyxy = np.asarray([[face["box"][side] for side in _BOX_SIDES] for face in faces])
         scores = np.asarray([face.get("score", 1.0) for face in faces])
         keypoints_xy = [face.get("keypoints") for face in faces]
@@ -217,11 +269,12 @@ def _require_finite(name: str, array: np.ndarray) -> None:
 
 def _require_area(boxes_xyxy: np.ndarray) -> None:
     empty = (boxes_xyxy[:, 2] <= boxes_xyxy[:, 0]) | (boxes_xyxy[:, 3] <= boxes_xyxy[:, 1])
+    empty |= np.abs(boxes_xyxy).max(axis=1, initial=0) > _FARTHEST_PX  # products of larger sides are not finite
     if empty.any():
         row = int(empty.argmax())
         raise InvalidFaceInputError(
-            f"Box {row} is {boxes_xyxy[row].tolist()} and has no area; give x_min, y_min, x_max, y_max with "
-            "x_max > x_min and y_max > y_min."
+            f"Box {row} is {boxes_xyxy[row].tolist()} and has no area in a photo; give x_min, y_min, x_max, y_max "
+            "with x_max > x_min and y_max > y_min."
         )
 
 

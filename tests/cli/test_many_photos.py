@@ -185,6 +185,49 @@ def test_a_line_that_was_cut_short_is_done_again(annotate, photos, tmp_path):
     assert "8 photos finished before" in said(annotate("in", "-o", "out", "--tasks", "detection"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"record": None},
+        {"record": {"files": None}},
+        {"record": {"files": {}, "faces": [3]}},
+        {"content": [1]},
+        {"content": {"bytes": 3}},
+        {"stem": 3},
+        {"stem": "../a"},
+        {"uri": [1]},
+        "[" * 100_000,
+    ],
+)
+def test_lines_that_hold_something_else_are_done_again(annotate, photos, tmp_path, change):
+    annotate("in/0/0.png", "-o", "out", "--tasks", "detection", "--no-pictures")
+    before = files(tmp_path / "out")
+    path = tmp_path / "out/faces.done.jsonl"
+    settings, line = path.read_text().splitlines()
+    changed = change if isinstance(change, str) else json.dumps(json.loads(line) | change)
+    path.write_text(f"{settings}\n{changed}\n")
+    result = annotate("in/0/0.png", "-o", "out", "--tasks", "detection", "--no-pictures")
+    assert result.exit_code == 0, said(result)
+    assert "before" not in said(result)
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("change", [{"vectors": "AAAA"}, {"size": 0}, {"boxes_xyxy": [[1, 2, 3]]}, {"fingerprint": 3}])
+def test_vectors_of_a_list_that_are_not_whole_are_made_again(photos, tmp_path, image_text_folder, change):
+    output, path = tmp_path / "faces.safetensors", tmp_path / "faces.safetensors.done.jsonl"
+    words = ["index", photos / "0/0.png", "--aligned", "--model", image_text_folder / "farl"]
+    words += ["--device", "cpu", "-o", output]
+    run = CliRunner().invoke
+    assert run(app, [*map(str, words)]).exit_code == 0
+    settings, line = path.read_text().splitlines()
+    changed = json.loads(line)
+    changed["faces"] |= change
+    path.write_text(f"{settings}\n{json.dumps(changed)}\n")
+    before = FaceIndex.load(output)
+    assert run(app, [*map(str, words)]).exit_code == 0
+    np.testing.assert_allclose(FaceIndex.load(output).embeddings, before.embeddings, atol=1e-6)
+
+
 def test_a_list_in_use_is_not_read_by_another_run(tmp_path):
     path = tmp_path / "done.jsonl"
     with contextlib.closing(FinishedWork(path, {})) as work:
@@ -293,6 +336,11 @@ def test_shards_are_written_as_they_finish_and_follow_the_photos(annotate, photo
         (["--part", "0/4"], "--part 0/4 is no part; the parts of 4 are 1/4 to 4/4"),
         (["--part", "5/4"], "--part 5/4 is no part"),
         (["--part", "three"], "3/16"),
+        (["--part", f"1/{'9' * 5000}"], "3/16"),
+        (["--part", "\u0663/\u0665"], "3/16"),  # digits of another script
+        (["--devices", f"cpu:{10**11}"], "from 1 to 999"),
+        (["--devices", f"cpu:{'9' * 5000}"], "from 1 to 999"),
+        (["--devices", "meta"], "'meta' cannot be used"),
         (["--devices", "cpu:0"], "--devices cpu:0"),
         (["--devices", ","], "names no device"),
         (["--devices", "abacus:1"], "'abacus:1' cannot be used"),
@@ -308,6 +356,19 @@ def test_options_that_cannot_be_used(annotate, photos, tmp_path, words, told):
     assert result.exit_code == 2
     assert told in said(result)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("record", ["{}", "[1]", '{"photos": 3}'])
+def test_shards_of_something_else_are_left_or_named(annotate, photos, tmp_path, record):
+    options = ("in/0/0.png", "-o", "out", "--tasks", "detection", "--export", "parquet")
+    assert annotate(*options).exit_code == 0
+    path = tmp_path / "out/faces.parquet/shard-00007.parquet"
+    table = pyarrow.table({"a": [1]}).replace_schema_metadata({"farl_hf": record})
+    pyarrow.parquet.write_table(table, path)
+    result = annotate(*options)
+    assert result.exit_code in (0, 2)
+    assert "another output" in said(result) or not result.exit_code
+    assert pyarrow.parquet.read_table(path).num_rows == 1
 
 
 def test_device_and_devices_are_one_too_many(annotate, photos):

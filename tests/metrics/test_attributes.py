@@ -29,3 +29,6 @@ def test_attributes_that_are_never_labelled_do_not_count():
 def test_bad_shapes_are_named():
     with pytest.raises(InvalidArgumentError, match=r"\(2, 3\) and \(2, 4\)"):
         count_correct_attributes(np.zeros((2, 3)), np.zeros((2, 4)))
+    for probability, label in ((np.nan, 1), (0.5, 7), (0.5, -1)):
+        with pytest.raises(InvalidArgumentError, match="labels 0, 1 or -100"):
+            count_correct_attributes(np.array([[probability]]), np.array([[label]]))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import precision_recall_curve
 
+from farl_hf.errors import InvalidFaceInputError
 from farl_hf.metrics.detection_ap import average_precision, box_overlaps, match_detections
 
 FACE, OTHER, NOTHING = [0, 0, 10, 10], [100, 0, 110, 10], [50, 50, 60, 60]
@@ -84,6 +85,20 @@ def test_tensors_and_photos_without_faces_are_taken():
     one = {"scores": torch.tensor([0.9]), "boxes_xyxy": torch.tensor([FACE])}
     assert average_precision([empty, one], [np.zeros((0, 4)), torch.tensor([FACE])])["average_precision"] == 1
     assert np.isnan(average_precision([one], [[]])["average_precision"])
+
+
+@pytest.mark.parametrize(
+    "detection",
+    [
+        {"scores": [float("nan")], "boxes_xyxy": [FACE]},
+        {"scores": [0.5, 0.4], "boxes_xyxy": [FACE]},
+        {"scores": [0.5], "boxes_xyxy": [[0, 0, 1]]},
+        {"scores": [0.5], "boxes_xyxy": [[*FACE, *FACE]]},
+    ],
+)
+def test_detections_that_cannot_be(detection):
+    with pytest.raises(InvalidFaceInputError, match="expected"):
+        average_precision([detection], [[FACE]])
 
 
 def test_different_numbers_of_photos_are_refused():

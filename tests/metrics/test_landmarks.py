@@ -108,8 +108,9 @@ def test_perfect_and_hopeless():
     assert area_under_curve_and_failure_rate(np.zeros(3), 0.07) == pytest.approx((0.0701 / 0.07, 0.0))
     assert area_under_curve_and_failure_rate(np.zeros(3), 0.07, exact=True) == (1.0, 0.0)
     assert area_under_curve_and_failure_rate(np.ones(3), 0.1) == pytest.approx((0.0, 1.0))
-    with pytest.raises(InvalidArgumentError, match="threshold"):
-        area_under_curve_and_failure_rate(np.ones(3), 0.0)
+    for threshold in (0.0, 1e9, float("inf"), float("nan")):
+        with pytest.raises(InvalidArgumentError, match="threshold"):
+            area_under_curve_and_failure_rate(np.ones(3), threshold)
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -67,3 +67,9 @@ def test_bad_input_is_named():
             confusion_matrix(np.zeros(2, dtype), np.array([0, 7], dtype), 2)
         with pytest.raises(InvalidFaceInputError, match=r"predictions in .* to 255"):
             confusion_matrix(np.array([0, 255], dtype), np.zeros(2, dtype), 2)
+    for odd in (0.5, np.nan, "a"):
+        with pytest.raises(InvalidFaceInputError, match="whole class ids"):
+            confusion_matrix(np.array([odd]), np.array([1]), 2)
+    assert confusion_matrix(np.array([1.0]), np.array([True]), 2)[1, 1] == 1
+    with pytest.raises(InvalidFaceInputError, match="of 2 classes"):
+        parsing_f1(np.eye(3), ["background", "skin"])

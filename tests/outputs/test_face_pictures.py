@@ -198,6 +198,34 @@ def test_faces_at_the_border_and_outside_are_no_error(photo, face):
             "landm",
         ),
         (lambda photo, face: outputs.draw(photo, ["face"]), InvalidFaceInputError, "box"),
+        (lambda photo, face: outputs.draw(photo, face | {"box": {"xmin": 0}}), InvalidFaceInputError, "box"),
+        (lambda photo, face: outputs.draw(photo, face | {"box": [0, 0, 9, 9]}), InvalidFaceInputError, "box"),
+        (lambda photo, face: outputs.crop(photo, face | {"box": [0, 0, 9, 9]}), InvalidFaceInputError, "box"),
+        (
+            lambda photo, face: outputs.draw(photo, face | {"landmarks": [[1, 2], [3]]}),
+            InvalidFaceInputError,
+            "points",
+        ),
+        (lambda photo, face: outputs.draw(photo, face | {"attributes": ["young"]}), InvalidFaceInputError, "labels"),
+        (lambda photo, face: outputs.draw(photo, face | {"labels": ["skin"]}), InvalidFaceInputError, "class id"),
+        (lambda photo, face: outputs.cutout(photo, face | {"labels": None}), InvalidFaceInputError, "labels"),
+        (
+            lambda photo, face: outputs.cutout(photo, face | {"segmentation": "a.png"}),
+            InvalidFaceInputError,
+            "no pixels",
+        ),
+        (
+            lambda photo, face: outputs.anonymize(photo, face | {"box": dict.fromkeys(BOX, 0) | {"xmax": 1e30}}),
+            InvalidFaceInputError,
+            "no area",
+        ),
+        (
+            lambda photo, face: outputs.anonymize(photo, face | {"landmarks": []}, region="landmarks"),
+            InvalidFaceInputError,
+            "no landmarks",
+        ),
+        (lambda photo, face: outputs.anonymize(photo, face, strength="1"), InvalidArgumentError, "strength"),
+        (lambda photo, face: outputs.anonymize(photo, face, colour="red"), InvalidArgumentError, "colour"),
         (lambda photo, face: outputs.draw("missing.jpg", face), UnreadablePhotoError, "missing.jpg"),
         (lambda photo, face: outputs.crop(photo, face, size=0), InvalidArgumentError, "size"),
         (lambda photo, face: outputs.crop(photo, face, scale=-1), InvalidArgumentError, "scale"),
@@ -214,6 +242,12 @@ def test_faces_at_the_border_and_outside_are_no_error(photo, face):
 def test_what_cannot_work_is_explained(photo, face, call, error, said):
     with pytest.raises(error, match=said):
         call(photo, face)
+
+
+def test_landmarks_far_outside_hide_what_they_surround(photo, face):
+    far = face | {"landmarks": [[-1e30, -1e30], [1e30, -1e30], [1e30, 1e30], [-1e30, 1e30]]}
+    hidden = outputs.anonymize(photo, far, method="fill", region="landmarks", colour=(9, 9, 9))
+    assert np.unique(np.asarray(hidden)).tolist() == [9]
 
 
 def test_no_pixel_to_cut_out(photo, face):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from farl_hf import outputs
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidFaceInputError, UnknownNameError
 from farl_hf.labels import FIVE_POINTS
 from farl_hf.outputs.face_tables import run_length_encoded
 
@@ -156,7 +156,31 @@ def test_coco_takes_the_faces_of_one_model():
 @pytest.mark.parametrize(
     "write", [outputs.to_json, outputs.to_rows, lambda faces: outputs.to_coco([("a", (9, 9), faces)])]
 )
-@pytest.mark.parametrize("faces", [{"error": "x"}, [{"score": 1}], ["face"]])
+@pytest.mark.parametrize("faces", [{"error": "x"}, [{"score": 1}], ["face"], make_face(box={"xmin": 0})])
 def test_what_is_no_answer_is_explained(write, faces):
     with pytest.raises(InvalidFaceInputError, match="box"):
         write(faces)
+
+
+@pytest.mark.parametrize(
+    "write", [outputs.to_json, outputs.to_rows, lambda faces: outputs.to_coco([("a", (9, 9), faces)])]
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keypoints": [[1, 2]] * 4},
+        {"keypoints": [[float("nan")] * 2] * 5},
+        {"landmarks": "abc"},
+        {"attributes": [{"score": 0.5}]},
+        {"labels": ["background", "skin"]},
+        {"score": "high"},
+    ],
+)
+def test_entries_that_no_pipeline_answers(write, change):
+    with pytest.raises(InvalidFaceInputError, match=next(iter(change))):
+        write(make_face(**change))
+
+
+def test_a_class_without_a_name_is_no_json():
+    with pytest.raises(UnknownNameError, match="class id '2'"):
+        outputs.to_json(make_face(labels={0: "background", 1: "skin"}))

@@ -346,6 +346,13 @@ def test_top_k_leaves_the_likeliest_attributes(load_pipeline, planted_detector, 
             run(photo_with(1), top_k=top_k)
 
 
+@pytest.mark.parametrize("batch_size", [0, -1, 10**12, "8", 1.5])
+def test_sizes_of_batches_that_cannot_be(run, photo_with, batch_size):
+    for photos in (photo_with(1), [photo_with(1)], iter([photo_with(1)])):
+        with pytest.raises(InvalidArgumentError, match="batch_size"):
+            list(run(photos, batch_size=batch_size))
+
+
 @pytest.mark.parametrize("name", ["threshold", "nms_threshold"])
 @pytest.mark.parametrize("value", [-1, 1.5, "0.5", True, float("nan")])
 def test_thresholds_are_checked_before_any_photo(run, photo_with, planted_detector, name, value):

@@ -52,10 +52,16 @@ def test_five_thousand_words_are_cut_with_one_warning(image_text_model, caplog):
     torch.testing.assert_close(embeds[0], by_hand(model, processor, ["smile " * 75])[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("texts", [[], "", "  ", ["a", ""], [7]])
+@pytest.mark.parametrize("texts", [None, [], "", "  ", ["a", ""], [7]])
 def test_texts_that_say_nothing(farl, texts):
     with pytest.raises(InvalidTextError, match="such as 'a smile'"):
         embed_texts(*farl, texts)
+
+
+@pytest.mark.parametrize("wrappers", [[], ["a photo"], ["{} or {}"], "a photo of {}"])
+def test_wrappers_without_one_place_for_the_text(farl, wrappers):
+    with pytest.raises(InvalidTextError, match=r"one \{\} each"):
+        embed_texts(*farl, "a smile", wrappers)
 
 
 def test_models_without_a_text_encoder(farl):

@@ -203,7 +203,11 @@ def test_a_resumed_run_keeps_its_arguments(tmp_path):
 
     save_resolved_recipe(tmp_path, "parsing", arguments())
     check_same_run(arguments(logging_steps=7, num_train_epochs=5), arguments(logging_steps=7, num_train_epochs=5))
-    for changes in ({"seed": 7}, {"head_learning_rate": 0.5}, {"lr_scheduler_type": "cosine"}):
+    for changes in (
+        *({"seed": 7}, {"head_learning_rate": 0.5}, {"lr_scheduler_type": "cosine"}, {"adam_epsilon": 1e-6}),
+        *({"lr_scheduler_kwargs": {"min_lr": 1e-7}}, {"optim_args": "amsgrad=True"}, {"sync_batch_norm": True}),
+        *({"bf16": True}, {"dataloader_drop_last": True}, {"train_sampling_strategy": "sequential"}),
+    ):
         changed = arguments(**changes)
         with pytest.raises(InvalidArgumentError, match=rf"{next(iter(changes))}: .* -> .*--allow-changed"):
             check_same_run(changed, changed)
@@ -212,6 +216,34 @@ def test_a_resumed_run_keeps_its_arguments(tmp_path):
     torch.save({}, checkpoint / "rng_state_1.pth")
     with pytest.raises(InvalidArgumentError, match="number of processes: 2 -> 1"):
         check_same_run(arguments(), arguments())
+
+
+def test_the_schedule_and_the_scores_of_a_run_are_kept(tmp_path):
+    """Values of dictionaries too, and those of the model; the recipe that is left starts the same run."""
+    from farl_hf.training.arguments import ModelArguments, parse_recipe_arguments, save_resolved_recipe
+
+    checkpoint = tmp_path / "checkpoint-4"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    torch.save({}, checkpoint / "rng_state.pth")
+
+    def groups(score_size=None, **kwargs):
+        schedule = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": kwargs}
+        return FaRLTrainingArguments(output_dir=str(tmp_path), ema_decay=0.0, **schedule), ModelArguments(
+            score_size=score_size
+        )
+
+    path = save_resolved_recipe(tmp_path, "parsing", *groups(min_lr=1e-7))
+    again = parse_recipe_arguments(str(path))[3]
+    assert again.lr_scheduler_kwargs == {"min_lr": 1e-7}
+    check_same_run(again, again)
+    for changed, fact in (
+        (groups(min_lr=1e-6), r"lr_scheduler_kwargs: \{'min_lr': 1e-07\} -> \{'min_lr': 1e-06\}"),
+        (groups(), "lr_scheduler_kwargs: .* -> None"),
+        (groups(min_lr=1e-7, score_size=512), "score_size: None -> 512"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=fact):
+            check_same_run(changed[0], *changed)
 
 
 def test_a_folder_holds_runs_of_one_task(tmp_path):

@@ -176,3 +176,20 @@ def test_frames_are_read_as_they_are_asked_for():
 def test_impossible_intervals_are_refused():
     with pytest.raises(InvalidArgumentError, match="detect_every=0"):
         track_faces([], detect_every=0)
+
+
+@pytest.mark.parametrize(
+    ("video", "settings"),
+    [
+        (3, {}),
+        ([], {"detect_every": "x"}),
+        ([], {"batch_size": 0}),
+        ([], {"frame_rate": 0}),
+        ([], {"frame_rate": float("nan")}),
+        ([], {"frame_rate": "x"}),
+        ([], {"detector": 3}),
+    ],
+)
+def test_what_cannot_be_followed(video, settings):
+    with pytest.raises(InvalidArgumentError, match=next(iter(settings), "video")):
+        track_faces(video, **settings)

@@ -398,7 +398,8 @@ class ParquetShards:
         self.waiting = dict.fromkeys(work.uris())
         self.shard_of: dict[str, Path] = {}
         for path in sorted(self.folder.glob(_SHARD)):
-            written = (read_record(path) or {})["photos"]
+            photos = (read_record(path) or {}).get("photos")
+            written = photos if isinstance(photos, dict) else {}  # of another command
             same = all(uri in work and work.version(uri) == version for uri, version in written.items())
             if same and not self.shard_of.keys() & written.keys():
                 self.shard_of |= dict.fromkeys(written, path)

@@ -17,6 +17,7 @@ from farl_hf.errors import FileWriteError, InvalidArgumentError
 from farl_hf.photo_names import URL_SCHEMES
 from farl_hf.whole_files import finite_or_none, held, write_whole
 
+_CONTENT = ("bytes", "mtime_ns", "sha256")
 _CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.onnx*")
 
 
@@ -62,6 +63,18 @@ class _Line:
     stem: str
     content: dict[str, Any] | None
     is_whole: bool
+
+    @classmethod
+    def of(cls, line: dict[str, Any], offset: int, is_whole: bool) -> "_Line":
+        """Of a line that was read.
+
+        Raises:
+            ValueError, KeyError, TypeError: It holds something else than `FinishedWork.add` writes.
+        """
+        content, stem = line["content"], line["stem"]
+        if Path(stem).name != stem:  # it becomes a part of file names
+            raise ValueError(stem)
+        return cls(offset, stem, content and {name: content[name] for name in _CONTENT}, is_whole)
 
 
 class FinishedWork:
@@ -111,11 +124,11 @@ class FinishedWork:
                     if offset == 0:
                         settings = dict(line["settings"])
                     elif line:
-                        self._lines[line["uri"]] = _Line(offset, line["stem"], line["content"], is_whole(line))
+                        self._lines[line["uri"]] = _Line.of(line, offset, is_whole(line))
                     else:
                         self._end = offset  # cut short by a kill
-                except (ValueError, KeyError, TypeError) as error:
-                    if offset == 0:
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    if offset == 0:  # a later line that holds something else is passed over
                         raise InvalidArgumentError(
                             f"{self.path} is not of this version of farl-hf; choose another output, or give "
                             "--overwrite to begin anew."

@@ -253,7 +253,7 @@ def _index_files(
     if overwrite and path.exists():
         with held(path):
             path.unlink()
-    with contextlib.closing(FinishedWork(path, told)) as work:
+    with contextlib.closing(FinishedWork(path, told, _is_embedded)) as work:
         named = [PhotoFile(photo, photo, photo_uri(photo)) for photo in photos]
         waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
         here = {name: absolute_checkpoint(settings[name]) for name in ("model", "detector")}
@@ -273,6 +273,14 @@ def _index_files(
         finished = [photo for photo in named if photo.uri in work and photo.name not in failures]
         answers = (line["faces"] for line in work.lines([photo.uri for photo in finished]))
         return _joined([photo.name for photo in finished], answers, model), failures
+
+
+def _is_embedded(line: Mapping[str, Any]) -> bool:
+    """Whether a line of the list holds as many vectors as boxes."""
+    faces = line["faces"]
+    num_bytes = 4 * faces["size"] * len(faces["boxes_xyxy"])
+    four_sides = all(len(box_xyxy) == 4 for box_xyxy in faces["boxes_xyxy"])
+    return four_sides and len(faces["vectors"]) == -(-num_bytes // 3) * 4 and isinstance(faces["fingerprint"], str)
 
 
 def _joined(names: Sequence[str], answers: Iterable[Mapping[str, Any]], model: str) -> Any:

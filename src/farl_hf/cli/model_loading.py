@@ -100,7 +100,8 @@ def _model_class(folder: Path) -> Any:
 def require_device(device: str) -> None:
     """Raise `UnknownNameError` if torch cannot use a device."""
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds no values")
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         reason = str(error).splitlines()[0]
         raise UnknownNameError(

@@ -17,11 +17,12 @@ from typing import Annotated, Any
 
 import typer
 
-from farl_hf.errors import FaRLError, InvalidArgumentError, UnreadablePhotoError
+from farl_hf.errors import FaRLError, InvalidArgumentError, UnreadablePhotoError, in_short
 from farl_hf.photo_names import URL_SCHEMES
 
 _AHEAD = 2  # decoded photos that wait for their use, per process that decodes
-_PART = re.compile(r"(\d+)/(\d+)")
+_PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_PROCESSES = re.compile(r"[1-9][0-9]{0,2}")  # more than hundreds are a slip
 _MANY = "Many photos"
 WorkersOption = Annotated[
     int,
@@ -154,8 +155,10 @@ def parse_devices(device: str | None, devices: str | None) -> tuple[str | None, 
         name, _, number = word.partition(":")
         if name != "cpu":
             found.append(word)
-        elif number and not (number.isascii() and number.isdigit() and int(number)):
-            raise InvalidArgumentError(f"--devices {word} is no number of processes; cpu:2 are two on the CPU.")
+        elif number and not _PROCESSES.fullmatch(number):
+            raise InvalidArgumentError(
+                f"--devices {in_short(word)} is no number of processes from 1 to 999; cpu:2 are two on the CPU."
+            )
         else:
             found += ["cpu"] * int(number or 1)
     if not found:
@@ -179,7 +182,7 @@ def parse_part(part: str | None) -> tuple[int, int]:
     number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:
         many = f"the parts of {count} are 1/{count} to {count}/{count}" if count else "expected 3/16, for example"
-        raise InvalidArgumentError(f"--part {part} is no part; {many}.")
+        raise InvalidArgumentError(f"--part {in_short(part)} is no part; {many}.")
     return number, count
 
 

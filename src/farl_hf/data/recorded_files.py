@@ -79,7 +79,7 @@ def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
     if not os.path.exists(path):
         return None
     try:
-        return json.loads(pyarrow.parquet.read_metadata(path).metadata[RECORD_KEY.encode()])
+        return dict(json.loads(pyarrow.parquet.read_metadata(path).metadata[RECORD_KEY.encode()]))
     except (OSError, ValueError, KeyError, TypeError, pyarrow.lib.ArrowException) as error:
         raise DatasetWriteError(
             f"{path} exists, and this command did not write it. Remove it, or choose another output."

@@ -8,6 +8,7 @@ or CLIP.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def edit_latents(
     """
     if not isinstance(text, str):
         raise InvalidTextError(f"The text is {text!r}; give one sentence, and edit once per sentence.")
-    _check_settings(num_steps, learning_rate, crop_noise, identity_weight, identity_embedding)
+    _check_settings(num_steps, learning_rate, l2_weight, crop_noise, identity_weight, identity_embedding)
     with evaluating(model):
         text_embed_P = embed_texts(model, processor, checked_texts(text), prompts)[0]
         start = _checked_latents(latents, generator.latent_shape)
@@ -201,9 +202,18 @@ def _optimised(
 
 
 def _check_settings(
-    num_steps: int, learning_rate: float, crop_noise: float, identity_weight: float, identity_embedding: Any
+    num_steps: int,
+    learning_rate: float,
+    l2_weight: float,
+    crop_noise: float,
+    identity_weight: float,
+    identity_embedding: Any,
 ) -> None:
-    if num_steps < 1 or not learning_rate > 0:
+    numbers = {"learning_rate": learning_rate, "l2_weight": l2_weight, "crop_noise": crop_noise}
+    for name, value in (numbers | {"identity_weight": identity_weight}).items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise InvalidArgumentError(f"{name} is {value!r}; expected a finite number.")
+    if not isinstance(num_steps, Integral) or num_steps < 1 or not learning_rate > 0:
         raise InvalidArgumentError(
             f"num_steps is {num_steps} and learning_rate {learning_rate}; expected at least one step and a rate "
             "above 0."
@@ -226,6 +236,8 @@ def _checked_latents(latents: torch.Tensor, latent_shape: tuple[int, ...]) -> to
             f"latents have shape {shape}; the generator takes (N, {', '.join(map(str, latent_shape))}) with N of at "
             "least 1, such as generator.sample_latents(8)."
         )
+    if not isinstance(latents, torch.Tensor) or not latents.is_floating_point():
+        raise InvalidArgumentError("latents are no tensor of floating-point numbers; give torch.Tensor of float32.")
     if not torch.isfinite(latents).all():
         raise InvalidArgumentError("latents contain NaN or infinity; start from finite numbers.")
     return latents.detach().clone()

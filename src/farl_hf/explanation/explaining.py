@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from farl_hf.errors import InvalidTextError, check_name
 from farl_hf.explanation.heat_map_methods import attention_rollout, explained_scores, grad_cam
 from farl_hf.explanation.vision_layers import default_layer, find_layer, vision_model_of
+from farl_hf.pipelines.inputs import check_batch_size
 from farl_hf.retrieval.face_embedding import FaceCrops, FaceCutter, evaluating
 from farl_hf.retrieval.text_embedding import PLAIN
 
@@ -100,6 +101,7 @@ def explain(
         InvalidTextError: If a text is empty, if there is none, or if the method takes none.
         UnknownNameError: If there is no such method, layer or label; the message lists those there are.
         UnsuitableModelError: If the model or the processor lacks what is needed, such as the text encoder.
+        InvalidArgumentError: If `batch_size` is no whole number from 1.
         UnreadablePhotoError, InvalidFaceInputError: If the picture or the faces given with it cannot be used.
 
     Example:
@@ -110,6 +112,7 @@ def explain(
         >>> faces = farl_hf.explain(model, processor, "photo.jpg", ["a smile", "eyeglasses"])  # doctest: +SKIP
         >>> heat_map = faces[0].photo_map("a smile")  # doctest: +SKIP
     """
+    check_batch_size(batch_size)
     names, heat_maps = _heat_maps(model, processor, texts, method, layer, prompts)
     cutter = FaceCutter(model, processor, aligned, detector, threshold=threshold)
     cut = cutter(image)

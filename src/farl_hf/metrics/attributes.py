@@ -21,11 +21,19 @@ def count_correct_attributes(
 
     Returns:
         `tuple[numpy.ndarray, numpy.ndarray]`: Counts (L,) int64: correct, labelled.
+
+    Raises:
+        InvalidArgumentError: Shapes differ, a probability is NaN, or a label is another number.
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.shape != labels.shape or labels.ndim != 2:
         raise InvalidArgumentError(
             f"Expected probabilities and labels (F, L), but got {probabilities.shape} and {labels.shape}."
+        )
+    if np.isnan(probabilities).any() or not np.isin(labels, (0, 1, IGNORED_LABEL)).all():
+        raise InvalidArgumentError(
+            f"Expected probabilities that are no NaN, and labels 0, 1 or {IGNORED_LABEL}; got labels from "
+            f"{labels.min()} to {labels.max()}."
         )
     labelled = labels != IGNORED_LABEL
     correct = ((probabilities > threshold) == (labels > 0.5)) & labelled

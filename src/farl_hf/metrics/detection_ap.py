@@ -79,7 +79,8 @@ def average_precision(
         (num_detections,), best score first). Without faces the average precision is NaN.
 
     Raises:
-        InvalidFaceInputError: The numbers of photos differ.
+        InvalidFaceInputError: The numbers of photos differ, those of scores and boxes of a photo differ, boxes are
+            not rows of four numbers, or a score is not finite.
 
     Example:
         ```python
@@ -97,15 +98,25 @@ def average_precision(
         )
     scores_of_photos, correct_of_photos, num_faces = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0
     for found, faces in zip(detections, ground_truths, strict=True):
-        faces_xyxy = np.asarray(faces, dtype=np.float64).reshape(-1, 4)
+        faces_xyxy, found_boxes = _boxes(faces), _boxes(found["boxes_xyxy"])
         found_scores = np.asarray(found["scores"], dtype=np.float64).reshape(-1)
-        found_boxes = np.asarray(found["boxes_xyxy"], dtype=np.float64).reshape(-1, 4)
+        if len(found_scores) != len(found_boxes) or not np.isfinite(found_scores).all():
+            raise InvalidFaceInputError(
+                f"{len(found_boxes)} boxes have the scores {found_scores[:5].tolist()}; expected a finite one each."
+            )
         scores_of_photos.append(found_scores)
         correct_of_photos.append(match_detections(found_scores, found_boxes, faces_xyxy, iou_threshold))
         num_faces += len(faces_xyxy)
     scores, correct = np.concatenate(scores_of_photos), np.concatenate(correct_of_photos)
     order = np.argsort(-scores, kind="stable")
     return {**_precision_recall(correct[order], num_faces), "scores": scores[order]}
+
+
+def _boxes(given: Any) -> np.ndarray:
+    boxes = np.asarray(given, dtype=np.float64)
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise InvalidFaceInputError(f"Boxes have shape {boxes.shape}; expected (n, 4).")
+    return boxes.reshape(-1, 4)
 
 
 def _precision_recall(correct: np.ndarray, num_faces: int) -> dict[str, Any]:

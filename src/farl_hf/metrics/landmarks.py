@@ -10,6 +10,7 @@ from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, unknown_
 from farl_hf.labels import BOX_NORMALISERS, NORMALISERS
 
 CURVE_STEP = 1e-4
+_LARGEST_THRESHOLD = 10.0
 
 
 def normaliser_px(
@@ -81,7 +82,7 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float, exact: 
 
     Args:
         nme (`numpy.ndarray`): (F,) errors as fractions.
-        threshold (`float`): For example 0.1; more than 1e-4.
+        threshold (`float`): For example 0.1; more than 1e-4, at most 10.
         exact (`bool`, *optional*, defaults to `False`): Integrate the curve itself, without samples, to the threshold
             and no further, and count the faces with larger errors. Both results are then in [0, 1].
 
@@ -89,11 +90,13 @@ def area_under_curve_and_failure_rate(nme: np.ndarray, threshold: float, exact: 
         `tuple[float, float]`: Area divided by the threshold, and failure rate; both NaN where there are no faces.
 
     Raises:
-        InvalidArgumentError: The threshold is too small.
+        InvalidArgumentError: The threshold is too small or too large.
     """
     nme = np.sort(np.asarray(nme, dtype=np.float64))
-    if not threshold > CURVE_STEP:
-        raise InvalidArgumentError(f"Expected a threshold of more than {CURVE_STEP}, but got {threshold}.")
+    if not CURVE_STEP < threshold <= _LARGEST_THRESHOLD:
+        raise InvalidArgumentError(
+            f"Expected a threshold of more than {CURVE_STEP} and at most {_LARGEST_THRESHOLD:g}, but got {threshold}."
+        )
     if not len(nme):
         return float("nan"), float("nan")
     if exact:

@@ -26,7 +26,7 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, num_classes: i
         `numpy.ndarray`: (K, K) int64, rows are the truth, columns the prediction. Add matrices to merge data.
 
     Raises:
-        InvalidFaceInputError: Shapes differ, or an id outside [0, K).
+        InvalidFaceInputError: Shapes differ, or an id is no whole number or outside [0, K).
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.shape != labels.shape:
@@ -35,6 +35,10 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, num_classes: i
         )
     if predictions.dtype == labels.dtype == np.uint8:
         return _confusion_of_bytes(predictions, labels, num_classes)
+    for name, ids in (("labels", labels), ("predictions", predictions)):
+        is_whole = ids.dtype.kind in "biu" or (ids.dtype.kind == "f" and (ids == np.trunc(ids)).all())
+        if not is_whole:  # NaN is not either
+            raise InvalidFaceInputError(f"Expected whole class ids as {name}, but got values of type {ids.dtype}.")
     counted = ~np.isin(labels, IGNORED_LABELS)
     truth, predicted = labels[counted].astype(np.int64), predictions[counted].astype(np.int64)
     _check_ids("labels", truth, num_classes)
@@ -75,7 +79,14 @@ def parsing_f1(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, f
     Returns:
         `dict[str, float]`: `f1_mean` (over the classes that occur, without background), `pixel_accuracy`, and
         `f1_<class>` for each class that occurs.
+
+    Raises:
+        InvalidFaceInputError: The matrix is not of that many classes.
     """
+    if np.shape(confusion) != (len(class_names),) * 2:
+        raise InvalidFaceInputError(
+            f"Expected a confusion matrix of {len(class_names)} classes, but got {np.shape(confusion)}."
+        )
     f1 = f1_per_class(confusion)
     scores = {
         "f1_mean": float(np.nanmean(f1[1:])) if np.isfinite(f1[1:]).any() else float("nan"),

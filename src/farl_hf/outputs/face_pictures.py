@@ -4,6 +4,7 @@ Photos are anything that `load_photo` reads: paths, URLs, PIL images, arrays. Th
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import cv2
@@ -15,7 +16,7 @@ from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
 from farl_hf.photos import load_photo
 from farl_hf.processing import FaRLImageProcessor
-from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
+from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces, require_faces
 
 Answer = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
@@ -27,6 +28,7 @@ REGIONS = ("box", "face", "landmarks")
 _BLUR = 1 / 5  # deviation of the Gaussian, in sides of a face; nothing smaller than half a face remains
 _BLURRED_SIDE_PX = 40  # of a face while it is blurred
 _BLOCK = 1 / 6  # side of a block of pixels, likewise
+_FARTHEST_PX = 1e6  # of a landmark; OpenCV fills nothing where integers overflow
 _MARGIN = 1 / 20  # by which regions are wider than what was found
 
 
@@ -56,11 +58,12 @@ def draw(photo: Any, faces: Answer, show: str | Sequence[str] | None = None, leg
         shown = [name for name in found if name != "detection"] or ["detection"]
     else:
         shown = [show] if isinstance(show, str) else list(show)
-    numbers = [face["track"] for face in faces] if faces and all("track" in face for face in faces) else None
+    followed = faces and all(isinstance(face.get("track"), Integral) for face in faces)
+    numbers = [face["track"] for face in faces] if followed else None
     picture = load_photo(photo)
     for name in shown:
         check_name("drawing", name, _DRAWN)
-        _require(faces, _DRAWN[name], name)
+        require_faces(faces, _DRAWN[name], name)
     for name in (name for name in _DRAWN if name in shown):
         if name == "parsing":
             picture = draw_face_parsing(picture, FaceParsing.from_pipeline(faces), legend=legend and shown == [name])
@@ -96,7 +99,7 @@ def crop(
         InvalidArgumentError: `size` or `scale` cannot be used.
         InvalidFaceInputError: The face has no box that can be used.
     """
-    _require([face], "box", "a crop")
+    require_faces([face], "box", "a crop")
     faces = Faces.from_pipeline([face])
     place: dict[str, Any] = {"boxes": [faces.boxes_xyxy]}
     if aligned and faces.keypoints_xy is not None:
@@ -140,7 +143,7 @@ def cutout(
         InvalidFaceInputError: The face has no label map of this photo, or no pixel of these classes.
     """
     picture = load_photo(photo)
-    _require([face], "segmentation", "a cut-out")
+    require_faces([face], "segmentation", "a cut-out")
     names = tuple(face["labels"].values())
     kept = [name for name in names if name != "background"] if classes is None else classes
     kept = [kept] if isinstance(kept, str) else list(kept)
@@ -184,12 +187,14 @@ def anonymize(
     """
     check_name("method", method, METHODS)
     check_name("region", region, REGIONS)
-    if not 0 < strength < 100:
+    if not isinstance(strength, Real) or not 0 < strength < 100:
         raise InvalidArgumentError(f"strength={strength!r}; expected a number above 0, 1 as a rule.")
-    if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+    if len(colour) != 3 or not all(isinstance(value, Real) and 0 <= value <= 255 for value in colour):
         raise InvalidArgumentError(f"colour={colour!r}; expected red, green and blue from 0 to 255.")
     faces = faces_of_answer(faces)
-    _require(faces, {"box": "box", "face": "segmentation", "landmarks": "landmarks"}[region], f"region={region!r}")
+    require_faces(
+        faces, {"box": "box", "face": "segmentation", "landmarks": "landmarks"}[region], f"region={region!r}"
+    )
     picture = load_photo(photo)
     pixels = np.array(picture)
     for face, box_xyxy in zip(faces, Faces.from_pipeline(faces).boxes_xyxy, strict=True):
@@ -218,7 +223,10 @@ def _region_mask(
             _class_mask(face, [name for name in face["labels"].values() if name not in _NOT_OF_THE_FACE], picture)
         ] = 1
     else:
-        hull_xy = cv2.convexHull(np.asarray(face["landmarks"], np.float32))
+        points_xy = np.asarray(face["landmarks"], np.float32)
+        if not len(points_xy):
+            raise InvalidFaceInputError("A face has no landmarks; give those of a model of landmarks.")
+        hull_xy = cv2.convexHull(points_xy.clip(-_FARTHEST_PX, _FARTHEST_PX))
         cv2.fillConvexPoly(mask, np.floor(hull_xy).astype(np.int32), 1)
     diameter = 2 * max(1, round(margin_px)) + 1
     return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))).astype(bool)
@@ -249,8 +257,8 @@ def _class_mask(face: Mapping[str, Any], classes: Sequence[str], picture: Image.
     label_map = np.asarray(face["segmentation"])
     if label_map.shape != (picture.height, picture.width):
         raise InvalidFaceInputError(
-            f"The label map has {label_map.shape[1]} x {label_map.shape[0]} pixels, the photo {picture.width} x "
-            f"{picture.height}; give the photo that the pipeline was given."
+            f"The label map has {' x '.join(map(str, label_map.shape[::-1])) or 'no'} pixels, the photo "
+            f"{picture.width} x {picture.height}; give the photo that the pipeline was given."
         )
     return np.isin(label_map, [int(ids[name]) for name in classes])
 
@@ -262,14 +270,5 @@ def faces_of_answer(faces: Answer) -> list[Any]:
         InvalidFaceInputError: It is something else.
     """
     faces = [faces] if isinstance(faces, Mapping) else list(faces)
-    _require(faces, "box", "a face of an answer")
+    require_faces(faces, "box", "a face of an answer")
     return faces
-
-
-def _require(faces: Sequence[Any], entry: str, purpose: str) -> None:
-    for face in faces:
-        if not isinstance(face, Mapping) or face.get(entry) is None:
-            raise InvalidFaceInputError(
-                f"{purpose} needs {entry!r} of each face, as a pipeline answers it; "
-                f"{', '.join(face) if isinstance(face, Mapping) else str(face)[:50]} came."
-            )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidFaceInputError, check_name
 from farl_hf.labels import FIVE_POINTS
 from farl_hf.outputs.face_pictures import Answer, faces_of_answer
 from farl_hf.photos import load_photo
@@ -182,9 +182,10 @@ def _class_category(label: int) -> int:
 def class_masks(face: Mapping[str, Any]) -> dict[str, Any]:
     """The mask of each class of a face but the background that has pixels, run-length encoded, by name."""
     label_map, names = np.asarray(face["segmentation"]), {int(label): name for label, name in face["labels"].items()}
-    return {
-        names[label]: run_length_encoded(label_map == label) for label in np.unique(label_map[label_map > 0]).tolist()
-    }
+    seen = np.unique(label_map[label_map > 0]).tolist()
+    for label in seen:
+        check_name("class id", label, names)
+    return {names[label]: run_length_encoded(label_map == label) for label in seen}
 
 
 def run_length_encoded(mask: np.ndarray) -> dict[str, Any]:

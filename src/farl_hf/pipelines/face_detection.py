@@ -10,6 +10,7 @@ from farl_hf.checkpoints.checked_loading import require_model
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import (
     as_pipeline_inputs,
+    check_batch_size,
     checked_on_error,
     checked_thresholds,
     photo_of,
@@ -54,6 +55,7 @@ class PhotoPipeline(Pipeline):
 
     def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
         """Answers one after the other; the next photos are prepared while the network runs."""
+        check_batch_size(batch_size)
         answers = super().get_iterator(inputs, num_workers, batch_size, *params)
         return prefetch_inputs(answers, inputs, num_workers, batch_size)
 

@@ -6,6 +6,7 @@ Of many photos, the next ones are prepared by a thread while the network compute
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import GeneratorType
 from typing import Any
@@ -28,6 +29,7 @@ from farl_hf.errors import (
 _ONE_PHOTO = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, torch.Tensor, Mapping)
 _OF_A_MODEL = (NotACheckpointError, NotDownloadedError, UnknownNameError)  # a detector is loaded when it is needed
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
+_LARGEST_BATCH = 1_000_000
 _BATCHES_AHEAD = 2
 _FACES_AHEAD = 4  # where a batch is a single face
 _STOP_CHECK_S = 0.1  # how soon an abandoned iteration is noticed
@@ -87,6 +89,14 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
         if not number or not 0 <= value <= 1:
             raise InvalidArgumentError(f"{name}={in_short(value)!r} cannot be used; expected a number from 0 to 1.")
     return given
+
+
+def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
+    """Raises [`InvalidArgumentError`] unless it is a whole number from 1 to a million: loaders list a batch ahead."""
+    if not isinstance(batch_size, Integral) or not 1 <= int(batch_size) <= _LARGEST_BATCH:
+        raise InvalidArgumentError(
+            f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from 1 to {_LARGEST_BATCH}."
+        )
 
 
 def recorded(error: Exception, on_error: str) -> str:

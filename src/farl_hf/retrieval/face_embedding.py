@@ -17,7 +17,7 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_analysis import face_image_processor, unit_image_features
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.face_tasks import FaceFinder, face_arguments
-from farl_hf.pipelines.inputs import photo_of
+from farl_hf.pipelines.inputs import check_batch_size, photo_of
 from farl_hf.results import Faces
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
 from farl_hf.retrieval.text_embedding import compares_with_texts
@@ -121,7 +121,9 @@ def index_faces(
 
     Raises:
         UnsuitableModelError: If the model has no text encoder.
+        InvalidArgumentError: If `batch_size` is no whole number from 1.
     """
+    check_batch_size(batch_size)
     if not compares_with_texts(model):
         raise UnsuitableModelError(
             f"{type(model).__name__} has no text encoder, so its faces could not be searched by text; load a "

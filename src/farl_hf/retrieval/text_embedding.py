@@ -27,7 +27,7 @@ def checked_texts(texts: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         InvalidTextError: If there is none, or one of them is empty or no text.
     """
-    listed = (texts,) if isinstance(texts, str) else tuple(texts)
+    listed = (texts,) if isinstance(texts, str) else tuple(() if texts is None else texts)
     if not listed:
         raise InvalidTextError("No text was given; give at least one, such as 'a smile'.")
     for number, text in enumerate(listed, start=1):
@@ -52,10 +52,12 @@ def embed_texts(model: Any, processor: Any, texts: str | Sequence[str], wrappers
         `torch.FloatTensor` of shape `(num_texts, P)`: float32, of length 1, on the model's device.
 
     Raises:
-        InvalidTextError: If a text is empty.
+        InvalidTextError: If a text is empty, or a wrapper has not one place for it.
         UnsuitableModelError: If the model has no text encoder or the processor no tokenizer.
     """
     texts = checked_texts(texts)
+    if isinstance(wrappers, str) or not wrappers or not all(one.count("{}") == 1 for one in wrappers):
+        raise InvalidTextError(f"The patterns are {wrappers!r}; expected a list of texts with one {{}} each.")
     tokenizer = _tokenizer_of(model, processor)
     sentences = [wrapper.replace("{}", text) for text in texts for wrapper in wrappers]
     starts = range(0, len(sentences), _BATCH_SIZE)

@@ -637,8 +637,9 @@ def plain_values(arguments: Any) -> dict[str, Any]:
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
         value = value.value if isinstance(value, Enum) else value
-        empty = value is None or value == "" or value == []
-        plain = isinstance(value, (bool, int, float, str, list))
+        empty = value is None or value in ("", [], {})
+        # Of dictionaries only this one decides a result; others tell how a machine computes it.
+        plain = isinstance(value, (bool, int, float, str, list)) or field.name == "lr_scheduler_kwargs"
         if field.init and plain and not empty and not field.name.endswith(("token", *MACHINE_FIELDS)):
             values[field.name] = value
     return values

@@ -94,16 +94,17 @@ KEPT_ARGUMENTS = (
     *("augmentation", "mirror_probability", "alignment", "label_set", "min_face_px"),
     *("model_name_or_path", "config_name", "backbone", "hidden_size", "num_hidden_layers", "num_attention_heads"),
     *("patch_size", "feature_levels", "head_channels", "output_stride", "label_weights", "point_loss_weight"),
-    *("image_size", "warp_factor", "face_scale", "box_scale", "pixel_grid", "canvas_size"),
-    *("optim", "weight_decay", "decay_norm_and_bias", "max_grad_norm", "ema_decay", "ema_warmup", "freeze_backbone"),
+    *("image_size", "warp_factor", "face_scale", "box_scale", "pixel_grid", "canvas_size", "score_size"),
+    *("optim", "optim_args", "weight_decay", "decay_norm_and_bias", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("max_grad_norm", "ema_decay", "ema_warmup", "freeze_backbone", "sync_batch_norm", "bf16", "fp16"),
     *("backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "learning_rate"),
-    *("lr_scheduler_type", "warmup_steps", "milestone_epochs", "milestone_factor"),
-    *("per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "milestone_epochs", "milestone_factor"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_drop_last", "train_sampling_strategy"),
     # Of pre-training alone.
     *("objective", "simclr_temperature", "num_prototypes", "sinkhorn_epsilon", "mim_weight", "mim_num_hidden_layers"),
     *("tokenizer_name", "tokenizer_vocab_size", "max_text_tokens", "visual_tokenizer", "visual_vocab_size"),
     *("visual_tokenizer_samples", "face_template", "face_ratio", "min_face_score", "shuffle_window_size"),
-    *("grad_cache", "adam_beta1", "adam_beta2"),
+    "grad_cache",
 )
 
 

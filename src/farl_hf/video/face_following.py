@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import pipeline
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.inputs import Prefetched
+from farl_hf.pipelines.inputs import Prefetched, check_batch_size
 from farl_hf.results import Faces, plain_faces, plain_points
 from farl_hf.video.face_state import ConfidentLandmarksPipeline, OneEuroFilter, OneEuroSettings
 from farl_hf.video.face_tracker import FaceTracker, Track
@@ -68,15 +69,20 @@ def track_faces(
 
     Raises:
         UnreadableVideoError: If the video cannot be read; at the frame where that shows.
-        InvalidArgumentError: If `detect_every` is less than 1.
+        InvalidArgumentError: If `detect_every`, `batch_size` or `frame_rate` cannot be used, or something else than a
+            video or pictures is given, or something that finds no faces.
 
     Example:
         >>> import farl_hf
         >>> for frame in farl_hf.track_faces("clip.mp4", smooth=True):  # doctest: +SKIP
         ...     print(frame.time_s, [face["track"] for face in frame.faces])
     """
-    if detect_every < 1:
-        raise InvalidArgumentError(f"detect_every={detect_every}; expected a number of frames from 1.")
+    check_batch_size(detect_every, "detect_every")
+    check_batch_size(batch_size)
+    if not isinstance(frame_rate, Real) or not 0 < frame_rate < float("inf"):
+        raise InvalidArgumentError(f"frame_rate={frame_rate!r}; expected pictures per second, above 0.")
+    if not isinstance(video, (str, Path, Iterable)):
+        raise InvalidArgumentError(f"video is {video!r}; expected a file, a URL or pictures.")
     frames = VideoFile(video).frames() if isinstance(video, (str, Path)) else _frames_of(video, frame_rate)
     tracker = FaceTracker(
         _loaded("face-detection", detector, device),
@@ -135,6 +141,10 @@ def _frames_of(pictures: Iterable[Any], frame_rate: float) -> Iterator[VideoFram
 
 def _loaded(task: str, given: Any, device: Any) -> Any:
     if given is not None and not isinstance(given, (str, Path)):
+        if not callable(given):
+            raise InvalidArgumentError(
+                f"{task} takes a pipeline or a checkpoint as detector or landmarks, but {given!r} came."
+            )
         return given
     folder = str(checkpoint(given or DEFAULT_CHECKPOINTS[task]))
     return pipeline(task, model=folder, device=device)  # type: ignore[call-overload]  # knows its own tasks alone
