@@ -38,7 +38,7 @@ from farl_hf.errors import MissingExtraError
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.processing.face_geometry_farl import LAPA_TEMPLATE, WarpGeometry, ffhq_square_matrix, sample_crops
 
-TESTS = Path(__file__).parents[1] / "tests"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
 # Five points of a face in a photo of 200 x 220 pixels, turned a little; and the photo, noise.
 POINTS_XY = torch.tensor([[[70.0, 80.0], [120.0, 85.0], [93.0, 112.0], [74.0, 138.0], [112.0, 141.0]]])
 PHOTO_HW = (200, 220)

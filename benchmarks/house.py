@@ -29,7 +29,7 @@ from PIL import Image
 
 import farl_hf
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(farl_hf.__file__).parent
 RENDERER = ("data/face_renderer", "face_renderer")  # counted apart, wherever it lies
 POINTS_5_XY = [[205.0, 110.0], [245.0, 108.0], [228.0, 132.0], [210.0, 150.0], [242.0, 149.0]]

@@ -49,7 +49,7 @@ from farl_hf.training.arguments import parse_script_arguments
 from farl_hf.training.finetuning import run_face_training
 from farl_hf.training.runs import is_finished
 
-TESTS = Path(__file__).parents[1] / "tests"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path += [str(TESTS), str(TESTS / "checkpoints")]
 # The modules with which the tests make toys.
 conversion_sources, face_rows, file_server, image_text_toys, laion_face_metadata, laion_shards, pretraining_runs = map(

@@ -80,7 +80,7 @@ WRITERS = {
 
 def _test_sources():
     """The module with which the tests write such files."""
-    tests = Path(__file__).parents[1] / "tests"
+    tests = Path(__file__).resolve().parents[1] / "tests"
     if str(tests) not in sys.path:
         sys.path.append(str(tests))
     return importlib.import_module("conversion_sources")

