@@ -302,7 +302,8 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
     """Around the `train` of any Trainer: what its user can mend becomes a sentence.
 
     Raises:
-        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics.
+        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics; or an option needs
+            a package that is not installed.
         FileWriteError: The output folder was deleted during the training, or the shared memory is full.
     """
     try:
@@ -314,6 +315,10 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
         raise FileWriteError(
             f"{error.filename} was deleted while the training ran; give the same command again."
         ) from error
+    except ImportError as error:
+        if isinstance(error, FaRLError):
+            raise
+        raise InvalidArgumentError(f"A training argument cannot be used: {in_short(error, 500)}") from error
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
