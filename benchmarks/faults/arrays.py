@@ -137,7 +137,7 @@ def layouts(pixels: np.ndarray) -> dict[str, Any]:
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
     return {
         "channels backwards": pixels[:, :, ::-1].copy()[:, :, ::-1],
-        "two rows backwards": pixels[:2][::-1],
+        "two rows backwards": pixels[:2][::-1].copy()[::-1],
         "rows backwards": pixels[::-1].copy()[::-1],
         "Fortran": np.asfortranarray(pixels),
         "read-only": read_only,
