@@ -359,7 +359,9 @@ def damaged_image_processor(draw: Draw) -> Case:
     if changes[way] is not None:
         (folder / file).write_bytes(changes[way].encode("latin-1"))
     user, use = chosen_user(draw, task, folder, ("push", "train", "export"))
-    return Case(f"{way} of {task} in {user}", use, refused())
+    # `evaluate` knows the class; the settings are right.
+    known = way == "another type" and user == "evaluate"
+    return Case(f"{way} of {task} in {user}", use, refused_or_unjudged() if known else refused())
 
 
 @kind("checkpoints", count=14, seconds=120)

@@ -4,6 +4,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from transformers import pipeline
 from typer.testing import CliRunner
 
@@ -80,6 +81,13 @@ def test_settings_without_the_class_of_an_image_processor_are_not_replaced_by_ot
     (detector / "preprocessor_config.json").write_text('{"score_threshold": 0.9}')
     with pytest.raises(NotACheckpointError, match="image_processor_type"):
         load_image_processor(farl_hf.RetinaFaceImageProcessor, detector)
+    with pytest.raises(NotACheckpointError, match="image_processor_type"):
+        pipeline("face-detection", model=str(detector), device="cpu")
+    Image.new("RGB", (40, 30)).save(detector / "photo.png")
+    words = ["annotate", detector / "photo.png", "-t", "detection", "--detector", detector, "-o", detector / "out"]
+    told = CliRunner().invoke(app, [*map(str, words)])
+    assert told.exit_code == 2
+    assert "image_processor_type" in told.stderr
 
 
 @pytest.mark.parametrize("kind", ["3", '["farl"]', "{}"])

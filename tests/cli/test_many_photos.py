@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from farl_hf import FaceIndex
 from farl_hf.cli import app
 from farl_hf.cli.finished_work import FinishedWork
 from farl_hf.cli.photo_jobs import photos_of_part
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import FileWriteError, InvalidArgumentError
 
 MODELS = {
     "--detector": "retinaface-mobilenet-wider",
@@ -236,6 +237,27 @@ def test_a_list_in_use_is_not_read_by_another_run(tmp_path):
         work.add([{"uri": "a", "stem": "a", "content": None}])
     with contextlib.closing(FinishedWork(path, {})) as again:
         assert "a" in again
+
+
+@pytest.mark.parametrize("room", [20, 60])
+def test_a_full_disk_is_said_of_the_list(tmp_path, room):
+    path = tmp_path / "done.jsonl"
+    with contextlib.closing(FinishedWork(path, {})) as work:
+        work.add([{"uri": "a", "stem": "a", "content": None}])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+    try:
+        with (
+            pytest.raises(FileWriteError, match="what it had finished is kept"),
+            contextlib.closing(FinishedWork(path, {})) as work,
+        ):
+            work.add([{"uri": "b" * 90, "stem": "b", "content": None}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes().startswith(before)
+    with contextlib.closing(FinishedWork(path, {})) as work:
+        assert work.uris() == ["a"]
 
 
 def test_settings_bind_only_what_is_finished(tmp_path):

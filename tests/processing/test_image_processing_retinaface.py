@@ -194,6 +194,7 @@ def test_a_photo_gives_the_same_faces_alone_and_in_its_group():
     ("picture", "settings", "message"),
     [
         (np.zeros((0, 5, 3), np.uint8), {}, "at least one pixel"),
+        ([], {}, "No images were given"),
         (np.full((5, 5, 3), 255.0), {}, "convert to uint8"),
         (photo(), {"max_long_side": -1}, "max_long_side=-1"),
         (photo(), {"pad_size_divisor": 0}, "pad_size_divisor=0"),

@@ -12,6 +12,7 @@ from farl_hf.training.arguments import (
     parse_overrides,
     parse_script_arguments,
     read_recipe,
+    save_resolved_recipe,
 )
 from farl_hf.training.pretraining.trainer import PretrainingArguments
 
@@ -73,6 +74,17 @@ def test_a_recipe_whose_names_are_no_text_is_refused(text, tmp_path):
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(InvalidArgumentError, match=r"recipe\.yaml"):
         read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_workers_that_stay_need_workers(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="dataloader-num-workers"):
+        SharedTrainingArguments(str(tmp_path), dataloader_persistent_workers=True, dataloader_num_workers=0)
+
+
+def test_members_of_enumerations_are_written_by_their_values(tmp_path):
+    arguments = SharedTrainingArguments(str(tmp_path), debug="underflow_overflow")
+    path = save_resolved_recipe(tmp_path, "parsing", arguments)
+    assert read_recipe(path).arguments["debug"] == ["underflow_overflow"]
 
 
 def test_a_smoothing_that_would_replace_the_losses_is_refused(tmp_path):

@@ -193,8 +193,27 @@ def test_training_without_averaging(photos, toy_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"optim_args": "x"}, {"report_to": "nonsense"}, {"milestone_epochs": [float("nan")]}]
+    "change",
+    [
+        *({"optim_args": "x"}, {"report_to": "nonsense"}, {"milestone_epochs": [float("nan")]}),
+        *({"optim": "lomo"}, {"report_to": "comet_ml"}),  # packages that are not here
+        *({"lr_scheduler_type": "cosine_with_min_lr"}, {"lr_scheduler_type": "warmup_stable_decay"}),
+        {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"nonsense": 3}},
+        {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": 5}},
+    ],
 )
 def test_what_transformers_and_pytorch_refuse_is_an_argument_that_cannot_be_used(change, toy_config, tmp_path):
     with pytest.raises(InvalidArgumentError, match="A training argument cannot be used"):
         make_trainer(make_face_dataset(2), toy_config, tmp_path, **change).create_optimizer_and_scheduler(4)
+
+
+def test_a_package_that_an_option_needs_is_named(toy_config, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="liger"):
+        make_trainer(make_face_dataset(2), toy_config, tmp_path, use_liger_kernel=True, max_steps=1).train()
+
+
+def test_a_score_that_does_not_exist_cannot_choose_the_best_checkpoint(photos, toy_config, tmp_path):
+    steps = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "nonsense"}
+    with pytest.raises(InvalidArgumentError, match="nonsense"):
+        make_trainer(photos, toy_config, tmp_path, **steps, **best).train()

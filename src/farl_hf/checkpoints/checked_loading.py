@@ -128,13 +128,14 @@ def require_model(model: Any, wanted: str) -> None:
         wanted (`str`): Name of the class.
 
     Raises:
-        NotACheckpointError: It is a model of another task, or its checkpoint is.
+        NotACheckpointError: It or its checkpoint is of another task, or there are no settings of an image processor.
     """
     parts = getattr(model, "loading_parts", None)
     source = getattr(model, "name_or_path", "") or "The model"
     if parts is not None:
         _require_written_by(model.config, source, wanted)
         _require_tensors(model, parts, source)
+        _require_kind(source)
     elif type(model).__name__ in _PURPOSES and wanted not in _class_names(model):
         raise _wrong_model(source, [type(model).__name__], wanted)
 
@@ -185,18 +186,22 @@ def load_image_processor(processor_class: Any, source: Any, **settings: Any) -> 
     Raises:
         NotACheckpointError: Its settings are missing, damaged, or of no image processor.
     """
-    file = os.path.join(source, "preprocessor_config.json")
-    if os.path.isfile(file):
-        settings_there = read_json_object(file)
-        kind = settings_there.get("image_processor_type", settings_there.get("feature_extractor_type"))
-        if not isinstance(kind, str):  # Transformers would take its own settings for those that are missing
-            raise NotACheckpointError(f"{file} names no image_processor_type; save the image processor again.")
+    _require_kind(source)
     try:
         return processor_class.from_pretrained(source, **settings)
     except FaRLError:
         raise
     except (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError, RecursionError) as error:
         raise NotACheckpointError(f"{source} has no image processor that can be read: {_first_line(error)}") from error
+
+
+def _require_kind(source):
+    """Without the kind of its image processor, Transformers takes its own settings for those of a folder."""
+    file = os.path.join(str(source), "preprocessor_config.json")
+    if os.path.isfile(file):
+        settings = read_json_object(file)
+        if not isinstance(settings.get("image_processor_type", settings.get("feature_extractor_type")), str):
+            raise NotACheckpointError(f"{file} names no image_processor_type; save the image processor again.")
 
 
 def _check_list_of_weights(source):

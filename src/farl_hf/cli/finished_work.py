@@ -104,12 +104,13 @@ class FinishedWork:
         with contextlib.ExitStack() as stack:
             stack.enter_context(held(path))  # before it is read: what another run adds would be cut off
             there = self._read(is_whole)
-            self._file = stack.enter_context(path.open("r+b"))
+            # Without a buffer: what a full disk did not take would fail again at the end, and hide the reason.
+            self._file = stack.enter_context(path.open("r+b", buffering=0))
             if self._lines:
                 _require_equal(there, settings, path)
             else:  # nothing was finished with them
-                self._file.write(first)
-                self._end = len(first)
+                self._end = 0
+                self._write(first)
             self._file.truncate(self._end)
             self._until_closed = stack.pop_all()
 
@@ -158,17 +159,21 @@ class FinishedWork:
         for line in lines:
             places[line["uri"]] = _Line(self._end + len(written), line["stem"], line["content"], True)
             written += json.dumps(finite_or_none(line), allow_nan=False).encode() + b"\n"
+        self._write(written)
+        self._lines |= places
+
+    def _write(self, content: bytes) -> None:
         try:
             self._file.seek(self._end)
-            self._file.write(written)
-            self._file.flush()
+            rest = memoryview(content)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise FileWriteError(
                 f"{self.path} could not be written: {error.strerror}. Make room and run the command again; what it "
                 "had finished is kept."
             ) from error
-        self._end += len(written)
-        self._lines |= places
+        self._end += len(content)
 
     def version(self, uri: str) -> str:
         """Differs between two contents of a photo."""

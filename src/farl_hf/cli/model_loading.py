@@ -118,7 +118,8 @@ def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) ->
     with _errors_of_loading(f"{folder} cannot be loaded as a {task} checkpoint"):
         auto_class = getattr(transformers, entry.auto_model_name)
         model = load_whole(auto_class, folder, entry.pipeline_class.model_name)
-        return load(task, model=model, image_processor=str(folder), device=device)
+        processor = load_image_processor(AutoImageProcessor, folder)
+        return load(task, model=model, image_processor=processor, device=device)
 
 
 def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:

@@ -400,6 +400,8 @@ def pad_and_stack(inputs: list[torch.Tensor], divisor: int, mean_and_std: Any = 
     Returns:
         `torch.Tensor` of shape (B, 3, H, W), float32, channels last, as the network wants it.
     """
+    if not inputs:
+        raise ValueError("No images were given; pass at least one.")
     height = math.ceil(max(image.shape[-2] for image in inputs) / divisor) * divisor
     width = math.ceil(max(image.shape[-1] for image in inputs) / divisor) * divisor
     if divisor == 1 and any(tuple(image.shape[-2:]) != (height, width) for image in inputs):

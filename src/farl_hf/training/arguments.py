@@ -168,6 +168,8 @@ class SharedTrainingArguments(TrainingArguments):
             self.dataloader_pin_memory = False  # PyTorch warns at every loader where memory cannot be pinned
         if self.label_smoothing_factor:  # Transformers' loss would take the place of the model's
             raise InvalidArgumentError("--label-smoothing-factor does not fit the losses of faces; leave it out.")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise InvalidArgumentError("--dataloader-persistent-workers needs --dataloader-num-workers of 1 or more.")
         refuse_fp16_on_cpus(self)
         super().__post_init__()
 
@@ -428,14 +430,19 @@ def check_numbers(arguments: Sequence[Any]) -> None:
                     raise InvalidArgumentError(f"--{name.replace('_', '-')} is {value}; expected {expected}.")
 
 
+_NOT_INSTALLED = "to be installed"  # in the errors of loggers that `report_to` names
+
+
 @contextmanager
 def settings_refused() -> Iterator[None]:
-    """Turns what Transformers refuses while it builds the arguments into [`InvalidArgumentError`]."""
+    """Turns what Transformers refuses while it builds what arguments ask for into [`InvalidArgumentError`]."""
     try:
         yield
     except FaRLError:
         raise
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError, ArithmeticError, ImportError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _NOT_INSTALLED not in str(error):  # of a device, for example
+            raise
         raise InvalidArgumentError(f"A training argument cannot be used: {in_short(error, 500)}") from error
 
 
@@ -631,12 +638,17 @@ def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -
     return write_whole(path, text.encode())
 
 
+def plain_enum(value: Any) -> Any:
+    """The value of a member of an enumeration; others stay."""
+    return value.value if isinstance(value, Enum) else value
+
+
 def plain_values(arguments: Any) -> dict[str, Any]:
     """Values of an arguments dataclass that YAML can hold, without empty values, secrets and nested settings."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
-        value = value.value if isinstance(value, Enum) else value
+        value = [plain_enum(one) for one in value] if isinstance(value, list) else plain_enum(value)
         empty = value is None or value in ("", [], {})
         # Of dictionaries only this one decides a result; others tell how a machine computes it.
         plain = isinstance(value, (bool, int, float, str, list)) or field.name == "lr_scheduler_kwargs"

@@ -115,7 +115,24 @@ class AveragedWeightsTrainer(Trainer):
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         if self.control.should_log or self.control.should_save or self.control.should_evaluate:
             self.require_finite_losses()
-        super()._maybe_log_save_evaluate(*args, **kwargs)
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except KeyError as error:
+            if "metric_for_best_model" not in str(error):
+                raise
+            raise InvalidArgumentError(in_short(error.args[0], 500)) from error
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """See [`~transformers.Trainer.create_optimizer`]; settings that cannot be are one sentence."""
+        with settings_refused():
+            return super().create_optimizer(model)
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """See [`~transformers.Trainer.create_scheduler`]; settings that cannot be are one sentence."""
+        with settings_refused():
+            return super().create_scheduler(num_training_steps, optimizer)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Logs values; one that is not finite is logged as None, because JSON has no word for it."""
@@ -285,7 +302,8 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
     """Around the `train` of any Trainer: what its user can mend becomes a sentence.
 
     Raises:
-        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics.
+        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics; or an option needs
+            a package that is not installed.
         FileWriteError: The output folder was deleted during the training, or the shared memory is full.
     """
     try:
@@ -297,6 +315,10 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
         raise FileWriteError(
             f"{error.filename} was deleted while the training ran; give the same command again."
         ) from error
+    except ImportError as error:
+        if isinstance(error, FaRLError):
+            raise
+        raise InvalidArgumentError(f"A training argument cannot be used: {in_short(error, 500)}") from error
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
