@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from benchmarks.long_run import COMMAND, MIB, make_photos
 
 TASKS = ("parsing", "landmarks", "attributes")
 LOOK_S = 0.2
+LEAST_FOR_SLOPE = 100  # photos; with fewer, the memory has not settled
 CANDIDATES = 20  # of the untrained detector in one photo, of which the best is taken
 KINDS = ("detector", "parsing", "landmarks")
 AS_FACER = {"do_flip_channel_order": False, "pad_size_divisor": 1, "max_long_side": 0}
@@ -145,7 +146,8 @@ def watched(
     last = int(np.argmax(done))  # the first look at the whole
     used = cpu_s > 0
     late = (done >= done[last] / 3) & (memory > 0)
-    slope = np.polyfit(done[late], memory[late], 1)[0] if len(set(done[late])) > 1 else float("nan")
+    many = done[last] >= LEAST_FOR_SLOPE and len(set(done[late])) > 1
+    slope = np.polyfit(done[late], memory[late], 1)[0] if many else float("nan")
     return {
         "photos": int(done[last]),
         "photos_per_s": float((done[last] - done[0]) / (times_s[last] - times_s[0])) if last else float("nan"),
@@ -202,22 +204,20 @@ class Bench:
         words = [sys.executable, "-m", "benchmarks.annotate_many", "--loop", name, str(photos), str(lines)]
         return watched([*words, str(self.folder)], LineCounter(lines, 0), self.threads)
 
-    def built_in(self, photos: Path, workers: int) -> dict[str, dict[str, Any]]:
-        """The first table."""
+    def built_in(self, photos: Path, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The rows of the first table."""
         words = ("--tasks", ",".join(TASKS))
         lean = (*words, "--no-pictures")
-        return {
-            "loop over three pipelines": self.loop("pipelines", photos),
-            "annotate --no-pictures": self.command("lean", photos, *lean, "--device", "cpu"),
-            f"annotate --no-pictures --workers {workers}": self.command(
-                "decoded", photos, *lean, "--device", "cpu", "--workers", str(workers)
-            ),
-            "annotate --no-pictures --devices cpu:2": self.command("two", photos, *lean, "--devices", "cpu:2"),
-            "annotate": self.command("pictures", photos, *words, "--device", "cpu"),
-        }
+        on_cpu, decoders = ("--device", "cpu"), ("--workers", str(workers))
+        yield "loop over three pipelines", self.loop("pipelines", photos)
+        yield "annotate --no-pictures", self.command("lean", photos, *lean, *on_cpu)
+        name = f"annotate --no-pictures --workers {workers}"
+        yield name, self.command("decoded", photos, *lean, *on_cpu, *decoders)
+        yield "annotate --no-pictures --devices cpu:2", self.command("two", photos, *lean, "--devices", "cpu:2")
+        yield "annotate", self.command("pictures", photos, *words, *on_cpu)
 
-    def official(self, photos: Path, size: str) -> dict[str, dict[str, Any]]:
-        """The second table."""
+    def official(self, photos: Path, size: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The rows of the second table."""
         official_files.prepare(self.folder, list(KINDS), size)
         threshold = self.set_detector(sorted(photos.iterdir())[0])
         (self.folder / "threshold.json").write_text(json.dumps(threshold))
@@ -228,8 +228,8 @@ class Bench:
             for word in (f"--{option}", str(official_files.converted_path(self.folder, kind)))
         ]
         words += ["--tasks", "parsing,landmarks", "--no-pictures", "--device", "cpu", "--threshold", repr(threshold)]
-        ours = self.command("official", photos, *words, "--batch-size", "2")
-        return {"facer's loop": self.loop("facer", photos), "annotate --no-pictures": ours}
+        yield "facer's loop", self.loop("facer", photos)
+        yield "annotate --no-pictures", self.command("official", photos, *words, "--batch-size", "2")
 
     def set_detector(self, photo: Path) -> float:
         """Lets our detector take the photo as facer does, and one face of it; a threshold that some faces pass."""
@@ -262,28 +262,24 @@ class Bench:
         )
 
 
-def table(sides: dict[str, dict[str, Any]]) -> str:
-    """In Markdown; ratios to the first side."""
-    columns = (
-        "photos",
-        "photos/s",
-        "ratio",
-        "CPU s per photo",
-        "ratio",
-        "start (s)",
-        "peak MiB",
-        "MiB per 1,000 photos",
-    )
-    lines = [f"| side | {' | '.join(columns)} |", "|" + "---|" * (1 + len(columns))]
-    first = next(iter(sides.values()))
-    for name, side in sides.items():
-        speed, cpu_s = side["photos_per_s"], side["cpu_s_per_photo"]
-        lines.append(
+_RATES = ("photos/s", "ratio", "CPU s per photo", "ratio")
+COLUMNS = ("photos", *_RATES, "start (s)", "peak MiB", "MiB per 1,000 photos")
+
+
+def shown(title: str, sides: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The sides, each printed when it has run, as a row in Markdown with ratios to the first one."""
+    print(f"{title}\n\n| side | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}", flush=True)
+    done: dict[str, dict[str, Any]] = {}
+    for name, side in sides:
+        done[name] = side
+        first, speed, cpu_s = next(iter(done.values())), side["photos_per_s"], side["cpu_s_per_photo"]
+        print(
             f"| {name} | {side['photos']} | {speed:.2f} | {speed / first['photos_per_s']:.2f} | {cpu_s:.3f} | "
             f"{first['cpu_s_per_photo'] / cpu_s:.2f} | {side['start_s']:.1f} | "
-            f"{side['peak_mib']:.0f} | {side['mib_per_1000']:.0f} |"
+            f"{side['peak_mib']:.0f} | {side['mib_per_1000']:.0f} |",
+            flush=True,
         )
-    return "\n".join(lines)
+    return done
 
 
 def main() -> None:
@@ -302,14 +298,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         bench, photos = Bench(Path(name), arguments.threads), Path(name) / "photos"
         make_photos(photos, arguments.photos)
-        figures["built-in"] = bench.built_in(photos, arguments.workers)
-        print(f"Built-in models\n\n{table(figures['built-in'])}\n", flush=True)
+        figures["built-in"] = shown("Built-in models", bench.built_in(photos, arguments.workers))
         figures["kill"] = bench.kill_and_resume(photos)
-        print(f"{figures['kill']}\n", flush=True)
+        print(f"\n{figures['kill']}\n", flush=True)
         if arguments.facer_photos:
             make_photos(Path(name) / "few", arguments.facer_photos)
-            figures["official"] = bench.official(Path(name) / "few", arguments.weights)
-            print(f"ViT-B/16 at 448 pixels, random weights\n\n{table(figures['official'])}", flush=True)
+            official = bench.official(Path(name) / "few", arguments.weights)
+            figures["official"] = shown("ViT-B/16 at 448 pixels, random weights", official)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 
