@@ -93,7 +93,7 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
 
 def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
     """Raises [`InvalidArgumentError`] unless it is a whole number from 1 to a million: loaders list a batch ahead."""
-    if not isinstance(batch_size, Integral) or not 1 <= batch_size <= _LARGEST_BATCH:
+    if not isinstance(batch_size, Integral) or not 1 <= int(batch_size) <= _LARGEST_BATCH:
         raise InvalidArgumentError(
             f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from 1 to {_LARGEST_BATCH}."
         )
