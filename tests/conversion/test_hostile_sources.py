@@ -51,6 +51,14 @@ def test_an_archive_that_would_fill_a_disk(tmp_path, monkeypatch):
         read_source(tmp_path / "weights.npz")
 
 
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.npz", "weights"])
+def test_the_content_of_a_file_decides_not_its_name(name, is_zip, tmp_path):
+    weights = torch.arange(6.0).reshape(2, 3)
+    torch.save({"state_dict": {"weight": weights}}, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+    torch.testing.assert_close(read_source(tmp_path / name).tensors["weight"], weights)
+
+
 def test_a_tensor_that_repeats_one_value_over_a_large_shape(tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(1).expand(10**6, 10**6)}}, tmp_path / "weights.pth")
     with pytest.raises(ConversionError, match="fewer values"):

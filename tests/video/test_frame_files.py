@@ -95,6 +95,16 @@ def read_into(frames, video):
         frames.append(frame)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_titles_may_be_in_any_encoding(tmp_path, name):
+    source = write_video(tmp_path / name, FRAMES)
+    content = source.read_bytes()
+    assert b"Lavf" in content
+    source.write_bytes(content.replace(b"Lavf", b"La\xedf"))
+    copy(source, tmp_path / "copy.mp4")
+    assert len(list(VideoFile(tmp_path / "copy.mp4").frames())) == len(FRAMES)
+
+
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "no video at"), (b"", "empty"), (b"not a video" * 99, "cannot be opened")]
 )

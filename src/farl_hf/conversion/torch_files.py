@@ -52,15 +52,16 @@ def load_pickled_tensors(file: Path | IO[bytes], name: str) -> Any:
     Read a file of `torch.save`: tensors in containers.
 
     Args:
-        file (`Path` or binary file): Zip or legacy format. A zip file of a path is mapped into memory, not copied.
+        file (`Path` or binary file): Zip or legacy format. A zip file of a path is mapped into memory, as a rule.
         name (`str`): Name of the file in error messages.
 
     Raises:
         ConversionError: The file is of another format, is damaged, or cannot be read without running code.
     """
     try:
-        is_mapped = isinstance(file, Path) and zipfile.is_zipfile(file)
-        if isinstance(file, Path) and not is_mapped:  # PyTorch goes by the name of a path that ends in .safetensors
+        # PyTorch goes by the name of a path that ends in .safetensors; the content decides here.
+        is_mapped = isinstance(file, Path) and file.suffix != ".safetensors" and zipfile.is_zipfile(file)
+        if isinstance(file, Path) and not is_mapped:
             with file.open("rb") as opened:
                 return torch.load(opened, map_location="cpu", weights_only=True)
         return torch.load(file, map_location="cpu", weights_only=True, mmap=is_mapped)

@@ -184,7 +184,7 @@ def class_masks(face: Mapping[str, Any]) -> dict[str, Any]:
     label_map, names = np.asarray(face["segmentation"]), {int(label): name for label, name in face["labels"].items()}
     seen = np.unique(label_map[label_map > 0]).tolist()
     for label in seen:
-        check_name("class id", label, names)
+        check_name("class id", str(label), map(str, names))
     return {names[label]: run_length_encoded(label_map == label) for label in seen}
 
 

@@ -337,3 +337,16 @@ def test_a_conversion_does_not_write_over_files(lapa):
     (lapa.parent / "out" / "thesis.txt").write_text("")
     with pytest.raises(DatasetWriteError, match="not an empty folder"):
         convert_face_dataset("lapa", lapa, lapa.parent / "out")
+
+
+@pytest.mark.parametrize("cell", [np.array([-1.0]), np.array([1e30]), None])
+def test_names_of_a_damaged_matlab_file(tmp_path, cell):
+    import h5py
+
+    from farl_hf.data.datasets.lfwa import cell_text
+
+    with h5py.File(tmp_path / "anno.mat", "w") as file:
+        file["cell"] = np.zeros(1) if cell is None else cell
+        reference = h5py.Reference() if cell is None else file["cell"].ref
+        with pytest.raises(InvalidDatasetError, match=r"anno\.mat cannot be read"):
+            cell_text(file, reference)

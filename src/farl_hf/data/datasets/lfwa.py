@@ -99,4 +99,7 @@ def entry(file: Any, key: str) -> np.ndarray:
 
 def cell_text(file: Any, reference: Any) -> str:
     """The text in a cell: a reference to an array of character codes."""
-    return "".join(map(chr, np.asarray(file[reference][()]).ravel()))
+    try:
+        return "".join(map(chr, np.asarray(file[reference][()]).ravel()))
+    except (KeyError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise InvalidDatasetError(f"A name in {file.filename} cannot be read: {in_short(error)}.") from error
