@@ -141,7 +141,7 @@ def watched(
                 num_open = len(os.listdir(f"/proc/{process.pid}/fd"))
             except (OSError, IndexError):  # it has just ended
                 break
-            if number and number <= count:
+            if number and number <= count and resident_mib:  # a process that is just ending has none
                 looks.append((time.monotonic(), number, resident_mib, num_open))
             time.sleep(LOOK_S)
         if process.wait():
