@@ -44,7 +44,7 @@ def address(tmp_path_factory):
         assert line == f"Open http://127.0.0.1:{port}/ in a browser. Ctrl+C ends it.\n"
         yield line.split()[1]
         server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=120) == 0
+        assert server.wait(timeout=30) == 0
     finally:
         server.kill()
 
