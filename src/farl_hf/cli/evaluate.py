@@ -62,7 +62,7 @@ def evaluate(
         from farl_hf.training.evaluation.checkpoint import load_for_evaluation
         from farl_hf.whole_files import write_json, write_picture
 
-        if dataset in PUBLISHED_DATASETS:
+        if data_dir is not None and dataset in PUBLISHED_DATASETS:
             resolve_root(dataset, data_dir)  # before the model is loaded
         with output_folder(output):
             measuring = load_for_evaluation(
