@@ -84,8 +84,10 @@ def test_only_this_machine_is_reached(address, reached):
 def test_a_view_is_what_the_pipeline_and_draw_give(show, view):
     path, words = show(GROUP_PHOTO, view)
     faces = pipeline(f"face-{view}", device="cpu")(str(GROUP_PHOTO))
-    with Image.open(path) as shown:
-        assert np.abs(np.asarray(shown, int) - np.asarray(outputs.draw(GROUP_PHOTO, faces, view), int)).mean() < 3
+    drawn = outputs.draw(GROUP_PHOTO, faces, view)
+    with Image.open(path) as shown:  # as JPEG, whose noise a smaller picture does not show
+        difference = np.abs(np.asarray(shown.reduce(8), int) - np.asarray(drawn.reduce(8), int))
+    assert difference.mean() < 1
     count, *lines = words.splitlines()
     assert count == f"{len(faces)} faces were found."
     assert [f"score {face['score']:.2f}" in line for face, line in zip(faces, lines, strict=True)]
