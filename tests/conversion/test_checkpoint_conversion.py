@@ -14,6 +14,7 @@ from farl_hf.conversion import RELEASED_MODELS, checkpoint_conversion, convert_c
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, UnknownNameError
 from farl_hf.modeling import RetinaFaceForFaceDetection
+from farl_hf.processing import RetinaFaceImageProcessor
 
 
 def refuse(source, output, message, **options):
@@ -248,9 +249,16 @@ def disk_full(*_, **__):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("step", ["write_safetensors", "_write_processors", "_write_documents"])
-def test_a_full_disk_leaves_nothing(source_folder, tmp_path, monkeypatch, step):
-    monkeypatch.setattr(checkpoint_conversion, step, disk_full)
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        (checkpoint_conversion, "write_safetensors"),
+        (RetinaFaceImageProcessor, "save_pretrained"),
+        (checkpoint_conversion, "_write_documents"),
+    ],
+)
+def test_a_full_disk_leaves_nothing(source_folder, tmp_path, monkeypatch, owner, step):
+    monkeypatch.setattr(owner, step, disk_full)
     refuse(source_folder / "mobilenet.pth", tmp_path / "out", "No space left on device. Nothing was left")
 
 
