@@ -24,7 +24,7 @@ from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
 NETWORK_LIMIT = 1e-4  # relative, float32
 PROBABILITY_LIMIT = 1e-4
-LANDMARK_LIMIT_PX = 1e-2  # float32: logits that differ by 1e-6 of the largest move points by thousandths of a pixel
+LANDMARK_LIMIT_PX = 1e-3
 DETECTION_LIMIT_PX = 0.01
 LABEL_LIMIT = 1e-3  # share of the pixels of a photo
 PHOTO_LANDMARK_LIMIT_PX = 0.5  # facer decodes in the photo, this library in the crop
