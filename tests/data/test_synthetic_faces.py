@@ -1,7 +1,10 @@
 """The renderer's ground truth agrees with itself and with the picture; the builder splits and streams."""
 
 import itertools
+import multiprocessing
+import time
 
+import cv2
 import datasets
 import numpy as np
 import pytest
@@ -257,6 +260,21 @@ def test_builder_prepares_on_disk(builder):
     assert isinstance(rows, datasets.Dataset)
     assert sorted(rows["index"]) == list(range(6))
     assert rows[0]["image"].size == (48, 48)
+
+
+def test_a_forked_process_renders_after_opencv_used_its_threads():
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(
+        np.zeros((1000, 1000, 3), np.uint8), (31, 31), 0
+    )  # starts the threads, which a fork leaves behind
+    time.sleep(1)  # they wait on a condition by then
+    generator = SyntheticFaces(config_name="portraits", image_size=32)._generate_examples([(0, 1)])
+    process = multiprocessing.get_context("fork").Process(target=list, args=(generator,))
+    process.start()
+    process.join(60)
+    process.kill()
+    assert process.exitcode == 0
+    assert cv2.getNumThreads() == 2
 
 
 def test_a_long_rendering_is_announced_once(tmp_path, caplog, monkeypatch):

@@ -39,7 +39,8 @@ ADDED = {
     # The recipes share batch norms among processes, which accelerators only can.
     r"torchrun .*farl-hf train": f"{_SHORT_RECIPE} --set sync_batch_norm=false",
     r"torchrun .*--recipe": f"{_SHORT_SCRIPT} --sync-batch-norm false",
-    r"torchrun .*examples/studies/": "--set max_steps=2 sync_batch_norm=false",
+    r"torchrun .*examples/studies/": "--set max_steps=2 sync_batch_norm=false image_size=64 head_channels=16"
+    " min_face_px=0 total_train_batch_size=4 per_device_train_batch_size=2",
     r"farl-hf train \w+_(?:finetuned|frozen)": _SHORT_RECIPE,
     r"examples/train_\w+.py --recipe": _SHORT_SCRIPT,
     r"examples/train_\w+.py": f"{_SHORT} --max-train-samples 8 --max-eval-samples 4",
@@ -51,7 +52,7 @@ ADDED = {
     " --visual-vocab-size 4 --image-size 32 --gradient-accumulation-steps 2",
     r"examples/tiny_models/train.py": "--set max_steps=2 max_train_samples=32 max_eval_samples=8"
     " per_device_train_batch_size=2",
-    r"examples/studies/": "--set max_steps=2",
+    r"examples/studies/": "--set max_steps=2 max_train_samples=64 max_eval_samples=16",
     r"examples/face_generator/": f"{_SHORT} --max-train-samples 16",
     r"examples/edit_faces_with_text.py": "--steps 2",
     r"benchmarks.versus_facer": "--weights small --photos 480p --faces 1 --rounds 1",

@@ -98,8 +98,14 @@ class SyntheticFaces(datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, shards: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, object]]]:
         # The products are small: BLAS threads do not speed them up, they spin on the cores of the other processes.
-        cv2.setNumThreads(1)
-        with threadpool_limits(1, user_api="blas"):
-            for first, last in shards:
-                for index in range(first, last):
-                    yield index, _row(render_face_photo(index, self.config.kind, self.config.size_hw))
+        # OpenCV gets 0 threads, not 1: 1 ends its threads, and waits without end for those that a fork left behind.
+        opencv_threads = cv2.getNumThreads()
+        cv2.setNumThreads(0)
+        try:
+            with threadpool_limits(1, user_api="blas"):
+                for first, last in shards:
+                    for index in range(first, last):
+                        yield index, _row(render_face_photo(index, self.config.kind, self.config.size_hw))
+        finally:
+            if opencv_threads > 1:
+                cv2.setNumThreads(opencv_threads)
