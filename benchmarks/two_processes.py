@@ -114,16 +114,19 @@ class Side:
         Raises:
             RuntimeError: If the process died; its own message stands on the standard error.
         """
-        self.process.stdin.write(json.dumps(request | more) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):  # it has ended, for example because its library is not installed
+            self.process.stdin.write(json.dumps(request | more) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"The process for {request} ended with code {self.process.wait()}.")
         return json.loads(line)
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 

@@ -38,7 +38,7 @@ _SHORT_SCRIPT = f"{_SHORT} --total-train-batch-size 4 --image-size 64 --head-cha
 ADDED = {
     # The recipes share batch norms among processes, which accelerators only can.
     r"torchrun .*farl-hf train": f"{_SHORT_RECIPE} --set sync_batch_norm=false",
-    r"torchrun .*--recipe": f"{_SHORT_SCRIPT} --sync-batch-norm false",
+    r"torchrun .*--recipe ": f"{_SHORT_SCRIPT} --sync-batch-norm false",
     r"torchrun .*examples/studies/": "--set max_steps=2 sync_batch_norm=false image_size=64 head_channels=16"
     " min_face_px=0 total_train_batch_size=4 per_device_train_batch_size=2",
     r"farl-hf train \w+_(?:finetuned|frozen)": _SHORT_RECIPE,
