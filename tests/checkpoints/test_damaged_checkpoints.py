@@ -95,3 +95,10 @@ def test_a_model_type_is_a_name(kind, tmp_path):
     (tmp_path / "config.json").write_text(f'{{"model_type": {kind}}}')
     with pytest.raises(NotACheckpointError, match="model_type"):
         read_config(tmp_path, farl_hf.FaRLConfig)
+
+
+def test_a_detector_that_is_another_model_is_named(detector):
+    (detector / "config.json").write_text('{"model_type": "bert"}')
+    parsing = pipeline("face-parsing", model="farl-tiny-parsing", detector=str(detector), device="cpu")
+    with pytest.raises(NotACheckpointError, match=r"BertConfig \(another task\); expected RetinaFaceForFaceDetection"):
+        parsing(Image.new("RGB", (40, 30)))

@@ -30,6 +30,8 @@ def test_scales(name, value):
         {"size": -3},
         {"size": {"height": 0, "width": 8}},
         {"size": {"height": 10**9, "width": 8}},
+        {"score_size": 0},
+        {"score_size": "x"},
         {"warp_factor": "a"},
         {"warp_factor": NAN},
         {"image_std": [0, 1, 1]},

@@ -47,10 +47,15 @@ def load_whole(model_class: Any, source: Any, wanted: str | None = None, **setti
             shape or not finite.
     """
     wanted = wanted or model_class.__name__
+    where = {name: settings[name] for name in ("subfolder", "revision") if name in settings}
     if wanted in _PURPOSES:
-        where = {name: settings[name] for name in ("subfolder", "revision") if name in settings}
         _require_written_by(read_config(source, **where), source, wanted)
-    model, parts = _load(model_class, source, settings)
+    try:
+        model, parts = _load(model_class, source, settings)
+    except ValueError as error:
+        if not _is_another_model(error):
+            raise
+        raise _wrong_model(source, _written_by(read_config(source, **where)), wanted) from error
     _require_tensors(model, parts, source)
     return model
 
@@ -104,14 +109,13 @@ def auto_class_for_pipelines(auto_class: Any, wanted: str) -> Any:
         try:
             model, parts = auto_class.from_pretrained.__func__(cls, *args, **kwargs, output_loading_info=True)
         except Exception as error:
-            if not (_is_unreadable(error) or "Unrecognized configuration class" in str(error)):
+            if not (_is_unreadable(error) or _is_another_model(error)):
                 raise
             # No OSError, which `pipeline` would turn into a list of stack traces.
             source = args[0] if args else "It"
             if _is_unreadable(error):
                 raise FaRLError(f"{source} has no weights that can be read: {_first_line(error)}") from error
-            config = kwargs.get("config") or read_config(source)
-            found = config.architectures or [type(config).__name__]
+            found = _written_by(kwargs.get("config") or read_config(source))
             raise FaRLError(str(_wrong_model(source, found, wanted))) from error
         model.loading_parts = parts
         return model
@@ -237,6 +241,14 @@ def _is_unreadable(error):
     # By name, because this file is shipped with the pipelines, whose repositories do not ask for safetensors.
     unreadable = isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
     return unreadable and not isinstance(error, FaRLError)
+
+
+def _is_another_model(error):
+    return "Unrecognized configuration class" in str(error)  # an auto class does not know the model for its task
+
+
+def _written_by(config):
+    return config.architectures or [type(config).__name__]
 
 
 def _first_line(error):

@@ -37,7 +37,7 @@ _ALIGNMENTS = ("template", "ffhq_square")
 # Settings that one call may change; everything else is the processor's own.
 _CALL_SETTINGS = (
     *("alignment", "face_template", "face_scale", "box_scale", "warp_factor", "pixel_grid", "template_span"),
-    *("canvas_size", "size", "image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize"),
+    *("canvas_size", "score_size", "size", "image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize"),
 )
 _MIXED = 255  # marks a cell whose four corners disagree; class ids stay below
 _STRIPE_PIXELS = 1 << 18
