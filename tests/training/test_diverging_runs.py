@@ -139,6 +139,13 @@ def test_a_batch_of_one_is_named(photos, toy_config, tmp_path):
         trainer.train()
 
 
+def test_unknown_keywords_of_gradient_checkpointing_are_named(photos, toy_config, tmp_path):
+    settings = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"nonsense": 1}}
+    trainer = make_trainer(photos, toy_config, tmp_path, **settings)
+    with pytest.raises(InvalidArgumentError, match=r"gradient-checkpointing-kwargs.*nonsense"):
+        trainer.train()
+
+
 def test_json_has_no_nan(tmp_path):
     scores = {"a": float("nan"), "b": [1.0, float("-inf")], "c": {"d": 2}}
     assert finite_or_none(scores) == {"a": None, "b": [1.0, None], "c": {"d": 2}}

@@ -302,8 +302,8 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
     """Around the `train` of any Trainer: what its user can mend becomes a sentence.
 
     Raises:
-        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics; or an option needs
-            a package that is not installed.
+        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics; an option that needs
+            a package that is not installed; or unknown keywords of gradient checkpointing.
         FileWriteError: The output folder was deleted during the training, or the shared memory is full.
     """
     try:
@@ -320,6 +320,11 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
             raise
         raise InvalidArgumentError(f"A training argument cannot be used: {in_short(error, 500)}") from error
     except ValueError as error:
+        if args.gradient_checkpointing_kwargs and "Unexpected keyword arguments" in str(error):
+            raise InvalidArgumentError(
+                f"--gradient-checkpointing-kwargs {args.gradient_checkpointing_kwargs}: PyTorch says: {error}; expected"
+                " keywords of torch.utils.checkpoint.checkpoint."
+            ) from error
         if "more than 1 value per channel" not in str(error):
             raise
         raise InvalidArgumentError(
