@@ -302,8 +302,8 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
     """Around the `train` of any Trainer: what its user can mend becomes a sentence.
 
     Raises:
-        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics; an option that needs
-            a package that is not installed; or unknown keywords of gradient checkpointing.
+        InvalidArgumentError: A batch of one face, of which a batch norm cannot compute statistics; an option whose
+            package is not installed; or unknown keywords of gradient checkpointing.
         FileWriteError: The output folder was deleted during the training, or the shared memory is full.
     """
     try:
@@ -322,8 +322,8 @@ def errors_of_training(args: TrainingArguments) -> Iterator[None]:
     except ValueError as error:
         if args.gradient_checkpointing_kwargs and "Unexpected keyword arguments" in str(error):
             raise InvalidArgumentError(
-                f"--gradient-checkpointing-kwargs {args.gradient_checkpointing_kwargs}: PyTorch says: {error}; expected"
-                " keywords of torch.utils.checkpoint.checkpoint."
+                f"--gradient-checkpointing-kwargs is {args.gradient_checkpointing_kwargs}; PyTorch's checkpoint says:"
+                f" {error}."
             ) from error
         if "more than 1 value per channel" not in str(error):
             raise
