@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from farl_hf import FaceIndex
 from farl_hf.cli import app
-from farl_hf.cli.finished_work import FinishedWork
+from farl_hf.cli.finished_work import FinishedWork, content_of
 from farl_hf.cli.photo_jobs import photos_of_part
 from farl_hf.errors import FileWriteError, InvalidArgumentError
 
@@ -429,3 +429,11 @@ def test_on_a_cluster_of_two_the_answers_are_the_same(cluster, annotate, photos,
     indices = [FaceIndex.load(f"{engine}.safetensors") for engine in ("local", "ray")]
     assert indices[0].photos == indices[1].photos
     np.testing.assert_allclose(indices[0].embeddings, indices[1].embeddings, atol=1e-5)
+
+
+def test_a_pipe_is_no_photo_and_nobody_waits_for_it(annotate, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert content_of(str(tmp_path / "pipe.jpg")) is None  # opening it would wait for ever
+    done = annotate("pipe.jpg", "--tasks", "detection")
+    assert done.exit_code == 1
+    assert "pipe.jpg is not a file" in " ".join(done.output.split())

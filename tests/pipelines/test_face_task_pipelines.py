@@ -240,8 +240,9 @@ def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy
     assert loaded == []
     assert len(run([photo_with(1), photo_with(2)])) == 2
     assert len(loaded) == 1
-    with pytest.raises(UnknownNameError, match="retinaface-tiny"):
-        load_pipeline("face-landmarks", detector="no-such-detector")(photo_with(1))
+    for name in ("no-such-detector", ""):
+        with pytest.raises(UnknownNameError, match="retinaface-tiny"):
+            load_pipeline("face-landmarks", detector=name)(photo_with(1))
 
 
 def test_saved_pipelines_load_again_and_tell_nothing_of_this_machine(run, photo_with, planted_detector, tmp_path):

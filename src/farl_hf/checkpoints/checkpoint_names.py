@@ -165,3 +165,8 @@ def link_aliases(name: str) -> None:
         remove_dead_links(alias)
         if folder is not None and read_snapshot(alias) is None:
             link_snapshot(alias, folder, alias_commit(alias, folder.name))
+
+
+def checkpoint_for(task: str, given: str | Path | None) -> Path:
+    """The folder of a given checkpoint, or of the task's default one if it is None; an empty name is none."""
+    return default_checkpoint(task) if given is None else checkpoint(given)

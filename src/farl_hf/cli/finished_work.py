@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ _CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors",
 
 
 def content_of(photo: str) -> dict[str, Any] | None:
-    """What tells whether a file is the same: `bytes`, `mtime_ns`, `sha256`; None for URLs and missing files."""
+    """What tells whether a file is the same: `bytes`, `mtime_ns`, `sha256`; None for URLs and what is no file."""
     try:
         status = os.stat(photo)
+        if not stat.S_ISREG(status.st_mode):
+            return None  # a pipe would wait for a writer, and a device may never end
         with open(photo, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):  # the latter for a NUL in the name

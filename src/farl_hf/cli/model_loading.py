@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
+from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.finished_work import checkpoint_digest
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
@@ -26,9 +27,7 @@ def model_digests(checkpoints: Mapping[str, str | None]) -> dict[str, str]:
     Raises:
         UnknownNameError, NotDownloadedError: There is no such checkpoint.
     """
-    return {
-        task: checkpoint_digest(checkpoint(name or DEFAULT_CHECKPOINTS[task])) for task, name in checkpoints.items()
-    }
+    return {task: checkpoint_digest(checkpoint_for(task, name)) for task, name in checkpoints.items()}
 
 
 def load_pipelines(
@@ -112,7 +111,7 @@ def require_device(device: str) -> None:
 def _load_pipeline(task: str, name_or_folder: str | None, device: str | None) -> Pipeline:
     from farl_hf.pipelines import PIPELINES
 
-    folder = checkpoint(name_or_folder or DEFAULT_CHECKPOINTS[task])
+    folder = checkpoint_for(task, name_or_folder)
     entry: Any = PIPELINES[task]
     load: Any = pipeline  # its overloads know the tasks of Transformers only
     with _errors_of_loading(f"{folder} cannot be loaded as a {task} checkpoint"):

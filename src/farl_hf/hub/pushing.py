@@ -19,7 +19,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import httpx
 
 import farl_hf
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints import checkpoint
+from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.errors import MissingExtraError, NotACheckpointError, UploadError
 from farl_hf.hub.checkpoint_files import RepositoryFile, read_checkpoint
 from farl_hf.hub.flat_code import flat_code
@@ -76,7 +77,7 @@ def plan_repository(name: str | Path, detector: str | Path | None = None) -> Rep
 
 
 def _detector(name: str | Path | None):
-    folder = checkpoint(name or DEFAULT_CHECKPOINTS[_DETECTION])
+    folder = checkpoint_for(_DETECTION, name)
     detector = read_checkpoint(folder)
     if detector.task != _DETECTION:
         raise NotACheckpointError(

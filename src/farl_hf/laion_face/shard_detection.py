@@ -12,8 +12,8 @@ import PIL.Image
 import torch
 from transformers import pipeline
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import read_json_object
+from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.data.laion_face.detections import detections_path, write_detections
 from farl_hf.data.laion_face.shards import OpenShard, Shard, SkippedSampleError, sample_id_of, skip_reason, tars_in
@@ -86,7 +86,7 @@ class ShardDetector:
 
 def detector_folder(model: str | None) -> Path:
     """The folder of a detector; checkpoints of other tasks are refused before they are loaded."""
-    folder = checkpoint(model or DEFAULT_CHECKPOINTS[DETECTION])
+    folder = checkpoint_for(DETECTION, model)
     kind = read_json_object(folder / "config.json").get("model_type")
     if kind != "retinaface" or not (folder / "model.safetensors").is_file():
         raise UnsuitableModelError(

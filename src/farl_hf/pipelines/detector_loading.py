@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, PreTrainedConfig
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
+from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
 
@@ -28,7 +28,7 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
     """
     folder = _beside(served) if name is None else None
     if folder is None:
-        folder = checkpoint(name or DEFAULT_CHECKPOINTS["face-detection"])
+        folder = checkpoint_for("face-detection", name)
     return FaceDetectionPipeline(
         model=load_whole(AutoModelForObjectDetection, folder, FaceDetectionPipeline.model_name).eval(),
         image_processor=load_image_processor(AutoImageProcessor, folder),

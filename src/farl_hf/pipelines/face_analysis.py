@@ -10,8 +10,8 @@ import transformers
 from torch.nn.functional import normalize
 from transformers import AutoImageProcessor
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
+from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.errors import InvalidArgumentError, UnsuitableModelError, check_name
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.face_tasks import (
@@ -139,7 +139,7 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
         if isinstance(given, FaceTaskPipeline):
             return given
         head_class, auto_name = _HEADS[task]
-        folder = checkpoint(given or DEFAULT_CHECKPOINTS[f"face-{task}"])
+        folder = checkpoint_for(f"face-{task}", given)
         processor = load_image_processor(AutoImageProcessor, folder)
         written_by = head_class.model_name
         if task == "embedding" and "FaRLForPreTraining" in (read_config(folder).architectures or ()):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from transformers import pipeline
 
-from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import Prefetched, check_batch_size
@@ -146,5 +146,5 @@ def _loaded(task: str, given: Any, device: Any) -> Any:
                 f"{task} takes a pipeline or a checkpoint as detector or landmarks, but {given!r} came."
             )
         return given
-    folder = str(checkpoint(given or DEFAULT_CHECKPOINTS[task]))
+    folder = str(checkpoint_for(task, given))
     return pipeline(task, model=folder, device=device)  # type: ignore[call-overload]  # knows its own tasks alone

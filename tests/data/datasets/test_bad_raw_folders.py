@@ -78,8 +78,9 @@ def test_unknown_configuration_and_split(lapa):
         load_face_dataset("lapa", "farl", data_dir=lapa)
     with pytest.raises(UnknownNameError, match="Known: train, validation, test"):
         load("lapa", lapa, split="val")
-    with pytest.raises(UnknownNameError, match="raise, skip"):
-        load("lapa", lapa, bad_photos="ignore")
+    for policy in ("ignore", "caf\udce9"):
+        with pytest.raises(UnknownNameError, match="raise, skip"):
+            load("lapa", lapa, bad_photos=policy)
 
 
 def test_a_split_whose_table_is_not_there(tmp_path):

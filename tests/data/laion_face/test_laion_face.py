@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 import tarfile
 
@@ -116,6 +117,8 @@ def test_what_is_wrong_with_a_sample_is_named(tmp_path, cache):
     assert found[9]["caption"] == "caf\ufffd"
     assert found[10:] == ["missing_detection", "empty_detection", "no_usable_face", "no_usable_face"]
     assert find_members(path).skipped == {"incomplete_sample": 2}
+    os.mkfifo(tmp_path / "pipe.tar")
+    assert find_members(tmp_path / "pipe.tar").skipped == {"damaged_shard": 1}
 
 
 @pytest.mark.parametrize(

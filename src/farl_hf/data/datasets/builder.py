@@ -82,7 +82,13 @@ class FaceDatasetConfig(datasets.BuilderConfig):
     splits: tuple[str, ...] | None = None
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
-        """Name of the cache: it changes with the files of the folder, not only with the folder's path."""
+        """Name of the cache: it changes with the files of the folder, not only with the folder's path.
+
+        Raises:
+            UnknownNameError: For an unknown `bad_photos`.
+        """
+        if self.bad_photos is not None:
+            check_name("policy for bad photos", self.bad_photos, BAD_PHOTO_POLICIES)
         marked = {key: value for key, value in config_kwargs.items() if key != "check_counts"}
         if self.data_dir is not None:
             marked["folder"] = folder_fingerprint(self.data_dir)
@@ -138,9 +144,7 @@ class FaceDatasetBuilder(datasets.GeneratorBasedBuilder):
         return {split: self.complete_photos(split, found[split]) for split in wanted}
 
     def check_settings(self) -> None:
-        """Raises [`UnknownNameError`] for a policy or a split that does not exist."""
-        if self.config.bad_photos is not None:
-            check_name("policy for bad photos", self.config.bad_photos, BAD_PHOTO_POLICIES)
+        """Raises [`UnknownNameError`] for a split that does not exist."""
         for split in self.config.splits or ():
             check_name("split", split, self.published.counts, f"The data set: {self.published.title}.")
 

@@ -107,6 +107,9 @@ def find_members(path: str | os.PathLike) -> ShardMembers:
     samples: dict[str, dict[int, tuple[int, int]]] = {}
     repeated: dict[str, str] = {}
     ambiguous: set[str] = set()
+    if not os.path.isfile(path):  # a pipe would wait for a writer
+        skipped[DAMAGED_SHARD] = 1
+        return ShardMembers(np.zeros((0, 6), np.int64), skipped)
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             for name, offset, size in member_places(data, skipped):
