@@ -4,16 +4,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.training.arguments import (
     FaRLTrainingArguments,
+    ModelArguments,
     SharedTrainingArguments,
     check_numbers,
+    make_scratch_config,
     parse_overrides,
     parse_script_arguments,
     read_recipe,
     save_resolved_recipe,
 )
+from farl_hf.training.finetuning import FACE_TASK_SETTINGS, make_processor
 from farl_hf.training.pretraining.trainer import PretrainingArguments
 
 CLASSES = (SharedTrainingArguments, FaRLTrainingArguments, PretrainingArguments)
@@ -41,6 +44,34 @@ def test_numbers_that_cannot_be_are_refused_with_their_option(name, value, tmp_p
         InvalidArgumentError, match=r"^--[a-z0-9-]+ is [^\n]*; expected (0|1) or more(, less than 4294967296)?\.$"
     ):
         parse_script_arguments(words, "parsing")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *(("mirror_probability", value, "a number from 0 to 1") for value in (-0.1, 1.1)),
+        *(("ema_decay", value, "0 or more, less than 1") for value in (-1, 1)),
+        *(("max_steps", value, "1 or more, or -1 for no limit") for value in (0, -2)),
+        *((name, -1, "0 or more") for name in ("max_grad_norm", "min_face_px", "preprocessing_num_workers")),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(name, value, expected, tmp_path):
+    words = ["--output_dir", str(tmp_path), f"--{name}", str(value)]
+    with pytest.raises(InvalidArgumentError, match=rf"^--[a-z-]+ is {value:g}(\.0)?; expected {expected}\.$"):
+        parse_script_arguments(words, "parsing")
+
+
+@pytest.mark.parametrize("setting", [{"warp_factor": 3.0}, {"face_scale": -1.0}, {"score_size": -1}])
+@pytest.mark.parametrize("model", [None, "farl-tiny-parsing"])
+def test_settings_of_the_processor_are_refused_in_a_sentence(setting, model):
+    given = ModelArguments(model_name_or_path=model, config_name=None if model else "tiny", **setting)
+    with pytest.raises(FaRLError, match=next(iter(setting))):
+        make_processor(FACE_TASK_SETTINGS["parsing"], given)
+
+
+def test_settings_of_a_new_model_are_refused_in_a_sentence():
+    with pytest.raises(InvalidArgumentError, match="label_weights"):
+        make_scratch_config("tiny", 32, ["a", "b"], {"label_weights": [-1.0, 1.0]})
 
 
 @pytest.mark.parametrize("name", ["seed", "data_seed"])

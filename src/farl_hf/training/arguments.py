@@ -407,11 +407,15 @@ AT_LEAST_1 = (
 )
 AT_LEAST_0 = (
     *("learning_rate", "backbone_learning_rate", "head_learning_rate", "pyramid_learning_rate", "weight_decay"),
-    *("num_train_epochs", "warmup_steps", "dataloader_num_workers"),
+    *("num_train_epochs", "warmup_steps", "dataloader_num_workers", "max_grad_norm", "milestone_factor"),
+    *("min_face_px", "min_face_score", "mim_weight", "neftune_noise_alpha", "preprocessing_num_workers"),
 )
 USABLE: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("1 or more", lambda value: value >= 1, AT_LEAST_1),
     ("0 or more", lambda value: value >= 0, AT_LEAST_0),
+    ("a number from 0 to 1", lambda value: 0 <= value <= 1, ("mirror_probability", "face_ratio")),
+    ("0 or more, less than 1", lambda value: 0 <= value < 1, ("ema_decay",)),
+    ("1 or more, or -1 for no limit", lambda value: value >= 1 or value == -1, ("max_steps",)),
     ("more than 0", lambda value: value > 0, ("simclr_temperature", "sinkhorn_epsilon")),
     (f"0 or more, less than {END_OF_SEEDS}", lambda value: 0 <= value < END_OF_SEEDS, ("seed", "data_seed")),
 )
@@ -716,9 +720,11 @@ def make_scratch_config(name: str, image_size: int, label_names: list[str], over
     vision = settings.get("vision_config", {}) | {key: given.pop(key) for key in VISION_SETTINGS if key in given}
     if "hidden_size" in overrides:
         vision["intermediate_size"] = 4 * vision["hidden_size"]
-    return FaRLConfig(
-        **(settings | given | {"vision_config": vision | {"image_size": image_size}}), **label_settings(label_names)
-    )
+    with settings_refused():
+        return FaRLConfig(
+            **(settings | given | {"vision_config": vision | {"image_size": image_size}}),
+            **label_settings(label_names),
+        )
 
 
 def read_settings(name: str) -> dict[str, Any]:

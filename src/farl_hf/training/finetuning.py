@@ -39,6 +39,7 @@ from farl_hf.training.arguments import (
     make_scratch_config,
     output_folder,
     save_resolved_recipe,
+    settings_refused,
 )
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, make_evaluation
 from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
@@ -284,7 +285,8 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
     if model_args.model_name_or_path:
         config = read_config(model_args.model_name_or_path, FaRLConfig)
         if task.model_class.__name__ in (config.architectures or ()):
-            return load_image_processor(FaRLImageProcessor, model_args.model_name_or_path, **given)
+            with settings_refused():
+                return load_image_processor(FaRLImageProcessor, model_args.model_name_or_path, **given)
         image_size = config.input_side
     defaults = {
         "size": image_size,
@@ -293,7 +295,8 @@ def make_processor(task: FaceTask, model_args: ModelArguments) -> FaRLImageProce
         "face_template": [list(point) for point in task.face_template],
         **pixel_normalisation(model_args),
     }
-    return FaRLImageProcessor(**(defaults | given))
+    with settings_refused():
+        return FaRLImageProcessor(**(defaults | given))
 
 
 def pixel_normalisation(model_args: ModelArguments) -> dict[str, Any]:

@@ -34,7 +34,13 @@ from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPL
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.processing.processing_farl import FaRLProcessor
 from farl_hf.processing.tokenization_farl import FaRLTokenizer, clean_text, word_splitter
-from farl_hf.training.arguments import given_settings, output_folder, read_settings, save_resolved_recipe
+from farl_hf.training.arguments import (
+    given_settings,
+    output_folder,
+    read_settings,
+    save_resolved_recipe,
+    settings_refused,
+)
 from farl_hf.training.evaluation.retrieval import RetrievalEvaluation
 from farl_hf.training.pretraining.self_supervised import (
     SELF_SUPERVISED_OBJECTIVES,
@@ -326,7 +332,8 @@ def make_processor(
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path
         size: dict[str, Any] = {} if model_args.image_size is None else {"size": model_args.image_size}
-        crops = load_image_processor(FaRLImageProcessor, name, **size)
+        with settings_refused():
+            crops = load_image_processor(FaRLImageProcessor, name, **size)
         processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
     else:
         processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
@@ -339,12 +346,13 @@ def make_processor(
 def make_image_processor(model_args: PretrainingModelArguments) -> FaRLImageProcessor:
     """The image processor, which crops faces."""
     check_name("face template", model_args.face_template, FACE_TEMPLATES)
-    return FaRLImageProcessor(
-        size=model_args.image_size or SCRATCH_IMAGE_SIZE,
-        warp_factor=0.0,
-        face_scale=model_args.face_scale,
-        face_template=[list(point) for point in FACE_TEMPLATES[model_args.face_template]],
-    )
+    with settings_refused():
+        return FaRLImageProcessor(
+            size=model_args.image_size or SCRATCH_IMAGE_SIZE,
+            warp_factor=0.0,
+            face_scale=model_args.face_scale,
+            face_template=[list(point) for point in FACE_TEMPLATES[model_args.face_template]],
+        )
 
 
 def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) -> FaRLTokenizer:
