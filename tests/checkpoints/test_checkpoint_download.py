@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from file_server import FileServer
@@ -91,6 +92,39 @@ def test_a_kept_file_is_used_again(hub_cache, quick_conversion, server):
     assert len(quick_conversion) == 2
     assert len(server.ranges) == 1
     assert scan_cache_dir(hub_cache).warnings == []
+
+
+def test_a_kept_file_outlives_the_next_run(hub_cache, quick_conversion, server):
+    download_checkpoint(NAME, keep_source=True)
+    download_checkpoint(NAME)
+    assert (unfinished_folder(NAME) / OFFICIAL_MODELS[NAME].file_name).is_file()
+
+
+@pytest.mark.parametrize("step", ["removes the file", "records it"])
+def test_what_a_run_killed_at_its_end_left_is_tidied_up(hub_cache, quick_conversion, server, step, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*args):
+        raise Killed
+
+    unlink = Path.unlink
+    with monkeypatch.context() as killed:
+        if step == "removes the file":
+            name = OFFICIAL_MODELS[NAME].file_name
+            killed.setattr(Path, "unlink", lambda path, **rest: kill() if path.name == name else unlink(path, **rest))
+        else:
+            killed.setattr(checkpoint_download, "record_sha256", kill)
+        killed.setattr(checkpoint_download, "_remove_empty_folders", lambda name: None)
+        with pytest.raises(Killed):
+            download_checkpoint(NAME)
+    assert (unfinished_folder(NAME) / OFFICIAL_MODELS[NAME].file_name).exists() == (step == "removes the file")
+    assert unfinished_folder(NAME).exists()
+    download_checkpoint(NAME)
+    assert len(quick_conversion) == len(server.ranges) == 1
+    assert not unfinished_folder(NAME).exists()
+    record = json.loads((Path(constants.HF_HOME) / "farl_hf" / "sources" / f"{NAME}.json").read_text())
+    assert record["sha256"] == hashlib.sha256(b"published weights").hexdigest()
 
 
 def test_what_cannot_be_fetched_names_the_way_around(hub_cache, server):

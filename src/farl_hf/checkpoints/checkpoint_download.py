@@ -19,7 +19,7 @@ from farl_hf.checkpoints.hub_cache import (
     store_snapshot,
     unfinished_folder,
 )
-from farl_hf.checkpoints.source_download import download_file, record_sha256, require_known_sha256
+from farl_hf.checkpoints.source_download import download_file, has_record, record_sha256, require_known_sha256
 from farl_hf.conversion.clip_vocabulary import open_clip_vocabulary_file
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.errors import ConversionError, DownloadError, FileWriteError
@@ -64,7 +64,7 @@ def download_checkpoint(
     name = resolve_name(name)
     if name in OFFICIAL_MODELS and not force and _has_aliases(name):
         folder = _made_before(name, source)
-        if folder is not None:
+        if folder is not None and not _was_interrupted(name):
             return folder  # without a lock: the cache may be read-only
     tell("waiting for another process that works on the same name")
     with _storable(name), entry_lock(name):
@@ -73,6 +73,8 @@ def download_checkpoint(
                 raise DownloadError(f"{name} is built in and needs no file; omit --from.")
             return link_embedded_checkpoint(name)
         folder = None if force else _made_before(name, source)
+        if folder is not None and _was_interrupted(name):
+            _finish(name, folder, keep_source)
         if folder is None:
             options = ["--force"] * force + ["--keep-source"] * keep_source
             options += [] if source is None else ["--from", str(source)]
@@ -118,14 +120,33 @@ def _convert_into_cache(name, source, accepting_command, keep_source, progress, 
             require_known_sha256(name, sha256, accepting_command)
             tell("converting")
             folder = _converted(name, file, unfinished, tell)
-        record_sha256(name, sha256)
         if source is None and not keep_source:
             file.unlink()
+        record_sha256(name, sha256)  # last: what has a record and lies beside the checkpoint is kept on purpose
         return folder
     finally:
-        with contextlib.suppress(OSError):  # a folder stays while something is in it
-            for folder in (unfinished, entry_folder(name) / "snapshots", entry_folder(name)):
-                folder.rmdir()
+        _remove_empty_folders(name)
+
+
+def _was_interrupted(name: str) -> bool:
+    """Whether a run was killed after it had stored the checkpoint, before it had tidied up."""
+    return unfinished_folder(name).is_dir() and not has_record(name)
+
+
+def _finish(name: str, folder: Path, keep_source: bool) -> None:
+    """What a killed run left to do: remove the published file, record its checksum."""
+    if not keep_source:
+        (unfinished_folder(name) / OFFICIAL_MODELS[name].file_name).unlink(missing_ok=True)
+    sha256 = source_sha256(folder)
+    if sha256 is not None:
+        record_sha256(name, sha256)
+    _remove_empty_folders(name)
+
+
+def _remove_empty_folders(name: str) -> None:
+    with contextlib.suppress(OSError):  # a folder stays while something is in it
+        for folder in (unfinished_folder(name), entry_folder(name) / "snapshots", entry_folder(name)):
+            folder.rmdir()
 
 
 def _fetched(name, unfinished: Path, progress, tell) -> Path:

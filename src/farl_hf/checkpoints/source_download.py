@@ -56,6 +56,11 @@ def record_sha256(name: str, sha256: str) -> None:
     write_json(_record_path(name), {"file": OFFICIAL_MODELS[name].file_name, "sha256": sha256})
 
 
+def has_record(name: str) -> bool:
+    """Whether the checksum of the file of a name was recorded."""
+    return _record_path(name).is_file()
+
+
 def _record_path(name: str) -> Path:
     """One file per name, so that no file has two writers; outside the cache entry, so that it outlives the entry."""
     from huggingface_hub import constants
