@@ -71,7 +71,10 @@ def write_picture(path: Path, picture: "Image.Image", **options: Any) -> Path:
         # Pillow takes a write that the disk cut short for a whole one; Python does not.
         content = io.BytesIO()
         picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
-        unfinished.write_bytes(content.getbuffer())
+        # Released even if the write fails: the garbage collector of Python 3.12.1 crashes at a view in a traceback
+        # (https://github.com/python/cpython/issues/111211).
+        with content.getbuffer() as view:
+            unfinished.write_bytes(view)
     return path
 
 

@@ -106,7 +106,8 @@ def _require_room(exported: Any, folder: Path) -> None:
     for component in exported.components.values():
         content = io.BytesIO()
         torch.export.save(component.program, content)
-        (folder / "room").write_bytes(content.getbuffer())
+        with content.getbuffer() as view:  # released even if the write fails, as in `write_picture`
+            (folder / "room").write_bytes(view)
         (folder / "room").unlink()
 
 
