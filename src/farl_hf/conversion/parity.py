@@ -193,8 +193,8 @@ def _compare_landmarks(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
     original = original_networks.build_dense_network(weights.tensors, "heatmap_head", model.config.feature_levels)
     images, logits = yield from _compare_pyramid(model, original)
     yield _relative("logits", model(_normalised(images)).logits, logits)
-    # A point is a mean over a map. Of the same weights, float32 gives points that are thousandths of a pixel from those
-    # of float64 in either network, more where a map has hardly any mass; in float64, what is left is not rounding.
+    # A point is a mean over a map. Of the same weights, float32 gives points that are thousandths of a pixel from
+    # those of float64 in either network; in float64, what is left is not rounding.
     # Both networks and their decoding ask for float32 at some places. One network at a time, for the memory.
     with _replaced(torch.Tensor, "float", torch.Tensor.double):
         landmarks = model.double()(_normalised(images.double())).landmarks
