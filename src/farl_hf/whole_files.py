@@ -71,10 +71,9 @@ def write_picture(path: Path, picture: "Image.Image", **options: Any) -> Path:
         # Pillow takes a write that the disk cut short for a whole one; Python does not.
         content = io.BytesIO()
         picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
-        # Released even if the write fails: the garbage collector of Python 3.12.1 crashes at a view in a traceback
-        # (https://github.com/python/cpython/issues/111211).
-        with content.getbuffer() as view:
-            unfinished.write_bytes(view)
+        # No `getbuffer()`: the garbage collector of Python 3.12.1 crashes at such a view in the traceback of a failed
+        # write (https://github.com/python/cpython/issues/111211). `getvalue()` makes no copy either.
+        unfinished.write_bytes(content.getvalue())
     return path
 
 

@@ -106,8 +106,7 @@ def _require_room(exported: Any, folder: Path) -> None:
     for component in exported.components.values():
         content = io.BytesIO()
         torch.export.save(component.program, content)
-        with content.getbuffer() as view:  # released even if the write fails, as in `write_picture`
-            (folder / "room").write_bytes(view)
+        (folder / "room").write_bytes(content.getvalue())  # no `getbuffer()`, see `write_picture`
         (folder / "room").unlink()
 
 
