@@ -216,7 +216,7 @@ def decode_map(picture: Any, name: str | None = None) -> np.ndarray:
 def stored_values(picture: Image.Image, name: str) -> np.ndarray:
     """The values of a map as they were written: Pillow spreads grey of 2 and 4 bits over 0 to 255."""
     tiles = getattr(picture, "tile", None)  # gone once the picture is decoded
-    arguments = tiles[0].args if tiles else ""
+    arguments = tiles[0][3] if tiles else ""  # a plain tuple in Pillow before 11
     raw_mode = arguments if isinstance(arguments, str) else str(arguments[0])
     values = np.asarray(upright(picture, name))
     if picture.mode in ("RGBA", "LA", "PA"):

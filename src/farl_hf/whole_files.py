@@ -71,7 +71,9 @@ def write_picture(path: Path, picture: "Image.Image", **options: Any) -> Path:
         # Pillow takes a write that the disk cut short for a whole one; Python does not.
         content = io.BytesIO()
         picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
-        unfinished.write_bytes(content.getbuffer())
+        # No `getbuffer()`: the garbage collector of Python 3.12.1 crashes at such a view in the traceback of a failed
+        # write (https://github.com/python/cpython/issues/111211). `getvalue()` makes no copy either.
+        unfinished.write_bytes(content.getvalue())
     return path
 
 

@@ -15,6 +15,7 @@ from farl_hf.conversion.source_reading import read_source
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, LAPA_LABELS
 
 PYRAMID = [f"pyramid level {level}" for level in (1, 2, 3, 4)]
+LANDMARKS = "landmarks in the crop, in float64"
 DETECTOR = ["box offsets", "scores", "point offsets", "number of detections", "boxes", "five points"]
 TOWERS = ["image embedding", "text embedding", "similarities"]
 BLOCKS = ["block 3", "block 5", "block 7", "block 11"]
@@ -23,8 +24,8 @@ SOURCES = {
     "parsing_states.pth": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
     "parsing_states_legacy.pth": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
     "celebm_parsing.pt": ("parsing", "FaRLForFaceParsing", [*PYRAMID, "logits"]),
-    "landmarks.pt": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", "landmarks in the crop"]),
-    "landmark_states.pth": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", "landmarks in the crop"]),
+    "landmarks.pt": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", LANDMARKS]),
+    "landmark_states.pth": ("landmarks", "FaRLForLandmarks", [*PYRAMID, "logits", LANDMARKS]),
     "attributes.pt": ("attributes", "FaRLForAttributes", ["block 11", "block 11, class token", "logits"]),
     "attributes_4_levels.pt": ("attributes", "FaRLForAttributes", [*BLOCKS, "logits", "probabilities"]),
     "mobilenet.pth": ("detection", "RetinaFaceForFaceDetection", DETECTOR),

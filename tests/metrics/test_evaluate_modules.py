@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import evaluate
 import numpy as np
 import pytest
@@ -9,10 +12,21 @@ from farl_hf.metrics.evaluate_modules import FaceAttributeAccuracy, FaceLandmark
 
 @pytest.fixture(scope="module")
 def copies_folder(tmp_path_factory):
-    """Where `evaluate` copies modules to before it imports them; once, because it imports them as one package."""
+    """Where `evaluate` copies modules to before it imports them; once, because it imports them as one package.
+
+    The package of earlier tests of the process lies elsewhere, and is not looked at.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        patch.setattr(sys, "path", [place for place in sys.path if not Path(place, "evaluate_modules").is_dir()])
+        forget_the_package()
         yield
+    forget_the_package()
+
+
+def forget_the_package():
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+        del sys.modules[name]
 
 
 def test_parsing_of_maps_of_different_sizes_over_batches():

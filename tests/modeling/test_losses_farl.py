@@ -129,8 +129,15 @@ def test_decoding_equals_the_original():
     torch.testing.assert_close(decode_heatmaps(maps), original(maps))
 
 
-def test_an_empty_map_gives_numbers():
-    assert torch.equal(decode_heatmaps(torch.zeros(1, 1, 4, 4)), torch.zeros(1, 1, 2))
+@pytest.mark.parametrize("value", [0.0, 1e-9, 1e-7])
+def test_nearly_empty_maps_are_decoded_as_by_the_original(value):
+    original = importlib.import_module("facer.face_alignment.network.geometry").heatmap2points
+    maps = value * torch.rand(2, 5, 4, 8)
+    torch.testing.assert_close(decode_heatmaps(maps), original(maps))
+
+
+def test_an_empty_map_gives_the_centre_of_the_first_cell():
+    assert torch.equal(decode_heatmaps(torch.zeros(1, 1, 4, 8)), torch.tensor([[[0.5 / 8, 0.5 / 4]]]))
 
 
 def test_drawing_by_hand():

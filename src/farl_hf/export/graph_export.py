@@ -106,7 +106,7 @@ def _require_room(exported: Any, folder: Path) -> None:
     for component in exported.components.values():
         content = io.BytesIO()
         torch.export.save(component.program, content)
-        (folder / "room").write_bytes(content.getbuffer())
+        (folder / "room").write_bytes(content.getvalue())  # no `getbuffer()`, see `write_picture`
         (folder / "room").unlink()
 
 

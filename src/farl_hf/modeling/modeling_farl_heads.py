@@ -326,14 +326,15 @@ def decode_heatmaps(maps_BNHW: torch.Tensor) -> torch.Tensor:
         maps_BNHW (`torch.Tensor` of shape `(B, N, H, W)`): Non-negative maps, sigmoid already applied.
 
     Returns:
-        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, as in the original
-        (`farl/network/geometry.py`, line 67).
+        `torch.Tensor` of shape `(B, N, 2)`: (x, y) in [0, 1]. The mass is clamped at 1e-6, and half a cell is added
+        after the division, as in the original (`farl/network/geometry.py`, lines 15 and 67): an empty map gives the
+        centre of the first cell.
     """
     height, width = maps_BNHW.shape[-2:]
     mass_BN = maps_BNHW.sum(dim=(-2, -1)).clamp(min=1e-6)
-    x_BN = maps_BNHW.sum(dim=-2) @ _cell_centres(width, maps_BNHW)
-    y_BN = maps_BNHW.sum(dim=-1) @ _cell_centres(height, maps_BNHW)
-    return torch.stack([x_BN, y_BN], dim=-1) / mass_BN[..., None]
+    columns_BN = maps_BNHW.sum(dim=-2) @ _cell_indices(width, maps_BNHW) / mass_BN
+    rows_BN = maps_BNHW.sum(dim=-1) @ _cell_indices(height, maps_BNHW) / mass_BN
+    return torch.stack([(columns_BN + 0.5) / width, (rows_BN + 0.5) / height], dim=-1)
 
 
 def draw_heatmaps(points_BN2: torch.Tensor, size: int, radius: float) -> torch.Tensor:
@@ -355,8 +356,12 @@ def draw_heatmaps(points_BN2: torch.Tensor, size: int, radius: float) -> torch.T
     return torch.where(squared_BNMM <= radius**2, values_BNMM, torch.zeros_like(values_BNMM))
 
 
+def _cell_indices(size, like):
+    return torch.arange(size, device=like.device, dtype=like.dtype)
+
+
 def _cell_centres(size, like):
-    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
+    return (_cell_indices(size, like) + 0.5) / size
 
 
 class FaRLForLandmarks(FaRLDenseModel):

@@ -149,7 +149,9 @@ def open_container(source: str) -> Any:
         _require_file(Path(source))
         address = f"file:{source}"  # FFmpeg takes what stands before the first colon of a name for a protocol
     try:
-        return av.open(address, options=_READ_OPTIONS, metadata_errors="replace")  # titles may be in any encoding
+        # Titles may be in any encoding; PyAV 19 reads all of them, and has no such argument.
+        any_title = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+        return av.open(address, options=_READ_OPTIONS, **any_title)
     except (av.error.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__
         raise UnreadableVideoError(f"{source} cannot be opened as a video: {reason}") from error

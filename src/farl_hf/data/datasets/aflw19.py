@@ -62,7 +62,7 @@ def read_info(path: Path) -> dict[str, np.ndarray]:
 
     try:
         info = scipy.io.loadmat(path)
-    except (OSError, ValueError, NotImplementedError, TypeError, scipy.io.matlab.MatReadError) as error:
+    except (OSError, ValueError, LookupError, NotImplementedError, TypeError, scipy.io.matlab.MatReadError) as error:
         raise InvalidDatasetError(f"{path} is not a readable MATLAB file: {error}.") from error
     num_faces = np.size(info.get("nameList", ()))
     shapes = {"bbox": (num_faces, 4), "data": (num_faces, 2 * _NUM_LANDMARKS), "mask_new": (num_faces, _NUM_LANDMARKS)}
