@@ -8,6 +8,7 @@ import pytest
 import torch
 from skimage.transform import SimilarityTransform
 
+from farl_hf import FaRLImageProcessor
 from farl_hf.processing.face_geometry_farl import (
     box_matrix,
     checked_boxes,
@@ -151,6 +152,19 @@ def test_points_in_every_form(points, shape):
 def test_bad_points_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         checked_points(points, "beach.jpg")
+
+
+def test_points_and_boxes_may_lie_anywhere_where_the_photo_is_not_known():
+    """As those of a face at the edge, moved by the noise of a training."""
+    processor, points = FaRLImageProcessor(size=32), torch.tensor([POINTS])
+    shift_xy = torch.tensor([-1000.0, -1000.0])
+    moved_from_photo = torch.eye(3)
+    moved_from_photo[:2, 2] = shift_xy
+    crop_from_moved = processor.crop_matrix(points + shift_xy)
+    torch.testing.assert_close(crop_from_moved @ moved_from_photo, processor.crop_matrix(points), atol=1e-3, rtol=1e-3)
+    assert processor.crop_matrix_from_boxes([[-20, -20, -10, -10]]).isfinite().all()
+    with pytest.raises(ValueError, match="lie outside"):
+        checked_points(points + shift_xy, "beach.jpg", (50, 100))
 
 
 @pytest.mark.parametrize(

@@ -314,10 +314,11 @@ def _float_tensor(values, what):
 _LARGEST_COORDINATE_PX = 1e6
 
 
-def checked_points(
-    points: Any, photo_name: str = "the photo", size_hw: tuple[float, float] = (float("inf"), float("inf"))
-) -> torch.Tensor:
-    """Return the five keypoints of each face as a float tensor (F, 5, 2); a `ValueError` says what is wrong."""
+def checked_points(points: Any, photo_name: str = "the photo", size_hw: tuple[int, int] | None = None) -> torch.Tensor:
+    """Return the five keypoints of each face as a float tensor (F, 5, 2); a `ValueError` says what is wrong.
+
+    They may lie anywhere if the size of the photo is not given: training adds noise to the points of faces at an edge.
+    """
     points = _float_tensor(points, f"keypoints of {photo_name}")
     points = points[None] if points.ndim == 2 else points
     if points.numel() == 0:
@@ -335,6 +336,8 @@ def checked_points(
     lowest, highest = points.amin(dim=1), points.amax(dim=1)
     if bool(((highest - lowest).amax(dim=-1) < 1e-3).any()):
         raise ValueError(f"keypoints of {photo_name} are degenerate: the five points of a face coincide.")
+    if size_hw is None:
+        return points
     height, width = size_hw
     if bool(((lowest >= lowest.new_tensor([width, height])) | (highest <= 0)).any()):
         raise ValueError(
@@ -348,8 +351,11 @@ def _require_near(values, what):
         raise ValueError(f"{what} reach beyond {_LARGEST_COORDINATE_PX:,.0f} pixels; expected pixels of the photo.")
 
 
-def checked_boxes(boxes: Any, size_hw: tuple[float, float], photo_name: str = "the photo") -> torch.Tensor:
-    """Return boxes as a float tensor (F, 4); a `ValueError` says what is wrong with them."""
+def checked_boxes(boxes: Any, size_hw: tuple[int, int] | None = None, photo_name: str = "the photo") -> torch.Tensor:
+    """Return boxes as a float tensor (F, 4); a `ValueError` says what is wrong with them.
+
+    They may lie anywhere if the size of the photo is not given.
+    """
     boxes = _float_tensor(boxes, f"boxes of {photo_name}")
     boxes = boxes[None] if boxes.ndim == 1 and boxes.numel() else boxes
     if boxes.numel() == 0:
@@ -364,6 +370,8 @@ def checked_boxes(boxes: Any, size_hw: tuple[float, float], photo_name: str = "t
     _require_near(boxes, f"boxes of {photo_name}")
     if bool((boxes[:, 2:] <= boxes[:, :2]).any()):
         raise ValueError(f"a box of {photo_name} has no area; expected x_min < x_max and y_min < y_max.")
+    if size_hw is None:
+        return boxes
     height, width = size_hw
     outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
     if bool(outside.any()):

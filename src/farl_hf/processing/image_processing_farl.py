@@ -216,7 +216,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     def crop_matrix_from_boxes(
         self,
         boxes_xyxy: Any,
-        photo_size_hw: tuple[float, float] = (float("inf"), float("inf")),
+        photo_size_hw: tuple[int, int] | None = None,
         photo_name: str = "the photo",
     ) -> torch.Tensor:
         """Matrices (F, 3, 3) of square crops around boxes (F, 4), see `box_scale`."""
