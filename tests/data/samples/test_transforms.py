@@ -87,6 +87,15 @@ def test_the_label_under_each_alignment_point_is_its_class(photos, warp_factor):
         assert sample["labels"][crop_xy[:3, 1], crop_xy[:3, 0]].tolist() == [4, 5, 6]
 
 
+def test_noise_may_move_the_points_of_a_face_out_of_its_photo(photos):
+    """A face at the edge of its photo does not end a training."""
+    recipe = AugmentationRecipe(source="test", alignment_noise_px=300.0)
+    samples = FaceSamples(photos, make_processor(), "attributes", recipe, min_face_px=1)
+    for epoch in range(10):
+        samples.set_epoch(epoch)
+        assert all(samples[item]["pixel_values"].isfinite().all() for item in range(len(samples)))
+
+
 def test_mirror_exchanges_sides_of_pictures_labels_and_points(photos):
     plain = FaceSamples(photos, make_processor(64), "parsing", min_face_px=1)[0]
     mirrored = FaceSamples(photos, make_processor(64), "parsing", MIRROR, min_face_px=1)[0]
