@@ -70,7 +70,7 @@ def check_base_settings(settings):
         ids = sorted(str(key) for key in names) if isinstance(names, dict) else [""]
         if ids != sorted(map(str, range(len(ids)))) or not all(isinstance(name, str) for name in names.values()):
             raise ValueError(f"id2label={str(names)[:100]} must map the numbers from 0 on to names.")
-    if not isinstance(settings.get("label2id") or {}, dict):
+    if not isinstance(settings.get("label2id"), dict | None):
         raise ValueError(f"label2id={str(settings['label2id'])[:100]} must map names to numbers.")
     classes = settings.get("architectures") or []
     if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
