@@ -216,3 +216,27 @@ def test_names_that_are_not_utf_8(run, tmp_path, ending):
         faces = json.loads((tmp_path / "found.json").read_text())["faces_of_text"][0]["faces"]
         assert odd.as_uri() in {face["photo_uri"] for face in faces}
         assert all("\udce9" not in face["photo"] for face in faces)
+
+
+@pytest.mark.parametrize("name", ["in/a.png", "notes.json", "list.json"])
+def test_match_replaces_nothing_but_its_own_output(run, tmp_path, name):
+    (tmp_path / "notes.json").write_text('{"mine": 1}')
+    (tmp_path / "list.json").write_text("3")
+    before = (tmp_path / name).read_bytes()
+    result = run("match", "in", *TEXT_OPTIONS, "--output", name)
+    assert result.exit_code == 2
+    assert f"{name} exists" in said(result)
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".parquet"])
+def test_index_replaces_nothing_but_an_index(run, tmp_path, ending):
+    path = tmp_path / f"mine{ending}"
+    path.write_bytes(b"mine")
+    result = run("index", "in", "--output", path.name)
+    assert result.exit_code == 2
+    assert f"{path.name} exists" in said(result)
+    assert path.read_bytes() == b"mine"
+    assert run("index", "in", "--output", path.name, "--overwrite").exit_code == 0
+    assert run("index", "in", "--output", path.name).exit_code == 0
+    assert len(FaceIndex.load(path)) == 2 * MAX_FACES

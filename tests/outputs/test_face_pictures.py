@@ -254,3 +254,21 @@ def test_no_pixel_to_cut_out(photo, face):
     empty = face | {"segmentation": Image.new("L", photo.size)}
     with pytest.raises(InvalidFaceInputError, match="nose"):
         outputs.cutout(photo, empty, "nose")
+
+
+def test_a_face_without_its_region_is_hidden_by_its_box(photo, face):
+    nothing = face | {"segmentation": Image.fromarray(np.zeros_like(np.asarray(face["segmentation"])))}
+    by_box = outputs.anonymize(photo, face, "fill", region="box")
+    assert np.array_equal(outputs.anonymize(photo, nothing, "fill", region="face"), by_box)
+    outside = face | {"landmarks": [[-50.0, -50.0], [-40.0, -50.0], [-45.0, -40.0]]}
+    assert np.array_equal(outputs.anonymize(photo, outside, "fill", region="landmarks"), by_box)
+    thin = face | {"box": {"xmin": 30.2, "ymin": 30.2, "xmax": 30.4, "ymax": 30.3}}
+    assert not np.array_equal(outputs.anonymize(photo, thin, "fill"), np.asarray(photo))
+    with pytest.raises(InvalidArgumentError, match=r"0\.25"):
+        outputs.anonymize(photo, face, strength=0.2)
+
+
+def test_a_box_far_larger_than_the_photo_is_drawn(photo, face):
+    """Letters follow the size of a box."""
+    wide = face | {"box": dict.fromkeys(("xmin", "ymin"), -1e8) | dict.fromkeys(("xmax", "ymax"), 1e8)}
+    assert outputs.draw(photo, wide, "detection").size == outputs.draw(photo, face, "detection").size

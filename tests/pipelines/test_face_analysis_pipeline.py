@@ -67,6 +67,14 @@ def test_the_model_is_the_detector(analyze, load_pipeline, photo_with, tmp_path)
     assert_alike(pipeline("face-detection", model=str(tmp_path), device="cpu")(photo_with(1), threshold=0.1), found)
 
 
+def test_a_task_may_be_a_word(toy_checkpoints):
+    models = {"landmarks": str(toy_checkpoints["face-landmarks"])}
+    detector = str(toy_checkpoints["face-detection"])
+    for word in ("landmarks", "face-landmarks"):
+        run = pipeline("face-analysis", model=detector, tasks=word, models=models, device="cpu")
+        assert list(run.heads) == ["landmarks"]
+
+
 def test_tasks_are_chosen_and_photos_may_be_aligned_or_bad(analyze, photo_with):
     run = analyze(tasks=["face-landmarks"])
     good, bad = run([photo_with(1), "missing.png"], on_error="record")

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import glob
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -55,7 +56,7 @@ from farl_hf.cli.photo_jobs import (
     part_name,
     photos_of_part,
 )
-from farl_hf.errors import InvalidArgumentError
+from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.photo_names import photo_uri, readable_name
 
 _TEXTS = ("--texts", "--text", "-t")
@@ -132,6 +133,8 @@ def index(
         if mine != (1, 1):
             output = output.with_stem(f"{output.stem}.{part_name(mine)}")
         checked_index_path(output)
+        if output.exists() and not overwrite and not _is_index(output):
+            raise InvalidArgumentError(f"{output} exists and is no face index; choose another name, or --overwrite.")
         sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
         if failures and not sources:
             _end(failures)
@@ -396,6 +399,8 @@ def match(
             )
         if output is not None and not output.parent.is_dir():
             raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
+        if output is not None and output.exists() and not _is_of_match(output):
+            raise InvalidArgumentError(f"{output} exists and is no output of `farl-hf match`; choose another name.")
         faces = None if index is None else _load_index(index)
         found, failures = find_photos(photos or [])
         if failures and not found:
@@ -421,6 +426,23 @@ def match(
     _show(matched)
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _is_index(path: Path) -> bool:
+    """Whether a file is an index, which the next run adds to or replaces."""
+    try:
+        _load_index(path)
+    except FaRLError:
+        return False
+    return True
+
+
+def _is_of_match(path: Path) -> bool:
+    """Whether a file is the output of an earlier run, which the next one replaces."""
+    try:
+        return "num_faces" in json.loads(path.read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _faces_of_texts(faces: Any, texts: tuple[str, ...], text_embeds: Any, top: int) -> list[dict[str, Any]]:

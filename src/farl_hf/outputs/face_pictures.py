@@ -4,6 +4,7 @@ Photos are anything that `load_photo` reads: paths, URLs, PIL images, arrays. Th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -28,6 +29,7 @@ REGIONS = ("box", "face", "landmarks")
 _BLUR = 1 / 5  # deviation of the Gaussian, in sides of a face; nothing smaller than half a face remains
 _BLURRED_SIDE_PX = 40  # of a face while it is blurred
 _BLOCK = 1 / 6  # side of a block of pixels, likewise
+_LEAST_STRENGTH = 0.25
 _FARTHEST_PX = 1e6  # of a landmark; OpenCV fills nothing where integers overflow
 _MARGIN = 1 / 20  # by which regions are wider than what was found
 
@@ -70,12 +72,20 @@ def draw(photo: Any, faces: Answer, show: str | Sequence[str] | None = None, leg
         elif name == "landmarks":
             picture = draw_face_landmarks(picture, FaceLandmarks.from_pipeline(faces))
         elif name == "detection":
-            picture = draw_faces(picture, Faces.from_pipeline(faces), numbers=numbers)
+            picture = draw_faces(picture, _near(Faces.from_pipeline(faces), picture), numbers=numbers)
         else:
             attributes = FaceAttributes.from_pipeline(faces)
-            boxes = Faces.from_pipeline(faces)
+            boxes = _near(Faces.from_pipeline(faces), picture)
             picture = draw_face_attributes(picture, boxes, attributes, numbers=numbers, inside=not legend)
     return picture
+
+
+def _near(faces: Faces, picture: Image.Image) -> Faces:
+    """Faces whose boxes end a photo's width beyond the photo: lines and letters grow with a box."""
+    size_xy = np.array([*picture.size, *picture.size], np.float32)
+    boxes_xyxy = faces.boxes_xyxy.clip(-size_xy, 2 * size_xy)
+    boxes_xyxy[:, 2:] = np.maximum(boxes_xyxy[:, 2:], boxes_xyxy[:, :2] + 1)  # of those that are nowhere near
+    return replace(faces, boxes_xyxy=boxes_xyxy)
 
 
 def crop(
@@ -173,8 +183,10 @@ def anonymize(
         method (`str`, *optional*, defaults to `"blur"`): `"blur"`, `"pixelate"`, or `"fill"` with a colour.
         region (`str`, *optional*, defaults to `"box"`): `"box"`; `"face"`, the classes of face-parsing that are skin
             or parts of the face; or `"landmarks"`, their convex hull, which leaves the forehead. Each with a margin.
+            A face of which nothing was found there is hidden by its box.
         strength (`float`, *optional*, defaults to 1.0): Multiplies blur and blocks, whose size follows the face's:
-            at 1 the blur's standard deviation is a fifth of the side of the face, and a block a sixth of it.
+            at 1 the blur's standard deviation is a fifth of the side of the face, and a block a sixth of it. At least
+            0.25, below which a face can be recognised.
         colour (`tuple[int, int, int]`, *optional*): Of `"fill"`, RGB from 0 to 255.
 
     Returns:
@@ -182,13 +194,13 @@ def anonymize(
 
     Raises:
         UnknownNameError: There is no such method or region.
-        InvalidArgumentError: `strength` is not above 0, or `colour` is no colour.
+        InvalidArgumentError: `strength` is below 0.25, or `colour` is no colour.
         InvalidFaceInputError: A face lacks what its region is made of.
     """
     check_name("method", method, METHODS)
     check_name("region", region, REGIONS)
-    if not isinstance(strength, Real) or not 0 < strength < 100:
-        raise InvalidArgumentError(f"strength={strength!r}; expected a number above 0, 1 as a rule.")
+    if not isinstance(strength, Real) or not _LEAST_STRENGTH <= strength < 100:
+        raise InvalidArgumentError(f"strength={strength!r}; expected a number from {_LEAST_STRENGTH}, 1 as a rule.")
     if len(colour) != 3 or not all(isinstance(value, Real) and 0 <= value <= 255 for value in colour):
         raise InvalidArgumentError(f"colour={colour!r}; expected red, green and blue from 0 to 255.")
     faces = faces_of_answer(faces)
@@ -200,6 +212,8 @@ def anonymize(
     for face, box_xyxy in zip(faces, Faces.from_pipeline(faces).boxes_xyxy, strict=True):
         side_px = float(np.sqrt(np.prod(box_xyxy[2:] - box_xyxy[:2])))
         mask = _region_mask(region, face, box_xyxy, picture, side_px)
+        if not mask.any():  # a parser may see no skin; nobody shall be shown for that
+            mask = _region_mask("box", face, box_xyxy, picture, side_px)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows) == 0:  # outside the photo
             continue
@@ -215,7 +229,9 @@ def _region_mask(
     margin_px = _MARGIN * side_px
     mask = np.zeros((picture.height, picture.width), np.uint8)
     if region == "box":
-        x_min, y_min, x_max, y_max = np.round(box_xyxy + margin_px * np.array([-1, -1, 1, 1])).astype(int)
+        wide_xyxy = box_xyxy + margin_px * np.array([-1, -1, 1, 1])
+        x_min, y_min = np.floor(wide_xyxy[:2]).astype(int)
+        x_max, y_max = np.ceil(wide_xyxy[2:]).astype(int)
         mask[max(y_min, 0) : max(y_max, 0), max(x_min, 0) : max(x_max, 0)] = 1
         return mask.astype(bool)
     if region == "face":

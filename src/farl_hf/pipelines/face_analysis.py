@@ -93,7 +93,7 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
     face detector; `save_pretrained` writes it alone.
 
     Args:
-        tasks (`Sequence[str]`, *optional*): Of `"parsing"`, `"landmarks"` and `"attributes"`; all three if not given.
+        tasks (`Sequence[str]` or `str`, *optional*): Of `"parsing"`, `"landmarks"`, `"attributes"`; all three by default.
             An empty list leaves the detection.
         models (`Mapping`, *optional*): Task -> name or folder of its checkpoint, or a pipeline of that task. Tasks
             without one get the built-in model. `"embedding"` names a model of images and texts, FaRL's or CLIP's, and
@@ -202,9 +202,10 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
         return descriptions
 
 
-def _chosen_tasks(tasks: Sequence[str] | None, models: Mapping[str, Any]) -> tuple[str, ...]:
+def _chosen_tasks(tasks: Sequence[str] | str | None, models: Mapping[str, Any]) -> tuple[str, ...]:
     heads = [task for task in _HEADS if task != "embedding"]
-    wanted = heads if tasks is None else [task.removeprefix("face-") for task in tasks]
+    given = [tasks] if isinstance(tasks, str) else tasks
+    wanted = heads if given is None else [task.removeprefix("face-") for task in given]
     for task in wanted:
         check_name("task", task, heads, "The detection is always done; models={'embedding': …} adds embeddings.")
     for task in models:
