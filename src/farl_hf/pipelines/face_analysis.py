@@ -93,8 +93,8 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
     face detector; `save_pretrained` writes it alone.
 
     Args:
-        tasks (`Sequence[str]` or `str`, *optional*): Of `"parsing"`, `"landmarks"`, `"attributes"`; all three by default.
-            An empty list leaves the detection.
+        tasks (`Sequence[str]` or `str`, *optional*): Of `"parsing"`, `"landmarks"` and `"attributes"`; all three if
+            not given. An empty list leaves the detection.
         models (`Mapping`, *optional*): Task -> name or folder of its checkpoint, or a pipeline of that task. Tasks
             without one get the built-in model. `"embedding"` names a model of images and texts, FaRL's or CLIP's, and
             adds the embeddings. What is loaded here has the device and dtype of the detector.
@@ -119,7 +119,7 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
     def __init__(
         self,
         *args: Any,
-        tasks: Sequence[str] | None = None,
+        tasks: Sequence[str] | str | None = None,
         models: Mapping[str, Any] | None = None,
         detector: Detector | str | Path | None = None,
         batch_size: int | None = None,
