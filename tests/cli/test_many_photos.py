@@ -437,3 +437,12 @@ def test_a_pipe_is_no_photo_and_nobody_waits_for_it(annotate, tmp_path):
     done = annotate("pipe.jpg", "--tasks", "detection")
     assert done.exit_code == 1
     assert "pipe.jpg is not a file" in " ".join(done.output.split())
+
+
+def test_a_long_name_stops_no_run(annotate, tmp_path):
+    for name in ("a", "ä" * 120, "ä" * 124 + "b", "z"):  # 255 bytes are the most
+        save_photo(tmp_path / f"in/{name}.png", 1)
+    done = annotate("in", "--tasks", "detection", "--output", "out")
+    assert done.exit_code == 0, done.output
+    assert len(records(tmp_path / "out")) == 4
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 4

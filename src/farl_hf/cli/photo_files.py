@@ -1,6 +1,7 @@
 """The photos and videos that a command line names, and the names of the files made of them."""
 
 import glob
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ _SUFFIXES = (
     *(".jp2", ".avif", ".tga", ".heic", ".heif", ".hif"),  # HEIC without its extra is named, not passed over
 )
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+_LONGEST_STEM = 180  # bytes
 _NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # how Python names such bytes of a file name
 _PART_OF_OURS = re.compile(r"\.(?=face-|anonymized\.)")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
@@ -122,9 +124,17 @@ def _photos_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 def _stem(photo: str) -> str:
     if not photo.startswith(URL_SCHEMES):
-        return _NOT_UTF_8.sub("_", Path(photo).stem)
+        return _short(_NOT_UTF_8.sub("_", Path(photo).stem))
     name = Path(photo.split("?")[0].split("#")[0]).stem
-    return re.sub(r"[^\w.-]+", "_", name) or "photo"
+    return _short(re.sub(r"[^\w.-]+", "_", name) or "photo")
+
+
+def _short(stem: str) -> str:
+    """A stem that leaves room for our endings: file systems take 255 bytes. A digest tells long ones apart."""
+    content = stem.encode()
+    if len(content) <= _LONGEST_STEM:
+        return stem
+    return f"{content[:_LONGEST_STEM].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def _is_in(photo: str, folder: Path) -> bool:
