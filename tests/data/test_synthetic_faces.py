@@ -263,6 +263,7 @@ def test_builder_prepares_on_disk(builder):
 
 
 def test_a_forked_process_renders_after_opencv_used_its_threads():
+    threads_before = cv2.getNumThreads()
     cv2.setNumThreads(2)
     cv2.GaussianBlur(
         np.zeros((1000, 1000, 3), np.uint8), (31, 31), 0
@@ -273,8 +274,17 @@ def test_a_forked_process_renders_after_opencv_used_its_threads():
     process.start()
     process.join(60)
     process.kill()
+    cv2.setNumThreads(threads_before)
     assert process.exitcode == 0
-    assert cv2.getNumThreads() == 2
+
+
+def test_rendering_leaves_opencvs_threads_as_they_were():
+    threads_before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    rows = list(SyntheticFaces(config_name="portraits", image_size=32)._generate_examples([(0, 1)]))
+    threads_after = cv2.getNumThreads()
+    cv2.setNumThreads(threads_before)
+    assert (len(rows), threads_after) == (1, 2)
 
 
 def test_a_long_rendering_is_announced_once(tmp_path, caplog, monkeypatch):

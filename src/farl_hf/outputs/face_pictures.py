@@ -186,7 +186,7 @@ def anonymize(
             A face of which nothing was found there is hidden by its box.
         strength (`float`, *optional*, defaults to 1.0): Multiplies blur and blocks, whose size follows the face's:
             at 1 the blur's standard deviation is a fifth of the side of the face, and a block a sixth of it. At least
-            0.25, below which a face can be recognised.
+            0.25; small values leave a face recognisable.
         colour (`tuple[int, int, int]`, *optional*): Of `"fill"`, RGB from 0 to 255.
 
     Returns:
