@@ -5,7 +5,7 @@ Frame: continuous photo pixels, the centre of the top-left pixel is (0.5, 0.5). 
 sliced or masked like an array.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import NoneType
 from typing import Any
@@ -30,6 +30,7 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return numbers.shape if np.isfinite(numbers).all() else None
 
 
+_CLASS_IDS = frozenset(map(str, range(256)))
 # What a face may hold, in words and as a test; None stands for what is not known.
 _ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "box": (
@@ -41,18 +42,37 @@ _ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "landmarks": ("points", lambda points: (_shape(points) or ())[1:] == (2,) or _shape(points) == (0,)),
     "attributes": (
         "labels with scores",
-        lambda listed: all(isinstance(one, Mapping) and {"label", "score"} <= one.keys() for one in listed),
+        lambda listed: (
+            isinstance(listed, (list, tuple))
+            and all(
+                isinstance(one, Mapping) and isinstance(one.get("label"), str) and _shape(one.get("score")) == ()
+                for one in listed
+            )
+        ),
     ),
-    "labels": ("names by class id", lambda names: isinstance(names, Mapping)),
+    "labels": (
+        "names by class id, which is 0 to 255",
+        lambda names: isinstance(names, Mapping) and all(str(label) in _CLASS_IDS for label in names),
+    ),
+    "embedding": ("a list of numbers", lambda values: len(_shape(values) or ()) == 1),
 }
 
 
-def require_faces(faces: Sequence[Any], entry: str, purpose: str) -> None:
-    """Refuses what is not as a pipeline answers it, for a purpose that needs an entry of each face.
+def require_faces(faces: Any, entry: str, purpose: str) -> list[dict[str, Any]]:
+    """Faces as a pipeline answers them, for a purpose that needs an entry of each face.
+
+    Returns:
+        `list[dict]`: The faces with plain numbers, lists of them, class names in the order of their ids, and `present`
+        of each attribute.
 
     Raises:
         InvalidFaceInputError: With the entry, what came and what was expected.
     """
+    if isinstance(faces, (str, bytes)) or not isinstance(faces, Iterable):
+        raise InvalidFaceInputError(
+            f"{purpose} needs the faces that a pipeline answers; {in_short(faces, 50)!r} came."
+        )
+    faces = list(faces)
     for face in faces:
         if not isinstance(face, Mapping) or face.get(entry) is None:
             raise InvalidFaceInputError(
@@ -64,6 +84,43 @@ def require_faces(faces: Sequence[Any], entry: str, purpose: str) -> None:
                 raise InvalidFaceInputError(f"{name!r} of a face is {in_short(face[name])}; expected {expected}.")
         if not isinstance(face.get("segmentation", ""), (str, Mapping, NoneType)) and face.get("labels") is None:
             raise InvalidFaceInputError("A face has 'segmentation' without 'labels', the names of its class ids.")
+    return [_plain_face(face) for face in faces]
+
+
+def _plain_face(face: Mapping[str, Any]) -> dict[str, Any]:
+    plain = dict(face)
+    for name in ("score", "keypoints", "landmarks", "embedding"):
+        if plain.get(name) is not None:
+            plain[name] = np.asarray(plain[name]).tolist()
+    if plain.get("box") is not None:
+        plain["box"] = dict(face["box"]) | {side: float(face["box"][side]) for side in _BOX_SIDES}
+    if plain.get("attributes") is not None:
+        scored = [dict(one) | {"score": float(one["score"])} for one in face["attributes"]]
+        plain["attributes"] = [one | {"present": bool(one.get("present", one["score"] > 0.5))} for one in scored]
+    if plain.get("labels") is not None:
+        plain["labels"] = dict(sorted((int(label), str(name)) for label, name in face["labels"].items()))
+    return plain
+
+
+def face_label_map(face: Mapping[str, Any]) -> np.ndarray:
+    """The label map (H, W), uint8, of a face as `require_faces` returns it.
+
+    Raises:
+        InvalidFaceInputError: It is no map of class ids that have names.
+    """
+    ids = np.asarray(face["segmentation"])
+    if ids.ndim != 2 or ids.dtype.kind not in "bui":
+        raise InvalidFaceInputError(
+            f"'segmentation' of a face is {in_short(face['segmentation'], 50)}, of type {ids.dtype} and shape "
+            f"{ids.shape}; expected whole class ids of shape (height, width)."
+        )
+    unnamed = sorted(set(np.unique(ids).tolist()) - set(face["labels"]))
+    if unnamed:
+        raise InvalidFaceInputError(
+            f"'segmentation' of a face holds the class id {unnamed[0]}, but 'labels' names only "
+            f"{', '.join(map(str, face['labels'])) or 'none'}."
+        )
+    return ids.astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +187,7 @@ class Faces(_FaceRows):
         Raises:
             InvalidFaceInputError: They are something else.
         """
-        require_faces(faces, "box", "a face of an answer")
+        faces = require_faces(faces, "box", "a face of an answer")
         boxes_xyxy = np.asarray([[face["box"][side] for side in _BOX_SIDES] for face in faces])
         scores = np.asarray([face.get("score", 1.0) for face in faces])
         keypoints_xy = [face.get("keypoints") for face in faces]
@@ -174,8 +231,14 @@ class FaceParsing(_FaceRows):
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceParsing":
         """The label maps that the face-parsing pipeline returned for one photo."""
-        names = tuple(faces[0]["labels"].values()) if faces else ()
-        return cls(np.asarray([np.asarray(face["segmentation"]) for face in faces]), names)
+        faces = require_faces(faces, "segmentation", "a label map")
+        names = faces[0]["labels"] if faces else {}
+        if any(face["labels"] != names for face in faces):
+            raise InvalidFaceInputError("The faces have different 'labels'; give the faces of one model.")
+        label_maps = [face_label_map(face) for face in faces]
+        if len({label_map.shape for label_map in label_maps}) > 1:
+            raise InvalidFaceInputError("The label maps of the faces differ in size; give the faces of one photo.")
+        return cls(np.asarray(label_maps), tuple(names.get(label, "") for label in range(max(names, default=-1) + 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +261,10 @@ class FaceLandmarks(_FaceRows):
     @classmethod
     def from_pipeline(cls, faces: Sequence[Mapping[str, Any]]) -> "FaceLandmarks":
         """The landmarks that the face-landmarks pipeline returned for one photo."""
-        return cls(np.asarray([face["landmarks"] for face in faces]))
+        points_xy = [face["landmarks"] for face in require_faces(faces, "landmarks", "a face of an answer")]
+        if len(set(map(len, points_xy))) > 1:
+            raise InvalidFaceInputError("The faces differ in their number of landmarks; give the faces of one model.")
+        return cls(np.asarray(points_xy))
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,12 +300,13 @@ class FaceAttributes(_FaceRows):
 
         What a face does not list, because of `top_k`, has probability 0 and is not present.
         """
+        faces = require_faces(faces, "attributes", "a face of an answer")
         names = sorted({attribute["label"] for face in faces for attribute in face["attributes"]})
         entries = [{attribute["label"]: attribute for attribute in face["attributes"]} for face in faces]
         unlisted = {"score": 0.0, "present": False}
         listed = [[of_face.get(name, unlisted) for name in names] for of_face in entries]
         scores = [[one["score"] for one in of_face] for of_face in listed]
-        present = [[one.get("present", one["score"] > 0.5) for one in of_face] for of_face in listed]
+        present = [[one["present"] for one in of_face] for of_face in listed]
         return cls(np.asarray(scores), tuple(names), np.asarray(present))
 
 

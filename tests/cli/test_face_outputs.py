@@ -59,6 +59,34 @@ def test_cut_outs_are_transparent(run, photo, tmp_path):
     assert "upper_lip" in result.output + result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--parsing-model", "nope"], "only with --cut-out"),
+        (["--cut-out", ""], "names no class"),
+        (["--cut-out", "all", "--upright"], "--upright, --size and --scale are for crops"),
+        (["--cut-out", "all", "--size", "64"], "--upright, --size and --scale are for crops"),
+    ],
+)
+def test_options_that_crop_would_not_use_are_refused(run, photo, options, said):
+    result = run("crop", photo, *options)
+    assert result.exit_code == 2
+    assert said in result.output + result.stderr
+
+
+@pytest.mark.parametrize("command", ["crop", "anonymize"])
+@pytest.mark.parametrize("output", ["out", "."])
+def test_a_folder_is_searched_without_the_outputs_of_the_command(run, photo, tmp_path, command, output):
+    for _ in range(2):
+        result = run(command, ".", "-o", output)
+        assert result.exit_code == 0, result.output + result.stderr
+        assert "of 1 photo" in result.output
+    written = tmp_path / output / {"crop": "photo.face-1.png", "anonymize": "photo.anonymized.jpg"}[command]
+    assert run(command, written, "-o", output).exit_code == 0  # named, it is a photo
+    assert run(command, written.parent, "-o", "elsewhere").exit_code == 0
+    assert len(names(tmp_path / "elsewhere")) > 1
+
+
 @pytest.mark.parametrize("region", ["box", "face", "landmarks"])
 def test_photos_and_videos_are_anonymized(run, photo, tmp_path, region):
     frames = [moved_face(2 * index, 10) for index in range(4)]
@@ -96,7 +124,13 @@ def test_a_face_that_is_lost_stays_hidden_for_a_moment(run, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--method", "mask"], "pixelate"), (["--region", "eyes"], "landmarks"), (["--strength", "0"], "strength")],
+    [
+        (["--method", "mask"], "pixelate"),
+        (["--region", "eyes"], "landmarks"),
+        (["--strength", "0"], "strength"),
+        (["--landmarks-model", "nope"], "only with --region landmarks"),
+        (["--parsing-model", "nope"], "only with --region face"),
+    ],
 )
 def test_anonymize_explains_what_cannot_work(run, photo, options, said):
     result = run("anonymize", photo, *options)

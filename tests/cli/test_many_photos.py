@@ -155,6 +155,34 @@ def test_overwrite_begins_anew(annotate, photos):
     assert len(records(out)) == 1
 
 
+@pytest.mark.parametrize("name", ["faces.csv", "faces.jsonl", "faces.coco.json", "faces.parquet"])
+def test_an_export_replaces_no_file_of_others(annotate, photos, name):
+    out = photos.parent / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    form = {"faces.coco.json": "coco"}.get(name, name.removeprefix("faces."))
+    for words in ([], [], ["--overwrite"]):
+        result = annotate("in/0/0.png", "-o", "out", "--tasks", "detection", "--export", form, *words)
+        assert result.exit_code == 2
+        assert f"{name} is not of this command" in said(result)
+    assert (out / name).read_text() == "mine"
+    assert annotate("in/0/0.png", "-o", "out", "--tasks", "detection", "--overwrite").exit_code == 0
+    assert (out / name).read_text() == "mine"
+
+
+def test_pictures_replace_no_file_of_others(annotate, photos):
+    out = photos.parent / "out"
+    save_photo(out / "0.face-detection.jpg", 0)
+    mine = (out / "0.face-detection.jpg").read_bytes()
+    command = ("in/0/0.png", "in/0/2.png", "-o", "out", "--tasks", "detection")
+    for words in ([], [], ["--overwrite"], []):
+        assert annotate(*command, *words).exit_code == 0
+        assert sorted(files(out)) == [
+            "0-2.face-detection.jpg", "0.face-detection.jpg", "2.face-detection.jpg", "faces.json",
+        ]  # fmt: skip
+        assert (out / "0.face-detection.jpg").read_bytes() == mine
+
+
 def test_a_killed_run_goes_on(annotate, photos, tmp_path):
     for number in range(8, 40):
         save_photo(photos / f"{number}.png", number)

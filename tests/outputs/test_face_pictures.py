@@ -212,7 +212,7 @@ def test_faces_at_the_border_and_outside_are_no_error(photo, face):
         (
             lambda photo, face: outputs.cutout(photo, face | {"segmentation": "a.png"}),
             InvalidFaceInputError,
-            "no pixels",
+            "a.png.*expected whole class ids",
         ),
         (
             lambda photo, face: outputs.anonymize(photo, face | {"box": dict.fromkeys(BOX, 0) | {"xmax": 1e30}}),
@@ -237,6 +237,29 @@ def test_faces_at_the_border_and_outside_are_no_error(photo, face):
         (lambda photo, face: outputs.anonymize(photo, face, strength=0), InvalidArgumentError, "strength"),
         (lambda photo, face: outputs.anonymize(photo, face, strength=float("nan")), InvalidArgumentError, "strength"),
         (lambda photo, face: outputs.anonymize(photo, face, colour=(0, 0, 300)), InvalidArgumentError, "colour"),
+        (lambda photo, face: outputs.anonymize(photo, face, colour=5), InvalidArgumentError, "colour"),
+        (lambda photo, face: outputs.anonymize(photo, face, colour=None), InvalidArgumentError, "colour"),
+        (lambda photo, face: outputs.anonymize(photo, face, colour={1, 2, 3}), InvalidArgumentError, "colour"),
+        (lambda photo, face: outputs.anonymize(photo, None), InvalidFaceInputError, "'None' came"),
+        (lambda photo, face: outputs.draw(photo, 5), InvalidFaceInputError, "'5' came"),
+        (lambda photo, face: outputs.draw(photo, face, show=5), UnknownNameError, "landmarks"),
+        (lambda photo, face: outputs.draw(photo, face | {"attributes": 5}), InvalidFaceInputError, "attributes"),
+        (lambda photo, face: outputs.cutout(photo, face, 5), UnknownNameError, "skin"),
+        (
+            lambda photo, face: outputs.draw(photo, [face, face | {"landmarks": [[1, 2]]}], "landmarks"),
+            InvalidFaceInputError,
+            "number of landmarks",
+        ),
+        (
+            lambda photo, face: outputs.draw(photo, [face, face | {"labels": face["labels"] | {9: "ear"}}], "parsing"),
+            InvalidFaceInputError,
+            "different 'labels'",
+        ),
+        (
+            lambda photo, face: outputs.draw(photo, face | {"segmentation": np.full((120, 160), 0.5)}, "parsing"),
+            InvalidFaceInputError,
+            "float64",
+        ),
     ],
 )
 def test_what_cannot_work_is_explained(photo, face, call, error, said):
@@ -260,6 +283,10 @@ def test_a_face_without_its_region_is_hidden_by_its_box(photo, face):
     nothing = face | {"segmentation": Image.fromarray(np.zeros_like(np.asarray(face["segmentation"])))}
     by_box = outputs.anonymize(photo, face, "fill", region="box")
     assert np.array_equal(outputs.anonymize(photo, nothing, "fill", region="face"), by_box)
+    few = np.zeros_like(np.asarray(face["segmentation"]))
+    few[60:63, 80:83] = 1  # inside the box, and its margin
+    hidden = outputs.anonymize(photo, face | {"segmentation": Image.fromarray(few)}, "fill", region="face")
+    assert np.array_equal(hidden, by_box)
     outside = face | {"landmarks": [[-50.0, -50.0], [-40.0, -50.0], [-45.0, -40.0]]}
     assert np.array_equal(outputs.anonymize(photo, outside, "fill", region="landmarks"), by_box)
     thin = face | {"box": {"xmin": 30.2, "ymin": 30.2, "xmax": 30.4, "ymax": 30.3}}

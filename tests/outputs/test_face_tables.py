@@ -1,11 +1,12 @@
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from farl_hf import outputs
-from farl_hf.errors import InvalidFaceInputError, UnknownNameError
+from farl_hf.errors import InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS
 from farl_hf.outputs.face_tables import run_length_encoded
 
@@ -174,6 +175,12 @@ def test_what_is_no_answer_is_explained(write, faces):
         {"attributes": [{"score": 0.5}]},
         {"labels": ["background", "skin"]},
         {"score": "high"},
+        {"attributes": 5},
+        {"attributes": [{"label": "young", "score": float("nan")}]},
+        {"embedding": [0.5, float("nan")]},
+        {"embedding": 5},
+        {"labels": {"skin": "skin"}},
+        {"labels": {0: "background", 300: "skin"}},
     ],
 )
 def test_entries_that_no_pipeline_answers(write, change):
@@ -181,6 +188,69 @@ def test_entries_that_no_pipeline_answers(write, change):
         write(make_face(**change))
 
 
-def test_a_class_without_a_name_is_no_json():
-    with pytest.raises(UnknownNameError, match="class id '2'"):
-        outputs.to_json(make_face(labels={0: "background", 1: "skin"}))
+@pytest.mark.parametrize(
+    "write", [outputs.to_json, outputs.to_rows, lambda faces: outputs.to_coco([("a", (24, 25), faces)])]
+)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": {0: "background", 1: "skin"}}, "class id 2"),
+        ({"segmentation": np.full((24, 25), 1.0)}, "float64"),
+        ({"segmentation": np.full((24, 25), np.nan)}, "float64"),
+        ({"segmentation": np.full((24, 25), -1)}, "class id -1"),
+        ({"segmentation": np.full((24, 25), 256)}, "class id 256"),
+        ({"segmentation": np.zeros((24, 25, 3), np.uint8)}, "(24, 25, 3)"),
+    ],
+)
+def test_label_maps_hold_whole_ids_that_have_names(write, change, said):
+    with pytest.raises(InvalidFaceInputError, match=re.escape(said)):
+        write(make_face(**change))
+
+
+def test_faces_of_arrays_are_those_of_lists():
+    face = make_face()
+    arrays = {name: np.asarray(face[name]) for name in ("keypoints", "landmarks", "embedding")}
+    scores = [one | {"score": np.float32(one["score"])} for one in face["attributes"]]
+    expected = make_face(attributes=[one | {"score": float(one["score"])} for one in scores])
+    odd = face | arrays | {"score": np.float64(0.5), "attributes": scores}
+    assert outputs.to_json(odd) == outputs.to_json(expected)
+    assert outputs.to_rows(odd) == outputs.to_rows(expected)
+    assert outputs.to_coco([("a", (24, 25), odd)]) == outputs.to_coco([("a", (24, 25), expected)])
+
+
+def test_an_attribute_without_present_is_judged_by_a_half():
+    (row,) = outputs.to_rows(make_face(attributes=[{"label": "bald", "score": 0.2}, {"label": "young", "score": 0.7}]))
+    assert (row["present_bald"], row["present_young"]) == (False, True)
+
+
+def test_class_names_go_by_their_ids_in_any_order():
+    face, turned = make_face(), make_face(labels={"2": "hair", "0": "background", "1": "skin"})
+    assert outputs.to_coco([("a", (24, 25), turned)]) == outputs.to_coco([("a", (24, 25), face)])
+    assert outputs.to_rows(turned) == outputs.to_rows(face)
+    picture = Image.new("RGB", (25, 24))
+    assert outputs.draw(picture, turned, "parsing").tobytes() == outputs.draw(picture, face, "parsing").tobytes()
+
+
+def test_coco_categories_carry_the_ids_of_the_classes():
+    label_map = np.zeros((24, 25), np.uint8)
+    label_map[3:9] = 7
+    data = outputs.to_coco([("a", (24, 25), make_face(segmentation=label_map, labels={0: "background", 7: "hat"}))])
+    hat = next(category["id"] for category in data["categories"] if category["name"] == "hat")
+    assert [one["area"] for one in data["annotations"] if one["category_id"] == hat] == [6 * 25]
+
+
+@pytest.mark.parametrize("size", [(-1, 0), (5.7, 6.2), (24,), (24, float("nan")), ("24", "25")])
+def test_sizes_of_photos_are_whole(size):
+    with pytest.raises(InvalidFaceInputError, match="size of a photo"):
+        outputs.to_coco([("a", size, make_face())])
+
+
+@pytest.mark.parametrize("entry", [("a", make_face()), 5])
+def test_photos_for_coco_come_with_their_answers(entry):
+    with pytest.raises(InvalidFaceInputError, match="Photo 1"):
+        outputs.to_coco([entry])
+
+
+def test_what_json_cannot_hold_is_explained():
+    with pytest.raises(InvalidFaceInputError, match="JSON"):
+        outputs.to_json(make_face(track=float("nan")))

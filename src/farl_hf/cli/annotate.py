@@ -27,7 +27,7 @@ from farl_hf.cli.options import (
     plain_errors,
     report_failures,
 )
-from farl_hf.cli.photo_files import find_photos, is_video, output_stems
+from farl_hf.cli.photo_files import find_photos, is_video, output_stems, outputs_in
 from farl_hf.cli.photo_jobs import (
     AddressOption,
     DevicesOption,
@@ -126,6 +126,7 @@ def annotate(
 
     The same command goes on where it was stopped or killed: photos that are finished in the output folder and have not
     changed are kept, others are added. Other models, tasks or thresholds are refused there, unless with --overwrite.
+    Files that were there before the first run stay: names of pictures are then numbered.
 
     The exit status is 0 if all photos are done, 1 if some cannot be used, which are listed at the end and do not stop
     the others, and 2 if the command could not start or go on.
@@ -175,6 +176,10 @@ def annotate(
             }
             settings |= {"batch_size": batch_size, "video": video if has_videos else None}
             with contextlib.closing(work):
+                for name in (name for form, (_, name) in EXPORTS.items() if form in forms and name in work.others):
+                    raise InvalidArgumentError(
+                        f"{folder / name} is not of this command; move it, or choose another output folder."
+                    )
                 faults = _annotate(AnnotationWorker, settings, found, work, places, "parquet" in forms)
                 for form in forms:
                     path = export_faces(_Records(work, found), folder, form)
@@ -205,14 +210,18 @@ def open_work(
 
     path = folder / DONE_FILE
     settings = {"version": farl_hf.__version__, **settings, "models": model_digests(models)}
-    if overwrite:
-        _remove_outputs(folder)
-    elif not path.exists() and read_or_set_aside(folder / RECORDS_FILE, object):
+    others = _remove_outputs(folder) if overwrite else None
+    if not path.exists() and read_or_set_aside(folder / RECORDS_FILE, object):
         raise InvalidArgumentError(
             f"{folder / RECORDS_FILE} is of another command or version; choose another output folder, or give "
             "--overwrite to replace it."
         )
-    return FinishedWork(path, settings, lambda line: all((folder / name).exists() for name in _files_of(line)))
+    return FinishedWork(
+        path,
+        settings,
+        lambda line: all((folder / name).exists() for name in _files_of(line)),
+        outputs_in(folder) if others is None else others,
+    )
 
 
 def _files_of(line: Mapping[str, Any]) -> list[str]:
@@ -223,20 +232,30 @@ def _files_of(line: Mapping[str, Any]) -> list[str]:
     return [Path(name).name for name in named if isinstance(name, str)]
 
 
-def _remove_outputs(folder: Path) -> None:
-    """Remove what earlier runs wrote, by their own list, which goes last."""
-    path = folder / DONE_FILE
+def _remove_outputs(folder: Path) -> list[str] | None:
+    """Remove what earlier runs wrote, by their own list, which goes last.
+
+    Returns:
+        `list[str]`: Names of files that were there before them, and stay; None if there was no list.
+    """
+    path, others = folder / DONE_FILE, None
     if path.exists():
+        others = []
         with path.open("rb") as lines:
             for raw in lines:
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # of a broken line
-                    for name in _files_of(json.loads(raw)):
+                    line = json.loads(raw)
+                    others += line.get("others", ())
+                    for name in _files_of(line):
                         (folder / name).unlink(missing_ok=True)
-        ParquetShards.remove(folder)
-        for name in (name for form, (_, name) in EXPORTS.items() if form != "parquet"):
-            (folder / name).unlink(missing_ok=True)
+        for name in {name for _, name in EXPORTS.values()}.difference(others):
+            if name == EXPORTS["parquet"][1]:
+                ParquetShards.remove(folder)
+            else:
+                (folder / name).unlink(missing_ok=True)
     (folder / RECORDS_FILE).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+    return others
 
 
 class _Records(Sequence[dict[str, Any]]):
@@ -273,7 +292,7 @@ def _annotate(
         FileWriteError: The disk is full, or a file cannot be written.
     """
     folder = work.path.parent
-    stems = output_stems(photos, folder, work.stems)
+    stems = output_stems(photos, folder, work.stems, work.others)
     named = [PhotoFile(name, name, photo_uri(name), stem) for name, stem in zip(photos, stems, strict=True)]
     waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
     apart = [[photo for photo in waiting if is_video(photo.name) is videos] for videos in (False, True)]

@@ -71,7 +71,7 @@ def explain(
     """
     with plain_errors():
         from farl_hf.cli.model_loading import load_model_and_processor
-        from farl_hf.cli.photo_files import output_stems
+        from farl_hf.cli.photo_files import output_stems, outputs_in
         from farl_hf.cli.pictures import explanation_sheet, write_arrays
         from farl_hf.explanation import explain as explain_faces
         from farl_hf.photos import load_photo
@@ -79,7 +79,7 @@ def explain(
 
         check_name("method", method, _METHODS)
         with output_folder(output):
-            (stem,) = output_stems([photo], output, keep=True)
+            (stem,) = output_stems([photo], output, others=outputs_in(output))
             picture = load_photo(photo)
             explanations = explain_faces(
                 *load_model_and_processor(model, device),

@@ -23,16 +23,18 @@ from farl_hf.cli.options import (
     parse_names,
     plain_console,
     plain_errors,
+    refuse_unused,
     report_failures,
 )
-from farl_hf.cli.photo_files import find_photos, is_video, output_stems
-from farl_hf.errors import FileWriteError, MissingExtraError, check_name
+from farl_hf.cli.photo_files import find_photos, is_video, output_stems, outputs_in
+from farl_hf.errors import FileWriteError, InvalidArgumentError, MissingExtraError, check_name
 from farl_hf.photo_names import readable_name
 
 if TYPE_CHECKING:
     from farl_hf.cli.finished_work import FinishedWork
 
 PARSING = "face-parsing"
+_CROP_SIZE = 256
 _HIDDEN_S = 0.5  # for which a face that is lost in a video stays hidden at its last place
 _PHOTOS_PER_SHARD = 1000
 _ROWS_AT_A_TIME = 1000
@@ -48,7 +50,7 @@ ParsingModelOption = Annotated[str | None, typer.Option(help="Checkpoint of face
 def crop(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders (with subfolders), 'glob patterns' or URLs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the crops.")] = Path("farl_crops"),
-    size: Annotated[int, typer.Option(min=2, max=8192, help="Side of a crop in pixels.")] = 256,
+    size: Annotated[int, typer.Option(min=2, max=8192, help="Side of a crop in pixels.")] = _CROP_SIZE,
     scale: Annotated[float, typer.Option(help="Size of the face in it; below 1, more of the photo is seen.")] = 1.0,
     upright: Annotated[
         bool, typer.Option("--upright", help="Do not turn and place faces by their five points.")
@@ -79,10 +81,17 @@ def crop(
         from farl_hf.whole_files import write_picture
 
         classes = parse_names(cut_out or [])
-        found, failures = find_photos(photos)
+        if cut_out and not classes:
+            raise InvalidArgumentError("--cut-out names no class; give names of classes of face-parsing, or all.")
+        if classes and (upright, size, scale) != (False, _CROP_SIZE, 1.0):
+            raise InvalidArgumentError(
+                "--upright, --size and --scale are for crops; --cut-out keeps the photo's frame."
+            )
+        refuse_unused(parsing_model, "--parsing-model", bool(classes), "with --cut-out")
+        found, failures = find_photos(photos, output_folder=folder)
         models = {DETECTION: detector} | ({PARSING: parsing_model} if classes else {})
         analyze = _analysis(models, device, batch_size) if found else None
-        stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
+        stems = dict(zip(found, output_stems(found, folder, others=outputs_in(folder)), strict=True))
         num_faces = 0
         for photo, stem, picture, faces in _analyzed(analyze, stems, batch_size, threshold, failures):
             try:
@@ -140,13 +149,16 @@ def anonymize(
 
         check_name("method", method, outputs.METHODS)
         check_name("region", region, outputs.REGIONS)
-        found, failures = find_photos(photos, videos=True)
+        found, failures = find_photos(photos, videos=True, output_folder=folder)
+        refuse_unused(parsing_model, "--parsing-model", region == "face", "with --region face")
+        with_points = region == "landmarks" or any(map(is_video, found))
+        refuse_unused(landmarks_model, "--landmarks-model", with_points, "with --region landmarks and for videos")
         settings: dict[str, Any] = {"method": method, "region": region, "strength": strength}
         models = {DETECTION: detector}
         models |= {PARSING: parsing_model} if region == "face" else {}
         models |= {LANDMARKS: landmarks_model} if region == "landmarks" else {}
         analyze = _analysis(models, device, batch_size) if found else None
-        stems = dict(zip(found, output_stems(found, folder, keep=True), strict=True))
+        stems = dict(zip(found, output_stems(found, folder, others=outputs_in(folder)), strict=True))
         videos = [photo for photo in found if is_video(photo)]
         pictures = {photo: stem for photo, stem in stems.items() if photo not in videos}
         num_faces = 0

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,8 @@ class FinishedWork:
         path (`Path`): The file; it is made if it does not exist, and other processes are kept off it until `close`.
         settings (`dict`): Plain values: everything that the answers depend on beside the photos.
         is_whole (`Callable`, *optional*): Whether the files of a line are there; photos without them are not finished.
+        others (`Sequence[str]`, *optional*): Names of files beside it that are not this command's. They are noted when
+            the file is made, and `others` are those that were noted.
 
     Raises:
         InvalidArgumentError: The work there was done with other settings, another run writes to the file, or it is
@@ -95,15 +97,19 @@ class FinishedWork:
     """
 
     def __init__(
-        self, path: Path, settings: dict[str, Any], is_whole: Callable[[dict[str, Any]], bool] = lambda line: True
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        is_whole: Callable[[dict[str, Any]], bool] = lambda line: True,
+        others: Sequence[str] = (),
     ) -> None:
         self.path = path
+        self.others = others
         settings = json.loads(json.dumps(settings))
         self._lines: dict[str, _Line] = {}
         self._end = 0  # of the last whole line
-        first = json.dumps({"settings": settings}).encode() + b"\n"
         if not path.exists():
-            write_whole(path, first)
+            write_whole(path, self._first(settings))
         with contextlib.ExitStack() as stack:
             stack.enter_context(held(path))  # before it is read: what another run adds would be cut off
             there = self._read(is_whole)
@@ -113,9 +119,12 @@ class FinishedWork:
                 _require_equal(there, settings, path)
             else:  # nothing was finished with them
                 self._end = 0
-                self._write(first)
+                self._write(self._first(settings))
             self._file.truncate(self._end)
             self._until_closed = stack.pop_all()
+
+    def _first(self, settings: dict[str, Any]) -> bytes:
+        return json.dumps({"settings": settings} | ({"others": self.others} if self.others else {})).encode() + b"\n"
 
     def _read(self, is_whole: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Read the finished photos; return the settings."""
@@ -126,7 +135,7 @@ class FinishedWork:
                 try:
                     line = json.loads(raw) if raw.endswith(b"\n") else {}
                     if offset == 0:
-                        settings = dict(line["settings"])
+                        settings, self.others = dict(line["settings"]), list(line.get("others", ()))
                     elif line:
                         self._lines[line["uri"]] = _Line.of(line, offset, is_whole(line))
                     else:

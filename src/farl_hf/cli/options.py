@@ -21,7 +21,15 @@ from rich.progress import (
 from rich.text import Text
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import FaRLError, MissingExtraError, UnknownNameError, check_name, in_short, without_controls
+from farl_hf.errors import (
+    FaRLError,
+    InvalidArgumentError,
+    MissingExtraError,
+    UnknownNameError,
+    check_name,
+    in_short,
+    without_controls,
+)
 from farl_hf.photo_names import readable_name
 
 TASKS = tuple(DEFAULT_CHECKPOINTS)
@@ -148,6 +156,16 @@ def photos_progress(total: int, finished: int = 0) -> Iterator[Progress]:
     with Progress(*columns, _SpeedColumn(), TimeRemainingColumn(), console=error_console()) as progress:
         progress.add_task("Looking at photos", total=total, completed=finished, unit="photos")
         yield progress
+
+
+def refuse_unused(value: Any, option: str, is_used: bool, where: str) -> None:
+    """Refuses an option that would change nothing.
+
+    Raises:
+        InvalidArgumentError: It was given, and is not used.
+    """
+    if value is not None and not is_used:
+        raise InvalidArgumentError(f"{option} is used only {where}; leave it out.")
 
 
 @contextmanager

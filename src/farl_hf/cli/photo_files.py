@@ -18,20 +18,24 @@ _SUFFIXES = (
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 _LONGEST_STEM = 180  # bytes
 _NOT_UTF_8 = re.compile("[\udc80-\udcff]")  # how Python names such bytes of a file name
-_PART_OF_OURS = re.compile(r"\.(?=face-|anonymized\.)")
+_PART_OF_OURS = re.compile(r"\.(?=face-|track-|faces\.|anonymized\.)")
 _GLOB_SIGNS = re.compile(r"[*?\[]")
+_CROPPED_OR_ANONYMIZED = re.compile(r"\.(face-\d+\.png|anonymized\.(jpg|mp4))$")
 # Pictures written by an earlier run are not photos to annotate.
 _WRITTEN_BY_US = re.compile(
     r"\.face-(detection|parsing|landmarks|attributes|explanation|\d+\.segmentation)\.(png|jpg|mp4)$|\.track-\d+\.segmentation\.png$"
 )
 
 
-def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[str], dict[str, Exception]]:
+def find_photos(
+    arguments: Sequence[str], videos: bool = False, output_folder: Path | None = None
+) -> tuple[list[str], dict[str, Exception]]:
     """The photos that files, folders, glob patterns and URLs name.
 
     Args:
         arguments (`Sequence[str]`): What the user typed. Folders are searched with their subfolders.
         videos (`bool`, *optional*, defaults to `False`): Whether folders are searched for videos too.
+        output_folder (`Path`, *optional*): Outputs in it, by their names, are taken only where the user typed them.
 
     Returns:
         `tuple`: The photos in order, each once; and, with the reason, arguments that name no photo, and videos that
@@ -42,6 +46,8 @@ def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[st
     suffixes = _SUFFIXES + _VIDEO_SUFFIXES if videos else _SUFFIXES
     for argument in arguments:
         found = _photos_of(argument, suffixes)
+        if output_folder is not None:
+            found = [photo for photo in found if photo == argument or not _is_output(photo, output_folder)]
         if not found:
             failures[argument] = UnreadablePhotoError(_why_nothing_is_found(argument, suffixes))
         for photo in found:
@@ -54,6 +60,11 @@ def find_photos(arguments: Sequence[str], videos: bool = False) -> tuple[list[st
         except MissingExtraError as error:
             failures |= {photo: error for photo in photos.values() if is_video(photo)}
     return [photo for photo in photos.values() if photo not in failures], failures
+
+
+def _is_output(photo: str, folder: Path) -> bool:
+    """Whether `farl-hf crop` or `anonymize` wrote it there; in another folder it is a photo like others."""
+    return _CROPPED_OR_ANONYMIZED.search(photo) is not None and _is_in(photo, folder)
 
 
 def _why_nothing_is_found(argument: str, suffixes: tuple[str, ...]) -> str:
@@ -73,7 +84,7 @@ def output_stems(
     photos: Iterable[str],
     output_folder: Path,
     earlier: Mapping[str, str] = MappingProxyType({}),
-    keep: bool = False,
+    others: Iterable[str] = (),
 ) -> list[str]:
     """A name for the outputs of every photo: its stem, numbered where two photos would share it.
 
@@ -83,11 +94,11 @@ def output_stems(
         photos (`Iterable[str]`): Paths and URLs.
         output_folder (`Path`): Where the outputs go.
         earlier (`Mapping[str, str]`): Names that earlier runs gave there, by the URI of the photo.
-        keep (`bool`): Take no name that a file of the folder begins with, so that nothing there is replaced.
+        others (`Iterable[str]`): Names of files that must not be replaced.
     """
     photos = list(photos)
     names = {Path(photo).name.lower() for photo in photos if _is_in(photo, output_folder)}
-    names |= {path.name.lower() for path in output_folder.iterdir()} if keep else set()
+    names |= {name.lower() for name in others}
     # A name "a.face-1.png" begins with what would be written for the stem "a".
     inputs = {name[: part.start()] for name in names for part in _PART_OF_OURS.finditer(name)}
     taken = {stem.lower() for stem in earlier.values()} | inputs
@@ -99,6 +110,11 @@ def output_stems(
         taken.add(stem.lower())
         stems.append(stem)
     return stems
+
+
+def outputs_in(folder: Path) -> list[str]:
+    """Names of the files of a folder that are named as outputs of ours are."""
+    return sorted(path.name for path in folder.iterdir() if _PART_OF_OURS.search(f".{path.name}"))
 
 
 def _photos_of(argument: str, suffixes: tuple[str, ...]) -> list[str]:

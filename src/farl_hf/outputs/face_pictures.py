@@ -3,7 +3,7 @@
 Photos are anything that `load_photo` reads: paths, URLs, PIL images, arrays. They are left as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -17,7 +17,7 @@ from farl_hf.drawing import draw_face_attributes, draw_face_landmarks, draw_face
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, check_name
 from farl_hf.photos import load_photo
 from farl_hf.processing import FaRLImageProcessor
-from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces, require_faces
+from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces, face_label_map, require_faces
 
 Answer = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
@@ -31,6 +31,7 @@ _BLURRED_SIDE_PX = 40  # of a face while it is blurred
 _BLOCK = 1 / 6  # side of a block of pixels, likewise
 _LEAST_STRENGTH = 0.25
 _FARTHEST_PX = 1e6  # of a landmark; OpenCV fills nothing where integers overflow
+_LEAST_PART = 1 / 4  # of a box that a region covers; those of whole faces on photographs cover more
 _MARGIN = 1 / 20  # by which regions are wider than what was found
 
 
@@ -59,7 +60,7 @@ def draw(photo: Any, faces: Answer, show: str | Sequence[str] | None = None, leg
         found = [name for name, entry in _DRAWN.items() if faces and all(entry in face for face in faces)]
         shown = [name for name in found if name != "detection"] or ["detection"]
     else:
-        shown = [show] if isinstance(show, str) else list(show)
+        shown = as_names(show)
     followed = faces and all(isinstance(face.get("track"), Integral) for face in faces)
     numbers = [face["track"] for face in faces] if followed else None
     picture = load_photo(photo)
@@ -109,8 +110,7 @@ def crop(
         InvalidArgumentError: `size` or `scale` cannot be used.
         InvalidFaceInputError: The face has no box that can be used.
     """
-    require_faces([face], "box", "a crop")
-    faces = Faces.from_pipeline([face])
+    faces = Faces.from_pipeline(require_faces([face], "box", "a crop"))
     place: dict[str, Any] = {"boxes": [faces.boxes_xyxy]}
     if aligned and faces.keypoints_xy is not None:
         place = {"keypoints": [faces.keypoints_xy]}
@@ -153,10 +153,9 @@ def cutout(
         InvalidFaceInputError: The face has no label map of this photo, or no pixel of these classes.
     """
     picture = load_photo(photo)
-    require_faces([face], "segmentation", "a cut-out")
-    names = tuple(face["labels"].values())
-    kept = [name for name in names if name != "background"] if classes is None else classes
-    kept = [kept] if isinstance(kept, str) else list(kept)
+    (face,) = require_faces([face], "segmentation", "a cut-out")
+    shown = [name for name in face["labels"].values() if name != "background"]
+    kept = shown if classes is None else as_names(classes)
     mask = _class_mask(face, kept, picture)
     if not mask.any():
         raise InvalidFaceInputError(f"No pixel of the face is {', '.join(kept)}; there is nothing to cut out.")
@@ -183,7 +182,7 @@ def anonymize(
         method (`str`, *optional*, defaults to `"blur"`): `"blur"`, `"pixelate"`, or `"fill"` with a colour.
         region (`str`, *optional*, defaults to `"box"`): `"box"`; `"face"`, the classes of face-parsing that are skin
             or parts of the face; or `"landmarks"`, their convex hull, which leaves the forehead. Each with a margin.
-            A face of which nothing was found there is hidden by its box.
+            A face of which less than a quarter of its box was found there is hidden by its box.
         strength (`float`, *optional*, defaults to 1.0): Multiplies blur and blocks, whose size follows the face's:
             at 1 the blur's standard deviation is a fifth of the side of the face, and a block a sixth of it. At least
             0.25; small values leave a face recognisable.
@@ -201,7 +200,7 @@ def anonymize(
     check_name("region", region, REGIONS)
     if not isinstance(strength, Real) or not _LEAST_STRENGTH <= strength < 100:
         raise InvalidArgumentError(f"strength={strength!r}; expected a number from {_LEAST_STRENGTH}, 1 as a rule.")
-    if len(colour) != 3 or not all(isinstance(value, Real) and 0 <= value <= 255 for value in colour):
+    if np.shape(colour) != (3,) or not all(isinstance(value, Real) and 0 <= value <= 255 for value in colour):
         raise InvalidArgumentError(f"colour={colour!r}; expected red, green and blue from 0 to 255.")
     faces = faces_of_answer(faces)
     require_faces(
@@ -212,8 +211,11 @@ def anonymize(
     for face, box_xyxy in zip(faces, Faces.from_pipeline(faces).boxes_xyxy, strict=True):
         side_px = float(np.sqrt(np.prod(box_xyxy[2:] - box_xyxy[:2])))
         mask = _region_mask(region, face, box_xyxy, picture, side_px)
-        if not mask.any():  # a parser may see no skin; nobody shall be shown for that
-            mask = _region_mask("box", face, box_xyxy, picture, side_px)
+        box_mask = _region_mask("box", face, box_xyxy, picture, side_px)
+        if (
+            mask & box_mask
+        ).sum() < _LEAST_PART * box_mask.sum():  # a parser may see no skin; nobody is shown for that
+            mask |= box_mask
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows) == 0:  # outside the photo
             continue
@@ -270,21 +272,26 @@ def _class_mask(face: Mapping[str, Any], classes: Sequence[str], picture: Image.
     ids = {name: label for label, name in face["labels"].items()}
     for name in classes:
         check_name("class", name, ids)
-    label_map = np.asarray(face["segmentation"])
+    label_map = face_label_map(face)
     if label_map.shape != (picture.height, picture.width):
         raise InvalidFaceInputError(
             f"The label map has {' x '.join(map(str, label_map.shape[::-1])) or 'no'} pixels, the photo "
             f"{picture.width} x {picture.height}; give the photo that the pipeline was given."
         )
-    return np.isin(label_map, [int(ids[name]) for name in classes])
+    return np.isin(label_map, [ids[name] for name in classes])
 
 
-def faces_of_answer(faces: Answer) -> list[Any]:
-    """The faces of an answer; of one face, a list of it.
+def faces_of_answer(faces: Answer) -> list[dict[str, Any]]:
+    """The faces of an answer, of one face a list of it, as `require_faces` returns them.
 
     Raises:
         InvalidFaceInputError: It is something else.
     """
-    faces = [faces] if isinstance(faces, Mapping) else list(faces)
-    require_faces(faces, "box", "a face of an answer")
-    return faces
+    return require_faces([faces] if isinstance(faces, Mapping) else faces, "box", "a face of an answer")
+
+
+def as_names(names: Any) -> list[Any]:
+    """One name or several, as a list."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        names = [names]
+    return list(names)

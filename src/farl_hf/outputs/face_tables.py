@@ -7,14 +7,16 @@ the last is stored, in groups of five bits, each with a bit that says whether an
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError, check_name
+from farl_hf.errors import InvalidFaceInputError, in_short
 from farl_hf.labels import FIVE_POINTS
 from farl_hf.outputs.face_pictures import Answer, faces_of_answer
 from farl_hf.photos import load_photo
+from farl_hf.results import face_label_map
 
 _FACE_CATEGORY = 1
 _BOX_SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -32,15 +34,21 @@ def to_json(faces: Answer, **options: Any) -> str:
         `str`: A list with an object per face. Its `segmentation` is an object of class name -> mask as
         `{"size": [height, width], "counts": …}` in COCO's run-length encoding, for the classes that have pixels,
             without the background.
+
+    Raises:
+        InvalidFaceInputError: A face holds what JSON has no form for, such as NaN.
     """
-    return json.dumps(plain_answer(faces), **({"ensure_ascii": False} | options))
+    plain = plain_answer(faces)
+    try:
+        return json.dumps(plain, **({"ensure_ascii": False, "allow_nan": False} | options))
+    except (ValueError, TypeError) as error:
+        raise InvalidFaceInputError(f"The faces cannot be written as JSON: {in_short(error)}.") from error
 
 
 def plain_answer(faces: Answer) -> list[dict[str, Any]]:
     """What `to_json` writes."""
     return [
-        dict(face) | ({"segmentation": class_masks(face)} if _has_label_map(face) else {})
-        for face in faces_of_answer(faces)
+        face | ({"segmentation": class_masks(face)} if _has_label_map(face) else {}) for face in faces_of_answer(faces)
     ]
 
 
@@ -78,9 +86,9 @@ def _row(number: int, face: Mapping[str, Any]) -> dict[str, Any]:
     for attribute in sorted(face.get("attributes") or [], key=lambda one: one["label"]):
         row[f"attribute_{attribute['label']}"] = attribute["score"]
         row[f"present_{attribute['label']}"] = attribute["present"]
-    counts = np.bincount(np.asarray(face["segmentation"]).ravel(), minlength=256) if _has_label_map(face) else None
+    counts = np.bincount(face_label_map(face).ravel(), minlength=256) if _has_label_map(face) else None
     for label, name in (face.get("labels") or {}).items():
-        row[f"area_{name}"] = None if counts is None else int(counts[int(label)])
+        row[f"area_{name}"] = None if counts is None else int(counts[label])
     row |= {f"embedding_{index}": value for index, value in enumerate(face.get("embedding") or [])}
     return row
 
@@ -114,11 +122,18 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     schemes: dict[str, Any] = {}
-    for image_id, (file_name, photo, answer) in enumerate(photos, start=1):
-        height, width = photo if _is_size(photo) else load_photo(photo).size[::-1]
-        images.append({"id": image_id, "file_name": file_name, "height": int(height), "width": int(width)})
+    for image_id, entry in enumerate(photos, start=1):
+        try:
+            file_name, photo, answer = entry
+        except (TypeError, ValueError) as error:
+            raise InvalidFaceInputError(
+                f"Photo {image_id} is {in_short(entry)}; expected its name, the photo or its (height, width), and the "
+                "answer of a pipeline."
+            ) from error
+        height, width = _size_hw(photo)
+        images.append({"id": image_id, "file_name": str(file_name), "height": height, "width": width})
         for face in faces_of_answer(answer):
-            classes, num_landmarks = tuple((face.get("labels") or {}).values()), len(face.get("landmarks") or [])
+            classes, num_landmarks = face.get("labels") or {}, len(face.get("landmarks") or [])
             for name, value in (("classes", classes), ("landmarks", num_landmarks)):
                 if schemes.setdefault(name, value) != value:
                     raise InvalidFaceInputError(
@@ -130,7 +145,7 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
     categories: list[dict[str, Any]] = [
         {"id": _FACE_CATEGORY, "name": "face", "supercategory": "person", "keypoints": points, "skeleton": []}
     ]
-    for label, name in enumerate(schemes.get("classes", ())):
+    for label, name in schemes.get("classes", {}).items():
         if name != "background":
             categories.append({"id": _class_category(label), "name": name, "supercategory": "face"})
     return {"images": images, "annotations": annotations, "categories": categories}
@@ -138,7 +153,7 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
 
 def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[dict[str, Any]]:
     """Of a face and its classes."""
-    x_min, y_min, x_max, y_max = (float(face["box"][side]) for side in _BOX_SIDES)
+    x_min, y_min, x_max, y_max = (face["box"][side] for side in _BOX_SIDES)
     known = face.get("keypoints")
     keypoints = [number for x, y in known or () for number in (x - _HALF_PIXEL, y - _HALF_PIXEL, 2)]
     keypoints += [] if known else [0, 0, 0] * len(FIVE_POINTS)
@@ -148,14 +163,14 @@ def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[
     annotation: dict[str, Any] = {
         "id": first_id,
         "category_id": _FACE_CATEGORY,
-        "score": float(face.get("score", 1.0)),
+        "score": face.get("score", 1.0),
     } | shared
     annotation |= {"bbox": [x_min, y_min, x_max - x_min, y_max - y_min], "area": (x_max - x_min) * (y_max - y_min)}
     annotation |= {"keypoints": keypoints, "num_keypoints": len(known or ()) + len(landmarks)}
     found = [annotation]
     if not _has_label_map(face):
         return found
-    label_map = np.asarray(face["segmentation"])
+    label_map = face_label_map(face)
     annotation["segmentation"] = run_length_encoded(label_map > 0)
     for label in np.unique(label_map[label_map > 0]).tolist():
         mask = label_map == label
@@ -181,11 +196,9 @@ def _class_category(label: int) -> int:
 
 def class_masks(face: Mapping[str, Any]) -> dict[str, Any]:
     """The mask of each class of a face but the background that has pixels, run-length encoded, by name."""
-    label_map, names = np.asarray(face["segmentation"]), {int(label): name for label, name in face["labels"].items()}
+    label_map = face_label_map(face)
     seen = np.unique(label_map[label_map > 0]).tolist()
-    for label in seen:
-        check_name("class id", str(label), map(str, names))
-    return {names[label]: run_length_encoded(label_map == label) for label in seen}
+    return {face["labels"][label]: run_length_encoded(label_map == label) for label in seen}
 
 
 def run_length_encoded(mask: np.ndarray) -> dict[str, Any]:
@@ -236,8 +249,14 @@ def _run_lengths(counts: str) -> list[int]:
     return lengths
 
 
-def _is_size(photo: Any) -> bool:
-    return isinstance(photo, (tuple, list)) and len(photo) == 2
+def _size_hw(photo: Any) -> tuple[int, int]:
+    """Height and width of a photo, or those that were given instead of it."""
+    if not isinstance(photo, (tuple, list)):
+        width, height = load_photo(photo).size
+        return height, width
+    if len(photo) != 2 or not all(isinstance(side, Integral) and int(side) > 0 for side in photo):
+        raise InvalidFaceInputError(f"The size of a photo is {in_short(photo)}; expected whole (height, width).")
+    return int(photo[0]), int(photo[1])
 
 
 def _has_label_map(face: Mapping[str, Any]) -> bool:
