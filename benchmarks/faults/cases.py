@@ -17,7 +17,7 @@ Choice = TypeVar("Choice")
 
 CHAPTERS = (
     *("photos", "arrays", "geometry", "urls", "checkpoints", "sources", "commands", "datasets", "laion", "training"),
-    *("videos", "names"),
+    *("videos", "names", "answers"),
 )
 SECONDS = 60  # after which a case hangs
 

@@ -89,6 +89,8 @@ def good_commands(folder: Path) -> dict[str, list[Any]]:
     both, (metadata, ids) = materials.image_text_folder(), toy_metadata()
     return {
         "annotate": ["annotate", photo, "-t", "detection,parsing", "-o"],
+        "crop": ["crop", photo, "-o"],
+        "anonymize": ["anonymize", photo, "-o"],
         "match": ["match", photo, "--aligned", "-t", "a face", "-m", both, "-o"],
         "index": ["index", photo, "--aligned", "-m", both, "-o"],
         "explain": ["explain", photo, "a face", "--aligned", "-m", both, "-o"],
