@@ -1,12 +1,16 @@
 """Ways to a faster network: bfloat16 weights and compiled graphs, with the same answers."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from transformers import pipeline
 
+from farl_hf import FaRLImageProcessor
 from farl_hf.face_renderer import render_face_photo
 from farl_hf.modeling import FaRLConfig, FaRLModel
+from farl_hf.modeling.modeling_farl_heads import decode_heatmaps
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,84 @@ def test_bfloat16_decides_the_same_attributes(answers):
     assert 0 < np.abs(exact - half).max() < 0.05
     clear = np.abs(exact - 0.5) > 0.05
     assert ((exact > 0.5) == (half > 0.5))[clear].all()
+
+
+@pytest.fixture
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def answers_in(task, photos, dtype="float32", context=nullcontext):
+    find = pipeline(task, dtype=dtype, device="cpu")
+    with context():
+        return [face for faces in find(photos) for face in faces]
+
+
+def autocast():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def large_photos(rendered_photos):
+    """The same photos with four times the side: bfloat16 cannot tell their pixels apart."""
+    return [
+        {"image": np.kron(one["image"], np.ones((4, 4, 1), np.uint8)), "keypoints": one["keypoints"] * 4}
+        for one in rendered_photos
+    ]
+
+
+def test_autocast_moves_landmarks_no_more_than_bfloat16_weights(large_photos):
+    exact, half, cast = (
+        np.array([face["landmarks"] for face in answers_in("face-landmarks", large_photos, *how)])
+        for how in (("float32",), ("bfloat16",), ("float32", autocast))
+    )
+    assert 0 < np.abs(cast - exact).max() <= np.abs(half - exact).max()
+
+
+def test_autocast_labels_the_same_pixels(large_photos):
+    exact, half, cast = (
+        [np.asarray(face["segmentation"]) for face in answers_in("face-parsing", large_photos, *how)]
+        for how in (("float32",), ("bfloat16",), ("float32", autocast))
+    )
+
+    def different(others):
+        return sum(int((one != other).sum()) for one, other in zip(exact, others, strict=True))
+
+    assert 0 < different(cast) <= different(half)
+
+
+def test_autocast_leaves_geometry_alone():
+    processor = FaRLImageProcessor(size=64, warp_factor=0.8)
+    photo = torch.randint(0, 255, (3, 700, 900), dtype=torch.uint8)
+    points = torch.tensor([[[300.3, 300], [600, 310], [450, 450], [350, 600], [550, 600]]])
+    landmarks, logits = torch.rand(1, 68, 2), torch.randn(1, 5, 16, 16)
+
+    def results():
+        inputs = processor(photo, keypoints=[points], return_tensors="pt")
+        matrix, sizes = inputs["crop_from_photo"], [(700, 900)]
+        yield from (inputs["pixel_values"], matrix, processor.warp_points(points, matrix))
+        yield processor.post_process_landmarks(landmarks, matrix)
+        yield processor.post_process_face_parsing(logits, matrix, sizes)[0]
+        yield processor.post_process_heat_maps(logits, matrix, sizes)[0]
+        yield FaRLImageProcessor(alignment="ffhq_square").crop_matrix(points)
+        yield decode_heatmaps(logits.sigmoid())
+
+    expected = list(results())
+    with autocast():
+        assert all(torch.equal(found, one) for found, one in zip(results(), expected, strict=True))
+
+
+@pytest.mark.parametrize("task", ["face-parsing", "face-landmarks", "face-attributes", "face-analysis"])
+def test_another_default_dtype_changes_nothing(rendered_photos, task, float64_by_default):
+    photos = [rendered_photos[0], rendered_photos[1]["image"], np.zeros((64, 64, 3), np.uint8)]
+    find = pipeline(task, device="cpu", batch_size=3)
+    found = find(photos)
+    torch.set_default_dtype(torch.float32)
+    assert found == find(photos)
+    assert len(found[0]) == 1
+    assert found[2] == []
 
 
 @pytest.mark.parametrize(

@@ -154,14 +154,15 @@ class FaceDecoderModel(FaceDecoderPreTrainedModel):
         """The five points (5, 2) of the face in every picture, continuous pixels; `None` where that is not known."""
         if self.config.face_template is None:
             return None
-        return (torch.tensor(self.config.face_template) + 1) * self.config.image_size / 2
+        return (torch.tensor(self.config.face_template, dtype=torch.float32) + 1) * self.config.image_size / 2
 
     def sample_latents(self, count: int, seed: int = 0, truncation: float = 0.7) -> torch.Tensor:
         """Draw latents (count, D), the same for the same seed everywhere.
 
         `truncation` is their deviation: with 1 faces are as different as those of the training, and some fail.
         """
-        drawn = torch.randn(count, self.config.latent_size, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(count, self.config.latent_size, generator=generator, dtype=torch.float32)
         return (truncation * drawn).to(self.device, self.dtype)
 
     def images_from_latents(self, latents: torch.Tensor) -> torch.Tensor:

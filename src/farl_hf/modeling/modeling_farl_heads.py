@@ -332,8 +332,9 @@ def decode_heatmaps(maps_BNHW: torch.Tensor) -> torch.Tensor:
     """
     height, width = maps_BNHW.shape[-2:]
     mass_BN = maps_BNHW.sum(dim=(-2, -1)).clamp(min=1e-6)
-    columns_BN = maps_BNHW.sum(dim=-2) @ _cell_indices(width, maps_BNHW) / mass_BN
-    rows_BN = maps_BNHW.sum(dim=-1) @ _cell_indices(height, maps_BNHW) / mass_BN
+    # Sums of products, and no matrix products: autocast would round those to half precision.
+    columns_BN = (maps_BNHW.sum(dim=-2) * _cell_indices(width, maps_BNHW)).sum(dim=-1) / mass_BN
+    rows_BN = (maps_BNHW.sum(dim=-1) * _cell_indices(height, maps_BNHW)).sum(dim=-1) / mass_BN
     return torch.stack([(columns_BN + 0.5) / width, (rows_BN + 0.5) / height], dim=-1)
 
 

@@ -292,7 +292,7 @@ def make_anchors(
     levels = []
     for step, sizes in zip(steps, min_sizes, strict=True):
         rows, columns = (-(-side // step) for side in size_hw)  # rounded up, in integers: exported graphs can store it
-        anchors = torch.empty(rows, columns, len(sizes), 4, device=device)
+        anchors = torch.empty(rows, columns, len(sizes), 4, dtype=torch.float32, device=device)
         anchors[..., 0] = ((torch.arange(columns, device=device) + 0.5) * step)[None, :, None]
         anchors[..., 1] = ((torch.arange(rows, device=device) + 0.5) * step)[:, None, None]
         anchors[..., 2:] = torch.tensor(sizes, dtype=anchors.dtype, device=device)[:, None]

@@ -63,7 +63,7 @@ def similarity_matrix(points_from_FN2: torch.Tensor, points_to_FN2: torch.Tensor
     cosine = (source * target).sum(dim=(-2, -1)) / power
     sine = (source[..., 0] * target[..., 1] - source[..., 1] * target[..., 0]).sum(dim=-1) / power
     linear = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], dim=-2)
-    shift = mean_to.transpose(-2, -1) - linear @ mean_from.transpose(-2, -1)
+    shift = mean_to.transpose(-2, -1) - _product(linear, mean_from.transpose(-2, -1))
     return _homogeneous(torch.cat([linear, shift.expand(*linear.shape[:-1], 1)], dim=-1))
 
 
@@ -129,7 +129,13 @@ def _homogeneous(affine_F23):
 
 def transform_points(points_FN2: torch.Tensor, matrix_F33: torch.Tensor) -> torch.Tensor:
     """Apply affine matrices (F, 3, 3) to points (F, N, 2)."""
-    return points_FN2 @ matrix_F33[..., :2, :2].transpose(-2, -1) + matrix_F33[..., None, :2, 2]
+    return _product(points_FN2, matrix_F33[..., :2, :2].transpose(-2, -1)) + matrix_F33[..., None, :2, 2]
+
+
+def _product(left, right):
+    """Return `left @ right`, also under autocast, which would round coordinates to the eight bits of bfloat16."""
+    with torch.autocast(left.device.type, enabled=False):
+        return left @ right
 
 
 # --- the tanh warp
