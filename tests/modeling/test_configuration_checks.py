@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 
+import numpy as np
 import pytest
 
 import farl_hf
@@ -94,3 +95,19 @@ def test_a_config_that_is_no_object(content, tmp_path):
 def test_names_that_no_file_can_have(name):
     with pytest.raises(UnknownNameError):
         checkpoint(name)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "plain"),
+    [
+        (
+            farl_hf.FaRLConfig,
+            {"num_labels": 2, "projection_dim": 16, "label_weights": [1.0, 2.0], "head_dropout": 0.5},
+        ),
+        (farl_hf.FaRLVisionConfig, {"hidden_size": 64, "num_attention_heads": 4, "layer_norm_eps": 0.25}),
+        (farl_hf.RetinaFaceConfig, {"variances": [0.5, 0.25], "min_sizes": [[16, 32], [64, 128], [256, 512]]}),
+    ],
+)
+def test_numbers_of_numpy_are_stored_as_pythons(config_class, plain):
+    given = {name: np.array(value)[()] for name, value in plain.items()}
+    assert config_class(**given).to_json_string() == config_class(**plain).to_json_string()

@@ -34,8 +34,9 @@ _MOST_LABELS = 10_000
 
 
 def check_settings(config):
-    """Raises a ValueError unless the settings that a configuration has lie in their ranges."""
-    for name, value in vars(config).items():
+    """Raises a ValueError unless the settings that a configuration has lie in their ranges; makes numbers Python's."""
+    for name, value in [(name, _plain(value)) for name, value in vars(config).items()]:
+        setattr(config, name, value)
         if name in _WHOLE and not (value is None and name.endswith("_token_id")):
             check_numbers(name, value, *_WHOLE[name], whole=True)
         elif name in _REAL:
@@ -43,6 +44,15 @@ def check_settings(config):
     act = getattr(config, "hidden_act", "gelu")
     if not isinstance(act, str) or act not in ACT2FN:
         raise ValueError(f"hidden_act={act!r} is no activation; expected one such as 'quick_gelu' or 'gelu'.")
+
+
+def _plain(setting):
+    """Return a setting with numbers of NumPy and PyTorch as Python's: settings are stored as JSON."""
+    if hasattr(setting, "tolist"):
+        return setting.tolist()
+    if isinstance(setting, dict):
+        return {name: _plain(value) for name, value in setting.items()}
+    return type(setting)(map(_plain, setting)) if type(setting) in (list, tuple) else setting
 
 
 def check_numbers(name, values, least, most, whole=False, count=None):
