@@ -39,6 +39,7 @@ def test_scales(name, value):
         {"image_std": [NAN] * 3},
         {"image_mean": [0.5, 0.5]},
         {"image_mean": [0.5, 0.5, "x"]},
+        {"do_normalize": "no"},
     ],
 )
 def test_settings_of_the_face_processor(settings):
@@ -58,11 +59,92 @@ def test_settings_of_the_face_processor(settings):
         {"pad_size_divisor": 1.5},
         {"image_std": [1, 1, 0]},
         {"image_mean": [1, 1]},
+        {"resample": 99},
+        {"do_flip_channel_order": "no"},
     ],
 )
 def test_settings_of_the_detector(settings):
     with pytest.raises((ValueError, StrictDataclassError), match=next(iter(settings))):
         RetinaFaceImageProcessor()(PHOTO, **settings)
+
+
+PROCESSORS = [FaRLImageProcessor, RetinaFaceImageProcessor]
+
+
+@pytest.mark.parametrize("processor_class", PROCESSORS)
+@pytest.mark.parametrize("value", [NAN, INF, -INF, 0, "x", [1], True, np.float32(NAN)])
+def test_rescale_factors(processor_class, value):
+    with pytest.raises(ValueError, match=r"^rescale_factor=[^\n]{10,200}$"):
+        processor_class(rescale_factor=value)
+    with pytest.raises(ValueError, match=r"^rescale_factor=[^\n]{10,200}$"):
+        processor_class()(PHOTO, rescale_factor=value)
+
+
+@pytest.mark.parametrize("processor_class", PROCESSORS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size": [32, 32, 3]},
+        {"data_format": "channels_last"},
+        {"do_resize": False},
+        {"input_data_format": "foo"},
+        {"do_center_crop": True},
+        {"crop_size": 8},
+        {"pad_size": 8},
+    ],
+)
+def test_a_call_drops_no_setting(processor_class, settings):
+    with pytest.raises(ValueError, match=rf"^{next(iter(settings))}=[^\n]{{10,200}}$"):
+        processor_class()(PHOTO, **settings)
+
+
+@pytest.mark.parametrize(
+    ("processor", "settings"),
+    [
+        (FaRLImageProcessor(size=16), {"resample": 0}),
+        (FaRLImageProcessor(size=16), {"do_pad": True}),
+        (RetinaFaceImageProcessor(), {"size": 1}),
+        (RetinaFaceImageProcessor(), {"rescale_factor": 0.5}),
+        (RetinaFaceImageProcessor(), {"do_pad": False}),
+    ],
+)
+def test_a_call_drops_no_setting_of_one_processor(processor, settings):
+    with pytest.raises(ValueError, match=rf"^{next(iter(settings))}=[^\n]{{10,200}}$"):
+        processor(PHOTO, **settings)
+
+
+@pytest.mark.parametrize("processor", [FaRLImageProcessor(size=16), RetinaFaceImageProcessor()])
+def test_a_call_may_ask_for_what_is_done_anyway(processor):
+    expected = processor(PHOTO)["pixel_values"]
+    asked = processor(
+        PHOTO, data_format="channels_first", do_resize=True, do_center_crop=False, input_data_format="channels_last"
+    )
+    assert torch.equal(asked["pixel_values"], expected)
+
+
+@pytest.mark.parametrize(
+    ("processor_class", "plain"),
+    [
+        (FaRLImageProcessor, {"size": 64, "face_scale": 1.25, "image_mean": [0.5, 0.25, 0.5], "do_normalize": False}),
+        (FaRLImageProcessor, {"size": {"height": 32, "width": 64}, "rescale_factor": 0.5, "score_size": 32}),
+        (RetinaFaceImageProcessor, {"max_long_side": 48, "image_std": [2.0, 2.0, 2.0], "score_threshold": 0.25}),
+    ],
+)
+def test_numbers_of_numpy_are_settings(processor_class, plain, tmp_path):
+    def of_numpy(value):
+        return (
+            {name: np.array(one)[()] for name, one in value.items()}
+            if isinstance(value, dict)
+            else np.array(value)[()]
+        )
+
+    given = {name: of_numpy(value) for name, value in plain.items()}
+    processor, expected = processor_class(**given), processor_class(**plain)
+    assert processor.to_json_string() == expected.to_json_string()
+    processor.save_pretrained(tmp_path)
+    assert processor_class.from_pretrained(tmp_path).to_dict() == expected.to_dict()
+    called = processor_class()(PHOTO, **given)["pixel_values"]
+    assert torch.equal(called, processor_class()(PHOTO, **plain)["pixel_values"])
 
 
 @pytest.mark.parametrize("name", ["score_threshold", "nms_threshold", "top_k", "max_faces"])
@@ -181,6 +263,13 @@ OUTPUTS = {
 def test_sizes_of_detections(sizes, scales):
     with pytest.raises(ValueError, match=r"original_sizes|input_scales"):
         RetinaFaceImageProcessor().post_process_face_detection(OUTPUTS, sizes, scales)
+
+
+@pytest.mark.parametrize("name", ["top_k", "max_faces"])
+@pytest.mark.parametrize("value", [-1, 0, 0.5, "5"])
+def test_counts_of_detections(name, value):
+    with pytest.raises(ValueError, match=name):
+        RetinaFaceImageProcessor().post_process_face_detection(OUTPUTS, [[32, 32]], [[1, 1]], **{name: value})
 
 
 def test_a_threshold_of_numpy():

@@ -333,8 +333,8 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
     def warped_nothing(self) -> dict[str, torch.Tensor]:
         """One row of the shapes that `warp_faces` gives."""
         return {
-            "pixel_values": torch.zeros(1, 3, *self.image_processor.size_hw),
-            "crop_from_photo": torch.eye(3)[None],
+            "pixel_values": torch.zeros(1, 3, *self.image_processor.size_hw, dtype=torch.float32),
+            "crop_from_photo": torch.eye(3, dtype=torch.float32)[None],
         }
 
     def _forward(self, chunks: dict[str, Any], num_rows: int = 1) -> Any:  # type: ignore[override]  # narrower, as in Transformers' own pipelines

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import grid_sample, interpolate
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
 from transformers.processing_utils import ImagesKwargs
 
 from .face_geometry_farl import (
@@ -122,6 +122,13 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
     valid_kwargs = FaRLImageProcessorKwargs
     model_input_names = ["pixel_values", "crop_from_photo", "image_index", "original_sizes"]  # noqa: RUF012
+    unused_settings = {  # noqa: RUF012
+        **PhotoTensorBackend.unused_settings,
+        "do_resize": ((True,), "every crop has the height and width of size"),
+        "resample": ((PILImageResampling.BILINEAR,), "crops are read bilinearly"),
+        "do_pad": ((False,), "crops are not padded"),
+        "pad_size": ((), "crops are not padded"),
+    }
     size = {"height": 448, "width": 448}  # noqa: RUF012
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD
@@ -140,9 +147,6 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     score_size: int | None = None
 
     def __init__(self, **kwargs: Any):
-        size = kwargs.get("size")
-        if isinstance(size, list | tuple) and len(size) != 2:  # Transformers would take the first two
-            raise ValueError(f"size={size}; expected one number, or height and width of the crop.")
         super().__init__(**kwargs)
         try:
             self.face_template = [[float(x), float(y)] for x, y in self.face_template]
@@ -207,7 +211,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             return ffhq_square_matrix(points, self.size_hw)
         height, width = self.size_hw
         size_xy = torch.tensor([width, height], dtype=torch.float32)
-        pixel_xy = size_xy / self.canvas_size if self.canvas_size else torch.ones(2)
+        pixel_xy = size_xy / self.canvas_size if self.canvas_size else torch.ones_like(size_xy)
         half_xy = (size_xy - _TEMPLATE_MARGINS[self.template_span] * pixel_xy) / 2
         template = torch.tensor(self.face_template, dtype=torch.float32)
         target = (template * self.face_scale + 1) * half_xy + _GRID_OFFSETS[self.pixel_grid] * pixel_xy

@@ -83,6 +83,14 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
     valid_kwargs = RetinaFaceImageProcessorKwargs
     model_input_names = ["pixel_values", "original_sizes", "input_scales"]  # noqa: RUF012
+    unused_settings = {  # noqa: RUF012
+        **PhotoTensorBackend.unused_settings,
+        "do_resize": ((True,), "max_long_side and min_long_side say what is resized"),
+        "size": ((), "max_long_side and min_long_side say what is resized"),
+        "do_pad": ((True,), "pad_size_divisor says what is padded"),
+        "pad_size": ((), "pad_size_divisor says what is padded"),
+        "rescale_factor": ((255.0,), "the network takes values from 0 to 255"),
+    }
     do_convert_rgb = True
     do_rescale = False
     rescale_factor = 255.0
@@ -275,6 +283,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         max_faces = self.max_faces if max_faces is None else max_faces
         check_number("threshold", threshold, 0, 1)
         check_number("nms_threshold", nms_threshold, 0, 1)
+        check_number("top_k", top_k, 1, 2**31, whole=True)
+        check_number("max_faces", max_faces, 1, 2**31, whole=True)
         scores = outputs["class_logits"].detach().float().softmax(-1)[..., 1]
         threshold, nms_threshold = float(threshold), float(nms_threshold)
         sizes_hw = _positive("original_sizes", original_sizes, scores.device)
@@ -410,14 +420,14 @@ def pad_and_stack(inputs: list[torch.Tensor], divisor: int, mean_and_std: Any = 
             f"Inputs have different sizes {sizes} and pad_size_divisor is 1; pass photos of one size at a time."
         )
     shape, device = (len(inputs), 3, height, width), inputs[0].device
-    batch = torch.empty(shape, device=device, memory_format=torch.channels_last)
+    batch = torch.empty(shape, dtype=torch.float32, device=device, memory_format=torch.channels_last)
     for index, image in enumerate(inputs):
         rows, columns = image.shape[-2:]
         place = batch[index]
         place[:, rows:], place[:, :rows, columns:] = 0, 0
         content = place[:, :rows, :columns].copy_(image)
         if mean_and_std is not None:
-            mean, std = (torch.tensor(values, device=device)[:, None, None] for values in mean_and_std)
+            mean, std = (batch.new_tensor(values)[:, None, None] for values in mean_and_std)
             content.sub_(mean)
             if bool((std != 1).any()):
                 content.div_(std)

@@ -7,13 +7,14 @@ Also the checks of numbers among the settings and arguments of image processors.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_utils import PILImageResampling
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -26,16 +27,38 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _FLOAT_MARGIN = 0.01  # by which interpolation and rounding leave [0, 1]
+_PLACES = ("keypoints", "landmarks", "boxes")  # arguments of a call that are data, and no settings
+_LAYOUTS = ("channels_first", "channels_last")
 
 
 class PhotoTensorBackend(TorchvisionBackend):
     """A base of image processors that take photos as a viewer sees them.
 
     Floating-point photos are in [0, 1]. `do_rescale=True`, given to a call, says that they are in [0, 255].
+
+    Numbers among the settings may be NumPy's or PyTorch's; they are kept as Python's.
+
+    Raises:
+        ValueError: A setting cannot be used, or a call gives one that would change nothing.
     """
+
+    # Setting of Transformers that changes nothing here -> what a call may give nevertheless, and why no other value.
+    unused_settings: Mapping[str, tuple[Sequence[Any], str]] = {
+        "data_format": (("channels_first",), "pixel_values are channels, height, width"),
+        "do_center_crop": ((False,), "no photo is cut around its centre"),
+        "crop_size": ((), "no photo is cut around its centre"),
+    }
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**_checked_settings(kwargs))
 
     def preprocess(self, images: Any, *args: Any, **kwargs: Any) -> Any:
         """As the base class; see there."""
+        kwargs = _checked_settings(kwargs)
+        for name, (possible, why) in self.unused_settings.items():
+            value = kwargs.pop(name, None)
+            if value is not None and value not in possible:
+                raise ValueError(f"{name}={in_short(value)} cannot be used: {why}.")
         if kwargs.get("do_rescale") is True:
             images = floats_by_255(images)
         return super().preprocess(images, *args, **kwargs)
@@ -86,6 +109,36 @@ class PhotoTensorBackend(TorchvisionBackend):
         return super().process_image(
             image, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
         )
+
+
+def _checked_settings(given):
+    """Return settings with plain numbers; a ValueError says which one cannot be used."""
+    settings = {name: value if name in _PLACES else plain_numbers(value) for name, value in given.items()}
+    for name, value in settings.items():
+        if name.startswith("do_") and not (value is None or isinstance(value, bool)):
+            raise ValueError(f"{name}={in_short(value)} cannot be used; expected True or False.")
+    size, factor, resample, layout = map(settings.get, ("size", "rescale_factor", "resample", "input_data_format"))
+    if isinstance(size, list | tuple) and len(size) != 2:  # Transformers would take the first two
+        raise ValueError(f"size={in_short(size)}; expected one number, or height and width of the crop.")
+    if factor is not None:
+        check_number("rescale_factor", factor, -1e6, 1e6)
+        if factor == 0:
+            raise ValueError("rescale_factor=0 would make every picture black; expected a number such as 1 / 255.")
+        settings["rescale_factor"] = float(factor)
+    if isinstance(resample, int | float | str) and resample not in list(PILImageResampling):
+        raise ValueError(f"resample={in_short(resample)} cannot be used; expected one of PIL's filters.")
+    if layout is not None and layout not in _LAYOUTS:
+        raise ValueError(f"input_data_format={in_short(layout)} cannot be used; expected one of {list(_LAYOUTS)}.")
+    return settings
+
+
+def plain_numbers(setting: Any) -> Any:
+    """A setting with numbers of NumPy and PyTorch, also inside it, as Python's: settings are stored as JSON."""
+    if hasattr(setting, "tolist"):
+        return setting.tolist()
+    if isinstance(setting, dict):
+        return {name: plain_numbers(value) for name, value in setting.items()}
+    return type(setting)(map(plain_numbers, setting)) if type(setting) in (list, tuple) else setting
 
 
 def check_picture(image: Any) -> None:
