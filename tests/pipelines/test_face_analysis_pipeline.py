@@ -128,11 +128,16 @@ def test_the_built_in_models_are_the_defaults(toy_checkpoints, planted_detector,
         ({"tasks": ["parsing"], "models": {"landmarks": "x"}}, InvalidArgumentError, "landmarks"),
         ({"models": {"detection": "x"}}, UnknownNameError, "detector"),
         ({"models": {"parsing": "no-such-model"}}, UnknownNameError, "no-such-model"),
+        ({"tasks": 5}, InvalidArgumentError, "tasks=5"),
+        ({"tasks": ["parsing", 5]}, InvalidArgumentError, "tasks="),
+        ({"models": 5}, InvalidArgumentError, "models=5"),
+        ({"models": ["parsing"]}, InvalidArgumentError, "models="),
+        ({"detector": 5}, InvalidArgumentError, "detector=5"),
         ({"models": {"parsing": "of attributes"}}, NotACheckpointError, "FaRLForFaceParsing"),
     ],
 )
 def test_what_cannot_work_is_explained(toy_checkpoints, settings, error, said):
-    if settings.get("models", {}).get("parsing") == "of attributes":
+    if settings.get("models") == {"parsing": "of attributes"}:
         settings = {"models": {"parsing": str(toy_checkpoints["face-attributes"])}}
     with pytest.raises(error, match=said):
         pipeline("face-analysis", model=str(toy_checkpoints["face-detection"]), **settings)

@@ -354,6 +354,66 @@ def test_sizes_of_batches_that_cannot_be(run, photo_with, batch_size):
             list(run(photos, batch_size=batch_size))
 
 
+@pytest.mark.parametrize("num_workers", ["1", -1, 1.5, 10**9])
+def test_numbers_of_workers_that_cannot_be(run, photo_with, num_workers):
+    with pytest.raises(InvalidArgumentError, match="num_workers"):
+        list(run([photo_with(1)], num_workers=num_workers))
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ({"box": [20, 15, 70, 75]}, "boxes"),
+        ({"bbox": [20, 15, 70, 75]}, "boxes"),
+        ({"Boxes": [20, 15, 70, 75], "keypoints": None}, "boxes"),
+        ({"keypoint": FIVE_POINTS}, "keypoints"),
+        ({"boxes": [20, 15, 70, 75], "keypoint": FIVE_POINTS}, "keypoints"),
+        ({"face": {"box": [20, 15, 70, 75]}}, "faces"),
+        ({"faces": [{"bbox": [20, 15, 70, 75]}]}, "box"),
+        ({"faces": [{"box": [20, 15, 70, 75], "key_points": FIVE_POINTS}]}, "keypoints"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_the_right_one(run, photo_with, planted_detector, named, meant):
+    with pytest.raises(InvalidFaceInputError, match=rf"^[^\n]{{10,80}}; use '{meant}'\.$"):
+        run({"image": photo_with(1)} | named)
+    assert planted_detector.calls == []
+
+
+def test_other_columns_of_a_row_do_not_matter(run, photo_with):
+    photo = photo_with(2)
+    columns = {"image_id": 3, "race": "x", "face_id": 4, "keypoints_xy": [], "boxes_xyxy": [], "label": 1, 5: 6}
+    assert_alike(run({"image": photo} | columns), run(photo))
+
+
+def test_a_face_of_an_answer_lies_beside_its_photo(run, photo_with, planted_detector):
+    photo = photo_with(1)
+    face = run(photo)[0]
+    assert_alike([without_place(face)], [without_place(one) for one in run({"image": photo} | face)])
+    assert len(planted_detector.calls) == 1
+
+
+@pytest.mark.parametrize("face", [{"score": "high"}, {"score": [1, 2]}, {"keypoints": []}, {"score": None}])
+def test_faces_of_odd_values_are_explained(run, photo_with, face):
+    with pytest.raises(InvalidFaceInputError, match=next(iter(face))):
+        run({"image": photo_with(1), "faces": [{"box": [20, 15, 70, 75]} | face]})
+
+
+@pytest.mark.parametrize("detector", [5, 0.5, ["retinaface-tiny"], {}])
+def test_what_is_no_detector_is_refused(load_pipeline, run, photo_with, detector):
+    expected = r"detector=.*expected a face-detection pipeline"
+    with pytest.raises(InvalidArgumentError, match=expected):
+        load_pipeline("face-landmarks", detector=detector)
+    with pytest.raises(InvalidArgumentError, match=expected):
+        run(photo_with(1), detector=detector)
+
+
+@pytest.mark.parametrize("answer", [None, 5, "face", [None], [5], {"box": 1}])
+def test_a_detector_that_answers_something_else_is_explained(load_pipeline, photo_with, answer):
+    run = load_pipeline("face-landmarks", detector=lambda photo: answer)
+    with pytest.raises(InvalidFaceInputError, match=r"^[^\n]{10,200}$"):
+        run(photo_with(1))
+
+
 @pytest.mark.parametrize("name", ["threshold", "nms_threshold"])
 @pytest.mark.parametrize("value", [-1, 1.5, "0.5", True, float("nan")])
 def test_thresholds_are_checked_before_any_photo(run, photo_with, planted_detector, name, value):

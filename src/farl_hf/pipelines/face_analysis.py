@@ -1,8 +1,9 @@
 """`pipeline("face-analysis")`: everything about the faces of a photo, from one detection."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers import AutoImageProcessor
 
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
 from farl_hf.checkpoints.checkpoint_names import checkpoint_for
-from farl_hf.errors import InvalidArgumentError, UnsuitableModelError, check_name
+from farl_hf.errors import InvalidArgumentError, UnsuitableModelError, check_name, in_short
 from farl_hf.pipelines.face_detection import FaceDetectionPipeline
 from farl_hf.pipelines.face_tasks import (
     Detector,
@@ -104,7 +105,7 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
     Raises:
         UnknownNameError, NotDownloadedError: There is no such task or checkpoint.
         NotACheckpointError: A model, or its checkpoint, is of another task or not whole.
-        InvalidArgumentError: A model for a task that is not among `tasks`.
+        InvalidArgumentError: A model for a task that is not among `tasks`, or an argument of another type.
 
     Example:
         >>> from transformers import pipeline
@@ -131,6 +132,10 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
                 model=self.model, image_processor=self.image_processor, task="face-detection", device=self.device
             )
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
+        if not isinstance(models, Mapping | NoneType):
+            raise InvalidArgumentError(
+                f"models={in_short(repr(models))} cannot be used; expected a dict of tasks and their checkpoints."
+            )
         models = dict(models or {})
         chosen = _chosen_tasks(tasks, models)
         self.heads = {task: self._head(task, models.get(task)) for task in chosen}
@@ -205,6 +210,10 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
 def _chosen_tasks(tasks: Sequence[str] | str | None, models: Mapping[str, Any]) -> tuple[str, ...]:
     heads = [task for task in _HEADS if task != "embedding"]
     given = [tasks] if isinstance(tasks, str) else tasks
+    if given is not None and not (isinstance(given, Iterable) and all(isinstance(task, str) for task in given)):
+        raise InvalidArgumentError(
+            f"tasks={in_short(repr(given))} cannot be used; expected names of {', '.join(heads)}."
+        )
     wanted = heads if given is None else [task.removeprefix("face-") for task in given]
     for task in wanted:
         check_name("task", task, heads, "The detection is always done; models={'embedding': …} adds embeddings.")

@@ -9,6 +9,7 @@ from transformers import Pipeline
 from farl_hf.checkpoints.checked_loading import require_model
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.inputs import (
+    MOST_WORKERS,
     as_pipeline_inputs,
     check_batch_size,
     checked_on_error,
@@ -56,6 +57,7 @@ class PhotoPipeline(Pipeline):
     def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:
         """Answers one after the other; the next photos are prepared while the network runs."""
         check_batch_size(batch_size)
+        check_batch_size(num_workers, "num_workers", 0, MOST_WORKERS)
         answers = super().get_iterator(inputs, num_workers, batch_size, *params)
         return prefetch_inputs(answers, inputs, num_workers, batch_size)
 

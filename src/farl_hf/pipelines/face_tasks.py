@@ -23,7 +23,7 @@ from farl_hf.labels import FIVE_FROM_LANDMARKS, palette_for
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.detector_loading import load_detector, log_if_small_model
 from farl_hf.pipelines.face_detection import PhotoPipeline
-from farl_hf.pipelines.inputs import checked_on_error, checked_thresholds, photo_of, recorded
+from farl_hf.pipelines.inputs import check_spelling, checked_on_error, checked_thresholds, photo_of, recorded
 from farl_hf.results import Faces, plain_faces, plain_points
 
 # A face-detection pipeline, or anything that takes a PIL photo and answers like one.
@@ -49,6 +49,9 @@ def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Fac
     if photo_input.get("faces") is not None:
         return _answered_faces(photo_input["faces"], size_hw)
     boxes, keypoints = photo_input.get("boxes"), photo_input.get("keypoints")
+    # With points, the box of an answer that lies beside its photo is not needed.
+    read = ("faces", "keypoints") if keypoints is not None else ("faces", "keypoints", "boxes")
+    check_spelling(photo_input, read, "An input")
     if keypoints is None:
         return None if boxes is None else faces_from_boxes(boxes, size_hw)
     faces = faces_from_keypoints(keypoints, size_hw)
@@ -62,17 +65,22 @@ def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Fac
 
 def _answered_faces(answer: Any, size_hw: tuple[int, int]) -> Faces:
     answers = [answer] if isinstance(answer, Mapping) else answer
+    for face in answers if isinstance(answers, Sequence) else ():
+        if isinstance(face, Mapping):
+            check_spelling(face, ("box", "keypoints", "score"), "A face of an input")
     if not isinstance(answers, Sequence) or not all(isinstance(face, Mapping) and "box" in face for face in answers):
         raise InvalidFaceInputError(
             f"faces is {in_short(answer)}; expected what a pipeline answered for the photo: a dict per face."
         )
     placed: dict[str, Any] = {"boxes": [face["box"] for face in answers]}
     keypoints = [face.get("keypoints") for face in answers]
+    if any(points is not None and np.size(_without_tensors(points)) == 0 for points in keypoints):
+        raise InvalidFaceInputError("The keypoints of a face are empty; leave them out where only its box is known.")
     if all(points is not None for points in keypoints):
         placed["keypoints"] = keypoints
     faces = given_faces(placed, size_hw)
     assert faces is not None  # there are boxes
-    scores = np.array([face.get("score", _GIVEN_SCORE) for face in answers], np.float32)
+    scores = _as_numbers("scores", [face.get("score", _GIVEN_SCORE) for face in answers], (), "(num_faces,)")
     return Faces(faces.boxes_xyxy, scores, faces.keypoints_xy)
 
 
@@ -198,9 +206,17 @@ class FaceFinder:
             What finds the faces, or the name or folder of its checkpoint; see `load_detector` if not given.
         device (`torch.device`): Where a detector that is loaded here runs.
         served (`PreTrainedConfig`): Configuration of the model whose faces it finds.
+
+    Raises:
+        InvalidArgumentError: The detector is something else.
     """
 
     def __init__(self, detector: Detector | str | Path | None, device: torch.device, served: PreTrainedConfig) -> None:
+        if not (detector is None or callable(detector) or isinstance(detector, str | Path)):
+            raise InvalidArgumentError(
+                f"detector={in_short(repr(detector))} cannot be used; expected a face-detection pipeline, something "
+                "else that can be called with a photo, or the name or folder of a checkpoint."
+            )
         self._detector = detector
         self._device = device
         self._served = served

@@ -6,6 +6,7 @@ Of many photos, the next ones are prepared by a thread while the network compute
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 from types import GeneratorType
@@ -30,8 +31,11 @@ _ONE_PHOTO = (str, bytes, bytearray, memoryview, Path, Image.Image, np.ndarray, 
 _OF_A_MODEL = (NotACheckpointError, NotDownloadedError, UnknownNameError)  # a detector is loaded when it is needed
 _MANY_PHOTOS = (list, GeneratorType, Dataset)
 _LARGEST_BATCH = 1_000_000
+MOST_WORKERS = 1024
 _BATCHES_AHEAD = 2
 _FACES_AHEAD = 4  # where a batch is a single face
+_MISSPELT = 0.7  # share of equal letters; with less, "race" would be "faces"
+_EXTRA_LETTERS = 2  # a column "keypoints_xy" is another thing
 _STOP_CHECK_S = 0.1  # how soon an abandoned iteration is noticed
 
 
@@ -48,6 +52,20 @@ def as_pipeline_inputs(inputs: Any) -> Any:
     if isinstance(inputs, Iterable):  # a `datasets.Dataset` or any other collection
         return (photo for photo in inputs)
     return inputs
+
+
+def check_spelling(given: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """Refuses a key that is nearly one of the known ones, which is not given. Others are let be: rows have columns.
+
+    Raises:
+        InvalidFaceInputError: With the key that was meant.
+    """
+    meanings = {name: name for name in known if given.get(name) is None}
+    for key in given:
+        plain = str(key).lower().replace("bbox", "box").replace("-", "_")
+        near = [] if key in known else get_close_matches(plain, meanings, n=1, cutoff=_MISSPELT)
+        if near and abs(len(plain) - len(near[0])) <= _EXTRA_LETTERS:
+            raise InvalidFaceInputError(f"{what} has the key {key!r}, which is not read; use {near[0]!r}.")
 
 
 def photo_of(photo_input: Any) -> Any:
@@ -91,11 +109,11 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
     return given
 
 
-def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
-    """Raises [`InvalidArgumentError`] unless it is a whole number from 1 to a million: loaders list a batch ahead."""
-    if not isinstance(batch_size, Integral) or not 1 <= int(batch_size) <= _LARGEST_BATCH:
+def check_batch_size(batch_size: Any, name: str = "batch_size", least: int = 1, most: int = _LARGEST_BATCH) -> None:
+    """Raises [`InvalidArgumentError`] unless it is a whole number in its range: loaders list a batch ahead."""
+    if not isinstance(batch_size, Integral) or not least <= int(batch_size) <= most:
         raise InvalidArgumentError(
-            f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from 1 to {_LARGEST_BATCH}."
+            f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from {least} to {most}."
         )
 
 
