@@ -136,6 +136,33 @@ def test_text_after_the_end_token_changes_nothing(toy_model, toy_config):
     torch.testing.assert_close(model(padded).pooler_output, model(noisy).pooler_output)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("mask_type", [torch.int64, torch.bool])
+def test_padding_at_the_left_changes_nothing(toy_model, toy_config, attention, mask_type):
+    model = toy_model(FaRLTextModel, toy_config().text_config)
+    model.set_attn_implementation(attention)
+    tokens = [[97, 5, 98], [97, 7, 8, 9, 98], [97, 98]]
+    padding = [6 - len(one) for one in tokens]
+    right = torch.tensor([one + [98] * more for one, more in zip(tokens, padding, strict=True)])
+    left = torch.tensor([[98] * more + one for one, more in zip(tokens, padding, strict=True)])
+    right_mask = torch.tensor([[1] * len(one) + [0] * more for one, more in zip(tokens, padding, strict=True)])
+    expected = model(right, attention_mask=right_mask.to(mask_type)).pooler_output
+    found = model(left, attention_mask=right_mask.flip(1).to(mask_type)).pooler_output
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_positions_of_texts_padded_at_the_right_are_those_of_their_places(toy_model, toy_config):
+    model = toy_model(FaRLTextModel, toy_config().text_config)
+    ids, mask = texts(), torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0]])
+    entered = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    for given in (None, mask, torch.zeros_like(mask)):
+        model(ids, attention_mask=given)
+    embeddings = model.embeddings
+    by_hand = embeddings.token_embedding(ids) + embeddings.position_embedding(torch.arange(ids.shape[1]))
+    assert all(torch.equal(one, by_hand) for one in entered)
+
+
 @pytest.mark.parametrize("model_class", [FaRLVisionModel, FaRLTextModel, FaRLModel, *HEADS])
 def test_eager_equals_sdpa(toy_model, toy_config, model_class):
     model = toy_model(model_class, config_of(model_class, toy_config()))

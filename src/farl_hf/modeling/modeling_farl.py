@@ -167,13 +167,13 @@ class FaRLTextEmbeddings(nn.Module):
         init.normal_(self.token_embedding.weight, std=0.02 * factor)
         init.normal_(self.position_embedding.weight, std=0.01 * factor)
 
-    def forward(self, input_ids_BT: torch.Tensor) -> torch.Tensor:
-        """Return (B, T, C)."""
+    def forward(self, input_ids_BT: torch.Tensor, first_B: torch.Tensor) -> torch.Tensor:
+        """Return (B, T, C). Positions count from `first_B`, the place of the start token of each text."""
         length, longest = input_ids_BT.shape[-1], self.position_embedding.num_embeddings
         if length > longest:
             raise ValueError(f"The text has {length} tokens, the model takes {longest}; truncate it.")
-        positions_TC = self.position_embedding(torch.arange(length, device=input_ids_BT.device))
-        return self.token_embedding(input_ids_BT) + positions_TC
+        places_BT = (torch.arange(length, device=input_ids_BT.device) - first_B[:, None]).clamp(min=0)
+        return self.token_embedding(input_ids_BT) + self.position_embedding(places_BT)
 
 
 # --- blocks
@@ -531,21 +531,32 @@ class FaRLTextModel(FaRLPreTrainedModel):
 
         Args:
             input_ids (`torch.LongTensor` of shape `(B, T)`): Token ids with start and end tokens, T <= 77.
-            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 1 for tokens, 0 for padding. It does
-                not change the pooled feature: attention is causal, and padding comes after the end token.
+            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 1 for tokens, 0 for padding. Padding at
+                the right does not change the pooled feature: attention is causal. Padding at the left does not either
+                if the mask says where it is.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` (B, T, C) and `pooler_output` (B, C), at the first end
             token.
         """
-        hidden_BTC = self.embeddings(input_ids)
+        first_B = _first_tokens(input_ids, attention_mask)
+        hidden_BTC = self.embeddings(input_ids, first_B)
         # By position: Transformers 5.24 renamed the fourth argument.
         mask = create_causal_mask(self.config, hidden_BTC, attention_mask, None)
         kwargs.pop("is_causal", None)
         hidden_BTC = self.final_layer_norm(self.encoder(hidden_BTC, mask, is_causal=True, **kwargs)[0])
-        end_B = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
+        # Padding is the end token, too, and that at the left is no end.
+        after_BT = torch.arange(input_ids.shape[-1], device=input_ids.device) >= first_B[:, None]
+        end_B = ((input_ids == self.config.eos_token_id) & after_BT).int().argmax(dim=-1)
         rows_B = torch.arange(hidden_BTC.shape[0], device=hidden_BTC.device)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_BTC, pooler_output=hidden_BTC[rows_B, end_B])
+
+
+def _first_tokens(input_ids_BT, attention_mask):
+    """Return where texts begin, (B,): after the padding at their left, which a mask (B, T) shows."""
+    if attention_mask is None or attention_mask.ndim != 2:
+        return input_ids_BT.new_zeros(input_ids_BT.shape[0])
+    return attention_mask.int().argmax(dim=-1)
 
 
 # --- image-text contrast between the pairs of all processes, with exact gradients
