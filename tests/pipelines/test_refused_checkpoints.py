@@ -13,7 +13,7 @@ from transformers import pipeline
 from farl_hf import FaRLForLandmarks, FaRLImageProcessor, FaRLModel, NotACheckpointError
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
 from farl_hf.cli.model_loading import load_model_and_processor, load_pipelines
-from farl_hf.errors import FaRLError
+from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.training.arguments import ModelArguments
 from farl_hf.training.finetuning import FACE_TASK_SETTINGS, model_from_checkpoint
 
@@ -87,6 +87,24 @@ def test_a_pipeline_refuses_a_checkpoint_that_is_not_whole(task, fault, folders,
         pipeline(task, model=str(folder), device="cpu")
     tensor = "another.weight" if fault == "unknown" else LAST[task]
     assert all(word in str(caught.value) for word in (str(folder), f"1 tensor {fault}: {tensor}"))
+
+
+@pytest.mark.parametrize("task", TASKS[:3])
+def test_values_that_do_not_fit_float16_are_no_damage(task, folders, tmp_path):
+    def widen(tensors):
+        name = next(name for name in tensors if name.endswith("running_var"))
+        tensors[name].view(-1)[0] = 1e6
+
+    folder = str(changed(folders[task], tmp_path, widen))
+    said = r"float16, in 1 tensor: \S+running_var\. Load it with dtype='bfloat16'"
+    model_class = type(pipeline(task, model=folder, dtype="bfloat16", device="cpu").model)
+    with pytest.raises(InvalidArgumentError, match=said):
+        pipeline(task, model=folder, dtype="float16", device="cpu")
+    with pytest.raises(InvalidArgumentError, match=said):
+        load_whole(model_class, folder, dtype=torch.float16)
+    damaged = str(changed(folders[task], tmp_path / "nan", with_nan(LAST[task])))
+    with pytest.raises(NotACheckpointError, match="not finite"):
+        pipeline(task, model=damaged, dtype="float16", device="cpu")
 
 
 def test_a_whole_checkpoint_and_a_model_of_a_user_are_taken(folders, toy_model):

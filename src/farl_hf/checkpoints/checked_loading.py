@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from farl_hf.errors import FaRLError, NotACheckpointError
+from farl_hf.errors import FaRLError, InvalidArgumentError, NotACheckpointError
 
 # Model -> what it does, in the words of errors.
 _PURPOSES = {
@@ -45,6 +45,7 @@ def load_whole(model_class: Any, source: Any, wanted: str | None = None, **setti
     Raises:
         NotACheckpointError: It is of another model, or cannot be read; or tensors are missing, unknown, of another
             shape or not finite.
+        InvalidArgumentError: Its values do not fit float16, the `dtype` of the settings.
     """
     wanted = wanted or model_class.__name__
     where = {name: settings[name] for name in ("subfolder", "revision") if name in settings}
@@ -133,6 +134,7 @@ def require_model(model: Any, wanted: str) -> None:
 
     Raises:
         NotACheckpointError: It or its checkpoint is of another task, or there are no settings of an image processor.
+        InvalidArgumentError: Its values do not fit float16.
     """
     parts = getattr(model, "loading_parts", None)
     source = getattr(model, "name_or_path", "") or "The model"
@@ -283,12 +285,19 @@ def _require_tensors(model, parts, source):
         for one in parts["mismatched_keys"]
     }
     missing = set(parts["missing_keys"]) - set(mismatched)
+    not_finite = [] if missing or mismatched else list(_not_finite(model))
+    overflown = [name for name in not_finite if _is_overflown(model.state_dict()[name])]
+    if overflown and overflown == not_finite:
+        raise InvalidArgumentError(
+            f"{source} has values that do not fit float16, in {_counted(overflown)}: {_listed(overflown)}. Load it "
+            "with dtype='bfloat16' or 'float32'."
+        )
     faults = {
         "missing": sorted(missing),
         # Published checkpoints of other libraries carry buffers that no longer exist.
         "unknown": sorted(set(parts["unexpected_keys"])) if _class_names(model) & set(_PURPOSES) else [],
         "of another shape": [mismatched[name] for name in sorted(mismatched)],
-        "not finite": [] if missing or mismatched else list(_not_finite(model)),
+        "not finite": not_finite,
     }
     said = [f"{_counted(names)} {kind}: {_listed(names)}" for kind, names in faults.items() if names]
     if said:
@@ -299,6 +308,11 @@ def _not_finite(model) -> Iterable[str]:
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
             yield name
+
+
+def _is_overflown(tensor):
+    """Whether float16 is why values are not finite: it makes those beyond 65504 infinite, and none NaN."""
+    return str(tensor.dtype) == "torch.float16" and not bool(tensor.isnan().any())
 
 
 def _counted(names):
