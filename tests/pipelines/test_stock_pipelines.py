@@ -124,6 +124,16 @@ def test_object_detection_finds_the_same_faces():
     assert len(stock(ASTRONAUT, threshold=0.01)) > len(stock(ASTRONAUT, threshold=0.9))
 
 
+def test_object_detection_takes_batches_of_one_size():
+    stock, ours = both("object-detection", "face-detection")
+    photos = [ASTRONAUT, ASTRONAUT.rotate(180)]
+    assert [len(found) for found in stock(photos, batch_size=2)] == [len(stock(photo)) for photo in photos]
+    mixed = [ASTRONAUT, ASTRONAUT.resize((300, 200))]
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):  # in Transformers, before our code
+        stock(mixed, batch_size=2)
+    assert [len(found) for found in ours(mixed, batch_size=2)] == [len(ours(photo)) for photo in mixed]
+
+
 def test_zero_shot_classification_and_features_are_those_of_the_embeddings():
     model, processor = AutoModel.from_pretrained("farl-tiny"), AutoProcessor.from_pretrained("farl-tiny")
     image = index_faces(model, processor, [("face", FACE)], aligned=True).embeddings
