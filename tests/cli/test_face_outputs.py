@@ -55,7 +55,7 @@ def test_cut_outs_are_transparent(run, photo, tmp_path):
     with Image.open(tmp_path / "out/photo.face-1.png") as picture:
         assert picture.mode == "RGBA"
     result = run("crop", photo, "--cut-out", "beard")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "upper_lip" in result.output + result.stderr
 
 

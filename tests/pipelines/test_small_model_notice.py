@@ -8,8 +8,11 @@ from transformers import pipeline
 from typer.testing import CliRunner
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, KNOWN_NAMES, embedded_models
+from farl_hf.checkpoints.checkpoint_names import ALIASES
 from farl_hf.checkpoints.embedded_models import OFFICIAL_COUNTERPARTS, log_if_small
 from farl_hf.cli import app
+from farl_hf.cli.model_loading import load_model_and_processor
+from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.hub.flat_code import flat_code
 
 HEAD_TASKS = {DEFAULT_CHECKPOINTS[task]: task for task in ("face-parsing", "face-landmarks", "face-attributes")}
@@ -37,8 +40,8 @@ def said(caplog):
 
 
 def test_every_head_has_an_official_counterpart():
-    assert set(OFFICIAL_COUNTERPARTS) == set(HEAD_TASKS)
-    assert set(OFFICIAL_COUNTERPARTS.values()) <= set(KNOWN_NAMES)
+    assert set(OFFICIAL_COUNTERPARTS) == {*HEAD_TASKS, IMAGE_TEXT_MODEL}
+    assert set(OFFICIAL_COUNTERPARTS.values()) <= {*KNOWN_NAMES, *ALIASES}
 
 
 @pytest.mark.parametrize("name", HEAD_TASKS)
@@ -65,8 +68,15 @@ def test_nothing_is_said_of_other_models(built_in, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pipeline("face-parsing", model="farl-tiny-parsing", device="cpu")  # the folder of the user, not ours
     pipeline("face-detection", model=str(built_in / DEFAULT_CHECKPOINTS["face-detection"]), device="cpu")
-    log_if_small("farl-tiny")
+    log_if_small("farl-tiny-generator")
     assert said() == []
+
+
+def test_it_is_said_of_the_model_of_sentences(said):
+    embedded_models._log_small.cache_clear()
+    load_model_and_processor(None, "cpu")
+    (message,) = said()
+    assert "farl for zero-shot-image-classification" in message
 
 
 def test_commands_say_it_too(built_in, said, tmp_path, monkeypatch):

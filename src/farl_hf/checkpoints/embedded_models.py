@@ -30,11 +30,12 @@ EMBEDDED_ALIASES = {"retinaface-tiny": "retinaface-mobilenet-wider"}
 # Those of Hugging Face's tasks are no defaults of ours: they are asked for by their names.
 DEFAULT_CHECKPOINTS = {task: name for name, task in EMBEDDED_CHECKPOINTS.items() if task.startswith("face-")}
 
-# Head -> official weights of the same task and the same labels.
+# Model -> official weights of the same task and the same labels.
 OFFICIAL_COUNTERPARTS = {
     "farl-tiny-parsing": "farl-lapa-448",
     "farl-tiny-landmarks": "farl-ibug300w-448",
     "farl-tiny-attributes": "farl-celeba-224",
+    "farl-tiny": "farl",
 }
 
 _TIMEOUT_SECONDS = 20  # until an import gives up on an entry that another process is making
@@ -55,7 +56,7 @@ def embedded_commit(name: str) -> str:
 
 
 def log_if_small(source: str | Path) -> None:
-    """Log, once per process, that a head is a small built-in one, and how to get the official ones.
+    """Log, once per process, that a model is a small built-in one, and how to get the official ones.
 
     Args:
         source (`str` or `Path`): Name or folder that the model came from. Nothing is said of any other model, nor of a
@@ -72,8 +73,9 @@ def log_if_small(source: str | Path) -> None:
 def _log_small() -> None:
     official = [f"{one} for {EMBEDDED_CHECKPOINTS[name]}" for name, one in OFFICIAL_COUNTERPARTS.items()]
     _logger.warning(
-        "The built-in models of parts, landmarks and attributes are small and learned from rendered faces. For real "
-        "work use the official ones: %s. `farl-hf download NAME` fetches and converts one; with its file at hand, add "
+        "The built-in models of parts, landmarks, attributes and sentences are small and learned from rendered faces, "
+        "so they are often wrong on photographs. For real work use the official ones: %s. `farl-hf download NAME` "
+        "fetches and converts one; with its file at hand, add "
         "`--from FILE`.",
         ", ".join(official),
     )

@@ -24,10 +24,9 @@ from farl_hf.cli.options import (
 )
 from farl_hf.errors import FaRLError, InvalidArgumentError, InvalidTextError, MissingExtraError
 
-_ONE_COLUMN = {
-    "columns": 1,
-    "cell_size_wh": (1280, 960),
-}  # of the overview of a wide photo, whose legend shrinks in two
+# Layouts of overviews. Photos are equally wide, however much stands under them; wide ones are small in two columns.
+_ONE_COLUMN: dict[str, Any] = {"columns": 1, "cell_size_wh": (1280, 10_000)}
+_TWO_COLUMNS: dict[str, Any] = {"columns": 2, "cell_size_wh": (480, 10_000)}
 GROUP_PHOTO = Path(__file__).parent / "demo_photographs" / "group.jpg"  # README.md beside it tells its origin
 
 
@@ -83,7 +82,7 @@ def _run(output: Path, device: str | None) -> list[tuple[dict[str, Any], dict[st
             record, pictures = annotator.annotate(photo, str(photo_path), stem)
         captioned = [(task.replace("-", " "), load_photo(path)) for task, path in pictures.items()]
         pictures = {"overview": output / f"{stem}.overview.jpg", **pictures}
-        layout: dict[str, Any] = _ONE_COLUMN if photo.width > 2 * photo.height else {}
+        layout = _ONE_COLUMN if photo.width > 2 * photo.height else _TWO_COLUMNS
         write_picture(pictures["overview"], contact_sheet(captioned, **layout), quality=92)
         record |= {"photo": photo_path.name}
         records[record["photo_uri"]] = record

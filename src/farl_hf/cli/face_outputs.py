@@ -91,6 +91,9 @@ def crop(
         found, failures = find_photos(photos, output_folder=folder)
         models = {DETECTION: detector} | ({PARSING: parsing_model} if classes else {})
         analyze = _analysis(models, device, batch_size) if found else None
+        if analyze is not None and classes and classes != ("all",):
+            for name in classes:
+                check_name("class", name, analyze.heads["parsing"].model.config.id2label.values())
         stems = dict(zip(found, output_stems(found, folder, others=outputs_in(folder)), strict=True))
         num_faces = 0
         for photo, stem, picture, faces in _analyzed(analyze, stems, batch_size, threshold, failures):

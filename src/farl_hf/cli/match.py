@@ -474,8 +474,16 @@ def _texts_of_faces(faces: Any, texts: tuple[str, ...], similarities: Any, scale
 
 def _face(faces: Any, row: int) -> dict[str, Any]:
     name = faces.photos[row]
-    found = {"photo": readable_name(name), "photo_uri": photo_uri(name)}
+    found = {"photo": readable_name(name), "photo_uri": photo_uri(name), "face": _number_in_photo(faces, row)}
     return found | {"box_xyxy": [round(float(side), 1) for side in faces.boxes_xyxy[row]]}
+
+
+def _number_in_photo(faces: Any, row: int) -> int:
+    """Number of a face within its photo, from 1; the faces of a photo follow each other, best score first."""
+    first = row
+    while first and faces.photos[first - 1] == faces.photos[row]:
+        first -= 1
+    return row - first + 1
 
 
 def _photo_column() -> Column:
@@ -485,7 +493,7 @@ def _photo_column() -> Column:
 def _show(matched: dict[str, Any]) -> None:
     console = UserConsole()
     if "texts_of_face" in matched:
-        columns = (_photo_column(), "face at", "text", "similarity", "probability")
+        columns = (_photo_column(), "face", "text", "similarity", "among these texts")
         table = Table(*columns, title="Texts for each face")
         for face in matched["texts_of_face"]:
             where = _where(face)
@@ -494,7 +502,7 @@ def _show(matched: dict[str, Any]) -> None:
                 where = ("", "")
             table.add_section()
         console.print(table)
-    table = Table("text", _photo_column(), "face at", "similarity", title="Faces for each text")
+    table = Table("text", _photo_column(), "face", "similarity", title="Faces for each text")
     for text in matched["faces_of_text"]:
         for face in text["faces"]:
             table.add_row(text["text"], *_where(face), f"{face['similarity']:.3f}")
@@ -503,5 +511,4 @@ def _show(matched: dict[str, Any]) -> None:
 
 
 def _where(face: dict[str, Any]) -> tuple[str, str]:
-    x_min, y_min, x_max, y_max = face["box_xyxy"]
-    return face["photo"], f"{x_min:.0f}, {y_min:.0f}, {x_max:.0f}, {y_max:.0f}"
+    return face["photo"], str(face["face"])

@@ -1,6 +1,7 @@
 """Pictures and arrays of faces that `farl-hf explain` and `farl-hf evaluate` write."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ Bounds = tuple[int, int, int, int]
 
 _FACE_PX = 288  # longer side of a drawn face
 _GAP_PX = 12  # between the two pictures of a pair, and around the scale of heat maps
+_FADED_SHARE = 0.06  # of the side of a crop, over which drawn heat maps fade
 _BAR_PX = 30  # height of that scale
 _COLUMNS = 4  # of the worst faces
 _MOST_NAMES = 10  # wrong attributes beside a face
@@ -75,6 +77,7 @@ def explanation_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation
     All maps share one scale, which a bar under them shows: the warmest place of a map has the colour of its score. A
     text whose score is 0 or less stays cold.
     """
+    explanations = [_fading_at_the_border(explanation) for explanation in explanations]
     scores = np.concatenate([explanation.scores for explanation in explanations])
     highest = max(0.0, float(scores.max())) if np.isfinite(scores).all() else np.nan
     pictures = []
@@ -85,8 +88,15 @@ def explanation_sheet(photo: Image.Image, explanations: Sequence[FaceExplanation
             pictures.append(_drawn(photo, explanation, column, bounds_xyxy, highest))
     sheet = contact_sheet(pictures, 1 + len(explanations[0].names), (_FACE_PX, _FACE_PX))
     unscored = np.isnan(highest)
-    title, end = ("share of attention", "1") if unscored else ("score of face and name", f"{highest:.2f}")
+    title, end = ("share of attention", "1") if unscored else ("score", f"{highest:.2f}")
     return _with_strip(sheet, colour_bar("0", end, title, _BAR_PX))
+
+
+def _fading_at_the_border(explanation: FaceExplanation) -> FaceExplanation:
+    """The maps going to 0 at the border of the crop, whose edge would look like a part of the map."""
+    away = [np.minimum(np.arange(side) + 1, np.arange(side, 0, -1)) / side for side in explanation.crop_maps.shape[1:]]
+    weight_y, weight_x = (np.clip(distance / _FADED_SHARE, 0, 1).astype(np.float32) for distance in away)
+    return replace(explanation, crop_maps=explanation.crop_maps * weight_y[:, None] * weight_x)
 
 
 def _with_strip(sheet: Image.Image, strip: Image.Image) -> Image.Image:
