@@ -31,7 +31,15 @@ def run_together(script, arguments, processes=2):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    preloaded = ["deepspeed", "farl_hf.training.finetuning", "farl_hf.training.pretraining.run", "launched_scripts"]
+    start_forked(run_process, (processes, port, str(script), list(map(str, arguments))), processes)
+
+
+def start_forked(function, arguments, processes):
+    """Runs a function of a test module in several processes; raises what a process raises.
+
+    The server imports nothing of `tests/`: it does not have this process's `sys.path`, and passes over what it does not
+    find. It starts once in a run of pytest, so there is one list for all.
+    """
+    preloaded = ["deepspeed", "farl_hf.training.finetuning", "farl_hf.training.pretraining.run"]
     multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
-    arguments = (processes, port, str(script), list(map(str, arguments)))
-    multiprocessing.start_processes(run_process, arguments, nprocs=processes, start_method="forkserver")
+    multiprocessing.start_processes(function, arguments, nprocs=processes, start_method="forkserver")

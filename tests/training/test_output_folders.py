@@ -73,7 +73,7 @@ def test_a_checkpoint_gets_its_weights_whole_and_last(photos, toy_config, tmp_pa
         assert not (tmp_path / "saved" / "model.safetensors").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer.processing_class, "save_pretrained", stop)
+    monkeypatch.setattr(type(trainer.processing_class), "save_pretrained", stop)
     with pytest.raises(KeyboardInterrupt):
         trainer.save_model(str(tmp_path / "saved"))
     assert not list((tmp_path / "saved").iterdir())

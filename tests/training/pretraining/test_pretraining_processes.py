@@ -3,8 +3,8 @@
 import pretraining_worker as worker
 import pytest
 import torch
+from launched_scripts import start_forked
 from open_clip.loss import ClipLoss
-from torch import multiprocessing
 
 TOLERANCE = 1e-5  # relative to the largest gradient of a parameter, float32
 # Keys' biases shift all scores of a row alike, so their gradients are zero but for rounding.
@@ -29,10 +29,7 @@ def alone():
 def together(request, tmp_path_factory):
     """What two or four processes computed; they are forked from a server that has imported everything once."""
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["deepspeed", "pretraining_worker"])
-    multiprocessing.start_processes(
-        worker.run_process, (request.param, folder), nprocs=request.param, start_method="forkserver"
-    )
+    start_forked(worker.run_process, (request.param, folder), request.param)
     return torch.load(folder / f"results-{request.param}.pt")
 
 

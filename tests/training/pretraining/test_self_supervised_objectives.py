@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from launched_scripts import start_forked
 from self_supervision_worker import make_features, make_objective, run_process
-from torch import multiprocessing
 
 from farl_hf import FaRLForFaceParsing
 from farl_hf.errors import MissingExtraError, UnknownNameError
@@ -70,8 +70,7 @@ def test_swav_is_its_equations(epsilon):
 def together(tmp_path_factory):
     """What two processes computed."""
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["self_supervision_worker"])
-    multiprocessing.start_processes(run_process, (NUM_PROCESSES, folder), NUM_PROCESSES, start_method="forkserver")
+    start_forked(run_process, (NUM_PROCESSES, folder), NUM_PROCESSES)
     return [torch.load(folder / f"{rank}.pt") for rank in range(NUM_PROCESSES)]
 
 
