@@ -1,14 +1,8 @@
 """`farl-hf check official FILE`: the report of a file in a released format, with random weights."""
 
-import importlib
-
 import conversion_sources as sources
 import pytest
 import torch
-from PIL import Image
-from skimage import data
-from torch.nn.functional import grid_sample
-from transformers import pipeline
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
@@ -75,9 +69,7 @@ def test_files_with_the_full_encoder(tmp_path, kind):
     """facer knows these models with the encoder of the release only."""
     encoder = {"width": 768, "depth": 12, "projection": 512}
     if kind == "landmarks":
-        network = sources.make_landmark_network(98, 448, encoder)
-        with_one_peak_per_map(network)
-        source = sources.write_landmarks(tmp_path / "landmarks.pt", network)
+        source = sources.write_landmarks(tmp_path / "landmarks.pt", sources.make_landmark_network(98, 448, encoder))
     else:
         visual = original_networks.make_visual_transformer(224, **encoder)
         network = sources.randomise(original_networks.make_attribute_network(visual, [11], 40))
@@ -86,22 +78,6 @@ def test_files_with_the_full_encoder(tmp_path, kind):
     assert done.exit_code == 0, done.output
     (row,) = (cells for what, cells in rows.items() if what.startswith("photo"))
     assert row[2] == "equal"
-
-
-def with_one_peak_per_map(network):
-    """As a trained network has; of others, facer's decoding in the photo cuts off what lies outside it."""
-    settings = importlib.import_module("facer.face_alignment.farl").pretrain_settings["wflw/448"]
-    photo = data.astronaut()
-    (face,) = pipeline("face-detection", device="cpu")(Image.fromarray(photo))
-    matrix = settings["get_matrix_fn"](torch.tensor([face["keypoints"]]))
-    grid = settings["get_grid_fn"](matrix=matrix, orig_shape=photo.shape[:2])
-    crops = grid_sample(torch.from_numpy(photo).permute(2, 0, 1)[None] / 255, grid, align_corners=False)
-    classifier = network.heatmap_head.head.conv_seg
-    with torch.no_grad():
-        logits = network(crops)
-        scale = 6 / logits.std(dim=(0, 2, 3))
-        classifier.weight.mul_(scale[:, None, None, None])
-        classifier.bias.copy_((classifier.bias - logits.amax(dim=(0, 2, 3))) * scale + 3)
 
 
 def test_a_file_of_another_kind_than_its_name_is_refused(parsing_file):
