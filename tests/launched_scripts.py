@@ -37,8 +37,8 @@ def run_together(script, arguments, processes=2):
 def start_forked(function, arguments, processes):
     """Runs a function of a test module in several processes; raises what a process raises.
 
-    The server imports nothing of `tests/`: it does not have this process's `sys.path`, and passes over what it does not
-    find. It starts once in a run of pytest, so there is one list for all.
+    The server imports nothing of `tests/`: it does not have this process's `sys.path`, and passes over what it does
+    not find. It starts once in a run of pytest, so there is one list for all.
     """
     preloaded = ["deepspeed", "farl_hf.training.finetuning", "farl_hf.training.pretraining.run"]
     multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
