@@ -87,11 +87,12 @@ def test_training_scripts_begin_with_our_options():
     assert "Transformers" in groups[3]
     ours, theirs = text.split(groups[3])
     for option in ("--model_name_or_path", "--dataset_name", "--allow_changed", "--dataloader_num_workers"):
-        assert f"{option} " in ours
-        assert f"{option} " not in theirs
+        assert re.search(rf"{option}[ ,]", ours)  # Python 3.13 writes the value once, after all names
+        assert not re.search(rf"{option}[ ,]", theirs)
     assert "--learning_rate_scheduler" not in ours
     assert "--warmup_steps" in theirs
-    assert all(text.count(f"  {option} ") == 1 for option in re.findall(r"^  (--\w+) ", text, flags=re.MULTILINE))
+    listed = re.findall(r"^  (--\w+)[ ,]", text, flags=re.MULTILINE)
+    assert len(set(listed)) == len(listed)
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "a/b"), OSError(5, "Input/output error")])
