@@ -227,7 +227,7 @@ def stored_values(picture: Image.Image, name: str) -> np.ndarray:
 def picture_name(picture: Any, name: str | None = None) -> str:
     """The name of `{"bytes", "path"}` in an error: its path, and what the caller calls it."""
     path = picture.get("path") if isinstance(picture, Mapping) else None
-    return " of ".join(filter(None, (path, name))) or "a dataset row"
+    return " of ".join(map(str, filter(None, (path, name)))) or "a dataset row"
 
 
 class ReducedPhoto:

@@ -78,3 +78,8 @@ def test_files_beside_a_data_set_may_have_any_name(tmp_path):
     (tmp_path / "raw" / "train" / os.fsdecode(b"caf\xe9.txt")).write_text("")
     rows = load_face_dataset("lapa", data_dir=tmp_path / "raw", cache_dir=str(tmp_path / "cache"), check_counts=False)
     assert len(rows["train"]) == 3
+
+
+def test_an_empty_name_is_no_data_set():
+    with pytest.raises(UnknownNameError, match="no data set ''"):
+        load_face_dataset("")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from farl_hf.errors import UnreadablePhotoError
-from farl_hf.photos import ReducedPhoto, decode_photo, load_photo
+from farl_hf.photos import ReducedPhoto, decode_photo, load_photo, picture_name
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
@@ -332,3 +332,8 @@ def test_a_pil_image_that_ends_early(file_format, read):
 
 def test_16_bits_of_either_byte_order():
     assert (np.asarray(load_photo((RGB.astype(np.uint16) * 257).astype(">u2"))) == RGB).all()
+
+
+@pytest.mark.parametrize("path", [5, ["a"], b"x"])
+def test_a_path_that_is_no_text_is_named(path):
+    assert picture_name({"path": path}, "row 3") == f"{path} of row 3"

@@ -168,7 +168,7 @@ def load_other(
         return {split: rows.to_iterable_dataset() for split, rows in splits.items()} if streaming else splits
     try:
         return datasets.load_dataset(name, config_name, cache_dir=cache_dir, num_proc=num_proc, streaming=streaming)
-    except (FileNotFoundError, ConnectionError, HFValidationError) as error:
+    except (FileNotFoundError, ConnectionError, HFValidationError, IndexError) as error:  # the last of an empty name
         known, reason = ("synthetic_faces", "laion_face", *PUBLISHED_DATASETS), str(error).partition("\n")[0]
         hint = f"Or give a folder, or a name on the Hub ({reason})."
         raise unknown_name("data set", name, known, hint) from error
