@@ -88,7 +88,7 @@ def require_faces(faces: Any, entry: str, purpose: str) -> list[dict[str, Any]]:
 
 
 def _plain_face(face: Mapping[str, Any]) -> dict[str, Any]:
-    plain = dict(face)
+    plain = {name: value for name, value in face.items() if name != "score" or value is not None}
     for name in ("score", "keypoints", "landmarks", "embedding"):
         if plain.get(name) is not None:
             plain[name] = np.asarray(plain[name]).tolist()
@@ -108,6 +108,10 @@ def face_label_map(face: Mapping[str, Any]) -> np.ndarray:
     Raises:
         InvalidFaceInputError: It is no map of class ids that have names.
     """
+    if isinstance(face["segmentation"], Mapping):
+        raise InvalidFaceInputError(
+            "'segmentation' of a face holds masks, as `to_json` writes them; give the label map of the pipeline."
+        )
     ids = np.asarray(face["segmentation"])
     if ids.ndim != 2 or ids.dtype.kind not in "bui":
         raise InvalidFaceInputError(

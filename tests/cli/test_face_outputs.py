@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from video_files import moved_face, packets, write_video
 
 from farl_hf.cli import app
+from farl_hf.errors import InvalidFaceInputError
 from farl_hf.video import VideoFile
 
 
@@ -74,13 +75,33 @@ def test_options_that_crop_would_not_use_are_refused(run, photo, options, said):
     assert said in result.output + result.stderr
 
 
+def test_a_face_without_a_class_costs_no_other_face(run, photo, tmp_path, monkeypatch):
+    from farl_hf import outputs
+
+    real = outputs.cutout
+
+    def first_fails(picture, face, classes):
+        if first_fails.calls == 0:
+            first_fails.calls += 1
+            raise InvalidFaceInputError("No pixel of the face is skin; there is nothing to cut out.")
+        return real(picture, face, classes)
+
+    first_fails.calls = 0
+    monkeypatch.setattr(outputs, "cutout", first_fails)
+    result = run("crop", photo, "--cut-out", "all")
+    assert result.exit_code == 1
+    assert "face 1: No pixel" in result.output + result.stderr
+    assert names(tmp_path / "out") == [f"photo.face-{row}.png" for row in range(2, MAX_FACES + 1)]
+
+
 @pytest.mark.parametrize("command", ["crop", "anonymize"])
 @pytest.mark.parametrize("output", ["out", "."])
-def test_a_folder_is_searched_without_the_outputs_of_the_command(run, photo, tmp_path, command, output):
-    for _ in range(2):
+def test_a_folder_is_searched_without_the_outputs_of_the_command(run, photo, tmp_path, command, output, caplog):
+    for number in range(2):
         result = run(command, ".", "-o", output)
         assert result.exit_code == 0, result.output + result.stderr
         assert "of 1 photo" in result.output
+        assert ("Passed over" in caplog.text) == bool(number)
     written = tmp_path / output / {"crop": "photo.face-1.png", "anonymize": "photo.anonymized.jpg"}[command]
     assert run(command, written, "-o", output).exit_code == 0  # named, it is a photo
     assert run(command, written.parent, "-o", "elsewhere").exit_code == 0
@@ -173,8 +194,9 @@ def test_exports_hold_the_whole_folder(run, photo, tmp_path):
     assert sum(one["category_id"] == 1 for one in coco["annotations"]) == len(photos)
 
 
-def test_unknown_exports_are_explained_before_anything_runs(run, photo, tmp_path):
-    result = run("annotate", photo, "--export", "voc")
+@pytest.mark.parametrize("form", ["voc", "", ","])
+def test_unknown_exports_are_explained_before_anything_runs(run, photo, tmp_path, form):
+    result = run("annotate", photo, "--export", form)
     assert result.exit_code == 2
     assert "parquet" in result.output + result.stderr
     assert not (tmp_path / "out").exists()

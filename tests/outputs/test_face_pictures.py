@@ -245,6 +245,9 @@ def test_faces_at_the_border_and_outside_are_no_error(photo, face):
         (lambda photo, face: outputs.draw(photo, face, show=5), UnknownNameError, "landmarks"),
         (lambda photo, face: outputs.draw(photo, face | {"attributes": 5}), InvalidFaceInputError, "attributes"),
         (lambda photo, face: outputs.cutout(photo, face, 5), UnknownNameError, "skin"),
+        (lambda photo, face: outputs.cutout(photo, face, []), InvalidArgumentError, "names no class"),
+        (lambda photo, face: outputs.crop(photo, face, scale="1"), InvalidArgumentError, "expected a number"),
+        (lambda photo, face: outputs.cutout(photo, face | {"segmentation": {}}), InvalidFaceInputError, "to_json"),
         (
             lambda photo, face: outputs.draw(photo, [face, face | {"landmarks": [[1, 2]]}], "landmarks"),
             InvalidFaceInputError,
@@ -299,3 +302,28 @@ def test_a_box_far_larger_than_the_photo_is_drawn(photo, face):
     """Letters follow the size of a box."""
     wide = face | {"box": dict.fromkeys(("xmin", "ymin"), -1e8) | dict.fromkeys(("xmax", "ymax"), 1e8)}
     assert outputs.draw(photo, wide, "detection").size == outputs.draw(photo, face, "detection").size
+
+
+def test_margins_of_large_faces_cost_no_more_than_the_photo(face):
+    """A face of 1,500 pixels has a margin of 75, and one of a million no less of the photo than all."""
+    photo = Image.new("RGB", (2400, 2000), (90, 80, 70))
+    square = [[500, 300], [2000, 300], [2000, 1800], [500, 1800]]
+    box = {"xmin": 500.0, "ymin": 300.0, "xmax": 2000.0, "ymax": 1800.0}
+    large = face | {"box": box, "landmarks": square}
+    hidden = np.asarray(outputs.anonymize(photo, large, "fill", region="landmarks"))[..., 0] == 0
+    rows, columns = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (225, 1875, 425, 2075)
+    assert not hidden[226, 426]  # the corners are round
+    endless = large | {"box": dict.fromkeys(("xmin", "ymin"), -1e6) | dict.fromkeys(("xmax", "ymax"), 1e6)}
+    assert (np.asarray(outputs.anonymize(photo, endless, "fill", region="landmarks")) == 0).all()
+
+
+def test_landmarks_far_away_are_drawn_to_the_border(photo, face):
+    far = face | {"landmarks": [[3e7, 3e7], [0, 0]]}
+    assert outputs.draw(photo, far, "landmarks").size == photo.size
+
+
+def test_all_classes_of_a_name_are_cut_out(photo, face):
+    names = {label: "all" if label else "background" for label in face["labels"]}
+    cut = outputs.cutout(photo, face | {"labels": names}, trim=False)
+    assert np.array_equal(np.asarray(cut)[..., 3] > 0, np.asarray(face["segmentation"]) > 0)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from farl_hf import outputs
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError
 from farl_hf.labels import FIVE_POINTS
 from farl_hf.outputs.face_tables import run_length_encoded
 
@@ -239,7 +239,7 @@ def test_coco_categories_carry_the_ids_of_the_classes():
     assert [one["area"] for one in data["annotations"] if one["category_id"] == hat] == [6 * 25]
 
 
-@pytest.mark.parametrize("size", [(-1, 0), (5.7, 6.2), (24,), (24, float("nan")), ("24", "25")])
+@pytest.mark.parametrize("size", [(-1, 0), (True, True), (5.7, 6.2), (24,), (24, float("nan")), ("24", "25")])
 def test_sizes_of_photos_are_whole(size):
     with pytest.raises(InvalidFaceInputError, match="size of a photo"):
         outputs.to_coco([("a", size, make_face())])
@@ -254,3 +254,23 @@ def test_photos_for_coco_come_with_their_answers(entry):
 def test_what_json_cannot_hold_is_explained():
     with pytest.raises(InvalidFaceInputError, match="JSON"):
         outputs.to_json(make_face(track=float("nan")))
+
+
+def test_sizes_are_those_of_the_label_maps():
+    with pytest.raises(InvalidFaceInputError, match=r"25 x 24.*24 x 25"):
+        outputs.to_coco([("a", (25, 24), make_face())])
+
+
+def test_a_leading_column_replaces_none():
+    with pytest.raises(InvalidArgumentError, match="'score'"):
+        outputs.to_rows(make_face(), photo="a.jpg", score="mine")
+
+
+@pytest.mark.parametrize("photos", [None, 5, "ab"])
+def test_what_are_no_photos_is_explained(photos):
+    with pytest.raises(InvalidFaceInputError, match="no photos"):
+        outputs.to_coco(photos)
+
+
+def test_a_score_that_is_not_known_is_one():
+    assert outputs.to_rows(make_face(score=None))[0]["score"] == 1.0

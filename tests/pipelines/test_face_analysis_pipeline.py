@@ -131,6 +131,7 @@ def test_the_built_in_models_are_the_defaults(toy_checkpoints, planted_detector,
         ({"tasks": 5}, InvalidArgumentError, "tasks=5"),
         ({"tasks": ["parsing", 5]}, InvalidArgumentError, "tasks="),
         ({"models": 5}, InvalidArgumentError, "models=5"),
+        ({"batch_size": 0}, InvalidArgumentError, "batch_size=0"),
         ({"models": ["parsing"]}, InvalidArgumentError, "models="),
         ({"detector": 5}, InvalidArgumentError, "detector=5"),
         ({"models": {"parsing": "of attributes"}}, NotACheckpointError, "FaRLForFaceParsing"),
@@ -180,3 +181,10 @@ def test_faces_of_boxes_alone_and_single_boxes(load_pipeline, photo_with):
 def test_faces_that_are_no_answer_are_explained(load_pipeline, photo_with, faces):
     with pytest.raises(InvalidFaceInputError, match="a dict per face"):
         load_pipeline("face-landmarks")({"image": photo_with(1), "faces": faces})
+
+
+@pytest.mark.parametrize("task", ["face-landmarks", "face-detection"])
+def test_the_pipeline_of_a_task_is_of_that_task(toy_checkpoints, load_pipeline, task):
+    detector = str(toy_checkpoints["face-detection"])
+    with pytest.raises(InvalidArgumentError, match="The pipeline for parsing"):
+        pipeline("face-analysis", model=detector, tasks=["parsing"], models={"parsing": load_pipeline(task)})

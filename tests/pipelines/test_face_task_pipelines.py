@@ -420,3 +420,28 @@ def test_thresholds_are_checked_before_any_photo(run, photo_with, planted_detect
     with pytest.raises(InvalidArgumentError, match=name):
         run([photo_with(1)], on_error="record", **{name: value})
     assert planted_detector.calls == []
+
+
+def test_faces_with_and_without_points_are_asked_about_apart(load_pipeline, planted_detector, photo_with):
+    run = load_pipeline("face-landmarks", detector=planted_detector)
+    photo = photo_with(2)
+    faces = run(photo)
+    faces[1]["keypoints"] = None
+    with pytest.raises(InvalidFaceInputError, match="Some of the faces have keypoints"):
+        run({"image": photo, "faces": faces})
+
+
+def test_a_whole_photo_and_given_faces_are_one_too_many(run, photo_with):
+    with pytest.raises(InvalidFaceInputError, match="aligned=True"):
+        run({"image": photo_with(1), "boxes": [[20, 15, 70, 75]]}, aligned=True)
+
+
+@pytest.mark.parametrize("aligned", ["no", 1, [True]])
+def test_aligned_is_true_or_false(run, photo_with, aligned):
+    with pytest.raises(InvalidArgumentError, match="aligned="):
+        run(photo_with(1), aligned=aligned)
+
+
+def test_a_truth_value_is_no_batch_size(run, photo_with):
+    with pytest.raises(InvalidArgumentError, match="batch_size=True"):
+        run([photo_with(1)], batch_size=True)

@@ -146,6 +146,8 @@ def annotate(
     with plain_errors():
         chosen = parse_tasks(tasks, without=(DETECTION,) if aligned else ())
         forms = parse_names(export or [])
+        if export and not forms:
+            raise InvalidArgumentError(f"--export names no form; expected {', '.join(EXPORTS)}.")
         for form in forms:
             check_name("export", form, EXPORTS)
         mine = parse_part(part)

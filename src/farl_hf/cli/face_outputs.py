@@ -97,18 +97,17 @@ def crop(
         stems = dict(zip(found, output_stems(found, folder, others=outputs_in(folder)), strict=True))
         num_faces = 0
         for photo, stem, picture, faces in _analyzed(analyze, stems, batch_size, threshold, failures):
-            try:
-                for row, face in enumerate(faces, start=1):
+            for row, face in enumerate(faces, start=1):
+                try:
                     if classes:
                         cropped = outputs.cutout(picture, face, None if classes == ("all",) else classes)
                     else:
                         cropped = outputs.crop(picture, face, not upright, size, scale)
+                except ValueError as error:
+                    failures[f"{photo}, face {row}"] = error
+                else:
                     write_picture(folder / f"{stem}.face-{row}.png", cropped)
                     num_faces += 1
-            except FileWriteError:
-                raise
-            except ValueError as error:  # of a face
-                failures[photo] = error
         _finish(f"{counted(num_faces, 'face')} of {counted(len(found), 'photo')}: see {folder}", failures)
 
 

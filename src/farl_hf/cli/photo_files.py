@@ -3,13 +3,16 @@
 import glob
 import hashlib
 import itertools
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from farl_hf.errors import MissingExtraError, UnreadablePhotoError
-from farl_hf.photo_names import URL_SCHEMES, photo_uri
+from farl_hf.photo_names import URL_SCHEMES, photo_uri, readable_name
+
+_logger = logging.getLogger(__name__)
 
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"),
@@ -47,7 +50,15 @@ def find_photos(
     for argument in arguments:
         found = _photos_of(argument, suffixes)
         if output_folder is not None:
-            found = [photo for photo in found if photo == argument or not _is_output(photo, output_folder)]
+            outputs = [photo for photo in found if photo != argument and _is_output(photo, output_folder)]
+            found = [photo for photo in found if photo not in outputs]
+            if outputs:
+                _logger.warning(
+                    "Passed over %d files of %s that are named as outputs, such as %s; name a file to take it.",
+                    len(outputs),
+                    readable_name(str(output_folder)),
+                    readable_name(Path(outputs[0]).name),
+                )
         if not found:
             failures[argument] = UnreadablePhotoError(_why_nothing_is_found(argument, suffixes))
         for photo in found:

@@ -71,7 +71,9 @@ def draw(photo: Any, faces: Answer, show: str | Sequence[str] | None = None, leg
         if name == "parsing":
             picture = draw_face_parsing(picture, FaceParsing.from_pipeline(faces), legend=legend and shown == [name])
         elif name == "landmarks":
-            picture = draw_face_landmarks(picture, FaceLandmarks.from_pipeline(faces))
+            size_xy = np.array(picture.size, np.float32)  # a line to a point far away never ends
+            points_xy = FaceLandmarks.from_pipeline(faces).points_xy.clip(-size_xy, 2 * size_xy)
+            picture = draw_face_landmarks(picture, FaceLandmarks(points_xy))
         elif name == "detection":
             picture = draw_faces(picture, _near(Faces.from_pipeline(faces), picture), numbers=numbers)
         else:
@@ -111,6 +113,8 @@ def crop(
         InvalidFaceInputError: The face has no box that can be used.
     """
     faces = Faces.from_pipeline(require_faces([face], "box", "a crop"))
+    if not isinstance(scale, Real):
+        raise InvalidArgumentError(f"scale={scale!r} makes no crop; expected a number, 1 as a rule.")
     place: dict[str, Any] = {"boxes": [faces.boxes_xyxy]}
     if aligned and faces.keypoints_xy is not None:
         place = {"keypoints": [faces.keypoints_xy]}
@@ -150,12 +154,15 @@ def cutout(
 
     Raises:
         UnknownNameError: The face has no such class.
+        InvalidArgumentError: `classes` names none.
         InvalidFaceInputError: The face has no label map of this photo, or no pixel of these classes.
     """
     picture = load_photo(photo)
     (face,) = require_faces([face], "segmentation", "a cut-out")
     shown = [name for name in face["labels"].values() if name != "background"]
     kept = shown if classes is None else as_names(classes)
+    if not kept:
+        raise InvalidArgumentError(f"classes={classes!r} names no class; the face has {', '.join(shown) or 'none'}.")
     mask = _class_mask(face, kept, picture)
     if not mask.any():
         raise InvalidFaceInputError(f"No pixel of the face is {', '.join(kept)}; there is nothing to cut out.")
@@ -246,8 +253,11 @@ def _region_mask(
             raise InvalidFaceInputError("A face has no landmarks; give those of a model of landmarks.")
         hull_xy = cv2.convexHull(points_xy.clip(-_FARTHEST_PX, _FARTHEST_PX))
         cv2.fillConvexPoly(mask, np.floor(hull_xy).astype(np.int32), 1)
-    diameter = 2 * max(1, round(margin_px)) + 1
-    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))).astype(bool)
+    if not mask.any():
+        return mask.astype(bool)
+    # A distance costs the same for any margin; a dilation, its square.
+    away_px = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return away_px <= max(1, round(margin_px))
 
 
 def _hidden(pixels: np.ndarray, method: str, side_px: float, colour: Sequence[int]) -> np.ndarray:
@@ -269,16 +279,15 @@ def _hidden(pixels: np.ndarray, method: str, side_px: float, colour: Sequence[in
 
 def _class_mask(face: Mapping[str, Any], classes: Sequence[str], picture: Image.Image) -> np.ndarray:
     """Where a face has one of the classes, (H, W) of the photo."""
-    ids = {name: label for label, name in face["labels"].items()}
     for name in classes:
-        check_name("class", name, ids)
+        check_name("class", name, face["labels"].values())
     label_map = face_label_map(face)
     if label_map.shape != (picture.height, picture.width):
         raise InvalidFaceInputError(
             f"The label map has {' x '.join(map(str, label_map.shape[::-1])) or 'no'} pixels, the photo "
             f"{picture.width} x {picture.height}; give the photo that the pipeline was given."
         )
-    return np.isin(label_map, [ids[name] for name in classes])
+    return np.isin(label_map, [label for label, name in face["labels"].items() if name in classes])
 
 
 def faces_of_answer(faces: Answer) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from farl_hf.errors import InvalidFaceInputError, in_short
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, in_short
 from farl_hf.labels import FIVE_POINTS
 from farl_hf.outputs.face_pictures import Answer, faces_of_answer
 from farl_hf.photos import load_photo
@@ -70,8 +70,15 @@ def to_rows(faces: Answer, **leading: Any) -> list[dict[str, Any]]:
     Args:
         faces (`list[dict]` or `dict`): The answer, or one face of it.
         leading: Columns that come first in every row, such as `photo="a.jpg"`.
+
+    Raises:
+        InvalidArgumentError: A leading column has the name of another one.
     """
-    return [leading | _row(number, face) for number, face in enumerate(faces_of_answer(faces), start=1)]
+    rows = [_row(number, face) for number, face in enumerate(faces_of_answer(faces), start=1)]
+    for name in leading:
+        if any(name in row for row in rows):
+            raise InvalidArgumentError(f"{name!r} is a column of every face; give the leading one another name.")
+    return [leading | row for row in rows]
 
 
 def _row(number: int, face: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,6 +129,8 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     schemes: dict[str, Any] = {}
+    if not isinstance(photos, Iterable) or isinstance(photos, (str, bytes)):
+        raise InvalidFaceInputError(f"{in_short(photos)} are no photos; expected (name, photo, answer) of each.")
     for image_id, entry in enumerate(photos, start=1):
         try:
             file_name, photo, answer = entry
@@ -140,6 +149,11 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
                         f"The faces of {file_name} have other {name} than those before; a COCO file has the faces of "
                         "one model."
                     )
+            if _has_label_map(face) and face_label_map(face).shape != (height, width):
+                raise InvalidFaceInputError(
+                    f"The size of {file_name} is given as {height} x {width}, and a label map is "
+                    f"{' x '.join(map(str, face_label_map(face).shape))}; expected (height, width) of the photo."
+                )
             annotations += _annotations(face, image_id, len(annotations) + 1)
     points = [*FIVE_POINTS, *(f"landmark_{index}" for index in range(schemes.get("landmarks", 0)))]
     categories: list[dict[str, Any]] = [
@@ -254,7 +268,9 @@ def _size_hw(photo: Any) -> tuple[int, int]:
     if not isinstance(photo, (tuple, list)):
         width, height = load_photo(photo).size
         return height, width
-    if len(photo) != 2 or not all(isinstance(side, Integral) and int(side) > 0 for side in photo):
+    if len(photo) != 2 or not all(
+        isinstance(side, Integral) and not isinstance(side, bool) and int(side) > 0 for side in photo
+    ):
         raise InvalidFaceInputError(f"The size of a photo is {in_short(photo)}; expected whole (height, width).")
     return int(photo[0]), int(photo[1])
 

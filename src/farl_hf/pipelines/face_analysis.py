@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 from torch.nn.functional import normalize
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, Pipeline
 
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
 from farl_hf.checkpoints.checkpoint_names import checkpoint_for
@@ -24,6 +24,7 @@ from farl_hf.pipelines.face_tasks import (
     FaceTaskPipeline,
     is_compiled,
 )
+from farl_hf.pipelines.inputs import check_batch_size
 from farl_hf.processing import FaRLImageProcessor
 from farl_hf.results import Faces
 
@@ -126,7 +127,9 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, batch_size=batch_size or _FACES_PER_BATCH, **kwargs)
+        batch_size = _FACES_PER_BATCH if batch_size is None else batch_size
+        check_batch_size(batch_size)
+        super().__init__(*args, batch_size=batch_size, **kwargs)
         if detector is None:
             detector = FaceDetectionPipeline(
                 model=self.model, image_processor=self.image_processor, task="face-detection", device=self.device
@@ -141,9 +144,13 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
         self.heads = {task: self._head(task, models.get(task)) for task in chosen}
 
     def _head(self, task: str, given: Any) -> FaceTaskPipeline:
-        if isinstance(given, FaceTaskPipeline):
-            return given
         head_class, auto_name = _HEADS[task]
+        if isinstance(given, Pipeline):
+            if not isinstance(given, head_class):
+                raise InvalidArgumentError(
+                    f"The pipeline for {task} is a {type(given).__name__}; its task is another."
+                )
+            return given
         folder = checkpoint_for(f"face-{task}", given)
         processor = load_image_processor(AutoImageProcessor, folder)
         written_by = head_class.model_name

@@ -74,6 +74,11 @@ def _answered_faces(answer: Any, size_hw: tuple[int, int]) -> Faces:
         )
     placed: dict[str, Any] = {"boxes": [face["box"] for face in answers]}
     keypoints = [face.get("keypoints") for face in answers]
+    if any(points is None for points in keypoints) and any(points is not None for points in keypoints):
+        raise InvalidFaceInputError(
+            "Some of the faces have keypoints and others do not, and a call aligns all in one way; leave out those of "
+            "all, or ask about the two kinds apart."
+        )
     if any(points is not None and np.size(_without_tensors(points)) == 0 for points in keypoints):
         raise InvalidFaceInputError("The keypoints of a face are empty; leave them out where only its box is known.")
     if all(points is not None for points in keypoints):
@@ -232,6 +237,8 @@ class FaceFinder:
         """
         size_hw = (photo.height, photo.width)
         if aligned:
+            if isinstance(photo_input, Mapping) and given_faces(photo_input, size_hw) is not None:
+                raise InvalidFaceInputError("aligned=True takes the whole photo as one face, and faces are given too.")
             return Faces(np.array([[0, 0, photo.width, photo.height]]), np.array([_GIVEN_SCORE]))
         if isinstance(photo_input, Mapping):
             faces = given_faces(photo_input, size_hw)
@@ -291,6 +298,8 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
         on_error: str | None = None,
     ):
         on_error = None if on_error is None else checked_on_error(on_error)
+        if not isinstance(aligned, bool | None):
+            raise InvalidArgumentError(f"aligned={in_short(repr(aligned))} cannot be used; expected True or False.")
         find_faces = None if detector is None else FaceFinder(detector, self.device, self.model.config)
         given: dict[str, Any] = {"aligned": aligned, "find_faces": find_faces, "on_error": on_error}
         given = {name: value for name, value in given.items() if value is not None}

@@ -105,13 +105,13 @@ def checked_thresholds(**thresholds: Any) -> dict[str, Any]:
     for name, value in given.items():
         number = hasattr(value, "__float__") and not isinstance(value, bool) and np.ndim(value) == 0
         if not number or not 0 <= value <= 1:
-            raise InvalidArgumentError(f"{name}={in_short(value)!r} cannot be used; expected a number from 0 to 1.")
+            raise InvalidArgumentError(f"{name}={in_short(repr(value))} cannot be used; expected 0 to 1.")
     return given
 
 
 def check_batch_size(batch_size: Any, name: str = "batch_size", least: int = 1, most: int = _LARGEST_BATCH) -> None:
     """Raises [`InvalidArgumentError`] unless it is a whole number in its range: loaders list a batch ahead."""
-    if not isinstance(batch_size, Integral) or not least <= int(batch_size) <= most:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or not least <= int(batch_size) <= most:
         raise InvalidArgumentError(
             f"{name}={in_short(repr(batch_size))} cannot be used; expected a whole number from {least} to {most}."
         )

@@ -272,9 +272,8 @@ class FaceIndex:
         """
         path = Path(path)
         if path.suffix not in _FORMATS or not path.is_file():
-            raise InvalidFaceIndexError(
-                f"There is no face index {path}; give a {' or '.join(_FORMATS)} file that `farl-hf index` wrote."
-            )
+            what = f"{path} is no face index" if path.is_file() else f"There is no face index {path}"
+            raise InvalidFaceIndexError(f"{what}; give a {' or '.join(_FORMATS)} file that `farl-hf index` wrote.")
         _, read = _FORMATS[path.suffix]
         try:
             return read(path)
