@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers.image_utils import ChannelDimension
 
 from farl_hf import FaceParsing, Faces, FaRLImageProcessor, RetinaFaceImageProcessor
 from farl_hf.errors import InvalidFaceInputError
@@ -321,3 +322,10 @@ def test_crops_that_cannot_be_put_back(logits, matrix, sizes):
 def test_results_that_are_no_numbers(make):
     with pytest.raises(InvalidFaceInputError):
         make()
+
+
+@pytest.mark.parametrize("processor", [FaRLImageProcessor(size=16), RetinaFaceImageProcessor()])
+@pytest.mark.parametrize(("shape", "layout"), [((50, 60, 3), "channels_first"), ((3, 50, 60), ChannelDimension.LAST)])
+def test_a_layout_that_is_not_that_of_the_picture_is_refused(processor, shape, layout):
+    with pytest.raises(ValueError, match="expected 1, 3 or 4"):
+        processor(np.zeros(shape, np.uint8), input_data_format=layout, return_tensors="pt")

@@ -28,7 +28,7 @@ _UPRIGHT = {
 }
 _FLOAT_MARGIN = 0.01  # by which interpolation and rounding leave [0, 1]
 _PLACES = ("keypoints", "landmarks", "boxes")  # arguments of a call that are data, and no settings
-_LAYOUTS = ("channels_first", "channels_last")
+_CHANNEL_AXES = {"channels_first": 0, "channels_last": -1}
 
 
 class PhotoTensorBackend(TorchvisionBackend):
@@ -95,7 +95,7 @@ class PhotoTensorBackend(TorchvisionBackend):
         """One photo as a tensor (C, H, W), upright: uint8, or floating point in [0, 1].
 
         Raises:
-            ValueError: Values of its type are none of a photo.
+            ValueError: Values of its type are none of a photo, or `input_data_format` is not that of its shape.
         """
         if isinstance(image, Image.Image):
             image, input_data_format = pil_values(image), "channels_last"
@@ -106,6 +106,12 @@ class PhotoTensorBackend(TorchvisionBackend):
             image = tensor_of(image)
         if isinstance(image, torch.Tensor):
             image = photo_values(image)
+            axis = _CHANNEL_AXES.get(getattr(input_data_format, "value", input_data_format))
+            if axis is not None and image.ndim == 3 and image.shape[axis] not in (1, 3, 4):
+                raise ValueError(
+                    f"A picture of shape {tuple(image.shape)} has {image.shape[axis]} channels by input_data_format="
+                    f"{in_short(input_data_format)}; expected 1, 3 or 4."
+                )
         return super().process_image(
             image, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
         )
@@ -127,8 +133,10 @@ def _checked_settings(given):
         settings["rescale_factor"] = float(factor)
     if isinstance(resample, int | float | str) and resample not in list(PILImageResampling):
         raise ValueError(f"resample={in_short(resample)} cannot be used; expected one of PIL's filters.")
-    if layout is not None and layout not in _LAYOUTS:
-        raise ValueError(f"input_data_format={in_short(layout)} cannot be used; expected one of {list(_LAYOUTS)}.")
+    if layout is not None and layout not in _CHANNEL_AXES:
+        raise ValueError(
+            f"input_data_format={in_short(layout)} cannot be used; expected one of {list(_CHANNEL_AXES)}."
+        )
     return settings
 
 
