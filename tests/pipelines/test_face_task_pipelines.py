@@ -429,6 +429,8 @@ def test_faces_with_and_without_points_are_asked_about_apart(load_pipeline, plan
     faces[1]["keypoints"] = None
     with pytest.raises(InvalidFaceInputError, match="Some of the faces have keypoints"):
         run({"image": photo, "faces": faces})
+    with pytest.raises(InvalidFaceInputError, match="Some of the faces have keypoints"):
+        run(photo, detector=lambda *_, **__: faces)
 
 
 def test_a_whole_photo_and_given_faces_are_one_too_many(run, photo_with):

@@ -75,8 +75,7 @@ def _log_small() -> None:
     _logger.warning(
         "The built-in models of parts, landmarks, attributes and sentences are small and learned from rendered faces, "
         "so they are often wrong on photographs. For real work use the official ones: %s. `farl-hf download NAME` "
-        "fetches and converts one; with its file at hand, add "
-        "`--from FILE`.",
+        "fetches and converts one; with its file at hand, add `--from FILE`.",
         ", ".join(official),
     )
 

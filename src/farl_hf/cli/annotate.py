@@ -178,10 +178,11 @@ def annotate(
             }
             settings |= {"batch_size": batch_size, "video": video if has_videos else None}
             with contextlib.closing(work):
-                for name in (name for form, (_, name) in EXPORTS.items() if form in forms and name in work.others):
-                    raise InvalidArgumentError(
-                        f"{folder / name} is not of this command; move it, or choose another output folder."
-                    )
+                for _, name in map(EXPORTS.__getitem__, forms):
+                    if name in work.others:
+                        raise InvalidArgumentError(
+                            f"{folder / name} is not of this command; move it, or choose another output folder."
+                        )
                 faults = _annotate(AnnotationWorker, settings, found, work, places, "parquet" in forms)
                 for form in forms:
                     path = export_faces(_Records(work, found), folder, form)

@@ -50,14 +50,14 @@ def find_photos(
     for argument in arguments:
         found = _photos_of(argument, suffixes)
         if output_folder is not None:
-            outputs = [photo for photo in found if photo != argument and _is_output(photo, output_folder)]
+            outputs = {photo for photo in found if photo != argument and _is_output(photo, output_folder)}
             found = [photo for photo in found if photo not in outputs]
             if outputs:
                 _logger.warning(
                     "Passed over %d files of %s that are named as outputs, such as %s; name a file to take it.",
                     len(outputs),
                     readable_name(str(output_folder)),
-                    readable_name(Path(outputs[0]).name),
+                    readable_name(Path(min(outputs)).name),
                 )
         if not found:
             failures[argument] = UnreadablePhotoError(_why_nothing_is_found(argument, suffixes))

@@ -31,7 +31,7 @@ _BLURRED_SIDE_PX = 40  # of a face while it is blurred
 _BLOCK = 1 / 6  # side of a block of pixels, likewise
 _LEAST_STRENGTH = 0.25
 _FARTHEST_PX = 1e6  # of a landmark; OpenCV fills nothing where integers overflow
-_LEAST_PART = 1 / 4  # of a box that a region covers; those of whole faces on photographs cover more
+_LEAST_PART = 1 / 4  # of a box that a region covers; those of faces on photographs rarely cover less
 _MARGIN = 1 / 20  # by which regions are wider than what was found
 
 
@@ -217,12 +217,12 @@ def anonymize(
     pixels = np.array(picture)
     for face, box_xyxy in zip(faces, Faces.from_pipeline(faces).boxes_xyxy, strict=True):
         side_px = float(np.sqrt(np.prod(box_xyxy[2:] - box_xyxy[:2])))
-        mask = _region_mask(region, face, box_xyxy, picture, side_px)
-        box_mask = _region_mask("box", face, box_xyxy, picture, side_px)
-        if (
-            mask & box_mask
-        ).sum() < _LEAST_PART * box_mask.sum():  # a parser may see no skin; nobody is shown for that
-            mask |= box_mask
+        mask = box_mask = _region_mask("box", face, box_xyxy, picture, side_px)
+        if region != "box":
+            mask = _region_mask(region, face, box_xyxy, picture, side_px)
+            # A parser may see no skin; nobody is shown for that.
+            if (mask & box_mask).sum() < _LEAST_PART * box_mask.sum():
+                mask |= box_mask
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows) == 0:  # outside the photo
             continue
@@ -253,11 +253,14 @@ def _region_mask(
             raise InvalidFaceInputError("A face has no landmarks; give those of a model of landmarks.")
         hull_xy = cv2.convexHull(points_xy.clip(-_FARTHEST_PX, _FARTHEST_PX))
         cv2.fillConvexPoly(mask, np.floor(hull_xy).astype(np.int32), 1)
-    if not mask.any():
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
         return mask.astype(bool)
+    reach = max(1, round(margin_px))
+    window = (slice(max(top - reach, 0), top + height + reach), slice(max(left - reach, 0), left + width + reach))
     # A distance costs the same for any margin; a dilation, its square.
-    away_px = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return away_px <= max(1, round(margin_px))
+    mask[window] = cv2.distanceTransform(1 - mask[window], cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= reach
+    return mask.astype(bool)
 
 
 def _hidden(pixels: np.ndarray, method: str, side_px: float, colour: Sequence[int]) -> np.ndarray:

@@ -149,12 +149,7 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
                         f"The faces of {file_name} have other {name} than those before; a COCO file has the faces of "
                         "one model."
                     )
-            if _has_label_map(face) and face_label_map(face).shape != (height, width):
-                raise InvalidFaceInputError(
-                    f"The size of {file_name} is given as {height} x {width}, and a label map is "
-                    f"{' x '.join(map(str, face_label_map(face).shape))}; expected (height, width) of the photo."
-                )
-            annotations += _annotations(face, image_id, len(annotations) + 1)
+            annotations += _annotations(face, images[-1], len(annotations) + 1)
     points = [*FIVE_POINTS, *(f"landmark_{index}" for index in range(schemes.get("landmarks", 0)))]
     categories: list[dict[str, Any]] = [
         {"id": _FACE_CATEGORY, "name": "face", "supercategory": "person", "keypoints": points, "skeleton": []}
@@ -165,15 +160,15 @@ def to_coco(photos: Iterable[tuple[str, Any, Answer]]) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """Of a face and its classes."""
+def _annotations(face: Mapping[str, Any], image: Mapping[str, Any], first_id: int) -> list[dict[str, Any]]:
+    """Of a face of an image, and of its classes."""
     x_min, y_min, x_max, y_max = (face["box"][side] for side in _BOX_SIDES)
     known = face.get("keypoints")
     keypoints = [number for x, y in known or () for number in (x - _HALF_PIXEL, y - _HALF_PIXEL, 2)]
     keypoints += [] if known else [0, 0, 0] * len(FIVE_POINTS)
     landmarks = face.get("landmarks") or []
     keypoints += [number for x, y in landmarks for number in (x - _HALF_PIXEL, y - _HALF_PIXEL, 2)]
-    shared: dict[str, Any] = {"image_id": image_id, "iscrowd": 0}
+    shared: dict[str, Any] = {"image_id": image["id"], "iscrowd": 0}
     annotation: dict[str, Any] = {
         "id": first_id,
         "category_id": _FACE_CATEGORY,
@@ -185,6 +180,11 @@ def _annotations(face: Mapping[str, Any], image_id: int, first_id: int) -> list[
     if not _has_label_map(face):
         return found
     label_map = face_label_map(face)
+    if label_map.shape != (image["height"], image["width"]):
+        raise InvalidFaceInputError(
+            f"The size of {image['file_name']} is given as {image['height']} x {image['width']}, and a label map is "
+            f"{' x '.join(map(str, label_map.shape))}; expected (height, width) of the photo."
+        )
     annotation["segmentation"] = run_length_encoded(label_map > 0)
     for label in np.unique(label_map[label_map > 0]).tolist():
         mask = label_map == label

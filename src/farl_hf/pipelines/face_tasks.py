@@ -63,6 +63,15 @@ def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Fac
     return Faces(boxed.boxes_xyxy, boxed.scores, faces.keypoints_xy)
 
 
+def _require_alike(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses faces of which only some have points: without a word, all would be aligned by their boxes."""
+    if len({face.get("keypoints") is None for face in answers}) > 1:
+        raise InvalidFaceInputError(
+            "Some of the faces have keypoints and others do not, and a call aligns all in one way; leave out those of "
+            "all, or ask about the two kinds apart."
+        )
+
+
 def _answered_faces(answer: Any, size_hw: tuple[int, int]) -> Faces:
     answers = [answer] if isinstance(answer, Mapping) else answer
     for face in answers if isinstance(answers, Sequence) else ():
@@ -74,11 +83,7 @@ def _answered_faces(answer: Any, size_hw: tuple[int, int]) -> Faces:
         )
     placed: dict[str, Any] = {"boxes": [face["box"] for face in answers]}
     keypoints = [face.get("keypoints") for face in answers]
-    if any(points is None for points in keypoints) and any(points is not None for points in keypoints):
-        raise InvalidFaceInputError(
-            "Some of the faces have keypoints and others do not, and a call aligns all in one way; leave out those of "
-            "all, or ask about the two kinds apart."
-        )
+    _require_alike(answers)
     if any(points is not None and np.size(_without_tensors(points)) == 0 for points in keypoints):
         raise InvalidFaceInputError("The keypoints of a face are empty; leave them out where only its box is known.")
     if all(points is not None for points in keypoints):
@@ -245,7 +250,9 @@ class FaceFinder:
             if faces is not None:
                 return faces
         with torch.inference_mode():
-            faces = Faces.from_pipeline(self.detector(photo, **detection))
+            found = self.detector(photo, **detection)
+        faces = Faces.from_pipeline(found)
+        _require_alike(found)
         return faces[np.argsort(-faces.scores, kind="stable")]
 
     @property
