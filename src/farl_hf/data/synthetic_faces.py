@@ -12,7 +12,7 @@ from farl_hf.face_renderer import DEFAULT_SIZES_HW, FacePhoto, render_face_photo
 from farl_hf.labels import CELEBA_ATTRIBUTES
 
 # Part of the cache's path: raise it with every change of the photo or caption that a number gives.
-VERSION = datasets.Version("1.3.0")
+VERSION = datasets.Version("1.4.0")
 JPEG_QUALITY = 95
 # Splits draw from ranges of photo numbers that never meet.
 FIRST_INDEX = {"train": 0, "validation": 10_000_000, "test": 20_000_000}

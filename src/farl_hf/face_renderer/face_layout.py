@@ -27,6 +27,7 @@ _NOSE_OUTLINE_HALF = np.array(
      (-1.9, 4.15), (-1.6, 4.7), (-1.0, 4.85), (-0.5, 5.05), (0, 5.15)]
 )  # fmt: skip
 # Shapes of the curves along their length, which no person or mood changes.
+_BROW_POINTS = [0.0, 0.26, 0.54, 0.81, 1.0]  # from the inner end
 _LID_T = np.linspace(0, 1, 17)
 _LID_UPPER, _LID_LOWER = np.sin(np.pi * _LID_T**0.82) ** 0.85, np.sin(np.pi * _LID_T**1.15) ** 0.9
 _BROW_T = np.linspace(0, 1, 13)
@@ -90,13 +91,13 @@ def _brow(sign: int, person: Identity, mood: Expression) -> tuple[np.ndarray, np
 
 def _mouth(person: Identity, mood: Expression) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Four lip curves from the image-left to the image-right corner."""
-    half = person.mouth_width * (1 + 0.33 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
+    half = person.mouth_width * (1 + 0.4 * mood.smile - 0.12 * mood.jaw - 0.25 * mood.pucker)
     x = _LIP_T * half
-    corner = -0.15 * mood.smile + 0.45 * mood.mouth_frown
-    line = 6.98 + corner * _LIP_CORNER + 0.03 * mood.smile
+    corner = 0.3 - 0.3 * mood.smile + 0.45 * mood.mouth_frown
+    line = 6.92 + corner * _LIP_CORNER + 0.03 * mood.smile
     gap = mood.gap
-    upper_low = line - gap * 0.55 * _GAP_UPPER + _LIP_WAVE
-    lower_top = line + gap * 0.55 * _GAP_LOWER + _LIP_WAVE * (gap < 0.1)
+    upper_low = line - gap * 0.6 * _GAP_UPPER + _LIP_WAVE
+    lower_top = line + gap * 0.65 * _GAP_LOWER + _LIP_WAVE * (gap < 0.1)
     lower_top = np.maximum(lower_top, upper_low)
     thin = 1 - 0.28 * mood.smile - 0.15 * mood.jaw
     upper_top = upper_low - person.lip_upper * thin * _LIP_BOW
@@ -115,10 +116,11 @@ def _landmarks(
     person: Identity, eyes: list, brows: list[np.ndarray], nose: np.ndarray, lips: tuple[np.ndarray, ...]
 ) -> np.ndarray:
     contour = np.concatenate([_CONTOUR_HALF, (_CONTOUR_HALF * (-1, 1))[-2::-1]])
-    # The points of a brow lie on the upper half of its hair, between the centre line and the edge.
+    # The points of a brow lie on the upper half of its hair, between the centre line and the edge, spaced as in the
+    # mean shape of the 68 points of 300-W.
     rise = np.stack([0 * _BROW_HALF, 0.5 * person.brow_thickness * _BROW_HALF], -1)
     left, right = (brow - rise for brow in brows)
-    brow = [_at(left, [1, 0.75, 0.5, 0.25, 0.03]), _at(right, [0.03, 0.25, 0.5, 0.75, 1])]
+    brow = [_at(left, _BROW_POINTS[::-1]), _at(right, _BROW_POINTS)]
     width = person.nose_label_width
     ridge = np.array([(0, -0.35), (0, 1.0), (0, 2.4), (0, 3.75)])
     base = np.array(

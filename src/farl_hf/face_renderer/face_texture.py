@@ -152,6 +152,7 @@ def paint_face(
 # Eyes, lids, lashes and brows.
 
 _DEEP = np.array([0.62, 0.5, 0.46])
+_CORNER_SHADE = np.array([0.5, 0.4, 0.38])
 _DOWN = np.array([0, 1.0])
 _NUM_HAIRS = 26
 _HAIR_T = np.linspace(0.02, 0.97, _NUM_HAIRS)
@@ -178,7 +179,10 @@ def _lid_shade(painter: Painter, upper: np.ndarray, lower: np.ndarray, person: I
     """Crease, shadow of the socket, eye shadow and bag, below the eyes themselves; lids are (2, n, 2)."""
     painter.shape(_outlines(upper, lower), _DEEP, 0.4, blur_cm=0.5, multiply=True)
     inner = both_sides([person.eye_spacing - person.eye_width - 0.25, -0.25])
-    painter.blob(inner, (0.45, 0.6), _DEEP, strength=0.45, blur_cm=0.35, multiply=True)
+    painter.blob(inner, (0.45, 0.6), _DEEP, strength=0.3, blur_cm=0.35, multiply=True)
+    # On photographs the outer corner and the skin around it are half as bright as the cheek: lashes and their shadow.
+    dusk = 0.7 + 0.25 * person.mascara
+    painter.blob(upper[:, -2], (0.75, 0.42), _CORNER_SHADE, strength=dusk, blur_cm=0.4, multiply=True)
     if person.eye_shadow > 0:
         wide = _band(upper, 0.85 * _SHADOW_ARCH)
         painter.shape(wide, person.eye_shadow_rgb, person.eye_shadow, blur_cm=0.22)
@@ -207,28 +211,31 @@ def _eyeballs(
     corners = upper[:, 0] + [(-0.12, 0), (0.12, 0)]
     painter.blob(corners, (0.26, 0.2), np.array([0.78, 0.48, 0.45]), blur_cm=0.07, strength=0.8, clip=clip)
     painter.shape(lower, (0.82, 0.6, 0.56), 0.6, blur_cm=0.04, thickness_cm=0.08)
-    _irises(painter, pupils, clip, person.eye_rgb)
+    outer = upper[:, -1]
+    painter.blob(outer, (0.85, 0.6), (0.6, 0.55, 0.54), strength=0.75, blur_cm=0.3, multiply=True, clip=clip)
+    _irises(painter, pupils, clip, person.eye_rgb * 0.55)
     shade = np.add(upper, (0, 0.06))
-    painter.shape(shade, (0.25, 0.2, 0.2), 0.75, blur_cm=0.12, thickness_cm=0.22, multiply=True, clip=clip)
+    painter.shape(shade, (0.25, 0.2, 0.2), 0.75, blur_cm=0.12, thickness_cm=0.26, multiply=True, clip=clip)
     glint = np.add(pupils, (0.22 * min(max(light_x * 1.6, -1), 1), -0.22))
-    painter.blob(glint, (0.12, 0.12), (1.3, 1.3, 1.3), blur_cm=0.03, clip=clip)
+    painter.blob(glint, (0.1, 0.1), (1.3, 1.3, 1.3), blur_cm=0.03, clip=clip)
 
 
 def _irises(painter: Painter, pupils: np.ndarray, clip: np.ndarray, iris: np.ndarray) -> None:
-    radius = 0.64
+    radius = 0.6
     painter.blob(pupils, (radius, radius), iris * 0.42, blur_cm=0.03, clip=clip)
     painter.blob(pupils, (radius * 0.84, radius * 0.84), iris, blur_cm=0.07, clip=clip)
     low = np.add(pupils, (0, 0.28))
     bright = (radius * 0.55, radius * 0.3)
-    painter.blob(low, bright, iris * 1.5 + 0.04, strength=0.55, blur_cm=0.1, clip=clip)
-    painter.blob(pupils, (0.27, 0.27), np.array([0.03, 0.025, 0.025]), blur_cm=0.03, clip=clip)
+    painter.blob(low, bright, iris * 1.4 + 0.03, strength=0.5, blur_cm=0.1, clip=clip)
+    painter.blob(pupils, (0.3, 0.3), np.array([0.03, 0.025, 0.025]), blur_cm=0.03, clip=clip)
 
 
 def _lashes(painter: Painter, upper: np.ndarray, lower: np.ndarray, person: Identity) -> None:
     dark = np.array([0.07, 0.05, 0.045])
     heavy = person.mascara
-    painter.shape(upper[:, 1:], dark, 0.6 + 0.4 * heavy, blur_cm=0.02, thickness_cm=0.09 + 0.11 * heavy)
-    painter.shape(lower[:, 4:], dark, 0.25 + 0.4 * heavy, blur_cm=0.03, thickness_cm=0.06)
+    painter.shape(upper[:, 1:], dark, 0.7 + 0.3 * heavy, blur_cm=0.03, thickness_cm=0.12 + 0.11 * heavy)
+    painter.shape(upper[:, 9:], dark, 0.45 + 0.4 * heavy, blur_cm=0.08, thickness_cm=0.2 + 0.12 * heavy)
+    painter.shape(lower[:, 4:], dark, 0.35 + 0.4 * heavy, blur_cm=0.05, thickness_cm=0.08)
     if heavy < 0.3 or painter.scale < 8:
         return
     k = np.arange(6, upper.shape[1], 2)
@@ -280,7 +287,7 @@ _TEETH_GAPS = np.arange(-4, 5) * 0.43
 
 def _lip_rgb(person: Identity) -> np.ndarray:
     skin = person.skin_rgb
-    natural = skin * np.array([0.9, 0.64, 0.63]) + np.array([0.03, 0.0, 0.01])
+    natural = skin * np.array([0.92, 0.58, 0.59]) + np.array([0.03, 0.0, 0.01])
     return natural + person.lipstick * 0.85 * (person.lipstick_rgb - natural)
 
 
@@ -299,7 +306,7 @@ def _inside(painter: Painter, layout: FaceLayout, mood: Expression) -> None:
     if mood.teeth:
         x = layout.lip_upper_low[3:-3, 0] * 0.96
         top = centre_top[3:-3] - 0.05
-        low = top + 0.1 + 0.72 / stretch * np.sqrt(np.clip(1 - (x / half) ** 2, 0, 1))
+        low = top + 0.1 + 0.85 / np.sqrt(stretch) * np.sqrt(np.clip(1 - (x / half) ** 2, 0, 1))
         teeth = np.concatenate([np.stack([x, top], -1), np.stack([x, low], -1)[::-1]])
         painter.shape(teeth, (0.93, 0.9, 0.84), blur_cm=0.03, clip=clip, gloss=1.6)
         if stretch < 2:
@@ -310,7 +317,7 @@ def _inside(painter: Painter, layout: FaceLayout, mood: Expression) -> None:
     sides = np.array([0.3, 0.16, 0.15])
     corners = layout.lip_upper_low[[0, -1]] * (0.93, 1)
     painter.blob(corners, (0.5, 0.35), sides, strength=0.7, blur_cm=0.2, multiply=True, clip=clip)
-    painter.shape(layout.lip_upper_low, sides, 0.6, blur_cm=0.06, thickness_cm=0.1, multiply=True, clip=clip)
+    painter.shape(layout.lip_upper_low, sides, 0.4, blur_cm=0.06, thickness_cm=0.08, multiply=True, clip=clip)
 
 
 def _paint_mouth(painter: Painter, layout: FaceLayout, person: Identity, mood: Expression) -> None:
@@ -323,19 +330,19 @@ def _paint_mouth(painter: Painter, layout: FaceLayout, person: Identity, mood: E
     painter.shape(
         layout.lip_lower_low + np.array([0, 0.22]),
         (0.72, 0.6, 0.58),
-        0.55,
+        0.3,
         blur_cm=0.14,
         thickness_cm=0.22,
         multiply=True,
     )
     painter.shape(lower, lip * 1.04, strength, blur_cm=soft, gloss=1.5 + person.lipstick)
-    painter.shape(upper, lip * 0.86, strength, blur_cm=soft, gloss=1.1 + 0.5 * person.lipstick)
+    painter.shape(upper, lip * 0.9, strength, blur_cm=soft, gloss=1.1 + 0.5 * person.lipstick)
     painter.set_label(upper, 7)
     painter.set_label(lower, 9)
     middle = (layout.lip_lower_top + layout.lip_lower_low)[6:-6] / 2
     painter.shape(middle - (0, 0.05), (1.16, 1.18, 1.18), 0.6, blur_cm=0.1, thickness_cm=0.16, multiply=True)
     if mood.gap > 0.05:
         _inside(painter, layout, mood)
-    painter.shape(layout.lip_upper_low, (0.3, 0.2, 0.18), 0.85, blur_cm=0.03, thickness_cm=0.07, multiply=True)
+    painter.shape(layout.lip_upper_low, (0.34, 0.19, 0.18), 0.9, blur_cm=0.05, thickness_cm=0.11, multiply=True)
     corners = layout.lip_upper_low[[0, -1]]
     painter.blob(corners, (0.28, 0.2), (0.5, 0.38, 0.36), strength=0.6, blur_cm=0.15, multiply=True)
