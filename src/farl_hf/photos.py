@@ -66,7 +66,8 @@ def load_photo(source: Any, name: str | None = None) -> Image.Image:
     Args:
         source: A path, a URL (`http`, `https`, `data`), the bytes of a file, `{"bytes", "path"}` as an undecoded
             `datasets.Image` gives it, a `PIL.Image.Image`, or an array or tensor: (H, W), (H, W, C) or (C, H, W) with
-            1, 3 or 4 channels; bool, uint8, uint16, or float in [0, 1]. Other integers are 0 to 255.
+            1, 3 or 4 channels; bool, uint8, uint16, or float in [0, 1]. Other integers are 0 to 255. Or a dict with
+            one of these as `image`: what a pipeline was given, or a row of a data set.
         name (`str`, *optional*): Of the photo, in errors.
 
     Returns:
@@ -76,6 +77,8 @@ def load_photo(source: Any, name: str | None = None) -> Image.Image:
     Raises:
         UnreadablePhotoError: If the picture is missing, cannot be decoded, has no pixels, or is of an unknown kind.
     """
+    if isinstance(source, Mapping) and "image" in source:
+        source = source["image"]
     if isinstance(source, torch.Tensor):
         try:
             source = source.detach().cpu()

@@ -68,9 +68,14 @@ def test_attributes_that_top_k_left_out_are_not_drawn(photo, face):
     assert drawn.tobytes() != full.tobytes()
 
 
-@pytest.mark.parametrize("form", ["path", "array", "turned"])
+@pytest.mark.parametrize("form", ["path", "array", "turned", "row"])
 def test_photos_come_in_any_form_and_upright(photo, face, tmp_path, form):
-    given = {"path": tmp_path / "photo.png", "array": np.asarray(photo), "turned": tmp_path / "turned.png"}[form]
+    given = {
+        "path": tmp_path / "photo.png",
+        "array": np.asarray(photo),
+        "turned": tmp_path / "turned.png",
+        "row": {"image": photo, "keypoints": [face["keypoints"]]},  # as a pipeline takes it
+    }[form]
     if form == "path":
         photo.save(given)
     if form == "turned":
