@@ -75,10 +75,11 @@ def load_photo(source: Any, name: str | None = None) -> Image.Image:
         by 90 degrees; every coordinate that farl_hf returns refers to this upright photo.
 
     Raises:
+        InvalidFaceInputError: If a dict has none of these keys.
         UnreadablePhotoError: If the picture is missing, cannot be decoded, has no pixels, or is of an unknown kind.
     """
-    if isinstance(source, Mapping) and "image" in source:
-        source = source["image"]
+    if isinstance(source, Mapping):
+        source = _picture_of(source)
     if isinstance(source, torch.Tensor):
         try:
             source = source.detach().cpu()
@@ -292,6 +293,18 @@ class ReducedPhoto:
             achieved = round(width / drafted[1][2]) if drafted else 1
         photo = upright_rgb(self.picture, self.name)
         return np.asarray(photo.reduce(reduction // achieved) if reduction > achieved else photo), reduction
+
+
+def _picture_of(source: Mapping[str, Any]) -> Any:
+    """The picture in an input of a pipeline or a row of a data set; an undecoded picture stays what it is."""
+    if "image" in source:
+        return source["image"]
+    if "bytes" in source or "path" in source:
+        return source
+    raise InvalidFaceInputError(
+        f"A dict with the keys {sorted(map(str, source))} came in; expected 'image', and for a pipeline 'faces', "
+        "'boxes' or 'keypoints' to skip the detection."
+    )
 
 
 def _opened(source: Any, name: str | None) -> tuple[Image.Image, str]:

@@ -232,6 +232,7 @@ def test_faces_at_the_border_and_outside_are_no_error(photo, face):
         (lambda photo, face: outputs.anonymize(photo, face, strength="1"), InvalidArgumentError, "strength"),
         (lambda photo, face: outputs.anonymize(photo, face, colour="red"), InvalidArgumentError, "colour"),
         (lambda photo, face: outputs.draw("missing.jpg", face), UnreadablePhotoError, "missing.jpg"),
+        (lambda photo, face: outputs.draw({"picture": photo}, face), InvalidFaceInputError, "'picture'.*'image'"),
         (lambda photo, face: outputs.crop(photo, face, size=0), InvalidArgumentError, "size"),
         (lambda photo, face: outputs.crop(photo, face, scale=-1), InvalidArgumentError, "scale"),
         (lambda photo, face: outputs.cutout(photo, face, "beard"), UnknownNameError, "skin"),

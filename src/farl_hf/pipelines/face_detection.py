@@ -14,7 +14,6 @@ from farl_hf.pipelines.inputs import (
     check_batch_size,
     checked_on_error,
     checked_thresholds,
-    photo_of,
     prefetch_inputs,
     recorded,
 )
@@ -118,7 +117,7 @@ class FaceDetectionPipeline(PhotoPipeline):
             return {"inputs": [{"error": recorded(error, on_error)}]}
 
     def _views_of(self, photo_input: Any) -> dict[str, Any]:
-        photo = load_photo(photo_of(photo_input))
+        photo = load_photo(photo_input)
         views = [dict(self.image_processor(photo, return_tensors="pt"))]
         if self._has_coarse_view((photo.height, photo.width)):
             side = self.image_processor.coarse_long_side

@@ -23,7 +23,7 @@ from farl_hf.labels import FIVE_FROM_LANDMARKS, palette_for
 from farl_hf.photos import load_photo
 from farl_hf.pipelines.detector_loading import load_detector, log_if_small_model
 from farl_hf.pipelines.face_detection import PhotoPipeline
-from farl_hf.pipelines.inputs import check_spelling, checked_on_error, checked_thresholds, photo_of, recorded
+from farl_hf.pipelines.inputs import check_spelling, checked_on_error, checked_thresholds, recorded
 from farl_hf.results import Faces, plain_faces, plain_points
 
 # A face-detection pipeline, or anything that takes a PIL photo and answers like one.
@@ -329,7 +329,7 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
     def _chunks_of(
         self, photo_input: Any, aligned: bool, find_faces: FaceFinder | None, detection: dict[str, float]
     ) -> Iterator[dict[str, Any]]:
-        photo = load_photo(photo_of(photo_input))
+        photo = load_photo(photo_input)
         faces = (find_faces or self.find_faces)(photo, photo_input, aligned, **detection)
         if len(faces) == 0:
             yield self._empty_chunk((photo.height, photo.width))

@@ -68,22 +68,6 @@ def check_spelling(given: Mapping[str, Any], known: Iterable[str], what: str) ->
             raise InvalidFaceInputError(f"{what} has the key {key!r}, which is not read; use {near[0]!r}.")
 
 
-def photo_of(photo_input: Any) -> Any:
-    """The picture of an input: the input itself, or its `image` entry.
-
-    Raises:
-        InvalidFaceInputError: If a dict has no `image` entry.
-    """
-    if not isinstance(photo_input, Mapping):
-        return photo_input
-    if "image" not in photo_input:
-        raise InvalidFaceInputError(
-            f"A dict with the keys {sorted(map(str, photo_input))} came in; expected 'image', and 'faces', "
-            "'boxes' or 'keypoints' to skip the detection."
-        )
-    return photo_input["image"]
-
-
 def checked_on_error(on_error: str) -> str:
     """The name of a way to treat a photo that fails.
 

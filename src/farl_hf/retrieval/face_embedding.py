@@ -17,7 +17,7 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.face_analysis import face_image_processor, unit_image_features
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.face_tasks import FaceFinder, face_arguments
-from farl_hf.pipelines.inputs import check_batch_size, photo_of
+from farl_hf.pipelines.inputs import check_batch_size
 from farl_hf.results import Faces
 from farl_hf.retrieval.face_index import FaceIndex, model_fingerprint
 from farl_hf.retrieval.text_embedding import compares_with_texts
@@ -77,7 +77,7 @@ class FaceCutter:
 
     def __call__(self, photo_input: Any) -> FaceCrops:
         """Crop the faces of a photo: anything that `load_photo` reads, or a dict with boxes or keypoints too."""
-        photo = load_photo(photo_of(photo_input))
+        photo = load_photo(photo_input)
         faces = self._find_faces(photo, photo_input, self.aligned, **self._detection)
         size_hw = (photo.height, photo.width)
         if len(faces) == 0:
