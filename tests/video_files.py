@@ -17,8 +17,8 @@ def moved_face(x, y, size_wh=(160, 120)):
     return frame
 
 
-def write_video(path, frames, times_s=None, rotation=0, sound=None, hflip=False, vflip=False):
-    """Encode frames at 25 a second or at given times; `sound` is the name of an audio codec.
+def write_video(path, frames, times_s=None, rotation=0, sound=None, hflip=False, vflip=False, pixel_ratio=None):
+    """Encode frames at 25 a second or at given times; `sound` is an audio codec, `pixel_ratio` width by height.
 
     The display matrix turns the frames counter-clockwise by `rotation` degrees, and then mirrors them.
     """
@@ -27,6 +27,8 @@ def write_video(path, frames, times_s=None, rotation=0, sound=None, hflip=False,
         stream = container.add_stream("mpeg4", rate=25, options={"qmin": "1", "qmax": "3"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", time_base
+        if pixel_ratio:
+            stream.codec_context.sample_aspect_ratio = pixel_ratio
         if rotation or hflip or vflip:
             stream.set_display_rotation(rotation, hflip=hflip, vflip=vflip)
         hearing = container.add_stream(sound, rate=16000, layout="mono") if sound else None

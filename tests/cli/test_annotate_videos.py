@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from video_files import moved_face, packets, write_video
 
 from farl_hf.cli import app
+from farl_hf.cli.finished_work import NO_CONTENT, has_content
 from farl_hf.video import VideoFile
 
 FRAMES = [moved_face(2 * index, 10) for index in range(5)]
@@ -92,8 +93,38 @@ def test_damaged_videos_are_told_and_the_rest_goes_on(annotate, tmp_path):
 
 def test_sound_that_is_left_out_is_told(annotate, tmp_path):
     write_video(tmp_path / "a.avi", FRAMES, sound="pcm_mulaw")
-    result = annotate("a.avi", "--tasks", "detection", "--detect-every", 1)
-    assert "pcm_mulaw" in result.output + result.stderr
+    for said in ("pcm_mulaw", "1 photo finished before"):  # the video is whole
+        result = annotate("a.avi", "--tasks", "detection", "--detect-every", 1)
+        assert result.exit_code == 0, result.output + result.stderr
+        assert said in result.output + result.stderr
+        assert "Failed" not in result.stderr
+
+
+def test_without_pictures_no_video_is_drawn(annotate, tmp_path):
+    write_video(tmp_path / "a.mp4", FRAMES)
+    result = annotate("a.mp4", "--tasks", "detection", "--detect-every", 1, "--no-pictures")
+    assert result.exit_code == 0, result.output + result.stderr
+    assert len(lines(tmp_path / "out/a.faces.jsonl")) == len(FRAMES)
+    assert list((tmp_path / "out").glob("*.mp4")) == []
+    result = annotate("a.mp4", "--tasks", "parsing", "--no-pictures", "--label-maps", "--overwrite")
+    assert result.exit_code == 2
+    assert "--label-maps" in result.stderr
+
+
+def test_beginning_anew_removes_the_label_maps(annotate, tmp_path):
+    write_video(tmp_path / "a.mp4", FRAMES[:2])
+    options = ("--tasks", "parsing", "--detect-every", 1)
+    assert annotate("a.mp4", *options, "--label-maps").exit_code == 0
+    label_maps = tmp_path / "out/a.label-maps"
+    assert list(label_maps.iterdir())
+    assert annotate("a.mp4", *options, "--overwrite").exit_code == 0
+    assert not label_maps.exists()
+
+
+def test_a_video_with_a_fault_is_done_again_by_name_too():
+    """A URL has no content that could differ."""
+    assert has_content("https://example.org/a.mp4", None)
+    assert not has_content("https://example.org/a.mp4", NO_CONTENT)
 
 
 def test_aligned_is_for_photos(annotate, tmp_path):

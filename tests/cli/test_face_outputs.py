@@ -126,6 +126,13 @@ def test_photos_and_videos_are_anonymized(run, photo, tmp_path, region):
     assert packets(tmp_path / "out/clip.anonymized.mp4") == packets(tmp_path / "clip.mp4") != []
 
 
+def test_sound_that_an_anonymized_video_lacks_is_told(run, tmp_path):
+    write_video(tmp_path / "clip.avi", [moved_face(0, 10)] * 3, sound="pcm_mulaw")
+    result = run("anonymize", "clip.avi", "--detect-every", 1)
+    assert result.exit_code == 0, result.output + result.stderr
+    assert "pcm_mulaw" in result.stderr
+
+
 def test_a_face_that_is_lost_stays_hidden_for_a_moment(run, tmp_path, monkeypatch):
     from farl_hf.pipelines import FaceDetectionPipeline
 

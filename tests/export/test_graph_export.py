@@ -60,7 +60,7 @@ def test_onnx_runtime_answers_the_same_for_any_number_of_faces(attributes):
     model, _, report = attributes
     assert report.architecture == "FaRLForAttributes"
     assert 0 < report.differences["logits"] < 1e-4
-    graph = load_onnx_model(report.output)
+    graph = load_onnx_model(str(report.output))
     for batch in (1, 5):
         pixel_values = torch.randn(batch, 3, 32, 32)
         with torch.no_grad():
@@ -87,7 +87,7 @@ def test_exported_programs_load_with_torch_alone(tmp_path):
     model = save_toy(
         FaRLForFaceParsing, tmp_path / "checkpoint", head_channels=8, num_labels=3, feature_levels=[0] * 4
     )
-    report = export_checkpoint(tmp_path / "checkpoint", tmp_path / "graph", "torch-export")
+    report = export_checkpoint(str(tmp_path / "checkpoint"), str(tmp_path / "graph"), "torch-export")
     assert report.graph == tmp_path / "graph" / "model.pt2"
     assert (tmp_path / "graph" / "preprocessor_config.json").is_file()
     program = torch.export.load(report.graph).module()
@@ -159,7 +159,7 @@ def test_exported_detectors_pad_photos_to_what_the_graph_takes(tmp_path):
     model = RetinaFaceForFaceDetection(RetinaFaceConfig(width_multiplier=0.02, pyramid_channels=8)).eval()
     model.save_pretrained(tmp_path / "checkpoint")
     RetinaFaceImageProcessor(pad_size_divisor=1).save_pretrained(tmp_path / "checkpoint")
-    report = export_checkpoint(tmp_path / "checkpoint", tmp_path / "graph", "torch-export")
+    report = export_checkpoint(str(tmp_path / "checkpoint"), str(tmp_path / "graph"), "torch-export")
     processor = RetinaFaceImageProcessor.from_pretrained(report.output)
     pixel_values = processor(np.zeros((40, 70, 3), np.uint8), return_tensors="pt")["pixel_values"]
     assert pixel_values.shape == (1, 3, 64, 96)

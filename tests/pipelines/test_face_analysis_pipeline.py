@@ -133,6 +133,7 @@ def test_the_built_in_models_are_the_defaults(toy_checkpoints, planted_detector,
         ({"models": 5}, InvalidArgumentError, "models=5"),
         ({"batch_size": 0}, InvalidArgumentError, "batch_size=0"),
         ({"models": ["parsing"]}, InvalidArgumentError, "models="),
+        ({"models": {"parsing": 5}}, InvalidArgumentError, "parsing is 5; expected the name or folder"),
         ({"detector": 5}, InvalidArgumentError, "detector=5"),
         ({"models": {"parsing": "of attributes"}}, NotACheckpointError, "FaRLForFaceParsing"),
     ],
@@ -188,3 +189,12 @@ def test_the_pipeline_of_a_task_is_of_that_task(toy_checkpoints, load_pipeline, 
     detector = str(toy_checkpoints["face-detection"])
     with pytest.raises(InvalidArgumentError, match="The pipeline for parsing"):
         pipeline("face-analysis", model=detector, tasks=["parsing"], models={"parsing": load_pipeline(task)})
+
+
+def test_the_pipeline_of_a_task_is_on_the_device_of_the_analysis(toy_checkpoints, load_pipeline):
+    parse = load_pipeline("face-parsing")
+    parse.device = torch.device("meta")
+    with pytest.raises(InvalidArgumentError, match="on meta, the analysis on cpu"):
+        pipeline(
+            "face-analysis", model=str(toy_checkpoints["face-detection"]), device="cpu", models={"parsing": parse}
+        )

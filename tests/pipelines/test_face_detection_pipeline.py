@@ -80,3 +80,19 @@ def test_two_views_give_the_same_answers_in_every_batch(detect):
     for one, same in zip(alone, together, strict=True):
         for face, again in zip(one, same, strict=True):
             assert list(face["box"].values()) == pytest.approx(list(again["box"].values()), abs=1e-2)
+
+
+def test_faces_beyond_the_edge_are_no_faces_of_the_photo(detect, monkeypatch):
+    """Every pipeline takes what the detector answers."""
+    points = torch.tensor([[30.0, 30], [60, 30], [45, 45], [35, 60], [55, 60]])
+    box = torch.tensor([20.0, 15, 70, 75])
+    shifts_xy = torch.tensor([[0.0, 0], [-61, 0], [-71, 0], [0, 200], [95, 0]])
+    planted = {
+        "scores": torch.linspace(0.9, 0.5, 5),
+        "boxes_xyxy": box + shifts_xy.repeat(1, 2),
+        "keypoints_xy": points + shifts_xy[:, None],
+    }
+    monkeypatch.setattr(detect.image_processor, "post_process_face_detection", lambda *_, **__: [planted])
+    found = detect(scene(0, (120, 100)))
+    assert [face["score"] for face in found] == pytest.approx([0.9, 0.8, 0.5])
+    assert found[1]["keypoints"][1] == [-1, 30]

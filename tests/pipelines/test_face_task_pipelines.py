@@ -158,6 +158,7 @@ def test_detection_settings_reach_the_detector(run, photo_with, planted_detector
         {"keypoints": [[[float("nan"), 2], *FIVE_POINTS[1:]]]},
         {"keypoints": [[[40, 40]] * 5]},
         {"keypoints": [[[x + 500, y] for x, y in FIVE_POINTS]]},
+        {"keypoints": [[[x - 79, y] for x, y in FIVE_POINTS]]},  # 0.6 of their extent of 30 px is 18 px
         {"keypoints": [["a", "b"]]},
         {"boxes": [[10, 10, 10, 40]]},
         {"boxes": [[40, 10, 10, 40]]},
@@ -171,6 +172,16 @@ def test_faces_that_cannot_be_used_are_refused(load_pipeline, planted_detector, 
     run = load_pipeline("face-landmarks", detector=planted_detector)
     with pytest.raises(InvalidFaceInputError):
         run({"image": photo_with(0), **faces})
+
+
+@pytest.mark.parametrize("shift_xy", [(-61, 0), (0, -61), (91, 0), (0, 71)])
+def test_a_face_that_the_edge_cuts_may_have_all_points_outside(run, photo_with, shift_xy):
+    """Its outline reaches into the photo of 120 x 100 pixels."""
+    points = (np.array(FIVE_POINTS) + shift_xy).tolist()
+    (face,) = run({"image": photo_with(0), "keypoints": [points]})
+    assert face["keypoints"] == points
+    (again,) = run({"image": photo_with(0), "faces": [face]})
+    assert again["box"] == face["box"]
 
 
 def test_a_missing_photo_is_named(run, tmp_path):

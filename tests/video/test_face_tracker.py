@@ -188,6 +188,8 @@ def test_impossible_intervals_are_refused():
         ([], {"frame_rate": float("nan")}),
         ([], {"frame_rate": "x"}),
         ([], {"detector": 3}),
+        ([], {"landmarks": len}),
+        ([], {"smooth": "yes"}),
     ],
 )
 def test_what_cannot_be_followed(video, settings):

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_rotated_and_mirrored_videos_are_shown_upright(tmp_path, rotation, hflip
     assert np.abs(np.asarray(image, float) - expected).mean() < 6
 
 
+@pytest.mark.parametrize(("rotation", "expected"), [(0, Fraction(2)), (180, Fraction(2)), (90, Fraction(1, 2))])
+def test_pixels_that_are_not_square_turn_with_the_frame(tmp_path, rotation, expected):
+    source = write_video(tmp_path / "a.mp4", FRAMES[:2], rotation=rotation, pixel_ratio=Fraction(2))
+    copy(source, tmp_path / "b.mp4")
+    assert VideoFile(tmp_path / "b.mp4").sample_aspect_ratio == expected
+
+
 def test_odd_sides_are_written(tmp_path):
     source = write_video(tmp_path / "a.mp4", FRAMES)
     copy(source, tmp_path / "b.mp4", (81, 61))
@@ -70,7 +78,7 @@ def test_sound_is_copied_as_it_is(tmp_path):
 
 def test_sound_that_mp4_cannot_hold_is_told(tmp_path):
     writer = copy(write_video(tmp_path / "a.avi", FRAMES * 3, sound="pcm_mulaw"), tmp_path / "b.mp4")
-    assert writer.skipped_sound == "pcm_mulaw"
+    assert "(pcm_mulaw) was skipped" in writer.sound_note
     assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == 18
 
 

@@ -26,6 +26,7 @@ from farl_hf.cli.options import (
     plain_console,
     plain_errors,
     report_failures,
+    report_notes,
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems, outputs_in
 from farl_hf.cli.photo_jobs import (
@@ -160,6 +161,8 @@ def annotate(
             models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
             needed = {task: models[task] for task in chosen} | ({} if aligned else {DETECTION: detector})
             video: dict[str, Any] = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
+            if label_maps and not pictures:
+                raise InvalidArgumentError("--label-maps writes pictures; it cannot be used with --no-pictures.")
             looks: dict[str, Any] = {
                 "aligned": aligned,
                 "threshold": threshold,
@@ -228,7 +231,7 @@ def open_work(
 
 
 def _files_of(line: Mapping[str, Any]) -> list[str]:
-    """Names of the files that were written for a photo or video."""
+    """Names of the files that were written for a photo or video, but the label maps of a video."""
     record = line["record"]
     label_maps = (face.get("segmentation") for face in record.get("faces", ()))
     named = [*record["files"].values(), record.get("faces_file"), *label_maps]
@@ -251,6 +254,10 @@ def _remove_outputs(folder: Path) -> list[str] | None:
                     others += line.get("others", ())
                     for name in _files_of(line):
                         (folder / name).unlink(missing_ok=True)
+                    if "video" in line["record"]:
+                        from farl_hf.cli.video_annotator import remove_label_maps
+
+                        remove_label_maps(folder, line["stem"])
         for name in {name for _, name in EXPORTS.values()}.difference(others):
             if name == EXPORTS["parquet"][1]:
                 ParquetShards.remove(folder)
@@ -305,6 +312,7 @@ def _annotate(
     shards = ParquetShards(work, folder) if with_shards else None
     lines: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
+    notes: list[str] = []
     counts = dict.fromkeys(("faces", "photos", "tracks", "frames", "videos"), 0)
 
     def note() -> None:
@@ -322,6 +330,8 @@ def _annotate(
                 progress.advance(bar)
                 if done.fault is not None:
                     failures[done.photo.name] = done.fault
+                if done.note is not None:
+                    notes.append(done.note)
                 if done.answer is not None:
                     _count_in(counts, done.answer)
                     lines.append(_finished(done))
@@ -339,13 +349,16 @@ def _annotate(
         raise
     _write_records(work, photos)
     kept = f", {counted(len(named) - len(waiting), 'photo')} finished before" if len(waiting) < len(named) else ""
+    report_notes(notes)
     plain_console().print(readable_name(f"{_summary(counts)}{kept}: see {folder / RECORDS_FILE}"))
     return failures
 
 
 def _finished(done: Done) -> dict[str, Any]:
     """The line of a photo. One with a fault is done again by the next run, which reports it again."""
-    return done.line(record=done.answer) | ({} if done.fault is None else {"content": None})
+    from farl_hf.cli.finished_work import NO_CONTENT
+
+    return done.line(record=done.answer) | ({} if done.fault is None else {"content": NO_CONTENT})
 
 
 def _write_records(work: "FinishedWork", photos: Sequence[str]) -> None:

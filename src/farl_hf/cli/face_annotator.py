@@ -225,7 +225,7 @@ class AnnotationWorker:
         if video is not None:
             from farl_hf.cli.video_annotator import VideoAnnotator
 
-            self.video_annotator = VideoAnnotator(pipelines, tasks, *options, **video)
+            self.video_annotator = VideoAnnotator(pipelines, tasks, *options, **video, pictures=pictures)
 
     def stream(self, jobs: Iterable[Job]) -> Iterator[Done]:
         """Yields what became of each photo: its record as the answer. Videos come last."""
@@ -245,20 +245,25 @@ class AnnotationWorker:
             try:
                 if self.video_annotator is None:
                     raise InvalidArgumentError("--aligned is for photos of one face; it cannot be used with videos.")
-                record, faults = self.video_annotator.annotate(video.source, video.stem, self.report_frame(video.stem))
+                report_frame = self.report_frame(video.stem)
+                record, fault, note = self.video_annotator.annotate(video.source, video.stem, report_frame)
             except FileWriteError:
                 raise
             except Exception as error:  # one bad video must not stop the others
                 yield _done(video, content, error)
                 continue
-            yield _done(video, content, (record, {}), " ".join(map(str, faults)) or None)
+            yield _done(video, content, (record, {}), fault, note)
 
 
 def _done(
-    photo: PhotoFile, content: dict[str, Any] | None, answer: AnnotatedPhoto | Exception, fault: str | None = None
+    photo: PhotoFile,
+    content: dict[str, Any] | None,
+    answer: AnnotatedPhoto | Exception,
+    fault: str | None = None,
+    note: str | None = None,
 ) -> Done:
     if isinstance(answer, Exception):
         return Done(photo, content, fault=str(answer) or type(answer).__name__)
     name = "video" if "video" in answer[0] else "photo"
     record = answer[0] | {name: readable_name(photo.name), "photo_uri": photo.uri}
-    return Done(photo, content, record, fault)
+    return Done(photo, content, record, fault, note)

@@ -25,6 +25,7 @@ from farl_hf.cli.options import (
     plain_errors,
     refuse_unused,
     report_failures,
+    report_notes,
 )
 from farl_hf.cli.photo_files import find_photos, is_video, output_stems, outputs_in
 from farl_hf.errors import FileWriteError, InvalidArgumentError, MissingExtraError, check_name
@@ -162,6 +163,7 @@ def anonymize(
         analyze = _analysis(models, device, batch_size) if found else None
         stems = dict(zip(found, output_stems(found, folder, others=outputs_in(folder)), strict=True))
         videos = [photo for photo in found if is_video(photo)]
+        notes: list[str] = []
         pictures = {photo: stem for photo, stem in stems.items() if photo not in videos}
         num_faces = 0
         for photo, stem, picture, faces in _analyzed(analyze, pictures, batch_size, threshold, failures):
@@ -177,11 +179,15 @@ def anonymize(
         for video in videos:
             try:
                 path = folder / f"{stems[video]}.anonymized.mp4"
-                num_faces += _anonymize_video(video, path, analyze, landmarks, detect_every, threshold, settings)
+                with_landmarks = (landmarks, detect_every)
+                followed, note = _anonymize_video(video, path, analyze, *with_landmarks, threshold, settings)
+                num_faces += followed
+                notes += [note] if note else []
             except FileWriteError:
                 raise
             except (OSError, ValueError, ImportError) as error:
                 failures[video] = error
+        report_notes(notes)
         sources = [counted(len(some), noun) for some, noun in ((pictures, "photo"), (videos, "video")) if some]
         _finish(
             f"{counted(num_faces, 'face')} of {' and '.join(sources) or '0 photos'} hidden: see {folder}", failures
@@ -226,8 +232,8 @@ def _anonymize_video(
     detect_every: int,
     threshold: float | None,
     settings: Mapping[str, Any],
-) -> int:
-    """Write a video without recognisable faces; the number of faces that were followed."""
+) -> tuple[int, str | None]:
+    """Write a video without recognisable faces; the number of faces that were followed, and a note on its sound."""
     from farl_hf import outputs
     from farl_hf.video import VideoFile
     from farl_hf.video.face_following import follow_faces
@@ -253,7 +259,7 @@ def _anonymize_video(
             hidden = [face for seen_s, face in last.values() if frame.time_s - seen_s <= _HIDDEN_S]
             writer.write(outputs.anonymize(frame.image, hidden, **settings), frame.time_s)
         writer.close()
-    return len(last)
+    return len(last), writer.sound_note
 
 
 def _finish(summary: str, failures: Mapping[str, Exception]) -> None:

@@ -19,6 +19,7 @@ from farl_hf.photo_names import URL_SCHEMES
 from farl_hf.whole_files import finite_or_none, held, write_whole
 
 _CONTENT = ("bytes", "mtime_ns", "sha256")
+NO_CONTENT = {"bytes": -1, "mtime_ns": 0, "sha256": ""}  # what no photo and no URL has: it is done again
 _CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.onnx*")
 
 

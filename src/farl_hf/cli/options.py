@@ -1,7 +1,7 @@
 """What commands share: options, names of tasks, and errors as one sentence with an exit status."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -181,6 +181,12 @@ def report_failures(failures: Mapping[str, Exception | str]) -> None:
     """Print which photos failed, and why."""
     for photo, error in failures.items():
         error_console().print(Text.assemble(("Failed: ", "bold red"), printable(f"{photo}: {error}", kept="")))
+
+
+def report_notes(notes: Iterable[str]) -> None:
+    """Print what to know of results that are whole."""
+    for note in notes:
+        error_console().print(printable(note))
 
 
 @contextmanager

@@ -89,12 +89,14 @@ class Done:
         content (`dict`, *optional*): See [`content_of`].
         answer (`dict`, *optional*): Plain values; None if it failed.
         fault (`str`, *optional*): Why it failed, or what is amiss with the answer.
+        note (`str`, *optional*): What to tell of an answer that is whole.
     """
 
     photo: PhotoFile
     content: dict[str, Any] | None = None
     answer: dict[str, Any] | None = None
     fault: str | None = None
+    note: str | None = None
 
     def line(self, **more: Any) -> dict[str, Any]:
         """For [`FinishedWork`]."""

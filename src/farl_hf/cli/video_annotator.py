@@ -20,6 +20,17 @@ from farl_hf.video.face_tracker import FaceTracker
 from farl_hf.video.video_files import VideoWriter
 from farl_hf.whole_files import write_picture, written_whole
 
+_LABEL_MAPS = "{}.label-maps"
+
+
+def remove_label_maps(folder: Path, stem: str) -> None:
+    """Remove the label maps of a video, and their folder if nothing else is in it."""
+    label_maps = folder / _LABEL_MAPS.format(stem)
+    for path in label_maps.glob("*.track-*.segmentation.png"):
+        path.unlink()
+    with contextlib.suppress(OSError):
+        label_maps.rmdir()
+
 
 class VideoAnnotator:
     """Follows the faces of a video, runs every task on them, and writes one video per task and a line per frame.
@@ -34,6 +45,7 @@ class VideoAnnotator:
         detect_every (`int`): Frames from one detection to the next.
         smooth (`bool`): Smooth boxes and points over time.
         label_maps (`bool`): Write the label map of every face of every frame.
+        pictures (`bool`): Draw the videos; without, there is the line per frame alone.
     """
 
     def __init__(
@@ -46,6 +58,7 @@ class VideoAnnotator:
         detect_every: int = 10,
         smooth: bool = False,
         label_maps: bool = False,
+        pictures: bool = True,
     ) -> None:
         self.pipelines = pipelines
         self.tasks = tasks
@@ -55,10 +68,11 @@ class VideoAnnotator:
         self.detect_every = detect_every
         self.smooth = smooth
         self.label_maps = label_maps
+        self.drawn_tasks = tasks if pictures else ()
 
     def annotate(
         self, source: str, stem: str, report_frame: Callable[[int, int | None], None]
-    ) -> tuple[dict[str, Any], list[Exception]]:
+    ) -> tuple[dict[str, Any], str | None, str | None]:
         """Annotate one video.
 
         Args:
@@ -68,7 +82,7 @@ class VideoAnnotator:
 
         Returns:
             `tuple`: The record `{"video", "photo_uri", "files", "frames", "seconds", "tracks", "faces_file"}`,
-            and what went wrong: a fault in the video (frames before it are written), or sound that was skipped.
+            then a fault in the video, if there is one (frames before it are written), and a note on skipped sound.
 
         Raises:
             UnreadableVideoError: If there is not even a first frame.
@@ -79,13 +93,13 @@ class VideoAnnotator:
         lines = self.output_folder / f"{stem}.faces.jsonl"
         seen: set[int] = set()
         frame = None
-        paths = {task: self.output_folder / f"{stem}.{task}.mp4" for task in self.tasks}
+        paths = {task: self.output_folder / f"{stem}.{task}.mp4" for task in self.drawn_tasks}
         with _Outputs(video, paths, lines) as outputs:
             for some in _batches(tracked, self.batch_size):
                 for frame in self._run_tasks(some):
                     pictures = {
                         task: draw(frame.image, frame.faces, task.removeprefix("face-"), legend=False)
-                        for task in self.tasks
+                        for task in self.drawn_tasks
                     }
                     faces = [self._for_json(face, f"{frame.index:06}", stem) for face in frame.faces]
                     record = {"frame": frame.index, "time": round(frame.time_s, 6), "faces": faces}
@@ -95,14 +109,13 @@ class VideoAnnotator:
             if frame is None:
                 raise faults[0]
             outputs.close(whole=not faults)
-            faults += outputs.complaints()
         record = {
             "video": readable_name(source),
             "photo_uri": photo_uri(source),
             "files": {task: path.name for task, path in paths.items()},
         }
         record |= {"frames": frame.index + 1, "seconds": frame.time_s, "tracks": len(seen)}
-        return record | {"faces_file": lines.name}, faults
+        return record | {"faces_file": lines.name}, str(faults[0]) if faults else None, outputs.sound_note
 
     def _new_tracker(self) -> FaceTracker:
         landmarks = self.pipelines.get(LANDMARKS)
@@ -130,7 +143,7 @@ class VideoAnnotator:
             return face
         if not self.label_maps:
             return {name: value for name, value in face.items() if name not in ("segmentation", "labels")}
-        path = self.output_folder / f"{stem}.label-maps" / f"{frame_name}.track-{face['track']}.segmentation.png"
+        path = self.output_folder / _LABEL_MAPS.format(stem) / f"{frame_name}.track-{face['track']}.segmentation.png"
         write_picture(path, face["segmentation"])
         return face | {"segmentation": str(path.relative_to(self.output_folder))}
 
@@ -160,14 +173,9 @@ class _Outputs:
         for writer in self._writers.values():
             writer.close(whole)
 
-    def complaints(self) -> list[Exception]:
-        skipped = {writer.skipped_sound for writer in self._writers.values()} - {None}
-        return [
-            UnreadableVideoError(
-                f"The sound of {self._video.source} ({codec}) was skipped: MP4 cannot hold it as it is."
-            )
-            for codec in skipped
-        ]
+    @property
+    def sound_note(self) -> str | None:
+        return next((writer.sound_note for writer in self._writers.values() if writer.sound_note), None)
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)

@@ -62,13 +62,13 @@ class ExportReport:
 
 
 def export_checkpoint(
-    folder: Path, output: Path, export_format: str = "onnx", overwrite: bool = False
+    folder: str | Path, output: str | Path, export_format: str = "onnx", overwrite: bool = False
 ) -> ExportReport:
     """Write a checkpoint as a graph. The folder appears only if graph and model agree.
 
     Args:
-        folder (`Path`): A checkpoint folder.
-        output (`Path`): Folder to create: the graph, `config.json`, and the files of the processor.
+        folder (`str` or `Path`): A checkpoint folder.
+        output (`str` or `Path`): Folder to create: the graph, `config.json`, and the files of the processor.
         export_format (`str`): One of `EXPORT_FORMATS`.
         overwrite (`bool`): Replace an existing export.
 
@@ -79,6 +79,7 @@ def export_checkpoint(
         ConversionError: `output` cannot be written, or the graph answers differently.
     """
     check_name("format", export_format, EXPORT_FORMATS)
+    folder, output = Path(folder), Path(output)
     remove_left_over(output)
     check_output_folder(output, overwrite)
     exporter, settings_class = _exporter(export_format)
@@ -240,11 +241,11 @@ class OnnxModel(PreTrainedModel):
         )
 
 
-def load_onnx_model(folder: Path) -> OnnxModel:
+def load_onnx_model(folder: str | Path) -> OnnxModel:
     """The graph of an exported checkpoint, with as many threads as PyTorch uses.
 
     Args:
-        folder (`Path`): Written by `export_checkpoint` in the format "onnx".
+        folder (`str` or `Path`): Written by `export_checkpoint` in the format "onnx".
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed.
@@ -256,6 +257,7 @@ def load_onnx_model(folder: Path) -> OnnxModel:
         raise MissingExtraError(
             'Running graphs needs the `onnxruntime` package: pip install "farl-hf[export]".'
         ) from error
+    folder = Path(folder)
     if not (folder / _ONNX_GRAPH).is_file():
         raise NotACheckpointError(
             f"{folder} holds no {_ONNX_GRAPH}; export its checkpoint first: farl-hf export CHECKPOINT --output FOLDER."

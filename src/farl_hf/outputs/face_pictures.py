@@ -30,6 +30,7 @@ _BLUR = 1 / 5  # deviation of the Gaussian, in sides of a face; nothing smaller 
 _BLURRED_SIDE_PX = 40  # of a face while it is blurred
 _BLOCK = 1 / 6  # side of a block of pixels, likewise
 _LEAST_STRENGTH = 0.25
+_TOO_STRONG = 100
 _FARTHEST_PX = 1e6  # of a landmark; OpenCV fills nothing where integers overflow
 _LEAST_PART = 1 / 4  # of a box that a region covers; those of faces on photographs rarely cover less
 _MARGIN = 1 / 20  # by which regions are wider than what was found
@@ -200,13 +201,15 @@ def anonymize(
 
     Raises:
         UnknownNameError: There is no such method or region.
-        InvalidArgumentError: `strength` is below 0.25, or `colour` is no colour.
+        InvalidArgumentError: `strength` is below 0.25 or not below 100, or `colour` is no colour.
         InvalidFaceInputError: A face lacks what its region is made of.
     """
     check_name("method", method, METHODS)
     check_name("region", region, REGIONS)
-    if not isinstance(strength, Real) or not _LEAST_STRENGTH <= strength < 100:
-        raise InvalidArgumentError(f"strength={strength!r}; expected a number from {_LEAST_STRENGTH}, 1 as a rule.")
+    if not isinstance(strength, Real) or not _LEAST_STRENGTH <= strength < _TOO_STRONG:
+        raise InvalidArgumentError(
+            f"strength={strength!r}; expected {_LEAST_STRENGTH} to below {_TOO_STRONG}, 1 as a rule."
+        )
     if np.shape(colour) != (3,) or not all(isinstance(value, Real) and 0 <= value <= 255 for value in colour):
         raise InvalidArgumentError(f"colour={colour!r}; expected red, green and blue from 0 to 255.")
     faces = faces_of_answer(faces)

@@ -150,7 +150,16 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
                 raise InvalidArgumentError(
                     f"The pipeline for {task} is a {type(given).__name__}; its task is another."
                 )
+            if given.device != self.device:
+                raise InvalidArgumentError(
+                    f"The pipeline for {task} is on {given.device}, the analysis on {self.device}; put both on one."
+                )
             return given
+        if not isinstance(given, str | Path | NoneType):
+            raise InvalidArgumentError(
+                f"The model for {task} is {in_short(repr(given))}; expected the name or folder of a checkpoint, or a "
+                "pipeline."
+            )
         folder = checkpoint_for(f"face-{task}", given)
         processor = load_image_processor(AutoImageProcessor, folder)
         written_by = head_class.model_name

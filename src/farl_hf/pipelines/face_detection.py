@@ -17,6 +17,7 @@ from farl_hf.pipelines.inputs import (
     prefetch_inputs,
     recorded,
 )
+from farl_hf.processing.face_geometry_farl import FACE_MARGIN
 from farl_hf.results import Faces, plain_faces
 
 DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks into faces
@@ -25,6 +26,18 @@ DETECTOR_FOLDER = "face-detector"  # in the repository of a model that looks int
 def optimized_for_inference(model: Any) -> Any:
     """The model, after `optimize_for_inference()` where it has that; exported graphs and other libraries' have not."""
     return model.optimize_for_inference() if hasattr(model, "optimize_for_inference") else model
+
+
+def lies_in_photo(boxes_xyxy: torch.Tensor, keypoints_xy: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
+    """Which faces (F,) have a part in the photo; a detector also answers faces beyond its edge, which no crop shows.
+
+    The five points of a face that the edge cuts may all lie outside: a face reaches beyond them.
+    """
+    lowest_xy, highest_xy = keypoints_xy.amin(dim=1), keypoints_xy.amax(dim=1)
+    margin = FACE_MARGIN * (highest_xy - lowest_xy).amax(dim=1, keepdim=True)
+    last_xy = torch.minimum(boxes_xyxy[:, 2:], highest_xy + margin)
+    first_xy = torch.maximum(boxes_xyxy[:, :2], lowest_xy - margin)
+    return (last_xy > 0).all(dim=1) & (first_xy < first_xy.new_tensor([size_hw[1], size_hw[0]])).all(dim=1)
 
 
 class PhotoPipeline(Pipeline):
@@ -147,11 +160,12 @@ class FaceDetectionPipeline(PhotoPipeline):
                 faces.append(views[0])
                 continue
             usual, *coarse = (next(found) for _ in views)
+            height, width = views[0]["original_sizes"][0].tolist()
             if coarse:
-                height, width = views[0]["original_sizes"][0].tolist()
                 overlap = post_processing.get("nms_threshold")
                 usual = self.image_processor.join_views(usual, coarse[0], (height, width), overlap)
-            faces.append(usual)
+            inside = lies_in_photo(usual["boxes_xyxy"], usual["keypoints_xy"], (height, width))
+            faces.append({name: values[inside] for name, values in usual.items()})
         return faces
 
     def _find_faces(self, photos: list[dict[str, Any]], post_processing: dict[str, float]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from farl_hf.photos import load_photo
 from farl_hf.pipelines.detector_loading import load_detector, log_if_small_model
 from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.inputs import check_spelling, checked_on_error, checked_thresholds, recorded
+from farl_hf.processing.face_geometry_farl import FACE_MARGIN
 from farl_hf.results import Faces, plain_faces, plain_points
 
 # A face-detection pipeline, or anything that takes a PIL photo and answers like one.
@@ -32,7 +33,6 @@ Detector = Callable[..., list[dict[str, Any]]]
 _GIVEN_SCORE = 1.0  # of faces that the caller gives
 _SMALLEST_SPREAD_PX = 1e-3  # five points nearer to each other than this have no direction to align by
 _LARGEST_COORDINATE_PX = 1e6
-_BOX_MARGIN = 0.6  # from the outermost points to the outline of a face, in units of the points' longer side
 
 
 def given_faces(photo_input: Mapping[str, Any], size_hw: tuple[int, int]) -> Faces | None:
@@ -126,7 +126,7 @@ def faces_from_keypoints(keypoints: Any, size_hw: tuple[int, int]) -> Faces:
         size_hw (`tuple[int, int]`): Height and width of the photo.
 
     Raises:
-        InvalidFaceInputError: If the shape is wrong, a value is not finite, all points coincide or lie outside.
+        InvalidFaceInputError: If the shape is wrong, a value is not finite, all points coincide or lie far outside.
     """
     five_points_xy = _five_points(keypoints)
     if not np.isfinite(five_points_xy).all():
@@ -134,8 +134,10 @@ def faces_from_keypoints(keypoints: Any, size_hw: tuple[int, int]) -> Faces:
     lowest, highest = five_points_xy.min(axis=1), five_points_xy.max(axis=1)
     for row in range(len(five_points_xy)):
         _require_spread(row, highest[row] - lowest[row])
-        _require_overlap(f"The extent of keypoints {row}", (*lowest[row], *highest[row]), size_hw)
-    margin = _BOX_MARGIN * (highest - lowest).max(axis=1, keepdims=True)
+    margin = FACE_MARGIN * (highest - lowest).max(axis=1, keepdims=True)
+    for row in range(len(five_points_xy)):
+        extent = (*lowest[row], *highest[row])
+        _require_overlap(f"The extent of keypoints {row}", extent, size_hw, float(margin[row, 0]))
     height, width = size_hw
     boxes_xyxy = np.concatenate([lowest - margin, highest + margin], axis=1).clip(0, [width, height, width, height])
     return Faces(boxes_xyxy, np.full(len(boxes_xyxy), _GIVEN_SCORE), five_points_xy)
@@ -198,10 +200,10 @@ def _require_spread(row: int, extent_xy: np.ndarray) -> None:
         )
 
 
-def _require_overlap(what: str, box_xyxy: Any, size_hw: tuple[int, int]) -> None:
+def _require_overlap(what: str, box_xyxy: Any, size_hw: tuple[int, int], margin: float = 0.0) -> None:
     x_min, y_min, x_max, y_max = (float(value) for value in box_xyxy)
     height, width = size_hw
-    if x_max <= 0 or y_max <= 0 or x_min >= width or y_min >= height:
+    if min(x_max, y_max) + margin <= 0 or x_min - margin >= width or y_min - margin >= height:
         raise InvalidFaceInputError(
             f"{what} ({x_min:.1f}, {y_min:.1f}, {x_max:.1f}, {y_max:.1f}) lies outside the photo of {width} x "
             f"{height} pixels."

@@ -318,6 +318,7 @@ def _float_tensor(values, what):
 
 # Photos are smaller. Squares of larger coordinates overflow, and matrices of them are rounded to nothing.
 _LARGEST_COORDINATE_PX = 1e6
+FACE_MARGIN = 0.6  # from the outermost of the five points to the outline of a face, in units of their longer side
 
 
 def checked_points(points: Any, photo_name: str = "the photo", size_hw: tuple[int, int] | None = None) -> torch.Tensor:
@@ -345,7 +346,8 @@ def checked_points(points: Any, photo_name: str = "the photo", size_hw: tuple[in
     if size_hw is None:
         return points
     height, width = size_hw
-    if bool(((lowest >= lowest.new_tensor([width, height])) | (highest <= 0)).any()):
+    margin = FACE_MARGIN * (highest - lowest).amax(dim=-1, keepdim=True)
+    if bool(((lowest - margin >= lowest.new_tensor([width, height])) | (highest + margin <= 0)).any()):
         raise ValueError(
             f"the keypoints of a face of {photo_name} lie outside it; it is {width} pixels wide and {height} high."
         )

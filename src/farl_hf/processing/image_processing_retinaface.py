@@ -72,7 +72,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
     Example:
         ```python
-        >>>         >>> from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
+        >>> import numpy as np
+        >>> from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 
         >>> inputs = RetinaFaceImageProcessor()(np.zeros((1200, 2160, 3), dtype=np.uint8))
         >>> inputs["pixel_values"].shape, inputs["original_sizes"].tolist(), inputs["input_scales"].tolist()
@@ -120,7 +121,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         check_number("variances", size, 1e-6, 1e3)
         for name in ("max_long_side", "min_long_side", "coarse_long_side"):
             check_number(name, getattr(self, name), 0, 2**15)
-        check_number("pad_size_divisor", self.pad_size_divisor, 0, 2**12, whole=True)
+        check_number("pad_size_divisor", self.pad_size_divisor, 1, 2**12, whole=True)
         check_number("top_k", self.top_k, 1, 2**31, whole=True)
         check_number("max_faces", self.max_faces, 1, 2**31, whole=True)
         check_number("score_threshold", self.score_threshold, 0, 1)

@@ -13,6 +13,7 @@ from transformers import pipeline
 from farl_hf.checkpoints.checkpoint_names import checkpoint_for
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.photos import load_photo
+from farl_hf.pipelines.face_tasks import FaceLandmarksPipeline
 from farl_hf.pipelines.inputs import Prefetched, check_batch_size
 from farl_hf.results import Faces, plain_faces, plain_points
 from farl_hf.video.face_state import ConfidentLandmarksPipeline, OneEuroFilter, OneEuroSettings
@@ -83,6 +84,8 @@ def track_faces(
         raise InvalidArgumentError(f"frame_rate={frame_rate!r}; expected pictures per second, above 0.")
     if not isinstance(video, (str, Path, Iterable)):
         raise InvalidArgumentError(f"video is {video!r}; expected a file, a URL or pictures.")
+    if not isinstance(smooth, (bool, OneEuroSettings)):
+        raise InvalidArgumentError(f"smooth={smooth!r}; expected True, False or OneEuroSettings.")
     frames = VideoFile(video).frames() if isinstance(video, (str, Path)) else _frames_of(video, frame_rate)
     tracker = FaceTracker(
         _loaded("face-detection", detector, device),
@@ -141,7 +144,7 @@ def _frames_of(pictures: Iterable[Any], frame_rate: float) -> Iterator[VideoFram
 
 def _loaded(task: str, given: Any, device: Any) -> Any:
     if given is not None and not isinstance(given, (str, Path)):
-        if not callable(given):
+        if not (isinstance(given, FaceLandmarksPipeline) if task == "face-landmarks" else callable(given)):
             raise InvalidArgumentError(
                 f"{task} takes a pipeline or a checkpoint as detector or landmarks, but {given!r} came."
             )

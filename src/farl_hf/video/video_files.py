@@ -108,6 +108,8 @@ class VideoFile:
                 stream.thread_type = "AUTO"
                 for picture in container.decode(stream):
                     time_s = self._time_of(picture, count, time_s)
+                    if count == 0 and stream.sample_aspect_ratio and _shown_axes(picture)[0][0] == 0:
+                        self.sample_aspect_ratio = 1 / stream.sample_aspect_ratio  # a quarter turn swaps the sides
                     yield VideoFrame(count, time_s, _upright(picture))
                     count += 1
         except load_av().error.FFmpegError as error:
@@ -204,7 +206,7 @@ class VideoWriter:
         self.path = path
         self.source = source
         self._place = contextlib.ExitStack()  # of the unfinished file
-        self.skipped_sound: str | None = None  # name of a codec that MP4 cannot hold
+        self.sound_note: str | None = None  # of sound that MP4 cannot hold
         self._container: Any = None
         self._stream: Any = None
         self._size_wh: tuple[int, int] | None = None
@@ -284,7 +286,8 @@ class VideoWriter:
         try:
             self._sound_stream = self._container.add_stream_from_template(streams[0])
         except ValueError:
-            self.skipped_sound = streams[0].codec_context.name
+            codec = streams[0].codec_context.name
+            self.sound_note = f"The sound of {self.source.source} ({codec}) was skipped: MP4 cannot hold it as it is."
             return
         self._sound = self._sound_source.demux(streams[0])
 

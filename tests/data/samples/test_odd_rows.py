@@ -14,7 +14,7 @@ from farl_hf.data.laion_face.shards import SKIP_REASONS, scaled_faces, skip_reas
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
 from farl_hf.data.samples.face_samples import FaceSamples, photo_records
 from farl_hf.data.samples.pretraining_samples import PretrainingPairs, PretrainingTransform, TwoViewTransform
-from farl_hf.errors import InvalidFaceInputError, UnreadablePhotoError
+from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError
 from farl_hf.photos import decode_map, decode_photo
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
@@ -222,3 +222,10 @@ def test_sides_that_no_picture_has_leave_the_faces_where_they_are(side):
 
 def test_a_score_too_large_for_a_number_is_no_face():
     assert face_row(([1, 2, 3, 4], [[1, 2]] * 5, 10**400)) is None
+
+
+def test_data_sets_without_rows_are_refused():
+    with pytest.raises(InvalidDatasetError, match="None of the 0 photos"):
+        FaceSamples([], FaRLImageProcessor(size=32), "attributes")
+    with pytest.raises(InvalidDatasetError, match="is empty"):
+        PretrainingPairs([], None)

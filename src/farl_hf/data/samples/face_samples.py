@@ -56,8 +56,8 @@ def mirror_order(pairs: Sequence[tuple[int, int]], num_labels: int) -> np.ndarra
 
 
 def column_names(rows: Any) -> list[str]:
-    """Columns of a `datasets.Dataset` or of a list of dicts."""
-    return list(rows.column_names) if hasattr(rows, "column_names") else list(rows[0])
+    """Columns of a `datasets.Dataset` or of a list of dicts; an empty list has none."""
+    return list(rows.column_names) if hasattr(rows, "column_names") else list(rows[0] if len(rows) else ())
 
 
 def without_decoding(rows: Any, columns: Sequence[str]) -> Any:

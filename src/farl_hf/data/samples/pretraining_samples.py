@@ -280,17 +280,16 @@ def with_one_face(row: dict[str, Any], rng: np.random.Generator) -> dict[str, An
 
 
 def rows_with_one_face(rows: Any) -> np.ndarray:
-    """Numbers of the rows of which exactly one face has five usable points."""
+    """Numbers of the rows with exactly one face, which has five usable points."""
     faces = (row["points5_xy"] for row in without_decoding(rows, ["points5_xy"]))
-    return np.flatnonzero([len(usable_points(points5_xy)) == 1 for points5_xy in faces])
+    return np.flatnonzero([len(points5_xy) == len(usable_points(points5_xy)) == 1 for points5_xy in faces])
 
 
 def require_captions(rows: Sequence[dict[str, Any]]) -> None:
     """Raises [`InvalidDatasetError`] unless the rows have captions."""
     if "caption" not in column_names(rows):
-        raise InvalidDatasetError(
-            f"The data set has the columns {', '.join(column_names(rows))}; pre-training needs pairs with a caption."
-        )
+        has = f"has the columns {', '.join(column_names(rows))}" if len(rows) else "is empty"
+        raise InvalidDatasetError(f"The data set {has}; pre-training needs pairs with a caption.")
 
 
 def block_mask(
