@@ -22,7 +22,7 @@ from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.training.arguments import ScriptParser, errors_as_sentences
 from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_stock_training
-from farl_hf.training.trainer import FiniteWeightsCallback, errors_of_training
+from farl_hf.training.trainer import FiniteWeightsCallback, SampleEpochCallback, errors_of_training
 
 
 @dataclass
@@ -92,13 +92,13 @@ def main():
         model,
         args,
         train_dataset=FaceSamples(
-            rows["train"], processor, "attributes", settings.augmentation, attribute_columns=columns
+            rows["train"], processor, "attributes", settings.augmentation, attribute_columns=columns, seed=args.seed
         ),
         eval_dataset=FaceSamples(rows["test"], processor, "attributes", attribute_columns=columns),
         data_collator=collate_face_samples,
         processing_class=processor,
         compute_metrics=scores,
-        callbacks=[FiniteWeightsCallback()],
+        callbacks=[FiniteWeightsCallback(), SampleEpochCallback()],
     )
     with errors_of_training(args):
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)

@@ -21,7 +21,7 @@ from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples
 from farl_hf.training.arguments import ScriptParser, errors_as_sentences
 from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_stock_training
-from farl_hf.training.trainer import FiniteWeightsCallback, errors_of_training
+from farl_hf.training.trainer import FiniteWeightsCallback, SampleEpochCallback, errors_of_training
 
 
 @dataclass
@@ -88,7 +88,7 @@ def main():
         data_collator=collate_face_samples,
         processing_class=processor,
         compute_metrics=scores,
-        callbacks=[FiniteWeightsCallback()],
+        callbacks=[FiniteWeightsCallback(), SampleEpochCallback()],
         preprocess_logits_for_metrics=points_only,
     )
     with errors_of_training(args):

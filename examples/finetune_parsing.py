@@ -23,7 +23,7 @@ from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import ScriptParser, errors_as_sentences
 from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_stock_training
-from farl_hf.training.trainer import FiniteWeightsCallback, errors_of_training
+from farl_hf.training.trainer import FiniteWeightsCallback, SampleEpochCallback, errors_of_training
 
 
 @dataclass
@@ -96,7 +96,7 @@ def main():
         data_collator=collate_face_samples,
         processing_class=processor,
         compute_metrics=scores,
-        callbacks=[FiniteWeightsCallback()],
+        callbacks=[FiniteWeightsCallback(), SampleEpochCallback()],
         preprocess_logits_for_metrics=class_ids,
     )
     with errors_of_training(args):

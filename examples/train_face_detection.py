@@ -15,6 +15,7 @@ Evaluation is average precision at overlap 0.5, in the frame of the photos.
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -223,7 +224,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     scores = {}
     if args.do_eval and args.process_index == 0:
         model = model.to(args.device)
-        scores = evaluate_face_detection(model, processor, splits["validation"], args.per_device_eval_batch_size)
+        average = trainer.ema.average if args.do_train and trainer.ema is not None else None
+        with nullcontext() if average is None else average.applied_to(model):  # the weights that were saved
+            scores = evaluate_face_detection(model, processor, splits["validation"], args.per_device_eval_batch_size)
         print(json.dumps(scores, indent=2))
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)
         write_json(Path(args.output_dir, "eval_results.json"), scores)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "outputs": {"errors", "labels", "results", "photos", "processing", "drawing"},
     "data": {"errors", "whole_files", "labels", "results", "photos", "processing", "face_renderer"},
     "conversion": {"errors", "whole_files", "labels", "modeling", "processing"},
-    "export": {"errors", "whole_files", "modeling", "conversion"},
+    "export": {"errors", "whole_files", "modeling", "conversion", "checkpoints"},
     "checkpoints": {"errors", "whole_files", "conversion"},
     "pipelines": {"errors", "labels", "results", "photos", "processing", "checkpoints"},
     "retrieval": {"errors", "whole_files", "photo_names", "labels", "results", "photos", "processing", "pipelines"},

@@ -64,10 +64,10 @@ def run_generator_training(
         rows = load_splits(
             [data_args.dataset_name], data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
         )
-    splits = {"train": training_args.do_train, data_args.eval_split: training_args.do_eval}
+    splits = (("train", training_args.do_train, True), (data_args.eval_split, training_args.do_eval, False))
     train_crops, eval_crops = (
         FaceCrops(rows[name], image_processor, augment, training_args.seed) if wanted else None
-        for (name, wanted), augment in zip(splits.items(), (True, False), strict=True)
+        for name, wanted, augment in splits
     )
     trainer = AveragedWeightsTrainer(
         model=model,

@@ -108,6 +108,19 @@ def test_a_data_set_with_its_own_faces(run, tmp_path, monkeypatch):
     assert index.boxes_xyxy[0].tolist() == [10, 10, 60, 60]
 
 
+def test_a_bad_photo_of_a_data_set_does_not_stop_the_others(run, tmp_path, monkeypatch):
+    from farl_hf.data import loading
+
+    face = {"boxes_xyxy": [[10, 10, 60, 60]], "points5_xy": None}
+    good = {"bytes": Path("in/a.png").read_bytes(), "path": None}
+    rows = [{"image": image} | face for image in ({"bytes": b"broken", "path": None}, good)]
+    monkeypatch.setattr(loading, "load_face_dataset", lambda name, **options: rows)
+    result = run("index", "--dataset", "celeba")
+    assert result.exit_code == 1
+    assert "celeba/test/0" in said(result)
+    assert FaceIndex.load("faces.safetensors").photos == ("celeba/test/1",)
+
+
 def test_bad_photos_are_reported_and_the_rest_goes_on(run, tmp_path):
     (tmp_path / "in/broken.png").write_bytes(b"broken")
     for command, options in (("index", []), ("match", TEXT_OPTIONS)):
@@ -134,6 +147,10 @@ def test_no_face_is_said_with_a_way_out(run):
         (["match", "in", "--index", "f.parquet", "--texts", "a"], "either photos or --index"),
         (["match", "--index", "f.parquet", "--texts", "a"], "There is no face index f.parquet"),
         (["match", "in", "--texts", "a", "--output", "no/where.json"], "no/where.json"),
+        (["match", "--index", "f.parquet", "--texts", "a", "--aligned"], "--aligned is used only with photos"),
+        (["match", "--index", "f.parquet", "--texts", "a", "--threshold", "0.5"], "--threshold is used only with"),
+        (["index", "in", "--max-samples", "3"], "--max-samples is used only with --dataset"),
+        (["index", "in", "--split", "train"], "--split is used only with --dataset"),
         (["index"], "either photos or --dataset"),
         (["index", "in", "--dataset", "celeba"], "either photos or --dataset"),
         (["index", "in", "--output", "faces.csv"], ".safetensors or .parquet"),

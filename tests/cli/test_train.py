@@ -50,6 +50,19 @@ def test_a_recipe_of_ones_own_trains_and_both_scores_are_told(tmp_path):
     assert "train_data_ratio: 0.5" in (output / "recipe.yaml").read_text()
 
 
+def test_the_output_folder_of_a_recipe_is_used(tmp_path, monkeypatch):
+    """A run leaves its recipe, with its folder; the same command must go on there."""
+    from farl_hf.training import finetuning
+
+    asked = []
+    monkeypatch.setattr(finetuning, "run_face_training", lambda *arguments: asked.append(arguments[-1].output_dir))
+    recipe = tmp_path / "own.yaml"
+    for more, expected in (("", "runs/own"), (f"output_dir: {tmp_path / 'mine'}\n", str(tmp_path / "mine"))):
+        recipe.write_text(RECIPE + more)
+        run(recipe)
+        assert asked.pop() == expected
+
+
 def test_the_list_names_every_recipe():
     result = run("--list")
     assert "lapa_448_finetuned_supplement" in result.output

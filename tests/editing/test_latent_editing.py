@@ -73,6 +73,12 @@ def test_the_loss_falls_and_the_result_says_what_happened(image_text_model, gene
     assert np.allclose(edited.losses["total"], edited.losses["text"] + 0.001 * edited.losses["l2"], atol=1e-6)
 
 
+def test_latents_in_half_precision_keep_their_losses(farl, generator):
+    latents = generator.sample_latents(1)
+    edited = edit_latents(generator.bfloat16(), *farl, latents.bfloat16(), TEXT, num_steps=2, l2_weight=0.001)
+    assert all(np.isfinite(losses).all() for losses in edited.losses.values())
+
+
 def test_similarities_are_those_of_the_models_own_forward(image_text_model, generator):
     """Of crops that the image processor cuts from the drawn pictures; the model's logits are scaled similarities."""
     model, processor = image_text_model

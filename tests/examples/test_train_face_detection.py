@@ -112,6 +112,14 @@ def test_learns_toy_squares_and_writes_a_whole_checkpoint(data_folder, tmp_path)
     assert np.median(errors_px, axis=0).max() < 6
 
 
+def test_the_scores_are_those_of_the_averaged_weights_that_are_saved(data_folder, tmp_path):
+    options = arguments(data_folder, tmp_path, max_steps=4, ema_decay=0.9, learning_rate=5e-2, save_strategy="no")
+    scores = load_script().main([*options, "--do_train", "--do_eval"])
+    model = RetinaFaceForFaceDetection.from_pretrained(tmp_path).eval()
+    validation = [photo_row(1000 + index) for index in range(8)]
+    assert evaluate_face_detection(model, RetinaFaceImageProcessor.from_pretrained(tmp_path), validation) == scores
+
+
 def test_resumes_and_follows_the_original_recipe(data_folder, tmp_path):
     script = load_script()
     common = {"recipe": "sgd_steps", "max_steps": 4, "save_steps": 2, "save_strategy": "steps"}

@@ -103,6 +103,16 @@ def test_prompts_are_averaged(farl, photo):
     assert np.isclose(wrapped.scores[0], sum(apart.scores) / float((one + other).norm()))
 
 
+def test_a_head_that_reads_early_blocks_is_explained_there(toy_model, photo):
+    model = toy_model(FaRLForAttributes, feature_levels=[1, 1, 1, 1])
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32})
+    (face,) = farl_hf.explain(model, processor, photo, ["LABEL_1"], aligned=True)
+    (named,) = farl_hf.explain(model, processor, photo, ["LABEL_1"], aligned=True, layer="layers.1.layer_norm1")
+    assert np.array_equal(face.crop_maps, named.crop_maps)
+    with pytest.raises(UnknownNameError, match="N from 0 to 1"):
+        farl_hf.explain(model, processor, photo, ["LABEL_1"], aligned=True, layer="layers.2.mlp")
+
+
 def test_labels_of_a_head_and_what_it_has_not(toy_model, photo):
     model = toy_model(FaRLForAttributes)
     processor = FaRLImageProcessor(size={"height": 32, "width": 32})

@@ -126,6 +126,31 @@ def test_what_cannot_be_exported_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_export_replaces_nothing_but_an_export(tmp_path):
+    folder = tmp_path / "run"
+    save_toy(FaRLForAttributes, folder, feature_levels=[0])
+    before = sorted(path.name for path in folder.iterdir())
+    for output in (folder, tmp_path):
+        with pytest.raises(ConversionError, match="holds what it would be made of"):
+            export_checkpoint(folder, output, "torch-export", overwrite=True)
+    other = tmp_path / "other"
+    save_toy(FaRLForAttributes, other, feature_levels=[0])
+    with pytest.raises(ConversionError, match="something else than an export"):
+        export_checkpoint(folder, other, "torch-export", overwrite=True)
+    assert sorted(path.name for path in folder.iterdir()) == before == sorted(path.name for path in other.iterdir())
+
+
+@pytest.mark.parametrize("model_class", [FaRLForAttributes, RetinaFaceForFaceDetection])
+def test_a_model_without_its_image_processor_is_named_before_it_is_traced(tmp_path, model_class):
+    if model_class is FaRLForAttributes:
+        save_toy(model_class, tmp_path / "in", feature_levels=[0])
+    else:
+        model_class(RetinaFaceConfig(width_multiplier=0.25)).save_pretrained(tmp_path / "in")
+    (tmp_path / "in" / "preprocessor_config.json").unlink(missing_ok=True)
+    with pytest.raises(NotACheckpointError, match="no image processor that can be read"):
+        export_checkpoint(tmp_path / "in", tmp_path / "out", "torch-export")
+
+
 def test_of_a_pretraining_both_encoders_are_exported():
     assert type(_load_model(checkpoint("farl-tiny"))) is FaRLModel
 

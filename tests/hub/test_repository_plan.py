@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, pipeline
 
 from farl_hf import modeling, processing
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
-from farl_hf.errors import NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
 from farl_hf.hub import plan_repository
 from farl_hf.hub.flat_code import flat_code
 from farl_hf.pipelines import PIPELINES, face_tasks
@@ -167,6 +167,15 @@ def test_the_detector_beside_the_model_can_be_chosen(checkpoints):
         plan_repository(checkpoints["face-parsing"], detector=checkpoints["face-landmarks"])
     with pytest.raises(UnknownNameError, match="no checkpoint 'nobody'"):
         plan_repository(checkpoints["face-parsing"], detector="nobody")
+    with pytest.raises(InvalidArgumentError, match="leave the detector out"):
+        plan_repository(checkpoints["face-detection"], detector=checkpoints["face-detection"])
+
+
+def test_the_detector_of_a_folder_stays_with_it(checkpoints, copy_of):
+    folder = copy_of("face-parsing")
+    shutil.copytree(checkpoints["face-detection"], folder / "face-detector")
+    expected = (checkpoints["face-detection"] / "model.safetensors").read_bytes()
+    assert content_of(plan_repository(folder), "face-detector/model.safetensors") == expected
 
 
 def test_a_downloaded_repository_is_a_checkpoint_folder_again(checkpoints, tmp_path):

@@ -57,6 +57,8 @@ def test_long_texts_are_cut_and_keep_the_end_token(tokenizer):
     ids = tokenizer("face " * 500)["input_ids"]
     assert (len(ids), ids[0], ids[-1]) == (77, START, END)
     assert len(tokenizer("face " * 500, truncation=False)["input_ids"]) == 502
+    assert tokenizer.encode("face " * 500) == ids
+    assert len(tokenizer.encode("face " * 500, truncation=False)) == 502
 
 
 def test_an_empty_text_is_a_start_and_an_end(tokenizer):

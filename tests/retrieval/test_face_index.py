@@ -1,5 +1,7 @@
 """The index: search against brute force, files against what was written, and what must be refused."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -117,8 +119,9 @@ def test_parts_that_do_not_fit_are_refused():
 def test_models_are_told_apart_in_any_precision():
     model, other = make_farl(0)[0], make_farl(1)[0]
     index = make_index(fingerprint=model_fingerprint(model))
-    index.require_model(model)
-    index.require_model(model.bfloat16())
+    for precision in (torch.float32, torch.float16, torch.bfloat16):
+        index.require_model(copy.deepcopy(model).to(precision))
+        make_index(fingerprint=model_fingerprint(copy.deepcopy(model).to(precision))).require_model(model)
     with pytest.raises(InvalidFaceIndexError, match="another model"):
         index.require_model(other)
 

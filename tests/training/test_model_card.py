@@ -9,7 +9,13 @@ from face_rows import make_face_dataset
 from huggingface_hub import ModelCard
 from test_trainer import make_trainer
 
-from farl_hf.training.model_card import SYNTHETIC_DATA, WRITTEN_BY_TRAINING, TrainingFacts, write_training_card
+from farl_hf.training.model_card import (
+    SYNTHETIC_DATA,
+    WRITTEN_BY_TRAINING,
+    TrainingFacts,
+    command_without_paths,
+    write_training_card,
+)
 
 SCORES = {"loss": 0.7, "f1_mean": 0.8912, "f1_skin": 0.97, "num_faces": 12}
 
@@ -122,3 +128,11 @@ def test_given_words_win(trainer, tmp_path):
     data = card_in(tmp_path / "run").data
     assert (data.license, data.base_model, data.datasets) == ("apache-2.0", "me/base", ["a/b"])
     assert "mine" in data.tags
+
+
+def test_no_path_of_this_machine_is_told(trainer, tmp_path, monkeypatch):
+    leave_a_run(tmp_path / "run", dataset_name=["synthetic_faces", "/home/me/faces"])
+    trainer.create_model_card()
+    assert "/home/me" not in (tmp_path / "run" / "README.md").read_text()
+    monkeypatch.setattr("sys.argv", ["train.py", "--data-dir=/home/me/faces", "/home/me/more"])
+    assert command_without_paths() == "python train.py --data-dir=faces more"

@@ -30,6 +30,17 @@ def test_norms_and_biases_may_be_left_without_decay(model):
     torch.optim.AdamW(groups)
 
 
+def test_matrices_that_zero_has_divided_decay(model):
+    """ZeRO-3 leaves a flat part of a parameter, and its shape as `ds_shape`."""
+    for parameter in model.parameters():
+        parameter.ds_shape = parameter.shape
+        parameter.data = parameter.data.flatten()
+    groups = make_parameter_groups(model, RATES, weight_decay=0.1, decay_norm_and_bias=False)
+    for group in groups:
+        assert all((len(one.ds_shape) > 1) == (group["weight_decay"] > 0) for one in group["params"])
+    assert {group["weight_decay"] > 0 for group in groups} == {True, False}
+
+
 def test_a_frozen_backbone_has_no_group(model):
     freeze_backbone(model)
     assert {group["name"] for group in make_parameter_groups(model, RATES, 0.0)} == {"pyramid", "head"}

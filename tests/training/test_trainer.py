@@ -15,6 +15,7 @@ from farl_hf.labels import LAPA_LABELS
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.ema import TRAINING_WEIGHTS_NAME
 from farl_hf.training.evaluation.photo_frame import make_evaluation
+from farl_hf.training.runs import is_finished
 from farl_hf.training.trainer import FaRLTrainer, with_shared_batch_norms
 
 
@@ -76,6 +77,32 @@ def test_milestones_multiply_every_rate(photos, toy_config, tmp_path):
     trainer.train()
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
     np.testing.assert_allclose(rates, [1e-4] * 4 + [1e-5] * 4)
+
+
+def test_milestones_are_epochs_also_where_steps_are_limited(photos, toy_config, tmp_path):
+    """An epoch has two steps here; the run ends before the second one does."""
+    trainer = make_trainer(
+        photos, toy_config, tmp_path, max_steps=3, num_train_epochs=4, milestone_epochs=[2.0], save_strategy="no"
+    )
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    np.testing.assert_allclose(rates, [1e-4] * 3)
+
+
+def test_older_checkpoints_go_only_when_the_new_one_is_whole(photos, toy_config, tmp_path, monkeypatch):
+    left = []
+    monkeypatch.setattr(
+        "transformers.trainer.rotate_checkpoints",
+        lambda output_dir, **_: left.append(is_finished(sorted(Path(output_dir).glob("checkpoint-*"))[-1], 0.5)),
+    )
+    make_trainer(photos, toy_config, tmp_path, max_steps=2).train()
+    assert left == [True]
+
+
+def test_scores_tell_their_epoch(photos, toy_config, tmp_path):
+    trainer = make_trainer(photos, toy_config, tmp_path, max_steps=2, save_strategy="no")
+    assert trainer.train().metrics["epoch"] == 1.0
+    assert trainer.evaluate()["epoch"] == 1.0
 
 
 def test_a_frozen_backbone_stays(photos, toy_config, tmp_path):

@@ -21,6 +21,7 @@ from farl_hf.cli.options import (
     parse_names,
     plain_console,
     plain_errors,
+    refuse_unused,
 )
 from farl_hf.errors import FaRLError, InvalidArgumentError, InvalidTextError, MissingExtraError
 
@@ -54,6 +55,8 @@ def demo(
     also heat maps of texts. Nothing leaves the machine; the page needs no network.
     """
     with plain_errors():
+        refuse_unused(host, "--host", web, "with --web")
+        refuse_unused(port, "--port", web, "with --web")
         if web:
             serve_page(device, host, port)
             return

@@ -32,6 +32,7 @@ from farl_hf.cli.options import (
     photos_progress,
     plain_console,
     plain_errors,
+    refuse_unused,
     report_failures,
 )
 from farl_hf.cli.photo_files import find_photos
@@ -89,7 +90,7 @@ def index(
         str | None, typer.Option(help="Instead of photos: lapa, celeba, synthetic_faces …, with the annotated faces.")
     ] = None,
     data_dir: DataDirOption = None,
-    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    split: Annotated[str | None, typer.Option(help="Split of the data set. Default: test.")] = None,
     max_samples: MaxSamplesOption = None,
     model: ImageTextModelOption = IMAGE_TEXT_MODEL,
     aligned: AlignedOption = False,
@@ -310,13 +311,17 @@ def _load_index(path: Path) -> Any:
 
 
 def _sources(
-    photos: list[str], dataset: str | None, data_dir: Path | None, split: str, max_samples: int | None
+    photos: list[str], dataset: str | None, data_dir: Path | None, split: str | None, max_samples: int | None
 ) -> tuple[Any, dict[str, Any]]:
     """The photos to index, and the arguments that name none, with the reason."""
     if bool(photos) == (dataset is not None):
         raise InvalidArgumentError("Give either photos or --dataset, not both and not neither.")
     if dataset is None:
+        refuse_unused(data_dir, "--data-dir", False, "with --dataset")
+        refuse_unused(max_samples, "--max-samples", False, "with --dataset")
+        refuse_unused(split, "--split", False, "with --dataset")
         return find_photos(photos)
+    split = split or "test"
     from farl_hf.data.loading import load_face_dataset
 
     num_photos = None if max_samples is None else {split: max_samples}
@@ -329,14 +334,13 @@ def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple
     import numpy as np
 
     from farl_hf.data.samples.face_samples import without_decoding
-    from farl_hf.photos import decode_photo
 
     for number, row in enumerate(without_decoding(rows, ("image", "boxes_xyxy", "points5_xy"))):
         points_xy = np.asarray(row.get("points5_xy") or [], np.float32).reshape(-1, 5, 2)
         complete = points_xy[np.isfinite(points_xy).all(axis=(1, 2))]
         boxes = {} if row.get("boxes_xyxy") is None else {"boxes": row["boxes_xyxy"]}
         known = {"keypoints": complete} if len(complete) else boxes
-        yield f"{name}/{number}", {"image": decode_photo(row["image"], f"row {number}"), **known}
+        yield f"{name}/{number}", {"image": row["image"], **known}  # decoded where a bad one is caught
 
 
 def index_photos(
@@ -397,6 +401,9 @@ def match(
             raise InvalidArgumentError(
                 "Give either photos or --index, not both and not neither. Photos come before --texts."
             )
+        refuse_unused(aligned or None, "--aligned", index is None, "with photos")
+        refuse_unused(threshold, "--threshold", index is None, "with photos")
+        refuse_unused(detector, "--detector", index is None, "with photos")
         if output is not None and not output.parent.is_dir():
             raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
         if output is not None and output.exists() and not _is_of_match(output):

@@ -130,8 +130,13 @@ def _load_onnx_pipeline(task: str, name_or_folder: str | None, device: str | Non
             f"The runtime onnx needs an exported {task} model; make one with farl-hf export "
             f"{DEFAULT_CHECKPOINTS[task]} --output FOLDER, and give the folder."
         )
+    if device not in (None, "cpu"):
+        raise InvalidArgumentError(f"The runtime onnx is for the CPU; device {device!r} cannot be used with it.")
     folder = Path(name_or_folder)
     model = load_onnx_model(folder)
+    wanted, (written_by, *_) = PIPELINES[task].pipeline_class.model_name, model.config.architectures or ["no model"]
+    if written_by != wanted:
+        raise NotACheckpointError(f"{folder} is an export of {written_by}; {task} needs one of {wanted}.")
     processor = load_image_processor(AutoImageProcessor, folder)
     return PIPELINES[task].pipeline_class(
         model=model, image_processor=processor, task=task, device=torch.device("cpu")

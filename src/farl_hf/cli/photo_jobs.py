@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from farl_hf.checkpoints import KNOWN_NAMES
 from farl_hf.errors import FaRLError, InvalidArgumentError, UnreadablePhotoError, in_short
 from farl_hf.photo_names import URL_SCHEMES
 
@@ -221,8 +222,11 @@ def photos_of_part(photos: Sequence[str], arguments: Sequence[str], part: tuple[
 
 
 def absolute_checkpoint(name: str | None) -> str | None:
-    """A folder of a checkpoint by its absolute path, for processes with working folders of their own; names stay."""
-    return str(Path(name).absolute()) if name and Path(name).is_dir() else name
+    """A folder of a checkpoint by its absolute path, for processes with working folders of their own; names stay.
+
+    A known name stays although there is a folder of that name, see [`checkpoint`].
+    """
+    return str(Path(name).absolute()) if name and name not in KNOWN_NAMES and Path(name).is_dir() else name
 
 
 def in_jobs(photos: Iterable[PhotoFile], size: int) -> list[Job]:

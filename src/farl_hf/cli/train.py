@@ -52,11 +52,12 @@ def train(
     if recipe is None:
         raise typer.BadParameter("give the name of a recipe, or --list to see them.", param_hint="RECIPE")
     with plain_errors():
-        from farl_hf.training.arguments import output_folder, parse_overrides, parse_recipe_arguments
+        from farl_hf.training.arguments import output_folder, parse_overrides, parse_recipe_arguments, read_recipe
         from farl_hf.training.finetuning import run_face_training
 
+        usual = None if "output_dir" in read_recipe(recipe).arguments else Path("runs") / Path(recipe).stem
         given = {
-            "output_dir": output_dir or Path("runs") / Path(recipe).stem,
+            "output_dir": output_dir or usual,
             "data_dir": data_dir,
             "backbone": backbone,
         }

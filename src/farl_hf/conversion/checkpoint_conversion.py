@@ -92,7 +92,7 @@ def convert_checkpoint(
     source, output, tell = Path(source), Path(output), progress or (lambda _: None)
     released = released_model(name) if name is not None else None
     remove_left_over(output)
-    check_output_folder(output, overwrite)
+    check_output_folder(output, overwrite, source)
     tell(f"Reading {source.name}")
     weights = read_source(source)
     kind, prefix = recognise_kind(weights.tensors)

@@ -252,13 +252,16 @@ def _page_out(values):
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_PAGEOUT)
 
 
-def check_output_folder(output: Path, overwrite: bool) -> None:
+def check_output_folder(output: Path, overwrite: bool, source: Path | None = None) -> None:
     """
     Refuse to write over what is there.
 
+    Args:
+        source (`Path`, *optional*): The file or folder that the output is made of; it must not be replaced.
+
     Raises:
         ConversionError: `output` is a file, the working directory, or a folder that is not empty and either must not
-            be overwritten or is no checkpoint; or its path is not UTF-8.
+            be overwritten, is no checkpoint, or holds the source; or its path is not UTF-8.
     """
     check_utf8(output, ConversionError)
     try:
@@ -274,6 +277,8 @@ def check_output_folder(output: Path, overwrite: bool) -> None:
             return
         if not overwrite:
             raise ConversionError(f"The folder {output} is not empty; choose another one, or pass --overwrite.")
+        if source is not None and source.resolve().is_relative_to(output.resolve()):
+            raise ConversionError(f"{output} holds what it would be made of, {source}; choose another folder.")
         if not (output / "config.json").is_file():
             raise ConversionError(f"The folder {output} holds something else than a checkpoint; it is left alone.")
     elif output.exists() or output.is_symlink():

@@ -98,8 +98,8 @@ def edit_latents(
         crop_noise (`float`, *optional*, defaults to 0.0): In each step the crops are scaled and shifted at random, by
             about this share of their size, so that the result does not depend on one exact crop. StyleCLIP has no such
             noise.
-        prompts (`Sequence[str]`, *optional*): Patterns around the text, such as `labels.PROMPT_WRAPPERS`, whose
-            vectors are averaged.
+        prompts (`Sequence[str]`, *optional*): Patterns around the text, such as
+            `labels.attributes.PROMPT_WRAPPERS`, whose vectors are averaged.
         aligned (`bool`, *optional*, defaults to `False`): The whole picture is the face crop. Otherwise faces are
             aligned by the generator's `points5_xy`, or by those that are found in the pictures of the start.
         detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds them.
@@ -195,7 +195,7 @@ def _optimised(
         (latents.grad,) = torch.autograd.grad(values["total"].sum(), latents)
         optimizer.step()
         for name, losses_N in values.items():
-            history[name].append(losses_N.detach().cpu())
+            history[name].append(losses_N.detach().float().cpu())
         if progress is not None:
             progress(step + 1)
     return latents.detach(), {name: torch.stack(losses).numpy() for name, losses in history.items()}

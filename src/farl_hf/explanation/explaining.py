@@ -87,8 +87,8 @@ def explain(
             from each patch. It is the same for every text, and takes no text.
         layer (`str`, *optional*): Where Grad-CAM is taken, such as `"layers.5.layer_norm1"`, blocks counted from 0; by
             default the first LayerNorm of the last block (supplement section 2).
-        prompts (`Sequence[str]`, *optional*): Patterns around each text, such as `labels.PROMPT_WRAPPERS`, whose
-            vectors are averaged. By default the text stays as it is.
+        prompts (`Sequence[str]`, *optional*): Patterns around each text, such as
+            `labels.attributes.PROMPT_WRAPPERS`, whose vectors are averaged. By default the text stays as it is.
         aligned (`bool`, *optional*, defaults to `False`): The whole picture is taken; no face is searched.
         detector (`FaceDetectionPipeline`, callable, `str` or `Path`, *optional*): What finds the faces.
         threshold (`float`, *optional*): Lowest score of a face.
@@ -134,8 +134,9 @@ def _heat_maps(
     if method == "grad_cam":
         with evaluating(model):
             scores = explained_scores(model, processor, texts, prompts)
-        layer = layer or default_layer(vision_model)
-        find_layer(vision_model, layer, scores.class_token_only)  # before any photo is read
+        last = None if scores.class_token_only else max(model.config.feature_levels)
+        layer = layer or default_layer(vision_model, last)
+        find_layer(vision_model, layer, scores.class_token_only, last)  # before any photo is read
         return scores.names, partial(grad_cam, vision_model, scores, layer)
     if len(texts):
         raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")

@@ -42,12 +42,12 @@ def token_grid_hw(vision_model: Any, pixel_values: torch.Tensor) -> tuple[int, i
     return height // vision_model.config.patch_size, width // vision_model.config.patch_size
 
 
-def default_layer(vision_model: Any) -> str:
-    """The first LayerNorm of the last block (supplement section 2)."""
-    return f"layers.{len(vision_model.encoder.layers) - 1}.layer_norm1"
+def default_layer(vision_model: Any, last: int | None = None) -> str:
+    """The first LayerNorm of the last block (supplement section 2); `last` as in `find_layer`."""
+    return f"layers.{len(vision_model.encoder.layers) - 1 if last is None else last}.layer_norm1"
 
 
-def find_layer(vision_model: Any, name: str, class_token_only: bool) -> nn.Module:
+def find_layer(vision_model: Any, name: str, class_token_only: bool, last: int | None = None) -> nn.Module:
     """A layer by its name.
 
     Args:
@@ -55,11 +55,13 @@ def find_layer(vision_model: Any, name: str, class_token_only: bool) -> nn.Modul
         name (`str`): Such as `layers.11.layer_norm1`.
         class_token_only (`bool`): What is explained reads the encoder's last class token and nothing else. Then
             patches have no influence from the attention of the last block on, and those layers are not known.
+        last (`int`, *optional*): The last block that is computed, from 0: a head reads some blocks, and none after
+            them is run. All are by default.
 
     Raises:
         UnknownNameError: If there is no such layer; the message lists those there are.
     """
-    last = len(vision_model.encoder.layers) - 1
+    last = len(vision_model.encoder.layers) - 1 if last is None else last
     useless = {f"layers.{last}", *(f"layers.{last}.{part}" for part in _PARTS[1:])} if class_token_only else set()
     names = [f"layers.{block}{part}" for block in range(last + 1) for part in ("", *(f".{part}" for part in _PARTS))]
     if name not in names or name in useless:

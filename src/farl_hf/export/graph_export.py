@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoImageProcessor, PretrainedConfig, PreTr
 from transformers.utils import ModelOutput
 
 from farl_hf import modeling
+from farl_hf.checkpoints.checked_loading import load_image_processor, read_config
 from farl_hf.conversion.checkpoint_folders import check_output_folder, complete_folder
 from farl_hf.conversion.key_rules import name_some
 from farl_hf.errors import ConversionError, MissingExtraError, NotACheckpointError, check_name
@@ -27,6 +28,7 @@ from farl_hf.whole_files import remove_left_over
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 _ONNX_GRAPH = EXPORT_FORMATS["onnx"]
+_GRAPHS = tuple(EXPORT_FORMATS.values())
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32
 # Class of a checkpoint -> the class that is exported.
@@ -81,9 +83,12 @@ def export_checkpoint(
     check_name("format", export_format, EXPORT_FORMATS)
     folder, output = Path(folder), Path(output)
     remove_left_over(output)
-    check_output_folder(output, overwrite)
+    check_output_folder(output, overwrite, folder)
+    if output.is_dir() and any(output.iterdir()) and not any((output / name).is_file() for name in _GRAPHS):
+        raise ConversionError(f"The folder {output} holds something else than an export; it is left alone.")
     exporter, settings_class = _exporter(export_format)
     model = _load_model(folder)
+    load_image_processor(AutoImageProcessor, folder)  # tracing takes minutes, and a graph without it is of no use
     sample, dynamic_shapes = _inputs(model, folder, _SAMPLE_BATCH), _dynamic_shapes(model)
     settings = settings_class(dynamic=True, dynamic_shapes=dynamic_shapes)
     exported = exporter.export(model, sample, config=settings)
@@ -155,7 +160,7 @@ def _inputs(model: PreTrainedModel, folder: Path, batch: int) -> dict[str, torch
     if model.config.model_type == "retinaface":
         height, width = _DETECTOR_STRIDE * batch, _DETECTOR_STRIDE * (batch + 1)  # another batch, another size
         return {"pixel_values": torch.randn(batch, 3, height, width)}
-    size = AutoImageProcessor.from_pretrained(folder).size
+    size = load_image_processor(AutoImageProcessor, folder).size
     inputs = {"pixel_values": torch.randn(batch, 3, size["height"], size["width"])}
     if isinstance(model, modeling.FaRLModel):
         text = model.config.text_config
@@ -268,4 +273,4 @@ def load_onnx_model(folder: str | Path) -> OnnxModel:
         session = onnxruntime.InferenceSession(folder / _ONNX_GRAPH, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has its own, of many kinds
         raise NotACheckpointError(f"{folder / _ONNX_GRAPH} cannot be loaded: {error}") from error
-    return OnnxModel(AutoConfig.from_pretrained(folder), session)
+    return OnnxModel(read_config(folder), session)

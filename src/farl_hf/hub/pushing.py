@@ -21,7 +21,7 @@ from huggingface_hub.utils import httpx
 import farl_hf
 from farl_hf.checkpoints import checkpoint
 from farl_hf.checkpoints.checkpoint_names import checkpoint_for
-from farl_hf.errors import MissingExtraError, NotACheckpointError, UploadError
+from farl_hf.errors import InvalidArgumentError, MissingExtraError, NotACheckpointError, UploadError
 from farl_hf.hub.checkpoint_files import RepositoryFile, read_checkpoint
 from farl_hf.hub.flat_code import flat_code
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
@@ -58,17 +58,22 @@ def plan_repository(name: str | Path, detector: str | Path | None = None) -> Rep
     Args:
         name (`str` or `Path`): Name or folder of a checkpoint of this library, with its processor.
         detector (`str` or `Path`, *optional*): Name or folder of the detector, uploaded with a model for face crops;
-            the default one if not given.
+            if not given, the one in the checkpoint's folder `face-detector`, else the default one.
 
     Raises:
         NotACheckpointError: If a file is missing or damaged; the message names it.
+        InvalidArgumentError: If a detector is given to a model that needs none.
         UnknownNameError, NotDownloadedError: If there is no such checkpoint.
     """
     folder = checkpoint(name)
     main = read_checkpoint(folder)
     files, modules = main.files, main.code_modules
-    if main.task not in (None, _DETECTION):
-        beside = _detector(detector)
+    with_detector = main.task not in (None, _DETECTION)
+    if detector is not None and not with_detector:
+        raise InvalidArgumentError(f"{folder} looks into no faces that a detector finds; leave the detector out.")
+    if with_detector:
+        own = folder / DETECTOR_FOLDER
+        beside = _detector(own if detector is None and own.is_dir() else detector)
         files = files + [file._replace(path=f"{DETECTOR_FOLDER}/{file.path}") for file in beside.files]
         modules = modules | beside.code_modules
     code = [RepositoryFile(name, source.encode()) for name, source in flat_code(sorted(modules)).items()]

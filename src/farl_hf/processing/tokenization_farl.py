@@ -143,6 +143,11 @@ class FaRLTokenizer(ProcessorPushedWithCode, CLIPTokenizer):
         kwargs.setdefault("truncation", True)
         return super().__call__(*args, **kwargs)
 
+    def encode(self, *args: Any, **kwargs: Any) -> list[int]:
+        """Token ids of one text; truncating unless told otherwise, as a call."""
+        kwargs.setdefault("truncation", True)
+        return super().encode(*args, **kwargs)
+
     def _encode_plus(self, text, text_pair=None, **kwargs):  # type: ignore[override]  # passes all others on
         kept = self._words_that_cleaning_would_change()
         return super()._encode_plus(_clean_nested(text, kept), text_pair=_clean_nested(text_pair, kept), **kwargs)

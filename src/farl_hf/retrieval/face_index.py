@@ -243,7 +243,7 @@ class FaceIndex:
 
     def require_model(self, model: Any) -> None:
         """Raise `InvalidFaceIndexError` unless this model embedded the faces: vectors of two models do not compare."""
-        if self.fingerprint != model_fingerprint(model):
+        if self.fingerprint not in (model_fingerprint(model), _rounded_fingerprint(model)):
             raise InvalidFaceIndexError(
                 "The index was made with another model, whose vectors do not compare with this one's; name the model "
                 "that made it, or index the photos again."
@@ -324,7 +324,15 @@ class FaceIndex:
 
 
 def model_fingerprint(model: Any) -> str:
-    """Sixteen characters, from the image projection, that differ between models whose vectors do not compare."""
-    # As bfloat16, so that the fingerprint does not depend on the precision in which the model is loaded.
+    """Sixteen characters, from the image projection, that differ between models whose vectors do not compare.
+
+    They are made of signs, which every precision in which a model can be loaded keeps.
+    """
+    signs = np.packbits(torch.signbit(model.visual_projection.weight.detach()).cpu().numpy())
+    return hashlib.sha256(signs.tobytes()).hexdigest()[:16]
+
+
+def _rounded_fingerprint(model: Any) -> str:
+    """That of an index of version 0.1."""
     weight = model.visual_projection.weight.detach().bfloat16().float().cpu().contiguous()
     return hashlib.sha256(weight.numpy().tobytes()).hexdigest()[:16]

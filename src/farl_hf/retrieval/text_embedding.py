@@ -70,7 +70,7 @@ def _tokenizer_of(model: Any, processor: Any) -> Any:
     if not compares_with_texts(model):
         raise UnsuitableModelError(
             f"{type(model).__name__} has no text encoder, so it cannot compare a face with a text; load a checkpoint "
-            "of images and texts, such as farl-base, as FaRLModel or CLIPModel."
+            "of images and texts, such as farl or farl-tiny, as FaRLModel or CLIPModel."
         )
     tokenizer = getattr(processor, "tokenizer", processor)
     if not hasattr(tokenizer, "model_max_length"):

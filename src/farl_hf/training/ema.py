@@ -17,7 +17,6 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from farl_hf.training.arguments import output_folder
 from farl_hf.whole_files import written_whole
 
 TRAINING_WEIGHTS_NAME = "training_weights.safetensors"
@@ -135,12 +134,6 @@ class EMACallback(TrainerCallback):
         """Updates the average, once per optimizer step."""
         if self.average is not None:
             self.average.update(kwargs["model"])
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Adds the training weights to the checkpoint folder that was just written."""
-        folder = output_folder(args) / f"checkpoint-{state.global_step}"
-        if self.average is not None and state.is_world_process_zero and folder.is_dir():
-            save_training_weights(kwargs["model"], self.average, folder)
 
 
 def save_training_weights(model: nn.Module, average: WeightAverage, folder: Path) -> None:

@@ -42,7 +42,13 @@ from farl_hf.training.arguments import (
     settings_refused,
 )
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, make_evaluation
-from farl_hf.training.evaluation.protocols import LABEL_SETS, MIRROR_PAIRS, label_set_of, shared_protocol
+from farl_hf.training.evaluation.protocols import (
+    LABEL_SETS,
+    MIRROR_PAIRS,
+    check_classes,
+    label_set_of,
+    shared_protocol,
+)
 from farl_hf.training.evaluation.results import training_results
 from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
@@ -158,6 +164,10 @@ def _run_face_training(
             listed(data_args.dataset_name), data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
         )
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
+    if not training_args.do_train:
+        if not model_args.model_name_or_path:
+            raise InvalidArgumentError("An evaluation without a training needs --model-name-or-path.")
+        check_classes(task.name, label_names, data_args.label_set)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)
@@ -187,8 +197,8 @@ def with_backbone(model_args: ModelArguments) -> ModelArguments:
         UnknownNameError: `backbone` is neither a folder, nor, for random weights, a name of the table.
     """
     name = model_args.backbone
-    if name is None:
-        return model_args
+    if name is None:  # --config-name starts from random weights, also where a recipe names a checkpoint
+        return replace(model_args, model_name_or_path=None) if model_args.config_name else model_args
     if os.path.isfile(os.path.join(name, "config.json")):  # False for names that no file can have
         return replace(model_args, model_name_or_path=name, backbone=None)
     check_name("backbone", name, BACKBONES, "Or give the folder of a converted encoder.")
@@ -442,8 +452,9 @@ def make_samples(
 
 def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: FaceEvaluation) -> None:
     """Sets the score that `load_best_model_at_end` compares, unless the user has chosen one."""
-    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss"):
-        training_args.metric_for_best_model = evaluation.main_score
+    main = evaluation.main_score
+    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss", main):
+        training_args.metric_for_best_model = main
         training_args.greater_is_better = evaluation.greater_is_better
 
 

@@ -107,7 +107,7 @@ def is_newer(path: Path, time_ns: int) -> bool:
 
 def command_without_paths() -> str:
     """The command of this process; of a path only its last part is kept."""
-    words = [name_in_public(word) for word in sys.argv]
+    words = ["=".join(map(name_in_public, word.split("=", 1))) for word in sys.argv]
     return shlex.join(["python", *words] if words and words[0].endswith(".py") else words)
 
 
@@ -135,7 +135,9 @@ def write_training_card(
     measured = [
         result
         for split, entry in facts.scores.items()
-        for result in eval_results(facts.task, ", ".join(facts.dataset_names), split, entry["scores"])
+        for result in eval_results(
+            facts.task, ", ".join(map(name_in_public, facts.dataset_names)), split, entry["scores"]
+        )
     ]
     former: Any = None if earlier is None else earlier.data
     kept = [] if former is None or new_weights else former.eval_results or []

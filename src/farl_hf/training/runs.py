@@ -236,6 +236,12 @@ def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: 
     if do_train:
         limits["train"] = data_args.max_train_samples
     if do_eval:
+        both = do_train and data_args.eval_split == "train"
+        if both and data_args.max_eval_samples != data_args.max_train_samples:
+            raise InvalidArgumentError(
+                f"--eval-split train evaluates the training photos: --max-eval-samples {data_args.max_eval_samples} "
+                f"and --max-train-samples {data_args.max_train_samples} must be equal."
+            )
         limits[data_args.eval_split] = data_args.max_eval_samples
     for split, count in limits.items():
         check_limit(split, count)

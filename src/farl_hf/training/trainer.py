@@ -38,7 +38,7 @@ from farl_hf.errors import (
     in_short,
 )
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder, settings_refused
-from farl_hf.training.ema import EMACallback, restore_training_weights
+from farl_hf.training.ema import EMACallback, restore_training_weights, save_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
 from farl_hf.whole_files import files_written_whole, finite_or_none, read_or_set_aside, write_json, written_whole
 
@@ -136,7 +136,10 @@ class AveragedWeightsTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Logs values; one that is not finite is logged as None, because JSON has no word for it."""
-        super().log(finite_or_none(logs), *args, **kwargs)
+        written = finite_or_none(logs)
+        super().log(written, *args, **kwargs)
+        if "epoch" in written:
+            logs["epoch"] = written["epoch"]  # Transformers adds it to what it was given, for the scores too
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches of the evaluation, with the last one, also where `dataloader_drop_last` drops it in training."""
@@ -223,6 +226,13 @@ class AveragedWeightsTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with writing_to(output_folder(self.args)):
             super()._save_checkpoint(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Adds the trained weights and the average; older checkpoints are removed only when these are written."""
+        super()._save_rng_state(output_dir)
+        if self.ema is not None and self.ema.average is not None and self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model)
+            save_training_weights(model, self.ema.average, Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with going_on_from(resume_from_checkpoint):
@@ -426,7 +436,7 @@ class FaRLTrainer(AveragedWeightsTrainer):
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule of the arguments, or the official steps when milestones are given."""
         if self.lr_scheduler is None and self.args.milestone_epochs:
-            steps_per_epoch = num_training_steps / self.args.num_train_epochs
+            steps_per_epoch = self._steps_per_epoch(num_training_steps)
             with settings_refused():  # NaN and infinity
                 milestones = [round(epoch * steps_per_epoch) for epoch in self.args.milestone_epochs]
             stepped: Any = self.optimizer if optimizer is None else optimizer
@@ -434,6 +444,14 @@ class FaRLTrainer(AveragedWeightsTrainer):
             self.lr_scheduler = schedule
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
+
+    def _steps_per_epoch(self, num_training_steps: int) -> float:
+        args = self.args
+        dataset: Any = self.train_dataset
+        if args.max_steps <= 0 or not hasattr(dataset, "__len__"):
+            return num_training_steps / max(args.num_train_epochs, 1e-9)
+        num_per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        return max(1.0, len(dataset) / num_per_step)
 
     def prediction_step(
         self,
@@ -526,7 +544,8 @@ def make_parameter_groups(
         if not parameter.requires_grad:
             continue
         # Biases and weights of norms are the parameters with one axis.
-        part, decay = part_of(name), decay_norm_and_bias or parameter.ndim > 1
+        num_axes = len(getattr(parameter, "ds_shape", parameter.shape))  # ZeRO-3 leaves one axis of a divided one
+        part, decay = part_of(name), decay_norm_and_bias or num_axes > 1
         settings = {
             "params": [],
             "lr": learning_rates[part],

@@ -212,6 +212,15 @@ def test_a_mirror_of_unknown_classes_is_refused():
     assert FaceSamples(make_face_dataset(1), processor, "parsing", mirrored, num_labels=13, label_mirror_pairs=())
 
 
+def test_a_mirror_of_unknown_landmarks_is_refused():
+    rows = make_face_dataset(1).map(lambda row: {"landmarks_xy": [face[:7] for face in row["landmarks_xy"]]})
+    processor = FaRLImageProcessor(size={"height": 32, "width": 32})
+    mirrored = AugmentationRecipe(source="test", mirror_probability=0.5)
+    with pytest.raises(InvalidArgumentError, match="which of 7 landmarks"):
+        FaceSamples(rows, processor, "landmarks", mirrored, min_face_px=1)
+    assert FaceSamples(rows, processor, "landmarks", min_face_px=1)
+
+
 def test_a_part_of_the_faces_is_repeated():
     rows = make_face_dataset(4)
     processor = FaRLImageProcessor(size={"height": 32, "width": 32})

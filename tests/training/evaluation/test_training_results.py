@@ -19,6 +19,13 @@ def test_best_is_the_earliest_of_the_best_and_last_is_last():
     assert best_and_last(HISTORY[:1], "nme", greater_is_better=False) == (None, None)
 
 
+def test_a_score_that_was_no_number_is_never_the_best():
+    """The log has None for it."""
+    history = [{"eval_nme": None, "step": 5}, *HISTORY]
+    assert best_and_last(history, "nme", greater_is_better=False)[0]["step"] == 20
+    assert best_and_last(history[:1], "nme", greater_is_better=False)[0]["step"] == 5
+
+
 def test_results_say_what_was_measured_and_which_weights_are_saved():
     results = training_results("landmarks", ["w300"], "test", "nme", False, HISTORY, saved="best")
     assert (results["dataset"], results["split"], results["saved_weights"]) == (["w300"], "test", "best")

@@ -121,6 +121,14 @@ def test_laion_face_is_read_from_its_shards(faces, tmp_path):
         ({"face_template": "round"}, UnknownNameError, "attribute, lapa"),
         ({"eval_split": "holdout", "do_eval": True}, UnknownNameError, "holdout"),
         ({"grad_cache": True}, InvalidArgumentError, "gradient_accumulation_steps"),
+        ({"per_device_train_batch_size": 500}, InvalidArgumentError, "fewer than a batch of 500"),
+        ({"other_data_dir": "elsewhere"}, InvalidArgumentError, "--other-data-dir is used only with"),
+        ({"dataset_name": "laion_face", "max_train_samples": 9}, InvalidArgumentError, "cuts no shards"),
+        (
+            {"eval_split": "train", "do_eval": True, "max_eval_samples": 2},
+            InvalidArgumentError,
+            "evaluates the training photos",
+        ),
         ({"visual_vocab_size": None}, InvalidArgumentError, "patches cannot give 8192"),
     ],
 )

@@ -21,7 +21,7 @@ from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.processing.image_processing_farl import FaRLImageProcessor
 from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.evaluation.photo_frame import make_evaluation
-from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, LABEL_SETS, label_set_of, shared_protocol
+from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, check_classes, label_set_of, shared_protocol
 from farl_hf.training.evaluation.results import scores_in
 from farl_hf.training.finetuning import FACE_TASK_SETTINGS, FaceTask, output_names
 from farl_hf.training.trainer import FaRLTrainer
@@ -142,7 +142,7 @@ def load_for_evaluation(
         )
     model = load_whole(task.model_class, folder, dtype="float32")
     label_names = output_names(model.config)
-    check_classes(task, label_names, label_set_of([dataset_name], config_name))
+    check_classes(task.name, label_names, label_set_of([dataset_name], config_name))
     box_scale: dict[str, Any] = {} if protocol.box_scale is None else {"box_scale": protocol.box_scale}
     processor = load_image_processor(FaRLImageProcessor, folder, **box_scale)
     arguments = FaRLTrainingArguments(
@@ -164,24 +164,6 @@ def task_of(folder: str | Path) -> FaceTask:
             return task
     known = ", ".join(task.model_class.__name__ for task in FACE_TASK_SETTINGS.values())
     raise NotACheckpointError(f"{folder} holds {', '.join(architectures) or 'no model'}; expected one of {known}.")
-
-
-def check_classes(task: FaceTask, label_names: list[str], label_set: str | None) -> None:
-    """Raises [`InvalidArgumentError`] when scores by id would compare different classes."""
-    if task.name == "attributes":
-        unknown = [name for name in label_names if name not in CELEBA_ATTRIBUTES]
-        if unknown:
-            raise InvalidArgumentError(
-                f"The model's attribute {unknown[0]!r} is none of CelebA's, the attributes that data sets label."
-            )
-    if task.name != "parsing" or label_set is None:
-        return
-    expected = list(LABEL_SETS[label_set])
-    if label_names != expected:
-        raise InvalidArgumentError(
-            f"The model's classes are {', '.join(label_names)}, but the label maps hold {label_set}: "
-            f"{', '.join(expected)}. Evaluate on a data set with the model's classes in the model's order."
-        )
 
 
 def check_landmark_count(task: FaceTask, samples: FaceSamples, label_names: list[str]) -> None:

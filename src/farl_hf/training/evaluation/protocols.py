@@ -8,7 +8,9 @@ the whole photo), 75-77, 104-106 and 132-134 (boxes); `farl/experiments/face_ali
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from farl_hf.errors import InvalidArgumentError
 from farl_hf.labels import (
+    CELEBA_ATTRIBUTES,
     CELEBAMASK_DATASET_LABELS,
     CELEBAMASK_DATASET_MIRROR_PAIRS,
     CELEBAMASK_LABELS,
@@ -78,3 +80,21 @@ def label_set_of(dataset_names: Sequence[str], config_name: str | None) -> str |
         return "celebamask_dataset"
     known = all(name in BENCHMARK_PROTOCOLS or name == "synthetic_faces" for name in dataset_names)
     return shared_protocol(dataset_names).label_set if known else None
+
+
+def check_classes(task_name: str, label_names: list[str], label_set: str | None) -> None:
+    """Raises [`InvalidArgumentError`] when scores by id would compare different classes."""
+    if task_name == "attributes":
+        unknown = [name for name in label_names if name not in CELEBA_ATTRIBUTES]
+        if unknown:
+            raise InvalidArgumentError(
+                f"The model's attribute {unknown[0]!r} is none of CelebA's, the attributes that data sets label."
+            )
+    if task_name != "parsing" or label_set is None:
+        return
+    expected = list(LABEL_SETS[label_set])
+    if label_names != expected:
+        raise InvalidArgumentError(
+            f"The model's classes are {', '.join(label_names)}, but the label maps hold {label_set}: "
+            f"{', '.join(expected)}. Evaluate on a data set with the model's classes in the model's order."
+        )

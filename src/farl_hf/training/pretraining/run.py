@@ -152,6 +152,8 @@ def check_objective(model_args: PretrainingModelArguments, training_args: Pretra
     """Refuses what an objective cannot do, before anything is prepared."""
     check_name("objective", model_args.objective, OBJECTIVES)
     if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
+        if training_args.grad_cache:
+            raise InvalidArgumentError(f"{model_args.objective} contrasts no texts; leave --grad-cache out.")
         if model_args.model_name_or_path:
             raise InvalidArgumentError(
                 f"{model_args.objective} starts from random weights; leave --model-name-or-path out."
@@ -196,12 +198,19 @@ class PairSources:
 def load_sources(data_args: PretrainingDataArguments, training_args: PretrainingArguments) -> PairSources:
     """The rows or shards that the arguments name."""
     if data_args.dataset_name != "laion_face":
-        rows = load_splits(
-            [data_args.dataset_name], data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
-        )
+        if data_args.other_data_dir is not None:
+            raise InvalidArgumentError("--other-data-dir is used only with --dataset-name laion_face; leave it out.")
+        eval_name = data_args.eval_dataset_name or data_args.dataset_name
+        do_train, do_eval = training_args.do_train, training_args.do_eval
+        apart = eval_name != data_args.dataset_name
+        rows = load_splits([data_args.dataset_name], data_args, do_train=do_train, do_eval=do_eval and not apart)
+        if apart and do_eval:
+            rows |= load_splits([eval_name], data_args, do_train=False, do_eval=True)
         for split in rows.values():
             require_captions(split)
         return PairSources(rows.get("train"), rows.get(data_args.eval_split))
+    if data_args.max_train_samples is not None:
+        raise InvalidArgumentError("--max-train-samples cuts no shards; leave it out, or set --max-steps.")
     if data_args.data_dir is None:
         raise InvalidArgumentError(
             "laion_face is read from a folder; pass it as --data-dir (see docs/pretraining.md)."
@@ -251,7 +260,14 @@ def training_pairs(
 ) -> PretrainingPairs | PretrainingStream:
     """Samples of rows, or this process's endless stream from shards."""
     if sources.train_rows is not None:
-        return PretrainingPairs(sources.train_rows, transform)
+        pairs = PretrainingPairs(sources.train_rows, transform)
+        batch_size = training_args.train_batch_size * training_args.world_size
+        if len(pairs) < batch_size:  # the last batch is dropped where it is not whole
+            raise InvalidArgumentError(
+                f"The training split has {len(pairs)} photos, fewer than a batch of {batch_size}; lower "
+                "--per-device-train-batch-size, or choose more data."
+            )
+        return pairs
     if training_args.max_steps <= 0:  # so many that all processes together see the samples of all epochs
         batch_size = training_args.train_batch_size * training_args.gradient_accumulation_steps
         num_samples = training_args.num_train_epochs * num_listed_samples(sources.shards)
