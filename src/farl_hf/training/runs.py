@@ -349,7 +349,8 @@ def model_from_scratch(
         return model_class._from_config(config, attn_implementation=attention)
     folder = output_folder(args) / INITIAL_MODEL_FOLDER
     with args.main_process_first(desc="drawing the initial weights"):
-        if args.should_save and not (folder / "config.json").is_file():
+        # What a start without a checkpoint left may be of other arguments, or half written.
+        if args.should_save and last_finished_checkpoint(output_folder(args)) is None:
             with without_partitioning():
                 model_class._from_config(config).save_pretrained(folder)
     return model_class.from_pretrained(folder, dtype="float32", attn_implementation=attention)

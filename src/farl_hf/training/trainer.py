@@ -38,7 +38,7 @@ from farl_hf.errors import (
     in_short,
 )
 from farl_hf.training.arguments import FaRLTrainingArguments, output_folder, settings_refused
-from farl_hf.training.ema import EMACallback, restore_training_weights, save_training_weights
+from farl_hf.training.ema import EMACallback, restore_average, restore_training_weights, save_training_weights
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, RunningStatistics
 from farl_hf.whole_files import files_written_whole, finite_or_none, read_or_set_aside, write_json, written_whole
 
@@ -256,7 +256,12 @@ class AveragedWeightsTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        if self.ema is not None and self.ema.average is not None:
+        if self.ema is None or self.ema.average is None:
+            return
+        best = self.state.best_model_checkpoint
+        if self.is_deepspeed_enabled and best is not None:  # its own files hold the trained weights
+            restore_average(self.ema.average, Path(best))
+        else:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
 
 

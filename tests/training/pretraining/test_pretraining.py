@@ -12,7 +12,7 @@ from laion_shards import write_detections, write_shard
 from pretraining_runs import log_of, pretrain, weights_of, write_pairs
 from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
-from farl_hf import FaRLForFaceParsing, FaRLModel
+from farl_hf import FaRLForFaceParsing, FaRLModel, FaRLProcessor
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
 from farl_hf.training.pretraining.trainer import PretrainingArguments, decays_in_pretraining
 
@@ -167,3 +167,9 @@ def test_grad_cache_is_known_by_its_names(flag, tmp_path):
     words = [flag, "--gradient-accumulation-steps", "2", "--output-dir", str(tmp_path)]
     (args,) = HfArgumentParser(PretrainingArguments).parse_args_into_dataclasses(words)
     assert args.grad_cache is True
+
+
+def test_what_a_start_without_a_checkpoint_left_is_not_used_again(faces, tmp_path):
+    pretrain(faces, tmp_path, max_steps=1, face_scale=1.0)
+    pretrain(faces, tmp_path, max_steps=1, face_scale=1.3)
+    assert FaRLProcessor.from_pretrained(tmp_path).image_processor.face_scale == 1.3

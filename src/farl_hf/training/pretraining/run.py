@@ -65,6 +65,7 @@ from farl_hf.training.runs import (
     check_same_run,
     evaluate_and_save,
     held_output_folder,
+    last_finished_checkpoint,
     load_splits,
     model_from_scratch,
     start_deepspeed,
@@ -343,7 +344,8 @@ def make_processor(
 ) -> FaRLProcessor:
     """The processor of an interrupted run, else of the checkpoint, else as the arguments say."""
     folder = output_folder(training_args)
-    if (folder / "processor_config.json").is_file():
+    goes_on = not (training_args.do_train and training_args.should_save) or last_finished_checkpoint(folder)
+    if goes_on and (folder / "processor_config.json").is_file():  # else it may be of other arguments
         return FaRLProcessor.from_pretrained(folder)
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path

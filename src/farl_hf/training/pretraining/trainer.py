@@ -472,10 +472,16 @@ class PretrainingTrainer(StreamTrainer, AveragedWeightsTrainer):
             for name, total in self.log_sums.items():
                 mean = self.accelerator.reduce(total / self.log_count, reduction="mean")
                 logs[name] = round(float(mean), 5)
-            # Timed from the first batch after the last entry, so that evaluation and saving do not count.
+            # Timed from the first batch after the last entry, without evaluation and saving in between.
             logs["samples_per_second"] = round(self.log_samples / (time.perf_counter() - self.log_started), 1)
             self.log_sums, self.log_count, self.log_samples, self.log_started = {}, 0, 0, None
         super().log(logs, start_time)
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        started = time.perf_counter()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        if self.log_started is not None:  # nothing was logged
+            self.log_started += time.perf_counter() - started
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's loop; before it, the features of the attributes' sentences are computed."""
