@@ -49,7 +49,8 @@ def make_report(arguments: WarpArguments, recipes: list[StudyRecipe]) -> StudyRe
         source="Supplement Table 3. F1 is measured in the photo, where hair reaches beyond the crop.",
         axis="Warp factor",
         variants=[
-            StudyVariant(f"{factor:g}", {"warp_factor": factor}, place=factor) for factor in arguments.warp_factors
+            StudyVariant(str(float(factor)), {"warp_factor": factor}, place=factor)
+            for factor in arguments.warp_factors
         ],
         scores={"parsing": SCORES},
         real_command=REAL_COMMAND,

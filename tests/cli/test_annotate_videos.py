@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from video_files import moved_face, packets, write_video
 
 from farl_hf.cli import app
-from farl_hf.cli.finished_work import NO_CONTENT, has_content
+from farl_hf.cli.annotate import _finished
+from farl_hf.cli.finished_work import has_content
+from farl_hf.cli.photo_jobs import Done, PhotoFile
 from farl_hf.video import VideoFile
 
 FRAMES = [moved_face(2 * index, 10) for index in range(5)]
@@ -123,8 +125,10 @@ def test_beginning_anew_removes_the_label_maps(annotate, tmp_path):
 
 def test_a_video_with_a_fault_is_done_again_by_name_too():
     """A URL has no content that could differ."""
-    assert has_content("https://example.org/a.mp4", None)
-    assert not has_content("https://example.org/a.mp4", NO_CONTENT)
+    photo = PhotoFile("https://example.org/a.mp4", "a.mp4", "https://example.org/a.mp4", "a")
+    for fault, kept in ((None, True), ("cut short", False)):
+        line = _finished(Done(photo, None, {}, fault))
+        assert has_content(photo.source, line["content"]) == kept
 
 
 def test_aligned_is_for_photos(annotate, tmp_path):

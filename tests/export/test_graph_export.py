@@ -179,6 +179,21 @@ def test_unusable_runtimes_are_named(tmp_path, options, message):
     assert message in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-t", "parsing", "--parsing-model"), "is an export of FaRLForAttributes; face-parsing needs"),
+        (("--device", "cuda", "-t", "attributes", "--attributes-model"), "device 'cuda' cannot be used"),
+    ],
+)
+def test_graphs_of_other_tasks_and_devices_are_refused(attributes, tmp_path, options, message):
+    Image.new("RGB", (8, 8)).save(tmp_path / "face.png")
+    words = ["annotate", tmp_path / "face.png", "--aligned", "--runtime", "onnx", *options, attributes[2].output]
+    result = CliRunner().invoke(app, [*map(str, words), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert message in " ".join((result.output + result.stderr).split())
+
+
 @pytest.mark.nightly  # a detector's graph is traced for half a minute; other tests trace one
 def test_exported_detectors_pad_photos_to_what_the_graph_takes(tmp_path):
     model = RetinaFaceForFaceDetection(RetinaFaceConfig(width_multiplier=0.02, pyramid_channels=8)).eval()

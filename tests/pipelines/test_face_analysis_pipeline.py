@@ -193,7 +193,7 @@ def test_the_pipeline_of_a_task_is_of_that_task(toy_checkpoints, load_pipeline, 
 
 def test_the_pipeline_of_a_task_is_on_the_device_of_the_analysis(toy_checkpoints, load_pipeline):
     parse = load_pipeline("face-parsing")
-    parse.device = torch.device("meta")
+    parse.model.to("meta")
     with pytest.raises(InvalidArgumentError, match="on meta, the analysis on cpu"):
         pipeline(
             "face-analysis", model=str(toy_checkpoints["face-detection"]), device="cpu", models={"parsing": parse}

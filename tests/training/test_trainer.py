@@ -80,13 +80,12 @@ def test_milestones_multiply_every_rate(photos, toy_config, tmp_path):
 
 
 def test_milestones_are_epochs_also_where_steps_are_limited(photos, toy_config, tmp_path):
-    """An epoch has two steps here; the run ends before the second one does."""
-    trainer = make_trainer(
-        photos, toy_config, tmp_path, max_steps=3, num_train_epochs=4, milestone_epochs=[2.0], save_strategy="no"
-    )
+    """An epoch of eight photos has three steps here."""
+    settings = {"num_train_epochs": 9, "milestone_epochs": [1.0], "per_device_train_batch_size": 3}
+    trainer = make_trainer(photos, toy_config, tmp_path, max_steps=5, save_strategy="no", **settings)
     trainer.train()
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
-    np.testing.assert_allclose(rates, [1e-4] * 3)
+    np.testing.assert_allclose(rates, [1e-4] * 3 + [1e-5] * 2)
 
 
 def test_older_checkpoints_go_only_when_the_new_one_is_whole(photos, toy_config, tmp_path, monkeypatch):

@@ -257,7 +257,7 @@ def _remove_outputs(folder: Path) -> list[str] | None:
                     if "video" in line["record"]:
                         from farl_hf.cli.video_annotator import remove_label_maps
 
-                        remove_label_maps(folder, line["stem"])
+                        remove_label_maps(folder, Path(line["stem"]).name)
         for name in {name for _, name in EXPORTS.values()}.difference(others):
             if name == EXPORTS["parquet"][1]:
                 ParquetShards.remove(folder)

@@ -216,7 +216,8 @@ class AnnotationWorker:
         report_frame: Callable[[str], Callable[[int, int | None], None]] = lambda stem: lambda done, total: None,
     ) -> None:
         # The analysis has a detector, which searches nothing in photos of one aligned face.
-        pipelines = load_pipelines({DETECTION: None}, device) if aligned else {}
+        beside = "cpu" if runtime == "onnx" else device
+        pipelines = load_pipelines({DETECTION: None}, beside) if aligned else {}
         pipelines |= load_pipelines(models, device, runtime)
         options = (Path(folder), batch_size, threshold)
         self.annotator = FaceAnnotator(pipelines, tasks, *options, aligned, pictures, num_decoders)

@@ -122,7 +122,7 @@ def anonymize(
         str,
         typer.Option(help="box; face: skin and parts, by face-parsing; or landmarks: their hull, without forehead."),
     ] = "box",
-    strength: Annotated[float, typer.Option(help="Multiplies blur and blocks; 0.25 or more.")] = 1.0,
+    strength: Annotated[float, typer.Option(help="Multiplies blur and blocks; from 0.25 to below 100.")] = 1.0,
     threshold: ThresholdOption = None,
     detector: DetectorOption = None,
     parsing_model: ParsingModelOption = None,

@@ -15,7 +15,9 @@ from farl_hf.cli.options import DataDirOption, UserConsole, plain_console, plain
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a recipe (see --list), or a YAML file.")] = None,
     data_dir: DataDirOption = None,
-    output_dir: Annotated[Path | None, typer.Option("--output-dir", "-o", help="Default: runs/<recipe>.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="Default: the recipe's, else runs/<recipe>.")
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(

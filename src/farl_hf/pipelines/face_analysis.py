@@ -150,9 +150,10 @@ class FaceAnalysisPipeline(FaceTaskPipeline):
                 raise InvalidArgumentError(
                     f"The pipeline for {task} is a {type(given).__name__}; its task is another."
                 )
-            if given.device != self.device:
+            if given.model.device != self.model.device:  # those of pipelines may lack the number of the GPU
                 raise InvalidArgumentError(
-                    f"The pipeline for {task} is on {given.device}, the analysis on {self.device}; put both on one."
+                    f"The pipeline for {task} is on {given.model.device}, the analysis on {self.model.device}; put "
+                    "both on one device."
                 )
             return given
         if not isinstance(given, str | Path | NoneType):

@@ -333,6 +333,15 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     return values
 
 
+STARTS = ("model_name_or_path", "config_name")  # a checkpoint, or random weights
+
+
+def has_flag(words: Sequence[str], name: str) -> bool:
+    """Whether an argument is among the words of a command line."""
+    flags = {f"--{name}", f"--{name.replace('_', '-')}"}
+    return any(word.partition("=")[0] in flags for word in words)
+
+
 def parse_recipe_arguments(
     name_or_file: str, overrides: dict[str, Any] | None = None, flags: Sequence[str] = (), task: str | None = None
 ) -> tuple[str, ModelArguments, DataArguments, FaRLTrainingArguments]:
@@ -354,7 +363,11 @@ def parse_recipe_arguments(
     recipe = read_recipe(name_or_file)
     if task not in (None, recipe.task):
         raise InvalidArgumentError(f"The recipe {name_or_file} is for {recipe.task}; this script trains {task}.")
-    words = as_flags(recipe.arguments | with_present_names(overrides or {}), KNOWN_ARGUMENTS)
+    given = with_present_names(overrides or {})
+    named = {name for name in STARTS if given.get(name) is not None or has_flag(flags, name)}
+    # What a training starts from replaces the other way to start that the recipe names.
+    dropped = dict.fromkeys(set(STARTS) - named - given.keys()) if named else {}
+    words = as_flags(recipe.arguments | dropped | given, KNOWN_ARGUMENTS)
     return recipe.task, *make_parser().parse_args_into_dataclasses([*words, *flags])
 
 

@@ -108,7 +108,7 @@ class WeightAverage:
 
 
 class EMACallback(TrainerCallback):
-    """Keeps a [`WeightAverage`] during training and stores what resuming needs in each checkpoint folder.
+    """Keeps a [`WeightAverage`] during training; its trainer stores what resuming needs in each checkpoint folder.
 
     Args:
         decay (`float`): See [`WeightAverage`].

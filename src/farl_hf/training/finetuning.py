@@ -153,6 +153,7 @@ def _run_face_training(
     set_seed(training_args.seed)
     start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
+    known_labels = data_args.label_set or label_set_of(listed(data_args.dataset_name), data_args.dataset_config_name)
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train:
         check_same_run(training_args, model_args, data_args, training_args, task=task_name)
@@ -167,7 +168,7 @@ def _run_face_training(
     if not training_args.do_train:
         if not model_args.model_name_or_path:
             raise InvalidArgumentError("An evaluation without a training needs --model-name-or-path.")
-        check_classes(task.name, label_names, data_args.label_set)
+        check_classes(task.name, label_names, known_labels)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)
@@ -197,8 +198,8 @@ def with_backbone(model_args: ModelArguments) -> ModelArguments:
         UnknownNameError: `backbone` is neither a folder, nor, for random weights, a name of the table.
     """
     name = model_args.backbone
-    if name is None:  # --config-name starts from random weights, also where a recipe names a checkpoint
-        return replace(model_args, model_name_or_path=None) if model_args.config_name else model_args
+    if name is None:
+        return model_args
     if os.path.isfile(os.path.join(name, "config.json")):  # False for names that no file can have
         return replace(model_args, model_name_or_path=name, backbone=None)
     check_name("backbone", name, BACKBONES, "Or give the folder of a converted encoder.")
@@ -453,7 +454,10 @@ def make_samples(
 def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: FaceEvaluation) -> None:
     """Sets the score that `load_best_model_at_end` compares, unless the user has chosen one."""
     main = evaluation.main_score
-    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (None, "loss", main):
+    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (
+        *(None, "loss"),
+        *(main, f"eval_{main}"),
+    ):
         training_args.metric_for_best_model = main
         training_args.greater_is_better = evaluation.greater_is_better
 

@@ -182,7 +182,7 @@ def last_finished_checkpoint(output_dir: str | Path, ema_decay: float = 0.0) -> 
 def is_finished(folder: Path, ema_decay: float = 0.0) -> bool:
     """Whether all files of a checkpoint are there and complete.
 
-    The Trainer writes its state after weights, optimizer and random numbers; the averaged weights come last.
+    The Trainer writes its state last, after weights, optimizer, random numbers and the averaged weights.
     """
     try:
         json.loads((folder / TRAINER_STATE_NAME).read_text())
@@ -350,7 +350,8 @@ def model_from_scratch(
     folder = output_folder(args) / INITIAL_MODEL_FOLDER
     with args.main_process_first(desc="drawing the initial weights"):
         # What a start without a checkpoint left may be of other arguments, or half written.
-        if args.should_save and last_finished_checkpoint(output_folder(args)) is None:
+        stale = last_finished_checkpoint(output_folder(args)) is None or not (folder / "config.json").is_file()
+        if args.should_save and stale:
             with without_partitioning():
                 model_class._from_config(config).save_pretrained(folder)
     return model_class.from_pretrained(folder, dtype="float32", attn_implementation=attention)

@@ -5,6 +5,7 @@ need: a learning rate per part of the model, the official schedule, and scores i
 """
 
 import atexit
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -226,13 +227,17 @@ class AveragedWeightsTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with writing_to(output_folder(self.args)):
             super()._save_checkpoint(*args, **kwargs)
+            if self.args.save_only_model:
+                self._save_training_weights(output_folder(self.args) / f"checkpoint-{self.state.global_step}")
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Adds the trained weights and the average; older checkpoints are removed only when these are written."""
         super()._save_rng_state(output_dir)
+        self._save_training_weights(Path(output_dir))
+
+    def _save_training_weights(self, folder: Path) -> None:
         if self.ema is not None and self.ema.average is not None and self.args.should_save:
-            model = self.accelerator.unwrap_model(self.model)
-            save_training_weights(model, self.ema.average, Path(output_dir))
+            save_training_weights(self.accelerator.unwrap_model(self.model), self.ema.average, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with going_on_from(resume_from_checkpoint):
@@ -259,7 +264,8 @@ class AveragedWeightsTrainer(Trainer):
         if self.ema is None or self.ema.average is None:
             return
         best = self.state.best_model_checkpoint
-        if self.is_deepspeed_enabled and best is not None:  # its own files hold the trained weights
+        own_files = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        if own_files and best is not None:  # they hold the trained weights
             restore_average(self.ema.average, Path(best))
         else:
             self.ema.average.reset(self.accelerator.unwrap_model(self.model))
@@ -455,8 +461,9 @@ class FaRLTrainer(AveragedWeightsTrainer):
         dataset: Any = self.train_dataset
         if args.max_steps <= 0 or not hasattr(dataset, "__len__"):
             return num_training_steps / max(args.num_train_epochs, 1e-9)
-        num_per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        return max(1.0, len(dataset) / num_per_step)
+        batch_size = args.train_batch_size * args.world_size
+        num_batches = len(dataset) // batch_size if args.dataloader_drop_last else math.ceil(len(dataset) / batch_size)
+        return max(1, math.ceil(num_batches / args.gradient_accumulation_steps))
 
     def prediction_step(
         self,

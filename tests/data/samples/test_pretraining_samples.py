@@ -10,7 +10,7 @@ from laion_shards import bomb_bytes
 from farl_hf import FaRLImageProcessor
 from farl_hf.conversion.clip_vocabulary import make_clip_tokenizer
 from farl_hf.data.augmentation import get_augmentation_recipe
-from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate
+from farl_hf.data.samples.pretraining_samples import PretrainingTransform, pretraining_collate, rows_with_one_face
 from farl_hf.errors import UnreadablePhotoError
 from farl_hf.photos import OversizedPhotoError, ReducedPhoto
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE
@@ -234,3 +234,10 @@ def test_a_row_gives_the_same_sample_alone_and_in_a_batch(tokenizer):
     assert set(alone) == set(batch)
     for key, values in alone.items():
         assert torch.equal(batch[key][1], values), key
+
+
+def test_only_photos_of_one_face_are_evaluated():
+    """The caption and the attributes may be of another face than the one that can be used."""
+    face, unusable = [[10.0, 10], [30, 10], [20, 20], [12, 30], [28, 30]], [[float("nan"), 0.0]] * 5
+    rows = [{"points5_xy": faces} for faces in ([face], [face, unusable], [unusable], [], None, [face, face])]
+    assert rows_with_one_face(rows).tolist() == [0]

@@ -282,7 +282,7 @@ def with_one_face(row: dict[str, Any], rng: np.random.Generator) -> dict[str, An
 def rows_with_one_face(rows: Any) -> np.ndarray:
     """Numbers of the rows with exactly one face, which has five usable points."""
     faces = (row["points5_xy"] for row in without_decoding(rows, ["points5_xy"]))
-    return np.flatnonzero([len(points5_xy) == len(usable_points(points5_xy)) == 1 for points5_xy in faces])
+    return np.flatnonzero([len(points5_xy or ()) == len(usable_points(points5_xy)) == 1 for points5_xy in faces])
 
 
 def require_captions(rows: Sequence[dict[str, Any]]) -> None:

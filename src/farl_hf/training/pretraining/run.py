@@ -6,7 +6,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -204,12 +204,20 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
         eval_name = data_args.eval_dataset_name or data_args.dataset_name
         do_train, do_eval = training_args.do_train, training_args.do_eval
         apart = eval_name != data_args.dataset_name
-        rows = load_splits([data_args.dataset_name], data_args, do_train=do_train, do_eval=do_eval and not apart)
-        if apart and do_eval:
-            rows |= load_splits([eval_name], data_args, do_train=False, do_eval=True)
-        for split in rows.values():
-            require_captions(split)
-        return PairSources(rows.get("train"), rows.get(data_args.eval_split))
+        splits: dict[str, Any] = {}
+        if do_train or not apart:
+            splits = load_splits([data_args.dataset_name], data_args, do_train=do_train, do_eval=do_eval and not apart)
+        eval_splits = splits
+        if do_eval and apart:  # the configuration is that of the training data
+            eval_args = replace(data_args, dataset_config_name=None)
+            eval_splits = load_splits([eval_name], eval_args, do_train=False, do_eval=True)
+        sources = PairSources(
+            splits["train"] if do_train else None, eval_splits[data_args.eval_split] if do_eval else None
+        )
+        for rows in (sources.train_rows, sources.eval_rows):
+            if rows is not None:
+                require_captions(rows)
+        return sources
     if data_args.max_train_samples is not None:
         raise InvalidArgumentError("--max-train-samples cuts no shards; leave it out, or set --max-steps.")
     if data_args.data_dir is None:
@@ -304,7 +312,7 @@ def make_visual_tokenizer(
     folder = output_folder(training_args) / VISUAL_TOKENIZER_FOLDER
     if model_args.visual_tokenizer != "kmeans":
         tokenizer = load_visual_tokenizer(model_args.visual_tokenizer)
-    elif (folder / KMEANS_CONFIG).is_file():
+    elif goes_on(training_args) and (folder / KMEANS_CONFIG).is_file():
         tokenizer = load_visual_tokenizer(folder)
     else:
         size = patch_grid(model, processor)[0] * KMEANS_STRIDE
@@ -339,13 +347,21 @@ def captions_of(sources: PairSources) -> Iterator[str]:
     return stream.captions()
 
 
+def goes_on(training_args: PretrainingArguments) -> bool:
+    """Whether what is in the output folder is of this run, and not of a start with other arguments.
+
+    A process that writes nothing reads what the first one has just written.
+    """
+    writes = training_args.do_train and training_args.should_save
+    return not writes or last_finished_checkpoint(output_folder(training_args)) is not None
+
+
 def make_processor(
     model_args: PretrainingModelArguments, training_args: PretrainingArguments, sources: PairSources
 ) -> FaRLProcessor:
     """The processor of an interrupted run, else of the checkpoint, else as the arguments say."""
     folder = output_folder(training_args)
-    goes_on = not (training_args.do_train and training_args.should_save) or last_finished_checkpoint(folder)
-    if goes_on and (folder / "processor_config.json").is_file():  # else it may be of other arguments
+    if goes_on(training_args) and (folder / "processor_config.json").is_file():
         return FaRLProcessor.from_pretrained(folder)
     if model_args.model_name_or_path and model_args.tokenizer_name is None:
         name = model_args.model_name_or_path
