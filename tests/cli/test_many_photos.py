@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from farl_hf import FaceIndex
 from farl_hf.cli import app
 from farl_hf.cli.finished_work import FinishedWork, content_of
-from farl_hf.cli.photo_jobs import photos_of_part
+from farl_hf.cli.photo_jobs import absolute_checkpoint, photos_of_part
 from farl_hf.errors import FileWriteError, InvalidArgumentError
 
 MODELS = {
@@ -474,3 +474,13 @@ def test_a_long_name_stops_no_run(annotate, tmp_path):
     assert done.exit_code == 0, done.output
     assert len(records(tmp_path / "out")) == 4
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 4
+
+
+def test_a_folder_hides_no_known_name_from_the_processes(tmp_path, monkeypatch):
+    """The digest in the list is that of the named model."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("farl", "mine"):
+        (tmp_path / name).mkdir()
+    assert absolute_checkpoint("farl") == "farl"
+    assert absolute_checkpoint("mine") == str(tmp_path / "mine")
+    assert absolute_checkpoint(None) is None

@@ -202,6 +202,14 @@ def test_a_folder_that_is_not_empty_is_left_alone(source_folder, tmp_path):
     assert (tmp_path / "out/notes.txt").read_text() == "mine"
 
 
+def test_the_source_is_never_replaced(source_folder, tmp_path):
+    folder = shutil.copytree(source_folder / "clip_folder", tmp_path / "clip")
+    before = (folder / "model.safetensors").read_bytes()
+    for source in (folder, folder / "model.safetensors"):
+        refuse(source, folder, "holds what it would be made of", overwrite=True)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
 def test_an_empty_folder_is_filled_and_a_checkpoint_replaced(source_folder, tmp_path):
     output = tmp_path / "deep/down"
     output.mkdir(parents=True)

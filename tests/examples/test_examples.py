@@ -144,3 +144,16 @@ def test_wrong_names_are_explained(changes, message, data_folder, tmp_path):
     flags = as_flags(settings(data_folder, tmp_path, 1) | changes)
     with pytest.raises(UnknownNameError, match=message):
         run_face_training("parsing", *parse_script_arguments(flags))
+
+
+def test_an_evaluation_compares_equal_classes(data_folder, tmp_path):
+    """Scores by id of other classes would say nothing."""
+    checkpoint = save_toy_checkpoints(tmp_path / "toys")["face-parsing"]
+    values = settings(data_folder, tmp_path / "run", 1) | {"model_name_or_path": checkpoint, "do_train": False}
+    del values["config_name"]
+    with pytest.raises(InvalidArgumentError, match="the label maps hold celebamask"):
+        run_face_training("parsing", *parse_script_arguments(as_flags(values | {"label_set": "celebamask"})))
+    with pytest.raises(InvalidArgumentError, match="needs --model-name-or-path"):
+        run_face_training(
+            "parsing", *parse_script_arguments(as_flags(settings(data_folder, tmp_path, 1) | {"do_train": False}))
+        )

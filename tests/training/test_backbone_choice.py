@@ -107,3 +107,20 @@ def test_sizes_of_another_encoder_stay_too(setting, folder, tmp_path):
 def test_sizes_that_are_the_checkpoints_own_are_taken(parser, tmp_path):
     model = started_from(parser, tmp_path, patch_size=8, num_hidden_layers=4)
     assert model.config.vision_config.patch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("own", "overrides", "flags", "expected"),
+    [
+        ("model_name_or_path: a", {"config_name": "toy"}, (), (None, "toy")),
+        ("model_name_or_path: a", {}, ("--config-name=toy",), (None, "toy")),
+        ("config_name: toy", {"model_name_or_path": "a"}, (), ("a", None)),
+        ("config_name: toy", {}, ("--model_name_or_path", "a"), ("a", None)),
+        ("model_name_or_path: a", {"seed": 3}, (), ("a", None)),
+    ],
+)
+def test_what_a_training_starts_from_replaces_that_of_the_recipe(tmp_path, own, overrides, flags, expected):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"title: own\ntask: parsing\noutput_dir: {tmp_path}\n{own}\n")
+    _, model_args, _, _ = parse_recipe_arguments(str(recipe), overrides, flags)
+    assert (model_args.model_name_or_path, model_args.config_name) == expected

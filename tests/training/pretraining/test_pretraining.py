@@ -173,3 +173,13 @@ def test_what_a_start_without_a_checkpoint_left_is_not_used_again(faces, tmp_pat
     pretrain(faces, tmp_path, max_steps=1, face_scale=1.0)
     pretrain(faces, tmp_path, max_steps=1, face_scale=1.3)
     assert FaRLProcessor.from_pretrained(tmp_path).image_processor.face_scale == 1.3
+
+
+def test_retrieval_is_measured_on_the_data_set_that_is_named(faces, tmp_path):
+    others = datasets.Dataset.from_list([make_face_row(i) | {"caption": f"face {i}"} for i in range(3)])
+    datasets.DatasetDict(train=others).save_to_disk(str(tmp_path / "others"))
+    changes = {"do_eval": True, "eval_split": "train", "eval_dataset_name": tmp_path / "others"}
+    scores = pretrain(faces, tmp_path / "run", max_steps=5, **changes)
+    assert scores["eval_gallery_size"] == 3
+    steps = [entry for entry in log_of(tmp_path / "run") if "loss" in entry]
+    assert steps[3]["epoch"] == 1.0  # sixteen photos by four, not three
