@@ -179,8 +179,7 @@ def anonymize(
         for video in videos:
             try:
                 path = folder / f"{stems[video]}.anonymized.mp4"
-                with_landmarks = (landmarks, detect_every)
-                followed, note = _anonymize_video(video, path, analyze, *with_landmarks, threshold, settings)
+                followed, note = _anonymize_video(video, path, analyze, landmarks, detect_every, threshold, settings)
                 num_faces += followed
                 notes += [note] if note else []
             except FileWriteError:

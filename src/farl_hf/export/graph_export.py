@@ -28,7 +28,6 @@ from farl_hf.whole_files import remove_left_over
 
 EXPORT_FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 _ONNX_GRAPH = EXPORT_FORMATS["onnx"]
-_GRAPHS = tuple(EXPORT_FORMATS.values())
 LARGEST_DIFFERENCE = 1e-4  # of an output, relative to its largest value
 _DETECTOR_STRIDE = 32
 # Class of a checkpoint -> the class that is exported.
@@ -84,7 +83,11 @@ def export_checkpoint(
     folder, output = Path(folder), Path(output)
     remove_left_over(output)
     check_output_folder(output, overwrite, folder)
-    if output.is_dir() and any(output.iterdir()) and not any((output / name).is_file() for name in _GRAPHS):
+    if (
+        output.is_dir()
+        and any(output.iterdir())
+        and not any((output / graph).is_file() for graph in EXPORT_FORMATS.values())
+    ):
         raise ConversionError(f"The folder {output} holds something else than an export; it is left alone.")
     exporter, settings_class = _exporter(export_format)
     model = _load_model(folder)

@@ -454,10 +454,8 @@ def make_samples(
 def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: FaceEvaluation) -> None:
     """Sets the score that `load_best_model_at_end` compares, unless the user has chosen one."""
     main = evaluation.main_score
-    if training_args.load_best_model_at_end and training_args.metric_for_best_model in (
-        *(None, "loss"),
-        *(main, f"eval_{main}"),
-    ):
+    replaced = (None, "loss", main, f"eval_{main}")
+    if training_args.load_best_model_at_end and training_args.metric_for_best_model in replaced:
         training_args.metric_for_best_model = main
         training_args.greater_is_better = evaluation.greater_is_better
 

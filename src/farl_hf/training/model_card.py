@@ -61,7 +61,7 @@ class TrainingFacts:
         command (`str`): Starts the same training.
         scores (`dict[str, dict[str, Any]]`): Split -> `{"epoch", "step", "scores"}` of the saved weights.
         named_settings (`str`): File in the folder with all arguments, or `""`.
-        evaluated_on (`tuple[str, ...]`): Data sets of the scores, if they are others.
+        evaluated_on (`str`, *optional*): Data set of the scores, if it is another one.
     """
 
     task: str = ""
@@ -70,7 +70,13 @@ class TrainingFacts:
     command: str = ""
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     named_settings: str = ""
-    evaluated_on: tuple[str, ...] = ()
+    evaluated_on: str | None = None
+
+    @property
+    def measured_on(self) -> str:
+        """Names of the data sets of the scores."""
+        names = self.dataset_names if self.evaluated_on is None else (self.evaluated_on,)
+        return ", ".join(map(name_in_public, names))
 
 
 def facts_in(folder: str | Path) -> TrainingFacts:
@@ -86,7 +92,7 @@ def facts_in(folder: str | Path) -> TrainingFacts:
         command=f"farl-hf train {RESOLVED_NAME}" if task and task != "pretraining" else command_without_paths(),
         scores=scores_in_folder(folder, str(recipe.get("eval_split", ""))),
         named_settings=RESOLVED_NAME if recipe else "",
-        evaluated_on=tuple(filter(None, [recipe.get("eval_dataset_name")])),
+        evaluated_on=recipe.get("eval_dataset_name"),
     )
 
 
@@ -135,11 +141,10 @@ def write_training_card(
     earlier = ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
     name = given.get("model_name") or Path(folder).resolve().name
     facts = replace(facts, scores={}) if new_weights else facts
-    measured_on = ", ".join(map(name_in_public, facts.evaluated_on or facts.dataset_names))
     measured = [
         result
         for split, entry in facts.scores.items()
-        for result in eval_results(facts.task, measured_on, split, entry["scores"])
+        for result in eval_results(facts.task, facts.measured_on, split, entry["scores"])
     ]
     former: Any = None if earlier is None else earlier.data
     kept = [] if former is None or new_weights else former.eval_results or []
@@ -241,9 +246,8 @@ def scores_text(facts: TrainingFacts) -> str:
     for split, entry in facts.scores.items():
         when = [f"{word} {entry[word]:g}" for word in ("epoch", "step") if entry.get(word) is not None]
         rows = [f"| {label} | {shown} |" for label, shown in score_rows(entry["scores"])]
-        data = ", ".join(name_in_public(name) for name in facts.evaluated_on or facts.dataset_names)
         of_weights = f" ({', '.join(when)})" if when else ""
-        heading = f"{data}, split {split}{of_weights}, in percent:"
+        heading = f"{facts.measured_on}, split {split}{of_weights}, in percent:"
         tables.append("\n".join([heading, "", "| score | value |", "|---|---|", *rows]))
     return "## Scores\n\n" + "\n\n".join(tables) if tables else ""
 

@@ -460,7 +460,7 @@ class FaRLTrainer(AveragedWeightsTrainer):
         args = self.args
         dataset: Any = self.train_dataset
         if args.max_steps <= 0 or not hasattr(dataset, "__len__"):
-            return num_training_steps / max(args.num_train_epochs, 1e-9)
+            return num_training_steps / (args.num_train_epochs or 1)  # no epoch has no steps
         batch_size = args.train_batch_size * args.world_size
         num_batches = len(dataset) // batch_size if args.dataloader_drop_last else math.ceil(len(dataset) / batch_size)
         return max(1, math.ceil(num_batches / args.gradient_accumulation_steps))

@@ -168,18 +168,18 @@ class FaceSamples(SeededSamples, Dataset):
             )
         listed = list(face_records(rows))
         self.records = [record for record in listed if is_usable(record, task, alignment, min_face_px)]
-        if task == "landmarks" and self.recipe.mirror_probability and self.records:
+        if not self.records:
+            raise InvalidDatasetError(
+                f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
+                f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
+            )
+        if task == "landmarks" and self.recipe.mirror_probability:
             num_points = len(self.records[0].annotations["landmarks_xy"])
             if num_points not in LANDMARK_MIRROR_PAIRS:
                 raise InvalidArgumentError(
                     f"The recipe mirrors, but which of {num_points} landmarks a mirror exchanges is known for "
                     f"{', '.join(map(str, LANDMARK_MIRROR_PAIRS))} points only; pass a mirror_probability of 0."
                 )
-        if not self.records:
-            raise InvalidDatasetError(
-                f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
-                f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
-            )
         if task == "attributes":
             check_attributes(self.records)
         if data_ratio is not None:

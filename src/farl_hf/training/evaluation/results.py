@@ -53,8 +53,8 @@ def best_and_last(
     if not evaluations:
         return None, None
     sign = 1 if greater_is_better else -1
-    known = [entry for entry in evaluations if entry[f"eval_{main_score}"] is not None] or evaluations[-1:]
-    best = max(known, key=lambda entry: sign * (entry[f"eval_{main_score}"] or 0))
+    finite = [entry for entry in evaluations if entry[f"eval_{main_score}"] is not None]
+    best = max(finite, key=lambda entry: sign * entry[f"eval_{main_score}"]) if finite else evaluations[-1]
     return as_evaluation(best), as_evaluation(evaluations[-1])
 
 
