@@ -10,7 +10,7 @@ import pytest
 import torch
 from face_rows import make_face_row
 from launched_scripts import run_script
-from toy_checkpoints import save_toy_checkpoints
+from toy_checkpoints import VISION, save_toy_checkpoints
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
+from farl_hf import FaRLConfig, FaRLForLandmarks, FaRLImageProcessor
 from farl_hf.errors import InvalidArgumentError, UnknownNameError
 from farl_hf.training.arguments import parse_script_arguments, read_recipe
 from farl_hf.training.finetuning import run_face_training
@@ -153,6 +154,11 @@ def test_an_evaluation_compares_equal_classes(data_folder, tmp_path):
     del values["config_name"]
     with pytest.raises(InvalidArgumentError, match="the label maps hold celebamask"):
         run_face_training("parsing", *parse_script_arguments(as_flags(values | {"label_set": "celebamask"})))
+    FaRLForLandmarks(FaRLConfig(vision_config=VISION, num_labels=19)).save_pretrained(tmp_path / "others")
+    FaRLImageProcessor(size=32).save_pretrained(tmp_path / "others")
+    values["model_name_or_path"] = tmp_path / "others"
+    with pytest.raises(InvalidArgumentError, match="68 landmarks, but the model predicts 19"):
+        run_face_training("landmarks", *parse_script_arguments(as_flags(values)))
     with pytest.raises(InvalidArgumentError, match="needs --model-name-or-path"):
         run_face_training(
             "parsing", *parse_script_arguments(as_flags(settings(data_folder, tmp_path, 1) | {"do_train": False}))

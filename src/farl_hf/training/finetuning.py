@@ -172,6 +172,8 @@ def _run_face_training(
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)
+    if eval_samples is not None:
+        check_landmark_count(task, eval_samples, label_names)
     evaluation = make_evaluation(task.name, processor, label_names)
     choose_best_checkpoint_by(training_args, evaluation)
     trainer = FaRLTrainer(
@@ -449,6 +451,17 @@ def make_samples(
         rows = splits[data_args.eval_split]
         eval_samples = FaceSamples(rows, processor, task.name, with_photo_labels=True, **settings)
     return train_samples, eval_samples
+
+
+def check_landmark_count(task: FaceTask, samples: FaceSamples, label_names: list[str]) -> None:
+    """Raises [`InvalidArgumentError`] when data and model have different numbers of landmarks."""
+    if task.name != "landmarks":
+        return
+    annotated = len(samples.records[0].annotations["landmarks_xy"])
+    if annotated != len(label_names):
+        raise InvalidArgumentError(
+            f"The faces have {annotated} landmarks, but the model predicts {len(label_names)}; choose other data."
+        )
 
 
 def choose_best_checkpoint_by(training_args: FaRLTrainingArguments, evaluation: FaceEvaluation) -> None:

@@ -23,7 +23,7 @@ from farl_hf.training.arguments import FaRLTrainingArguments
 from farl_hf.training.evaluation.photo_frame import make_evaluation
 from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, check_classes, label_set_of, shared_protocol
 from farl_hf.training.evaluation.results import scores_in
-from farl_hf.training.finetuning import FACE_TASK_SETTINGS, FaceTask, output_names
+from farl_hf.training.finetuning import FACE_TASK_SETTINGS, FaceTask, check_landmark_count, output_names
 from farl_hf.training.trainer import FaRLTrainer
 
 
@@ -164,14 +164,3 @@ def task_of(folder: str | Path) -> FaceTask:
             return task
     known = ", ".join(task.model_class.__name__ for task in FACE_TASK_SETTINGS.values())
     raise NotACheckpointError(f"{folder} holds {', '.join(architectures) or 'no model'}; expected one of {known}.")
-
-
-def check_landmark_count(task: FaceTask, samples: FaceSamples, label_names: list[str]) -> None:
-    """Raises [`InvalidArgumentError`] when data and model have different numbers of landmarks."""
-    if task.name != "landmarks":
-        return
-    annotated = len(samples.records[0].annotations["landmarks_xy"])
-    if annotated != len(label_names):
-        raise InvalidArgumentError(
-            f"The faces have {annotated} landmarks, but the model predicts {len(label_names)}; choose other data."
-        )
