@@ -10,7 +10,8 @@ The recipe of the original detector (SGD, 640 pixels, 250 epochs): `--recipe sgd
 --num-train-epochs 250`. It starts from a body that was trained on ImageNet (Pytorch_Retinaface `models/retinaface.py`,
 lines 58-67): `farl-hf convert mobilenetV1X0.25_pretrain.tar -o body`, then `--model-name-or-path body`.
 
-Evaluation is average precision at overlap 0.5, in the frame of the photos.
+Evaluation is average precision at overlap 0.5, in the frame of the photos. A run that was stopped goes on from its
+newest checkpoint when the command is given again.
 """
 
 import json
@@ -34,13 +35,20 @@ from farl_hf.data.samples.detection_samples import (
 from farl_hf.errors import check_name
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
-from farl_hf.training.arguments import ScriptParser, SharedTrainingArguments, errors_as_sentences
+from farl_hf.training.arguments import (
+    ScriptParser,
+    SharedTrainingArguments,
+    errors_as_sentences,
+    output_folder,
+    save_resolved_recipe,
+)
 from farl_hf.training.evaluation.detection import evaluate_face_detection
 from farl_hf.training.model_card import TrainingFacts, command_without_paths
-from farl_hf.training.runs import check_launcher, folder_of_name, last_finished_checkpoint
+from farl_hf.training.runs import check_launcher, check_same_run, folder_of_name, held_output_folder, train_to_end
 from farl_hf.training.trainer import AveragedWeightsTrainer, leave_group_at_exit
 from farl_hf.whole_files import write_json
 
+TASK = "detection"
 CROP_SCALES = {"original": ORIGINAL_CROP_SCALES, "wide": WIDE_CROP_SCALES}
 # Parts of the training after which the original divides the learning rate by ten: epochs 190 and 220 of 250.
 SGD_MILESTONES = (190 / 250, 220 / 250)
@@ -179,13 +187,6 @@ def make_trainer(
     )
 
 
-def checkpoint_to_resume(args: FaceDetectionTrainingArguments) -> str | None:
-    """`--resume-from-checkpoint` as a folder; `last` is the newest finished one in the output folder, if any."""
-    if args.resume_from_checkpoint in ("last", "true", "True"):
-        return last_finished_checkpoint(args.output_dir)
-    return args.resume_from_checkpoint
-
-
 def check_choices(data_args: DataArguments, args: FaceDetectionTrainingArguments) -> None:
     """Refuse unknown values of options before anything is loaded."""
     check_name("--crop-scales", data_args.crop_scales, CROP_SCALES)
@@ -198,6 +199,18 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     check_choices(data_args, args)
     check_launcher(args)
     leave_group_at_exit()
+    with held_output_folder(args):
+        return run(model_args, data_args, args)
+
+
+def run(
+    model_args: ModelArguments, data_args: DataArguments, args: FaceDetectionTrainingArguments
+) -> dict[str, float]:
+    """Trains and evaluates. An unfinished run in the output folder is resumed."""
+    if args.do_train:
+        check_same_run(args, model_args, data_args, args, task=TASK)
+        if args.should_save:
+            save_resolved_recipe(output_folder(args), TASK, model_args, data_args, args)
     set_seed(args.seed)
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}
     splits = load_face_dataset(
@@ -216,11 +229,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     if args.do_train:
         trainer = make_trainer(model, processor, splits, data_args, args)
         start = model_args.model_name_or_path
-        trainer.card_facts = TrainingFacts("detection", (data_args.dataset_name,), start, command_without_paths())
-        trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
-        trainer.save_model()  # the image processor with it: the folder is a whole pipeline
-        trainer.save_state()
-        trainer.write_card(new_weights=True)
+        trainer.card_facts = TrainingFacts(TASK, (data_args.dataset_name,), start, command_without_paths())
+        train_to_end(trainer)
     scores = {}
     if args.do_eval and args.process_index == 0:
         model = model.to(args.device)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
-from farl_hf.errors import NotACheckpointError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection, RetinaFaceModel
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.evaluation.detection import evaluate_face_detection
@@ -120,18 +121,35 @@ def test_the_scores_are_those_of_the_averaged_weights_that_are_saved(data_folder
     assert evaluate_face_detection(model, RetinaFaceImageProcessor.from_pretrained(tmp_path), validation) == scores
 
 
-def test_resumes_and_follows_the_original_recipe(data_folder, tmp_path):
+def written_at(folder):
+    return (folder / "trainer_state.json").stat().st_mtime_ns
+
+
+def test_a_stopped_run_goes_on_with_the_original_recipe(data_folder, tmp_path):
     script = load_script()
     common = {"recipe": "sgd_steps", "max_steps": 4, "save_steps": 2, "save_strategy": "steps"}
-    script.main([*arguments(data_folder, tmp_path, **common), "--do_train"])
+    options = [*arguments(data_folder, tmp_path, **common), "--do_train"]
+    script.main(options)
     straight = RetinaFaceForFaceDetection.from_pretrained(tmp_path).state_dict()
     state = json.loads((tmp_path / "checkpoint-4" / "trainer_state.json").read_text())
     assert state["global_step"] == 4
-    resumed = arguments(data_folder, tmp_path, **common, resume_from_checkpoint=tmp_path / "checkpoint-2")
-    script.main([*resumed, "--do_train"])
+    first = written_at(tmp_path / "checkpoint-2")
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    (tmp_path / "model.safetensors").unlink()
+    script.main(options)
     again = RetinaFaceForFaceDetection.from_pretrained(tmp_path).state_dict()
     for name, value in straight.items():
         torch.testing.assert_close(again[name], value)
+    assert written_at(tmp_path / "checkpoint-2") == first  # the second start ran the last two steps alone
+
+
+def test_a_run_does_not_go_on_with_other_arguments(data_folder, tmp_path):
+    script = load_script()
+    common = {"max_steps": 2, "save_steps": 2, "save_strategy": "steps"}
+    script.main([*arguments(data_folder, tmp_path, **common), "--do_train"])
+    for change in ({"crop_scales": "wide"}, {"learning_rate": 1e-4}):
+        with pytest.raises(InvalidArgumentError, match=f"{next(iter(change))}: "):
+            script.main([*arguments(data_folder, tmp_path, **common, **change), "--do_train"])
 
 
 def test_starts_from_a_body_that_was_trained_before(tmp_path):

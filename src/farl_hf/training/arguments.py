@@ -496,6 +496,8 @@ def given_settings(arguments: Any, names: tuple[str, ...]) -> dict[str, Any]:
 RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
 RESOLVED_NAME = "recipe.yaml"  # in the output folder
+# Tasks that `farl-hf train` does not know.
+SCRIPTS_OF_TASKS = {"pretraining": "examples/pretrain_farl.py", "detection": "examples/train_face_detection.py"}
 DESCRIPTIONS = ("task", "title", "base")
 _MOST_BRACKETS = 1000
 # Chosen by the machine, not by the user; in a recipe they would tie the next run to the same kind of machine.
@@ -650,8 +652,8 @@ def save_resolved_recipe(folder: str | Path, task: str, *argument_groups: Any) -
     folder = Path(folder)
     values = {"task": task} | {name: value for group in argument_groups for name, value in plain_values(group).items()}
     path = folder / RESOLVED_NAME
-    command = "# examples/pretrain_farl.py" if task == "pretraining" else f"# farl-hf train {path}"
-    text = f"{command}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}"
+    command = SCRIPTS_OF_TASKS.get(task, f"farl-hf train {path}")
+    text = f"# {command}\n# All arguments as they were resolved.\n{yaml.safe_dump(values)}"
     return write_whole(path, text.encode())
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from farl_hf.checkpoints import KNOWN_NAMES
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.labels.model_cards import LIMITS, NOT_FOR, PIPELINE_TAGS, TASK_TAGS, USES, citation_of, usage_example
-from farl_hf.training.arguments import RESOLVED_NAME, read_yaml
+from farl_hf.training.arguments import RESOLVED_NAME, SCRIPTS_OF_TASKS, read_yaml
 from farl_hf.training.evaluation.results import scores_in
 from farl_hf.whole_files import write_whole
 
@@ -89,7 +89,7 @@ def facts_in(folder: str | Path) -> TrainingFacts:
         task=task,
         dataset_names=(names,) if isinstance(names, str) else tuple(names),
         started_from=recipe.get("model_name_or_path") or recipe.get("backbone"),
-        command=f"farl-hf train {RESOLVED_NAME}" if task and task != "pretraining" else command_without_paths(),
+        command=f"farl-hf train {RESOLVED_NAME}" if task and task not in SCRIPTS_OF_TASKS else command_without_paths(),
         scores=scores_in_folder(folder, str(recipe.get("eval_split", ""))),
         named_settings=RESOLVED_NAME if recipe else "",
         evaluated_on=recipe.get("eval_dataset_name"),

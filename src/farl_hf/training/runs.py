@@ -105,6 +105,9 @@ KEPT_ARGUMENTS = (
     *("tokenizer_name", "tokenizer_vocab_size", "max_text_tokens", "visual_tokenizer", "visual_vocab_size"),
     *("visual_tokenizer_samples", "face_template", "face_ratio", "min_face_score", "shuffle_window_size"),
     "grad_cache",
+    # Of the face detector alone.
+    *("recipe", "body", "width", "pyramid_channels", "dataset_config", "num_train_samples", "crop_scales"),
+    "max_long_side",
 )
 
 
