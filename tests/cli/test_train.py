@@ -30,7 +30,8 @@ def run(*arguments):
     return CliRunner().invoke(app, ["train", *map(str, arguments)])
 
 
-def test_a_recipe_of_ones_own_trains_and_both_scores_are_told(tmp_path):
+@pytest.mark.parametrize("chosen_by", ["f1_mean", "pixel_accuracy"])
+def test_a_recipe_of_ones_own_trains_and_both_scores_are_told(tmp_path, chosen_by):
     data = tmp_path / "faces"
     splits = datasets.DatasetDict(train=make_face_dataset(8), validation=make_face_dataset(2, first_index=100))
     splits.save_to_disk(str(data))
@@ -38,15 +39,20 @@ def test_a_recipe_of_ones_own_trains_and_both_scores_are_told(tmp_path):
     recipe.write_text(RECIPE)
     output = tmp_path / "run"
     settings = [f"dataset_name=[{data}]", "train_data_ratio=0.5", "mirror_probability=1.0"]
+    if chosen_by != "f1_mean":  # the task's own score
+        settings.append(f"metric_for_best_model={chosen_by}")
     result = run(recipe, "-o", output, *(word for pair in settings for word in ("--set", pair)))
     assert result.exit_code == 0, result.output
     results = json.loads((output / "results.json").read_text())
     assert (results["last"]["epoch"], results["split"], results["saved_weights"]) == (2.0, "validation", "best")
-    assert results["best"]["scores"]["f1_mean"] >= results["last"]["scores"]["f1_mean"]
+    best = results["best"]["scores"][chosen_by]
+    assert best >= results["last"]["scores"][chosen_by]
+    saved = json.loads((output / "eval_results.json").read_text())[f"eval_{chosen_by}"]
+    assert saved == pytest.approx(best, abs=1e-6)
     assert results["last"]["checkpoint"] == f"checkpoint-{results['last']['step']}"
     assert (output / results["best"]["checkpoint"] / "model.safetensors").is_file()
-    assert "best: f1_mean" in result.output
-    assert "last: f1_mean" in result.output
+    assert f"best: {chosen_by}" in result.output
+    assert f"last: {chosen_by}" in result.output
     assert "train_data_ratio: 0.5" in (output / "recipe.yaml").read_text()
 
 

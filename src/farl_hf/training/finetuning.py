@@ -489,9 +489,11 @@ def write_results(
     saved = "best" if args.load_best_model_at_end else "last"
     history = history if saved == "best" else trainer.state.log_history
     names, split = listed(data_args.dataset_name), data_args.eval_split
-    results = training_results(
-        task_name, names, split, evaluation.main_score, evaluation.greater_is_better, history, saved
-    )
+    chosen_by, greater_is_better = evaluation.main_score, evaluation.greater_is_better
+    if saved == "best":  # the user may have chosen another score
+        chosen_by, greater_is_better = str(args.metric_for_best_model), bool(args.greater_is_better)
+    chosen_by = chosen_by.removeprefix("eval_")
+    results = training_results(task_name, names, split, chosen_by, greater_is_better, history, saved)
     folder = output_folder(args)
     for measured in filter(None, (results["best"], results["last"])):
         checkpoint = f"checkpoint-{measured['step']}"
