@@ -5,6 +5,7 @@ import math
 import shutil
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from face_rows import make_face_row
@@ -14,6 +15,7 @@ from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
 from farl_hf import FaRLForFaceParsing, FaRLModel, FaRLProcessor
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
+from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.training.pretraining.trainer import PretrainingArguments, decays_in_pretraining
 
 
@@ -173,6 +175,18 @@ def test_what_a_start_without_a_checkpoint_left_is_not_used_again(faces, tmp_pat
     pretrain(faces, tmp_path, max_steps=1, face_scale=1.0)
     pretrain(faces, tmp_path, max_steps=1, face_scale=1.3)
     assert FaRLProcessor.from_pretrained(tmp_path).image_processor.face_scale == 1.3
+
+
+@pytest.mark.parametrize("tokenizer_name", [None, "captions"])
+def test_crops_are_those_of_the_checkpoint_but_for_what_is_given(faces, tmp_path, tokenizer_name):
+    pretrain(faces, tmp_path / "first", max_steps=1, face_template=None, face_scale=1.3)
+    start = {"model_name_or_path": tmp_path / "first", "config_name": None, "image_size": None}
+    pretrain(faces, tmp_path / "second", max_steps=1, tokenizer_name=tokenizer_name, face_template="lapa", **start)
+    first = FaRLProcessor.from_pretrained(tmp_path / "first").image_processor
+    second = FaRLProcessor.from_pretrained(tmp_path / "second").image_processor
+    assert (second.face_scale, second.size, second.warp_factor) == (1.3, first.size, first.warp_factor)
+    np.testing.assert_allclose(first.face_template, ATTRIBUTE_TEMPLATE)
+    np.testing.assert_allclose(second.face_template, LAPA_TEMPLATE)
 
 
 def test_retrieval_is_measured_on_the_data_set_that_is_named(faces, tmp_path):

@@ -363,14 +363,7 @@ def make_processor(
     folder = output_folder(training_args)
     if goes_on(training_args) and (folder / "processor_config.json").is_file():
         return FaRLProcessor.from_pretrained(folder)
-    if model_args.model_name_or_path and model_args.tokenizer_name is None:
-        name = model_args.model_name_or_path
-        size: dict[str, Any] = {} if model_args.image_size is None else {"size": model_args.image_size}
-        with settings_refused():
-            crops = load_image_processor(FaRLImageProcessor, name, **size)
-        processor = FaRLProcessor(crops, FaRLTokenizer.from_pretrained(name))
-    else:
-        processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
+    processor = FaRLProcessor(make_image_processor(model_args), make_tokenizer(model_args, sources))
     if training_args.do_train and training_args.should_save:
         with files_written_whole(folder) as unfinished:  # the other processes, and a resumed run, read them
             processor.save_pretrained(unfinished)
@@ -378,24 +371,30 @@ def make_processor(
 
 
 def make_image_processor(model_args: PretrainingModelArguments) -> FaRLImageProcessor:
-    """The image processor, which crops faces."""
-    check_name("face template", model_args.face_template, FACE_TEMPLATES)
+    """The image processor, which crops faces: of the checkpoint, if there is one. Options replace its settings."""
+    template = model_args.face_template
+    if template is not None:
+        check_name("face template", template, FACE_TEMPLATES)
+    settings: dict[str, Any] = {
+        "size": model_args.image_size,
+        "face_scale": model_args.face_scale,
+        "face_template": None if template is None else FACE_TEMPLATES[template],
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
     with settings_refused():
-        return FaRLImageProcessor(
-            size=model_args.image_size or SCRATCH_IMAGE_SIZE,
-            warp_factor=0.0,
-            face_scale=model_args.face_scale,
-            face_template=[list(point) for point in FACE_TEMPLATES[model_args.face_template]],
-        )
+        if model_args.model_name_or_path:
+            return load_image_processor(FaRLImageProcessor, model_args.model_name_or_path, **given)
+        usual = {"size": SCRATCH_IMAGE_SIZE, "face_template": ATTRIBUTE_TEMPLATE, "warp_factor": 0.0}
+        return FaRLImageProcessor(**(usual | given))
 
 
 def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) -> FaRLTokenizer:
-    """The tokenizer that was named, or one learned from the captions."""
+    """The tokenizer that was named, else of the checkpoint, else CLIP's; `captions` is learned from the captions."""
     if model_args.tokenizer_name == "captions":
         return train_caption_tokenizer(
             captions_of(sources), model_args.tokenizer_vocab_size, model_args.max_text_tokens or 77
         )
-    name = model_args.tokenizer_name or OFFICIAL_TOKENIZER
+    name = model_args.tokenizer_name or model_args.model_name_or_path or OFFICIAL_TOKENIZER
     try:
         return FaRLTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:

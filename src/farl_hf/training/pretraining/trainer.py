@@ -50,13 +50,18 @@ class PretrainingModelArguments:
     )
     tokenizer_vocab_size: int = HfArg(default=1280, help="Entries of a tokenizer that is learned from the captions.")
     max_text_tokens: int | None = HfArg(default=None, help="From scratch: longest text. Default: 77.")
-    image_size: int | None = HfArg(default=None, help="Side of the crop in pixels. Default: 224.")
-    face_template: str = HfArg(
-        default="attribute",
-        help="Where the face lies in the crop: lapa, or attribute, which is looser and which the supplement "
-        "links to pre-training.",
+    image_size: int | None = HfArg(
+        default=None, help="Side of the crop in pixels. Default: the checkpoint's, or 224 from scratch."
     )
-    face_scale: float = HfArg(default=1.0, help="Scale of the template; smaller shows more around.")
+    face_template: str | None = HfArg(
+        default=None,
+        help="Where the face lies in the crop: lapa, or attribute, which is looser and which the supplement "
+        "links to pre-training. Default: the checkpoint's, or attribute from scratch.",
+    )
+    face_scale: float | None = HfArg(
+        default=None,
+        help="Scale of the template; smaller shows more around. Default: the checkpoint's, or 1 from scratch.",
+    )
     objective: str = HfArg(
         default="itc_mim",
         help="itc_mim: image-text contrast and masked image modelling. itc: the contrast alone. simclr, swav: "
