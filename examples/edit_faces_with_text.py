@@ -165,7 +165,10 @@ def write_results(args: EditArguments, edited: dict[str, dict[str, list[EditedFa
 
 def short(caption: str) -> str:
     """What fits over a picture: the beginning, and the score."""
-    return caption if len(caption) <= 30 else f"{caption[:24]}… {caption[-4:]}"
+    if len(caption) <= 30:
+        return caption
+    text, score = caption.rsplit(" ", 1)
+    return f"{text[:24]}… {score}"
 
 
 def latents_of(edited: dict[str, dict[str, list[EditedFaces]]]) -> dict[str, torch.Tensor]:

@@ -24,6 +24,8 @@ from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_stock_training
 from farl_hf.training.trainer import FiniteWeightsCallback, SampleEpochCallback, errors_of_training
 
+NUM_RENDERED = {"train": 2000, "test": 200}
+
 
 @dataclass
 class Settings:
@@ -34,8 +36,12 @@ class Settings:
     )
     dataset: str = field(default="synthetic_faces", metadata={"help": "A data set with CelebA's 40 attributes."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of a published data set."})
-    num_train_photos: int = field(default=2000, metadata={"help": "Photos to train with."})
-    num_test_photos: int = field(default=200, metadata={"help": "Photos to evaluate with."})
+    num_train_photos: int | None = field(
+        default=None, metadata={"help": "Photos to train with; all by default, 2,000 rendered ones."}
+    )
+    num_test_photos: int | None = field(
+        default=None, metadata={"help": "Photos to evaluate with; all by default, 200 rendered ones."}
+    )
     augmentation: str = field(
         default="celeba_attributes", metadata={"help": "Random changes to the faces, or `none`."}
     )
@@ -56,13 +62,15 @@ def main():
     start_stock_training(args)
     set_seed(args.seed)
 
-    counts = {"train": settings.num_train_photos, "test": settings.num_test_photos}
+    given = {"train": settings.num_train_photos, "test": settings.num_test_photos}
+    usual = NUM_RENDERED if settings.dataset == "synthetic_faces" else {}
+    num_photos = usual | {split: count for split, count in given.items() if count is not None}
     with args.main_process_first(desc="preparing the data set"):
         rows = {
             split: farl_hf.load_face_dataset(
-                settings.dataset, data_dir=settings.data_dir, split=split, num_photos={split: count}
+                settings.dataset, data_dir=settings.data_dir, split=split, num_photos=num_photos
             )
-            for split, count in counts.items()
+            for split in given
         }
     # The attributes that the checkpoint knows, or all for a new head.
     known = read_config(settings.model, farl_hf.FaRLConfig).id2label.values()

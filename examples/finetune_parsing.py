@@ -25,6 +25,8 @@ from farl_hf.training.finetuning import NEW_PARTS
 from farl_hf.training.runs import start_stock_training
 from farl_hf.training.trainer import FiniteWeightsCallback, SampleEpochCallback, errors_of_training
 
+NUM_RENDERED = {"train": 2000, "test": 200}
+
 
 @dataclass
 class Settings:
@@ -35,8 +37,12 @@ class Settings:
     )
     dataset: str = field(default="synthetic_faces", metadata={"help": "A data set with the 11 classes of LaPa."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of a published data set."})
-    num_train_photos: int = field(default=2000, metadata={"help": "Photos to train with."})
-    num_test_photos: int = field(default=200, metadata={"help": "Photos to evaluate with."})
+    num_train_photos: int | None = field(
+        default=None, metadata={"help": "Photos to train with; all by default, 2,000 rendered ones."}
+    )
+    num_test_photos: int | None = field(
+        default=None, metadata={"help": "Photos to evaluate with; all by default, 200 rendered ones."}
+    )
     augmentation: str = field(default="lapa_parsing", metadata={"help": "Random changes to the faces, or `none`."})
 
 
@@ -61,13 +67,15 @@ def main():
     start_stock_training(args)
     set_seed(args.seed)
 
-    counts = {"train": settings.num_train_photos, "test": settings.num_test_photos}
+    given = {"train": settings.num_train_photos, "test": settings.num_test_photos}
+    usual = NUM_RENDERED if settings.dataset == "synthetic_faces" else {}
+    num_photos = usual | {split: count for split, count in given.items() if count is not None}
     with args.main_process_first(desc="preparing the data set"):
         rows = {
             split: farl_hf.load_face_dataset(
-                settings.dataset, data_dir=settings.data_dir, split=split, num_photos={split: count}
+                settings.dataset, data_dir=settings.data_dir, split=split, num_photos=num_photos
             )
-            for split, count in counts.items()
+            for split in given
         }
     names = dict(enumerate(LAPA_LABELS))
     processor = load_image_processor(farl_hf.FaRLImageProcessor, settings.model)
@@ -85,7 +93,7 @@ def main():
 
     def scores(prediction):
         return f1.compute(
-            predictions=prediction.predictions, references=prediction.label_ids, label_names=list(LAPA_LABELS)
+            predictions=prediction.predictions, references=prediction.label_ids, label_names=list(names.values())
         )
 
     trainer = Trainer(

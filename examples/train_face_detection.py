@@ -32,7 +32,7 @@ from farl_hf.data.samples.detection_samples import (
     FaceDetectionSamples,
     collate_face_detection_samples,
 )
-from farl_hf.errors import check_name
+from farl_hf.errors import InvalidArgumentError, check_name
 from farl_hf.modeling import RetinaFaceConfig, RetinaFaceForFaceDetection
 from farl_hf.processing.image_processing_retinaface import RetinaFaceImageProcessor
 from farl_hf.training.arguments import (
@@ -44,7 +44,14 @@ from farl_hf.training.arguments import (
 )
 from farl_hf.training.evaluation.detection import evaluate_face_detection
 from farl_hf.training.model_card import TrainingFacts, command_without_paths
-from farl_hf.training.runs import check_launcher, check_same_run, folder_of_name, held_output_folder, train_to_end
+from farl_hf.training.runs import (
+    check_launcher,
+    check_same_run,
+    check_weights_to_evaluate,
+    folder_of_name,
+    held_output_folder,
+    train_to_end,
+)
 from farl_hf.training.trainer import AveragedWeightsTrainer, leave_group_at_exit
 from farl_hf.whole_files import write_json
 
@@ -63,12 +70,16 @@ class ModelArguments:
     model_name_or_path: str | None = HfArg(
         default=None, help="Detector, or body of one, to start from: folder or Hub name; otherwise random weights."
     )
-    body: str = HfArg(default="mobilenet_v1", help="mobilenet_v1 or resnet, without a checkpoint.")
+    body: str | None = HfArg(
+        default=None, help="Without a checkpoint: mobilenet_v1 or resnet; mobilenet_v1 by default."
+    )
     width: float | None = HfArg(
-        default=None, help="Width multiplier of the body; 0.25 (mobilenet_v1) or 1.0 (resnet) by default."
+        default=None,
+        help="Without a checkpoint: width multiplier of the body; 0.25 (mobilenet_v1) or 1.0 (resnet) by default.",
     )
     pyramid_channels: int | None = HfArg(
-        default=None, help="Channels of the pyramid; 64 (mobilenet_v1) or 256 (resnet) by default."
+        default=None,
+        help="Without a checkpoint: channels of the pyramid; 64 (mobilenet_v1) or 256 (resnet) by default.",
     )
 
 
@@ -94,8 +105,10 @@ class DataArguments:
         help="original (0.3 to 1 of the short side), or wide: also beyond the photo, for smaller faces.",
     )
     min_face_px: float = HfArg(default=7.2, help="Smaller faces of a sample are left out.")
-    max_long_side: int = HfArg(
-        default=1080, help="Photos with a longer side are shrunk to it at inference; 0 keeps every size."
+    max_long_side: int | None = HfArg(
+        default=None,
+        help="Photos with a longer side are shrunk to it at inference; 0 keeps every size. Default: the checkpoint's, "
+        "or 1080.",
     )
 
 
@@ -122,7 +135,8 @@ class FaceDetectionTrainingArguments(SharedTrainingArguments):
 
     Args:
         recipe (`str`, *optional*, defaults to `"adamw_cosine"`): `"adamw_cosine"` leaves optimiser and schedule to the
-            other arguments; `"sgd_steps"` is the original's SGD with momentum 0.9, without warm-up.
+            other arguments; `"sgd_steps"` is the original's SGD with momentum 0.9, without warm-up and clipping of
+            gradients (Pytorch_Retinaface `train.py`, function `train`).
     """
 
     recipe: str = HfArg(
@@ -134,6 +148,9 @@ class FaceDetectionTrainingArguments(SharedTrainingArguments):
     lr_scheduler_type: str = HfArg(default="cosine", help="Schedule with recipe adamw_cosine.")
     weight_decay: float = HfArg(default=5e-4, help="Weight decay.")
     warmup_steps: float = HfArg(default=100, help="Warm-up steps with recipe adamw_cosine.")
+    max_grad_norm: float | None = HfArg(  # type: ignore[assignment]  # a number once the recipe is known
+        default=None, help="Longest gradient; 1 with recipe adamw_cosine, 0 (any length) with sgd_steps."
+    )
     per_device_train_batch_size: int = HfArg(default=32, help="Photos per device and step.")
     num_train_epochs: float = HfArg(default=100.0, help="Epochs.")
     report_to: str = HfArg(default="none", help="Where to report; none by default.")
@@ -141,18 +158,39 @@ class FaceDetectionTrainingArguments(SharedTrainingArguments):
     ema_decay: float = HfArg(default=0.0, help="Decay of the averaged weights; 0 is off, as in the original.")
     ema_warmup: bool = HfArg(default=False, help="Start averaging with a smaller decay.")
 
+    def __post_init__(self):
+        if self.max_grad_norm is None:
+            self.max_grad_norm = 0.0 if self.recipe == "sgd_steps" else 1.0
+        super().__post_init__()
+
 
 def make_model(args: ModelArguments, data_args: DataArguments):
     """The network and its image processor, from a checkpoint or from a configuration."""
+    long_side = {} if data_args.max_long_side is None else {"max_long_side": data_args.max_long_side}
     if args.model_name_or_path:
+        refuse_beside_checkpoint(args)
         folder = folder_of_name(args.model_name_or_path)
-        processor = RetinaFaceImageProcessor.from_pretrained(folder)
+        processor = RetinaFaceImageProcessor.from_pretrained(folder, **long_side)
         if "RetinaFaceModel" in (read_config(folder, RetinaFaceConfig).architectures or ()):
-            return load_with_new_parts(RetinaFaceForFaceDetection, folder, AFTER_THE_BODY)[0], processor
-        return load_whole(RetinaFaceForFaceDetection, folder), processor
-    config = RetinaFaceConfig(body=args.body, width_multiplier=args.width, pyramid_channels=args.pyramid_channels)
-    processor = RetinaFaceImageProcessor(max_long_side=data_args.max_long_side, variances=tuple(config.variances))
+            return load_with_new_parts(RetinaFaceForFaceDetection, folder, AFTER_THE_BODY, dtype="float32")[
+                0
+            ], processor
+        return load_whole(RetinaFaceForFaceDetection, folder, dtype="float32"), processor
+    config = RetinaFaceConfig(
+        body=args.body or "mobilenet_v1", width_multiplier=args.width, pyramid_channels=args.pyramid_channels
+    )
+    processor = RetinaFaceImageProcessor(**({"max_long_side": 1080} | long_side), variances=tuple(config.variances))
     return RetinaFaceForFaceDetection(config), processor
+
+
+def refuse_beside_checkpoint(args: ModelArguments) -> None:
+    """Refuse options that shape a new network, where a trained one is given."""
+    for name in ("body", "width", "pyramid_channels"):
+        if getattr(args, name) is not None:
+            raise InvalidArgumentError(
+                f"--{name.replace('_', '-')} {getattr(args, name)} is for random weights, but --model-name-or-path "
+                f"{args.model_name_or_path} has trained ones; leave one of the two out."
+            )
 
 
 def make_sgd(model, args: FaceDetectionTrainingArguments, num_samples: int):
@@ -211,17 +249,20 @@ def run(
         check_same_run(args, model_args, data_args, args, task=TASK)
         if args.should_save:
             save_resolved_recipe(output_folder(args), TASK, model_args, data_args, args)
+    check_weights_to_evaluate(args, model_args.model_name_or_path)
     set_seed(args.seed)
+    wanted = {"train": args.do_train, "validation": args.do_eval}
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}
+    skipped = {split: 0 for split in ("train", "validation", "test") if not wanted.get(split)}
     splits = load_face_dataset(
         data_args.dataset_name,
         data_args.dataset_config or ("scenes" if data_args.dataset_name == "synthetic_faces" else None),
         data_dir=data_args.data_dir,
-        num_photos={split: count for split, count in num_photos.items() if count is not None},
+        num_photos={split: count for split, count in num_photos.items() if count is not None} | skipped,
         cache_dir=data_args.cache_dir,
         num_proc=data_args.num_proc,
     )
-    for split in (["train"] if args.do_train else []) + (["validation"] if args.do_eval else []):
+    for split in (split for split in wanted if wanted[split]):
         check_name("split", split, splits, f"The data set: {data_args.dataset_name}.")
     model, processor = make_model(model_args, data_args)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")

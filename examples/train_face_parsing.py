@@ -9,9 +9,8 @@ From scratch on rendered faces, small enough for a processor:
 
 From a pretrained FaRL checkpoint (folder or name), with the official recipe:
 
-    torchrun --nproc_per_node 8 examples/train_face_parsing.py --model-name-or-path PATH --dataset-name DATA \
-        --do-train --do-eval --output-dir runs/farl-parsing --image-size 448 \
-        --num-train-epochs 300 --milestone-epochs 200
+    torchrun --nproc_per_node 8 examples/train_face_parsing.py --recipe lapa_448_finetuned --data-dir data/LaPa \
+        --output-dir runs/farl-parsing
 
 All arguments: `--help`. A single JSON file with the same names is accepted too. A run that was stopped goes on where
 it stopped.

@@ -9,10 +9,8 @@ On rendered faces, from the vision encoder of the tiny parsing model; `--config-
 
 From a pretrained FaRL checkpoint (folder or name), with the official recipe:
 
-    torchrun --nproc_per_node 8 examples/train_landmarks.py --model-name-or-path PATH --dataset-name DATA \
-        --do-train --do-eval --output-dir runs/farl-landmarks --image-size 448 \
-        --num-train-epochs 250 --milestone-epochs 200 \
-        --head-learning-rate 1e-2
+    torchrun --nproc_per_node 8 examples/train_landmarks.py --recipe w300_448_finetuned --data-dir data/300W \
+        --output-dir runs/farl-landmarks
 
 All arguments: `--help`. A single JSON file with the same names is accepted too. A run that was stopped goes on where
 it stopped.

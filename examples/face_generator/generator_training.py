@@ -25,13 +25,22 @@ from farl_hf.data.samples.pretraining_samples import pretraining_collate
 from farl_hf.errors import check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.modeling.configuration_face_decoder import FaceDecoderConfig
+from farl_hf.training.arguments import output_folder, save_resolved_recipe
 from farl_hf.training.pretraining.run import FACE_TEMPLATES
-from farl_hf.training.runs import evaluate_and_save, held_output_folder, load_splits, train_to_end
+from farl_hf.training.runs import (
+    check_same_run,
+    check_weights_to_evaluate,
+    evaluate_and_save,
+    held_output_folder,
+    load_splits,
+    train_to_end,
+)
 from farl_hf.training.trainer import AveragedWeightsTrainer
 from farl_hf.whole_files import written_whole
 
 __all__ = ["DECODER_FOLDER", "run_generator_training"]
 
+TASK = "generation"
 DECODER_FOLDER = "decoder"
 PICTURE_FOLDER = "pictures"
 _COLUMNS_SHOWN = 12
@@ -55,7 +64,22 @@ def run_generator_training(
     Raises:
         UnknownNameError: There is no such template, data set or split.
         InvalidDatasetError: The data set has no single faces with five points.
+        InvalidArgumentError: Arguments of the unfinished run have changed, or there are no weights to evaluate.
     """
+    with held_output_folder(training_args):
+        return _run_generator_training(model_args, data_args, training_args)
+
+
+def _run_generator_training(
+    model_args: GeneratorModelArguments,
+    data_args: GeneratorDataArguments,
+    training_args: GeneratorTrainingArguments,
+) -> dict[str, float]:
+    if training_args.do_train:
+        check_same_run(training_args, model_args, data_args, training_args, task=TASK)
+        if training_args.should_save:
+            save_resolved_recipe(output_folder(training_args), TASK, model_args, data_args, training_args)
+    check_weights_to_evaluate(training_args, model_args.model_name_or_path)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     model = make_autoencoder(model_args, training_args)
@@ -79,10 +103,9 @@ def run_generator_training(
     if training_args.picture_steps:
         trainer.add_callback(PictureCallback(trainer, eval_crops or train_crops))
     if training_args.do_train:
-        with held_output_folder(training_args):
-            train_to_end(trainer)
-            if trainer.is_world_process_zero():
-                save_decoder(Path(training_args.output_dir), train_crops)
+        train_to_end(trainer)
+        if trainer.is_world_process_zero():
+            save_decoder(Path(training_args.output_dir), train_crops)
     return evaluate_and_save(trainer) if training_args.do_eval else {}
 
 

@@ -22,7 +22,8 @@ from farl_hf.training.arguments import parse_overrides
 REAL_COMMAND = """\
 for ratio in 0 0.125 0.5 1; do
     torchrun --nproc_per_node 8 examples/pretrain_farl.py --objective itc --face-ratio $ratio --do-train \\
-        --data-dir data/LAION-Face --bf16 --gradient-checkpointing --output-dir runs/pretraining/faces-$ratio
+        --data-dir data/LAION-Face --other-data-dir data/LAION --bf16 --gradient-checkpointing \\
+        --output-dir runs/pretraining/faces-$ratio
 done
 torchrun --nproc_per_node 8 examples/studies/backbones.py --output-dir runs/face_ratio \\
     --recipes lapa_224_frozen aflw19_224_frozen celeba_224_frozen --data-dirs data/LaPa data/AFLW-19 data/CelebA \\

@@ -63,7 +63,9 @@ def mixed_pairs(pretraining: dict[str, Any], face_ratio: float, output_dir: str 
     limits = {"train": pretraining["max_train_samples"], "validation": pretraining["max_eval_samples"], "test": 0}
     num_proc = pretraining["preprocessing_num_workers"]
     faces = load_face_dataset(pretraining["dataset_name"], num_photos=limits, num_proc=num_proc)["train"]
-    folder = Path(output_dir) / "pairs" / f"{face_ratio:g}-of-{len(faces)}"
+    folder = (
+        Path(output_dir) / "pairs" / f"{face_ratio:g}-of-{len(faces)}-{digest([pretraining['dataset_name'], limits])}"
+    )
     if not folder.is_dir():
         num_faces = round(face_ratio * len(faces))
         parts = [faces.select(range(num_faces)).select_columns(list(COLUMNS))] if num_faces else []
@@ -74,6 +76,11 @@ def mixed_pairs(pretraining: dict[str, Any], face_ratio: float, output_dir: str 
     return str(folder)
 
 
+def digest(arguments: Any) -> str:
+    """Eight characters that tell arguments apart."""
+    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def pretrained_backbone(name: str, arguments: dict[str, Any], output_dir: str | Path) -> str:
     """The checkpoint folder of a pre-training, which is done now unless it was finished before.
 
@@ -82,8 +89,7 @@ def pretrained_backbone(name: str, arguments: dict[str, Any], output_dir: str | 
         arguments (`dict[str, Any]`): Arguments of `examples/pretrain_farl.py`; with others it is done anew.
         output_dir (`str`): The study's folder.
     """
-    digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:8]
-    folder = Path(output_dir) / "pretrained" / f"{name}-{digest}"
+    folder = Path(output_dir) / "pretrained" / f"{name}-{digest(arguments)}"
     if not (folder / FINISHED_NAME).is_file():
         known = [action.dest for action in PARSER._actions]
         flags = as_flags(arguments | {"output_dir": str(folder), "do_train": True}, known)

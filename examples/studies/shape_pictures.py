@@ -1,6 +1,5 @@
 """Pictures without faces, with captions: coloured shapes on coloured grounds.
 
-They stand for the photographs of anything among pre-training data when the share of faces is studied at tiny scale.
 They stand for the other part of the pre-training data when the share of faces is studied at tiny scale.
 """
 

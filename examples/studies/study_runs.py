@@ -6,6 +6,7 @@ A study has one row per [`StudyVariant`] and one group of columns per recipe. A 
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -125,7 +126,17 @@ def measure_runs(
 
     Returns:
         `list[StudyRun]`: In the same order; empty on all processes but the first.
+
+    Raises:
+        InvalidArgumentError: The arguments of a recipe would replace what a variant stands for.
     """
+    for variant, recipe in itertools.product(variants, recipes):
+        for key, value in recipe.overrides.items():
+            if variant.overrides.get(key, value) != value:
+                raise InvalidArgumentError(
+                    f"--set {key}={value} would replace {key}={variant.overrides[key]} of the row {variant.name!r}; "
+                    "leave it out."
+                )
     plan = [(variant, recipe, seed) for variant in variants for recipe in recipes for seed in seeds]
     first_process = os.environ.get("RANK", "0") == "0"
     runs = []

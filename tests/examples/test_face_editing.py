@@ -20,7 +20,7 @@ from raw_layouts import write_celeba
 from safetensors.torch import load_file
 from transformers import AutoModel, HfArgumentParser
 
-from farl_hf.errors import InvalidDatasetError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnknownNameError
 
 datasets = pytest.importorskip("datasets")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -85,6 +85,19 @@ def test_training_resumes_draws_and_leaves_a_generator(trained_folder):
     assert type(decoder).__name__ == "FaceDecoderModel"
     assert decoder.points5_xy.shape == (5, 2)
     assert decoder.images_from_latents(decoder.sample_latents(2)).shape == (2, 3, 32, 32)
+
+
+def test_a_run_does_not_go_on_with_other_arguments(trained_folder, data_folder):
+    with pytest.raises(InvalidArgumentError, match="kl_weight: "):
+        train([*training_words(data_folder, trained_folder, 5), "--kl_weight", "0.5"])
+
+
+def test_random_weights_are_not_evaluated(data_folder, tmp_path):
+    words = training_words(data_folder, tmp_path, 1)
+    words.remove("--do_train")
+    with pytest.raises(InvalidArgumentError, match="needs --model-name-or-path"):
+        train(words)
+    assert not (tmp_path / "eval_results.json").exists()
 
 
 def test_what_cannot_be_trained_on_is_said(data_folder, tmp_path):

@@ -111,6 +111,12 @@ def test_seeds_give_a_mean_and_its_deviation(run_study, toy_backbone, tmp_path):
     assert "±" in rows_of(tmp_path)[2][1]
 
 
+def test_a_setting_that_replaces_a_row_is_refused(run_study, tmp_path):
+    status, printed = run_study("warp_factor", tmp_path, "--warp_factors", 0, 0.8, warp_factor=0.8)
+    assert status == 1
+    assert "--set warp_factor=0.8 would replace warp_factor=0.0 of the row '0.0'" in printed.err
+
+
 @pytest.mark.parametrize(
     ("study", "words", "message"),
     [
@@ -169,7 +175,8 @@ def test_face_ratios_keep_the_number_of_images(run_study, pretraining_words, tmp
     status, printed = run_study("face_ratio", tmp_path, *words, model_name_or_path=None)
     assert status == 0, printed.err
     assert [row[0] for row in rows_of(tmp_path)[2:]] == ["0", "50"]
-    pairs = [datasets.load_from_disk(tmp_path / "pairs" / name)["train"] for name in ("0-of-8", "0.5-of-8")]
+    folders = sorted(tmp_path.glob("pairs/*-of-8-*"))
+    pairs = [datasets.load_from_disk(folder)["train"] for folder in folders]
     assert [sum(map(len, rows["points5_xy"])) for rows in pairs] == [0, 4]
     assert [len(rows) for rows in pairs] == [8, 8]
 

@@ -152,6 +152,23 @@ def test_a_run_does_not_go_on_with_other_arguments(data_folder, tmp_path):
             script.main([*arguments(data_folder, tmp_path, **common, **change), "--do_train"])
 
 
+def test_gradients_are_clipped_only_by_our_own_recipe(data_folder, tmp_path):
+    arguments_class = load_script().FaceDetectionTrainingArguments
+    lengths = [
+        arguments_class(output_dir=str(tmp_path), **changes).max_grad_norm
+        for changes in ({}, {"recipe": "sgd_steps"}, {"recipe": "sgd_steps", "max_grad_norm": 5.0})
+    ]
+    assert lengths == [1.0, 0.0, 5.0]
+
+
+def test_options_that_would_change_nothing_are_refused(data_folder, tmp_path):
+    script = load_script()
+    with pytest.raises(InvalidArgumentError, match=r"--width 0\.125 is for random weights"):
+        script.main([*arguments(data_folder, tmp_path, model_name_or_path=tmp_path), "--do_train"])
+    with pytest.raises(InvalidArgumentError, match="needs --model-name-or-path"):
+        script.main([*arguments(data_folder, tmp_path), "--do_eval"])
+
+
 def test_starts_from_a_body_that_was_trained_before(tmp_path):
     script = load_script()
     config = RetinaFaceConfig()

@@ -139,14 +139,15 @@ def test_recipe_and_results_are_uploaded_without_the_paths_of_the_machine(copy_o
     folder = copy_of("face-parsing")
     (folder / "recipe.yaml").write_text(
         "# farl-hf train /home/me/runs/recipe.yaml\ndata_dir: /home/me/LaPa\ndataset_name: [lapa, /home/me/rows]\n"
-        "output_dir: ~/runs\nseed: 3\nmodel_name_or_path: me/encoder\n"
+        "output_dir: ~/runs\nseed: 3\nmodel_name_or_path: me/encoder\ncache_dir: private/cache\n"
+        "eval_dataset_name: ../private/rows\n"
     )
     (folder / "results.json").write_text("{}")
     plan = plan_repository(folder)
     assert content_of(plan, "results.json") == b"{}"
     assert yaml.safe_load(content_of(plan, "recipe.yaml")) == {
         **{"data_dir": "LaPa", "dataset_name": ["lapa", "rows"], "output_dir": "runs", "seed": 3},
-        "model_name_or_path": "me/encoder",
+        **{"model_name_or_path": "me/encoder", "cache_dir": "cache", "eval_dataset_name": "rows"},
     }
     assert b"/home/me" not in content_of(plan, "recipe.yaml")
 

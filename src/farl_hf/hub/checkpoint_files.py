@@ -95,12 +95,16 @@ def _loadable_config(
 def _without_paths(recipe: str) -> str:
     """A recipe; of paths on the machine that trained, only the last part is kept."""
 
-    def public(value):
+    def public(name, value):
         if isinstance(value, list):
-            return [public(one) for one in value]
-        return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
+            return [public(name, one) for one in value]
+        # Other relative paths look as a name on the Hub does.
+        path = isinstance(value, str) and (
+            name.endswith("_dir") or value.startswith(("./", "../")) or Path(value).expanduser().is_absolute()
+        )
+        return Path(value).name if path else value
 
-    values = {name: public(value) for name, value in yaml.safe_load(recipe).items()}
+    values = {name: public(name, value) for name, value in yaml.safe_load(recipe).items()}
     return f"# All arguments of the training; of paths only the last part.\n{yaml.safe_dump(values)}"
 
 

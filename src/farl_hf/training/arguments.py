@@ -497,7 +497,11 @@ RECIPES_FOLDER = Path(__file__).resolve().parent / "recipes"
 RECIPE_NAMES = tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("[!_]*.yaml")))
 RESOLVED_NAME = "recipe.yaml"  # in the output folder
 # Tasks that `farl-hf train` does not know.
-SCRIPTS_OF_TASKS = {"pretraining": "examples/pretrain_farl.py", "detection": "examples/train_face_detection.py"}
+SCRIPTS_OF_TASKS = {
+    "pretraining": "examples/pretrain_farl.py",
+    "detection": "examples/train_face_detection.py",
+    "generation": "examples/face_generator/train_face_generator.py",
+}
 DESCRIPTIONS = ("task", "title", "base")
 _MOST_BRACKETS = 1000
 # Chosen by the machine, not by the user; in a recipe they would tie the next run to the same kind of machine.

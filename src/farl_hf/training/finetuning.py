@@ -54,6 +54,7 @@ from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
     check_same_run,
+    check_weights_to_evaluate,
     evaluate_and_save,
     held_output_folder,
     load_splits,
@@ -159,6 +160,7 @@ def _run_face_training(
         check_same_run(training_args, model_args, data_args, training_args, task=task_name)
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
+    check_weights_to_evaluate(training_args, model_args.model_name_or_path)
     model_args = with_folders_of_names(model_args, "model_name_or_path")
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(
@@ -166,8 +168,6 @@ def _run_face_training(
         )
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
     if not training_args.do_train:
-        if not model_args.model_name_or_path:
-            raise InvalidArgumentError("An evaluation without a training needs --model-name-or-path.")
         check_classes(task.name, label_names, known_labels)
     processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)

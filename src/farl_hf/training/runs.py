@@ -78,6 +78,16 @@ def train_to_end(trainer: AveragedWeightsTrainer) -> None:
     trainer.write_card(new_weights=True)
 
 
+def check_weights_to_evaluate(args: TrainingArguments, model_name_or_path: str | None) -> None:
+    """Refuses to evaluate random weights.
+
+    Raises:
+        InvalidArgumentError: `do_train` is off, and no checkpoint is given.
+    """
+    if not args.do_train and not model_name_or_path:
+        raise InvalidArgumentError("An evaluation without a training needs --model-name-or-path.")
+
+
 def evaluate_and_save(trainer: AveragedWeightsTrainer) -> dict[str, float]:
     """Scores of the evaluation split, also written to `eval_results.json`."""
     scores = trainer.evaluate()
@@ -108,6 +118,9 @@ KEPT_ARGUMENTS = (
     # Of the face detector alone.
     *("recipe", "body", "width", "pyramid_channels", "dataset_config", "num_train_samples", "crop_scales"),
     "max_long_side",
+    # Of the face generator alone.
+    *("latent_size", "grid_size", "stage_channels", "gradient_weight", "kl_weight", "attribute_weight"),
+    "centre_weight",
 )
 
 

@@ -125,6 +125,14 @@ def test_laion_face_is_read_from_its_shards(faces, tmp_path):
         ({"grad_cache": True}, InvalidArgumentError, "gradient_accumulation_steps"),
         ({"per_device_train_batch_size": 500}, InvalidArgumentError, "fewer than a batch of 500"),
         ({"other_data_dir": "elsewhere"}, InvalidArgumentError, "--other-data-dir is used only with"),
+        ({"face_ratio": 0.5}, InvalidArgumentError, "--face-ratio is used only with"),
+        (
+            {"dataset_name": "laion_face", "other_data_dir": "elsewhere"},
+            InvalidArgumentError,
+            "--other-data-dir is used only with --face-ratio",
+        ),
+        ({"tokenizer_name": "farl-tiny"}, InvalidArgumentError, "--max-text-tokens is used only with"),
+        ({"do_train": None, "do_eval": True}, InvalidArgumentError, "needs --model-name-or-path"),
         ({"dataset_name": "laion_face", "max_train_samples": 9}, InvalidArgumentError, "cuts no shards"),
         (
             {"eval_split": "train", "do_eval": True, "max_eval_samples": 2},
@@ -148,7 +156,7 @@ def test_rows_without_captions_are_refused(tmp_path):
 
 def test_a_tokenizer_that_is_not_there_is_told_with_what_to_do(faces, tmp_path):
     with pytest.raises(NotACheckpointError, match="--tokenizer-name"):
-        pretrain(faces, tmp_path / "run", tokenizer_name=tmp_path / "nowhere")
+        pretrain(faces, tmp_path / "run", tokenizer_name=tmp_path / "nowhere", max_text_tokens=None)
 
 
 def test_weight_decay_spares_norms_biases_positions_tokens_and_temperature(toy_model):
@@ -179,9 +187,10 @@ def test_what_a_start_without_a_checkpoint_left_is_not_used_again(faces, tmp_pat
 
 @pytest.mark.parametrize("tokenizer_name", [None, "captions"])
 def test_crops_are_those_of_the_checkpoint_but_for_what_is_given(faces, tmp_path, tokenizer_name):
+    texts = {"tokenizer_name": tokenizer_name, "max_text_tokens": 12 if tokenizer_name else None}
     pretrain(faces, tmp_path / "first", max_steps=1, face_template=None, face_scale=1.3)
     start = {"model_name_or_path": tmp_path / "first", "config_name": None, "image_size": None}
-    pretrain(faces, tmp_path / "second", max_steps=1, tokenizer_name=tokenizer_name, face_template="lapa", **start)
+    pretrain(faces, tmp_path / "second", max_steps=1, face_template="lapa", **start, **texts)
     first = FaRLProcessor.from_pretrained(tmp_path / "first").image_processor
     second = FaRLProcessor.from_pretrained(tmp_path / "second").image_processor
     assert (second.face_scale, second.size, second.warp_factor) == (1.3, first.size, first.warp_factor)

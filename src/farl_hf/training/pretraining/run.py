@@ -63,6 +63,7 @@ from farl_hf.training.runs import (
     SCRATCH_IMAGE_SIZE,
     attention_of,
     check_same_run,
+    check_weights_to_evaluate,
     evaluate_and_save,
     held_output_folder,
     last_finished_checkpoint,
@@ -164,6 +165,7 @@ def check_objective(model_args: PretrainingModelArguments, training_args: Pretra
                 f"{model_args.objective} uses no texts, so retrieval cannot be measured; pass --do-train without "
                 "--do-eval, and train heads from the result."
             )
+    check_weights_to_evaluate(training_args, model_args.model_name_or_path)
 
 
 def trainer_without_texts(
@@ -199,8 +201,10 @@ class PairSources:
 def load_sources(data_args: PretrainingDataArguments, training_args: PretrainingArguments) -> PairSources:
     """The rows or shards that the arguments name."""
     if data_args.dataset_name != "laion_face":
-        if data_args.other_data_dir is not None:
-            raise InvalidArgumentError("--other-data-dir is used only with --dataset-name laion_face; leave it out.")
+        for name in ("other_data_dir", "face_ratio"):
+            if getattr(data_args, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise InvalidArgumentError(f"{option} is used only with --dataset-name laion_face; leave it out.")
         eval_name = data_args.eval_dataset_name or data_args.dataset_name
         do_train, do_eval = training_args.do_train, training_args.do_eval
         apart = eval_name != data_args.dataset_name
@@ -220,6 +224,8 @@ def load_sources(data_args: PretrainingDataArguments, training_args: Pretraining
         return sources
     if data_args.max_train_samples is not None:
         raise InvalidArgumentError("--max-train-samples cuts no shards; leave it out, or set --max-steps.")
+    if data_args.other_data_dir is not None and data_args.face_ratio is None:
+        raise InvalidArgumentError("--other-data-dir is used only with --face-ratio; give both, or leave it out.")
     if data_args.data_dir is None:
         raise InvalidArgumentError(
             "laion_face is read from a folder; pass it as --data-dir (see docs/pretraining.md)."
@@ -393,6 +399,10 @@ def make_tokenizer(model_args: PretrainingModelArguments, sources: PairSources) 
     if model_args.tokenizer_name == "captions":
         return train_caption_tokenizer(
             captions_of(sources), model_args.tokenizer_vocab_size, model_args.max_text_tokens or 77
+        )
+    if model_args.max_text_tokens is not None:
+        raise InvalidArgumentError(
+            "--max-text-tokens is used only with --tokenizer-name captions; another tokenizer has its own length."
         )
     name = model_args.tokenizer_name or model_args.model_name_or_path or OFFICIAL_TOKENIZER
     try:

@@ -46,10 +46,14 @@ class PretrainingModelArguments:
         default="base", help="From scratch: base (ViT-B/16), tiny, toy, or a JSON file with FaRLConfig arguments."
     )
     tokenizer_name: str | None = HfArg(
-        default=None, help="Folder or name of a tokenizer; `captions` learns one from the captions. Default: CLIP's."
+        default=None,
+        help="Folder or name of a tokenizer; `captions` learns one from the captions. Default: the checkpoint's, or "
+        "CLIP's from scratch.",
     )
     tokenizer_vocab_size: int = HfArg(default=1280, help="Entries of a tokenizer that is learned from the captions.")
-    max_text_tokens: int | None = HfArg(default=None, help="From scratch: longest text. Default: 77.")
+    max_text_tokens: int | None = HfArg(
+        default=None, help="Longest text of a tokenizer that is learned from the captions. Default: 77."
+    )
     image_size: int | None = HfArg(
         default=None, help="Side of the crop in pixels. Default: the checkpoint's, or 224 from scratch."
     )
