@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from farl_hf import FaceIndex
 from farl_hf.cli import app
-from farl_hf.cli.finished_work import FinishedWork, content_of
+from farl_hf.cli.finished_work import FinishedWork, checkpoint_digest, content_of
 from farl_hf.cli.photo_jobs import absolute_checkpoint, photos_of_part
 from farl_hf.errors import FileWriteError, InvalidArgumentError
 
@@ -484,3 +484,12 @@ def test_a_folder_hides_no_known_name_from_the_processes(tmp_path, monkeypatch):
     assert absolute_checkpoint("farl") == "farl"
     assert absolute_checkpoint("mine") == str(tmp_path / "mine")
     assert absolute_checkpoint(None) is None
+
+
+@pytest.mark.parametrize("name", ["processor_config.json", "model.safetensors", "pytorch_model.bin"])
+def test_a_digest_tells_crops_and_weights_apart(tmp_path, name):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_bytes(b"one")
+    before = checkpoint_digest(tmp_path)
+    (tmp_path / name).write_bytes(b"two")
+    assert checkpoint_digest(tmp_path) != before

@@ -73,6 +73,17 @@ def test_the_loss_falls_and_the_result_says_what_happened(image_text_model, gene
     assert np.allclose(edited.losses["total"], edited.losses["text"] + 0.001 * edited.losses["l2"], atol=1e-6)
 
 
+def test_latents_in_half_precision_stay_finite_and_move(farl, generator):
+    """Adam's squares of small gradients are 0 in float16, and the first rate is 0: together NaN."""
+    start = generator.sample_latents(2).half()
+    half = generator.half()
+    settings = {"num_steps": 40, "l2_weight": 0.001}
+    edited = edit_latents(half, *farl, start, TEXT, **settings)
+    assert edited.latents.dtype == torch.float16
+    assert torch.isfinite(edited.latents).all()
+    assert (edited.latents - start).abs().max() > 1e-2
+
+
 def test_latents_in_half_precision_keep_their_losses(farl, generator):
     latents = generator.sample_latents(1)
     edited = edit_latents(generator.bfloat16(), *farl, latents.bfloat16(), TEXT, num_steps=2, l2_weight=0.001)

@@ -1,6 +1,7 @@
 """Grad-CAM against autograd through the whole model, and against the grad-cam package; roll-out against attentions."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -210,6 +211,18 @@ def test_the_class_token_is_enough_of_the_last_block(pixel_values):
             outputs = model.get_image_features(pixel_values=pixel_values)
         assert outputs.last_hidden_state.shape[1] == 1
         torch.testing.assert_close(outputs.pooler_output, expected)
+
+
+def test_a_forward_of_ones_own_is_put_back(pixel_values):
+    """accelerate replaces the forward of blocks that lie on several devices."""
+    from farl_hf.explanation.vision_layers import last_block_on_class_token
+
+    vision_model = FaRLModel(make_image_text_config()).eval().vision_model
+    block = vision_model.encoder.layers[-1]
+    own = block.forward = functools.partial(block.forward)
+    with last_block_on_class_token(vision_model):
+        assert block.forward is not own
+    assert block.forward is own
 
 
 def make_image_text_config():

@@ -398,6 +398,25 @@ def test_new_heads_on_a_loaded_tower_are_initialised(toy_model, tmp_path):
     assert loaded.pyramid.levels[1].weight.abs().max() <= (32 * 4) ** -0.5
 
 
+@pytest.mark.parametrize("target", HEADS)
+@pytest.mark.parametrize("start", HEADS)
+def test_any_head_can_follow_any_other_with_new_labels(toy_model, tmp_path, start, target):
+    settings = {
+        FaRLForFaceParsing: {"label_weights": [1.0, 2.0, 3.0]},
+        FaRLForAttributes: {"attribute_thresholds": {"LABEL_0": 0.4}},
+    }
+    toy_model(start, num_labels=3, **settings.get(start, {})).save_pretrained(tmp_path)
+    more = {"ignore_mismatched_sizes": True} if start is target else {}  # as for every model of Transformers
+    loaded = target.from_pretrained(tmp_path, num_labels=5, **more)
+    assert (loaded.config.num_labels, loaded.config.label_weights) == (5, None)
+    assert not loaded.config.attribute_thresholds
+    tower, known = loaded.vision_model.state_dict(), start.from_pretrained(tmp_path).vision_model.state_dict()
+    shared = tower.keys() & known.keys()
+    assert len(shared) > 20
+    for name in shared:
+        torch.testing.assert_close(tower[name], known[name])
+
+
 # ---- backbone
 
 

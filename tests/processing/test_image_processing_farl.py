@@ -252,6 +252,28 @@ def test_float_photos_pass_gradients_to_every_pixel_of_the_face(processor):
     )
 
 
+SETTINGS_OF_CALLS = ({"size": 48}, {"warp_factor": 0.8}, {"pixel_grid": "integer"}, {"canvas_size": 64})
+
+
+@pytest.mark.parametrize("settings", SETTINGS_OF_CALLS, ids=str)
+def test_results_of_a_call_with_settings_are_those_of_such_a_processor(processor, array, settings):
+    own = FaRLImageProcessor(**{name: getattr(processor, name) for name in ("size", "warp_factor")} | settings)
+    inputs = processor(array, keypoints=FACE, **settings)
+    torch.testing.assert_close(inputs["pixel_values"], own(array, keypoints=FACE)["pixel_values"])
+    matrices, sizes = inputs["crop_from_photo"], inputs["original_sizes"]
+    points, scores = torch.rand(1, 4, 2), torch.rand(1, 3, 12, 12)
+    for name, given in (
+        ("post_process_landmarks", (points, matrices)),
+        ("post_process_face_parsing", (scores, matrices, sizes)),
+        ("post_process_heat_maps", (scores, matrices, sizes)),
+        ("post_process_semantic_segmentation", (scores, sizes)),
+    ):
+        found, expected = getattr(processor, name)(*given, **settings), getattr(own, name)(*given)
+        torch.testing.assert_close(found[0], expected[0], msg=name)
+    with pytest.raises(TypeError, match="sise is no setting"):
+        processor.post_process_landmarks(points, matrices, sise=3)
+
+
 # ---- several faces and photos
 
 

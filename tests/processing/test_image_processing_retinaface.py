@@ -198,6 +198,9 @@ def test_a_photo_gives_the_same_faces_alone_and_in_its_group():
         (np.full((5, 5, 3), 255.0), {}, "convert to uint8"),
         (photo(), {"max_long_side": -1}, "max_long_side=-1"),
         (photo(), {"pad_size_divisor": 0}, "pad_size_divisor=0"),
+        (photo(), {"score_threshold": 0.9}, "score_threshold=0.9 cannot be used: post_process_face_detection chooses"),
+        (photo(), {"top_k": -3}, "top_k=-3"),
+        (photo(), {"variances": [9, 9]}, "belong to the weights"),
     ],
 )
 def test_unusable_photos_and_settings_are_refused(picture, settings, message):
@@ -255,8 +258,10 @@ def test_faces_are_sorted_limited_and_suppressed():
 
 def test_anchors_in_the_padding_are_never_reported():
     outputs = outputs_of({0: 1.0, 14: 2.0}, (32, 64))  # centres at x = 4 and x = 60
-    faces = RetinaFaceImageProcessor().post_process_face_detection(outputs, [[32, 50]], [[1, 1]])[0]
-    torch.testing.assert_close(faces["scores"], torch.tensor([1.0]).sigmoid())
+    for own, given in ((32, {}), (1, {"pad_size_divisor": 32})):
+        processor = RetinaFaceImageProcessor(pad_size_divisor=own)
+        faces = processor.post_process_face_detection(outputs, [[32, 50]], [[1, 1]], **given)[0]
+        torch.testing.assert_close(faces["scores"], torch.tensor([1.0]).sigmoid())
 
 
 def test_no_face_gives_empty_tensors_of_the_right_shape():

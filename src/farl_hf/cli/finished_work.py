@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from farl_hf.errors import FileWriteError, InvalidArgumentError
-from farl_hf.photo_names import URL_SCHEMES
+from farl_hf.photo_names import URL_SCHEMES, same_uri
 from farl_hf.whole_files import finite_or_none, held, write_whole
 
 _CONTENT = ("bytes", "mtime_ns", "sha256")
 NO_CONTENT = {"bytes": -1, "mtime_ns": 0, "sha256": ""}  # what no photo and no URL has: it is done again
-_CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.onnx*")
+_CHECKPOINT_FILES = ("config.json", "*processor_config.json", "*.safetensors", "pytorch_model*.bin", "*.onnx*")
 
 
 def content_of(photo: str) -> dict[str, Any] | None:
@@ -138,7 +138,7 @@ class FinishedWork:
                     if offset == 0:
                         settings, self.others = dict(line["settings"]), list(line.get("others", ()))
                     elif line:
-                        self._lines[line["uri"]] = _Line.of(line, offset, is_whole(line))
+                        self._lines[same_uri(line["uri"])] = _Line.of(line, offset, is_whole(line))
                     else:
                         self._end = offset  # cut short by a kill
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -182,12 +182,13 @@ def _optimised(
     learning_rate: float,
     progress: Callable[[int], None] | None,
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-    latents = start.clone().requires_grad_()
+    # The squares of Adam's gradients vanish in half precision, so that it would divide by 0.
+    latents = start.to(torch.promote_types(start.dtype, torch.float32), copy=True).requires_grad_()
     optimizer = torch.optim.Adam([latents], lr=learning_rate)
     history: dict[str, list[torch.Tensor]] = {name: [] for name in (*terms, "total")}
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = ramped_learning_rate(step, num_steps, learning_rate)
-        images = generator.images_from_latents(latents)
+        images = generator.images_from_latents(latents.to(start.dtype))
         values = {name: compute(latents, images).to(start.device) for name, (_, compute) in terms.items()}
         values["total"] = torch.stack([weight * values[name] for name, (weight, _) in terms.items()]).sum(dim=0)
         # The sum, not the mean: the loss of one face must not depend on how many are edited. Not `backward`, which
@@ -198,7 +199,7 @@ def _optimised(
             history[name].append(losses_N.detach().float().cpu())
         if progress is not None:
             progress(step + 1)
-    return latents.detach(), {name: torch.stack(losses).numpy() for name, losses in history.items()}
+    return latents.detach().to(start.dtype), {name: torch.stack(losses).numpy() for name, losses in history.items()}
 
 
 def _check_settings(

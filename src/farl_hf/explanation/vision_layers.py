@@ -104,11 +104,14 @@ def last_block_on_class_token(vision_model: Any) -> Iterator[None]:
     the block, its keys and values, instead of the whole block.
     """
     block = vision_model.encoder.layers[-1]
+    own = vars(block).get("forward")  # accelerate's, where the model lies on several devices
     block.forward = partial(_class_token_forward, block)
     try:
         yield
     finally:
         del block.forward
+        if own is not None:
+            block.forward = own
 
 
 def _class_token_forward(block: Any, hidden_BTC: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

@@ -43,6 +43,7 @@ _UNRECORDED = {
 # Models with labels. Each can start from the encoder of any other model, with a new head for labels that are given.
 _HEADS = ("FaRLForFaceParsing", "FaRLForLandmarks", "FaRLForAttributes")
 _LABEL_SETTINGS = {"num_labels", "id2label", "label2id"}
+_SETTINGS_OF_LABELS = ("label_weights", "attribute_thresholds")
 _PLACE_SETTINGS = ("subfolder", "revision", "cache_dir", "local_files_only", "token")
 _NAMED_TENSORS = 3  # an error names so many, and counts the others
 
@@ -71,6 +72,8 @@ class ModelLoadedWhole(PreTrainedModel):
                 it is of this model and lacks tensors, and no setting is given that explains why.
         """
         source = pretrained_model_name_or_path
+        if source is not None:
+            kwargs = _for_new_labels(cls, source, kwargs)
         if kwargs.get("output_loading_info") or source is None:  # None: weights come as `state_dict`
             return super().from_pretrained(source, *args, **kwargs)
         try:
@@ -81,6 +84,25 @@ class ModelLoadedWhole(PreTrainedModel):
         model, parts = loaded
         _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
         return model
+
+
+def _for_new_labels(model_class, source, kwargs):
+    """Return the settings; where new labels are given, without what belongs to the checkpoint's own labels."""
+    if not kwargs.keys() & _LABEL_SETTINGS or isinstance(kwargs.get("config"), PreTrainedConfig):
+        return kwargs
+    stored = _stored_config(model_class, source, kwargs)
+    own, given, count = list(stored.id2label.values()), kwargs.get("id2label"), kwargs.get("num_labels")
+    if given is None and count not in (None, len(own)):
+        # Names, because Transformers sets a number before it replaces the settings of the old labels.
+        given = {index: f"LABEL_{index}" for index in range(count)}
+        kwargs = {name: value for name, value in kwargs.items() if name != "num_labels"}
+        kwargs |= {"id2label": given, "label2id": {name: index for index, name in given.items()}}
+    same = given is None or list(given.values()) == own
+    replaced = {} if same else {name: None for name in _SETTINGS_OF_LABELS if hasattr(stored, name)}
+    written = {name for name in stored.architectures or () if name in _HEADS}
+    if written and not written & {each.__name__ for each in model_class.__mro__}:
+        replaced["ignore_mismatched_sizes"] = True  # the head of another task, which makes way for a new one
+    return replaced | kwargs
 
 
 def _require_task(model_class, source, kwargs, architectures, lacking=()):

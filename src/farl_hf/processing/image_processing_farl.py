@@ -74,7 +74,8 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
     the turned photo. The type of the values says their range: integers of 8 and 16 bits fill it, wider ones are 0 to
     255, booleans are black and white, and floats are 0 to 1; `do_rescale=True`, given to a call, says that floats are
     0 to 255. The call returns `pixel_values` (F, 3, h, w), `crop_from_photo` (F, 3, 3),
-    `image_index` (F,) and `original_sizes` (photos, 2), height and width.
+    `image_index` (F,) and `original_sizes` (photos, 2), height and width. A call may replace settings, such as
+    `size=224`; give the same ones to `post_process_…`.
 
     Args:
         size (`dict[str, int]`, *optional*, defaults to `{"height": 448, "width": 448}`): Crop size.
@@ -316,8 +317,16 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
     # ---------------------------------------------------------------- crop to photo
 
+    def _called_with(self, settings):
+        """Return the processor of a call with these settings, for its results."""
+        for name in settings:
+            if name not in _CALL_SETTINGS:
+                known = ", ".join(_CALL_SETTINGS)
+                raise TypeError(f"{name} is no setting of a call of {type(self).__name__}; expected one of {known}.")
+        return self._with(settings)
+
     def post_process_face_parsing(
-        self, outputs: Any, crop_from_photo: torch.Tensor, target_sizes: Any
+        self, outputs: Any, crop_from_photo: torch.Tensor, target_sizes: Any, **settings: Any
     ) -> list[torch.Tensor]:
         """Label maps in the photo frame.
 
@@ -325,18 +334,19 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             outputs: The model's output, or its logits (F, K, h, w).
             crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
             target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
+            **settings: The settings that the call of the processor replaced, such as `size`.
 
         Returns:
             `list[torch.Tensor]`: One (H, W) uint8 map of class ids per face.
         """
-        logits = getattr(outputs, "logits", outputs)
+        logits, called = getattr(outputs, "logits", outputs), self._called_with(settings)
         return [
-            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), self.geometry, self._score_size_hw)
+            unwarp_label_map(scores, matrix, (int(size[0]), int(size[1])), called.geometry, called._score_size_hw)
             for scores, matrix, size in _checked_targets(logits, crop_from_photo, target_sizes)
         ]
 
     def post_process_semantic_segmentation(
-        self, outputs: Any, target_sizes: Any = None, return_segmentation_scores: bool = False
+        self, outputs: Any, target_sizes: Any = None, return_segmentation_scores: bool = False, **settings: Any
     ) -> list[Any]:
         """Label maps of photos, each of which is one face crop. Transformers' image-segmentation pipeline calls this.
 
@@ -348,6 +358,7 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
                 photo; the crop's by default.
             return_segmentation_scores (`bool`, *optional*, defaults to `False`): Whether to return the class scores
                 of every pixel, too.
+            **settings: The settings that the call of the processor replaced, such as `size`.
 
         Returns:
             `list[torch.Tensor]`: One (H, W) int64 map of class ids per photo. With scores a `list[BatchFeature]`:
@@ -356,42 +367,44 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         Raises:
             ValueError: The number of sizes is not that of the photos.
         """
-        logits = getattr(outputs, "logits", outputs)
-        sizes = [self.size_hw] * len(logits) if target_sizes is None else target_sizes
+        logits, called = getattr(outputs, "logits", outputs), self._called_with(settings)
+        sizes = [called.size_hw] * len(logits) if target_sizes is None else target_sizes
         sizes = [(int(height), int(width)) for height, width in sizes]
         if len(sizes) != len(logits):
             raise ValueError(f"target_sizes has {len(sizes)} entries for the scores of {len(logits)} photos.")
-        matrices = torch.cat([self.crop_matrix_whole(size_hw) for size_hw in sizes])
-        label_maps = [label_map.long() for label_map in self.post_process_face_parsing(logits, matrices, sizes)]
+        matrices = torch.cat([called.crop_matrix_whole(size_hw) for size_hw in sizes])
+        label_maps = [label_map.long() for label_map in called.post_process_face_parsing(logits, matrices, sizes)]
         if not return_segmentation_scores:
             return label_maps
-        scores = interpolate(logits.float(), size=self._score_size_hw, mode="bilinear", align_corners=False)
-        score_maps = self.post_process_heat_maps(scores, matrices, sizes)
+        scores = interpolate(logits.float(), size=called._score_size_hw, mode="bilinear", align_corners=False)
+        score_maps = called.post_process_heat_maps(scores, matrices, sizes)
         return [
             BatchFeature({"segmentation": label_map, "segmentation_scores": score_map})
             for label_map, score_map in zip(label_maps, score_maps, strict=True)
         ]
 
-    def post_process_landmarks(self, outputs: Any, crop_from_photo: torch.Tensor) -> torch.Tensor:
+    def post_process_landmarks(self, outputs: Any, crop_from_photo: torch.Tensor, **settings: Any) -> torch.Tensor:
         """Landmarks in photo pixels.
 
         Args:
             outputs: The model's output, or its landmarks (F, N, 2) in [0, 1] of the crop.
             crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
+            **settings: The settings that the call of the processor replaced, such as `size`.
 
         Returns:
             `torch.Tensor` of shape `(F, N, 2)`: (x, y) in continuous photo pixels.
         """
         landmarks = getattr(outputs, "landmarks", outputs).float()
-        size_xy = landmarks.new_tensor([self.size_hw[1], self.size_hw[0]])
-        return self.geometry.photo_from_warped(landmarks * size_xy, crop_from_photo.to(landmarks))
+        geometry = self._called_with(settings).geometry
+        size_xy = landmarks.new_tensor([geometry.size_hw[1], geometry.size_hw[0]])
+        return geometry.photo_from_warped(landmarks * size_xy, crop_from_photo.to(landmarks))
 
     def post_process_attributes(self, outputs: Any) -> torch.Tensor:
         """Probabilities (F, L) in [0, 1] from the model's output or its logits."""
         return getattr(outputs, "logits", outputs).float().sigmoid()
 
     def post_process_heat_maps(
-        self, heat_maps: torch.Tensor, crop_from_photo: torch.Tensor, target_sizes: Any
+        self, heat_maps: torch.Tensor, crop_from_photo: torch.Tensor, target_sizes: Any, **settings: Any
     ) -> list[torch.Tensor]:
         """Heat maps in the photo frame.
 
@@ -399,12 +412,14 @@ class FaRLImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             heat_maps (`torch.Tensor` of shape `(F, K, h, w)`): K maps per face over the warped crop, any resolution.
             crop_from_photo (`torch.Tensor` of shape `(F, 3, 3)`): From the call of the processor.
             target_sizes (`torch.Tensor` of shape `(F, 2)` or list of pairs): (height, width) of each face's photo.
+            **settings: The settings that the call of the processor replaced, such as `size`.
 
         Returns:
             `list[torch.Tensor]`: One (K, H, W) float32 tensor per face, 0 where the crop does not reach.
         """
+        geometry = self._called_with(settings).geometry
         return [
-            unwarp_heat_maps(maps, matrix, (int(size[0]), int(size[1])), self.geometry)
+            unwarp_heat_maps(maps, matrix, (int(size[0]), int(size[1])), geometry)
             for maps, matrix, size in _checked_targets(heat_maps, crop_from_photo, target_sizes)
         ]
 

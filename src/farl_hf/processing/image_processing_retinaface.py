@@ -91,6 +91,11 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         "do_pad": ((True,), "pad_size_divisor says what is padded"),
         "pad_size": ((), "pad_size_divisor says what is padded"),
         "rescale_factor": ((255.0,), "the network takes values from 0 to 255"),
+        "variances": ((), "they belong to the weights"),
+        **dict.fromkeys(
+            ("score_threshold", "nms_threshold", "top_k", "max_faces"),
+            ((), "post_process_face_detection chooses the faces, and takes it"),
+        ),
     }
     do_convert_rgb = True
     do_rescale = False
@@ -257,6 +262,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         nms_threshold: float | None = None,
         top_k: int | None = None,
         max_faces: int | None = None,
+        pad_size_divisor: int | None = None,
     ) -> list[dict[str, torch.Tensor]]:
         """
         Faces of every photo, in continuous pixels of the photo, best first.
@@ -268,7 +274,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
                 `keypoint_offsets` (B, A, 10) and `anchors` (B, A, 4).
             original_sizes (`torch.Tensor` of shape (B, 2)): Height and width of the photos.
             input_scales (`torch.Tensor` of shape (B, 2)): Input pixels per photo pixel along height and width.
-            threshold, nms_threshold, top_k, max_faces (*optional*): In place of the attributes.
+            threshold, nms_threshold, top_k, max_faces, pad_size_divisor (*optional*): In place of the attributes; the
+                last one, if the call of the processor was given one.
 
         Returns:
             `list[dict]`: `scores` (n,), `boxes_xyxy` (n, 4), `keypoints_xy` (n, 5, 2), float32, on the device of the
@@ -295,7 +302,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
                 f"original_sizes has shape {tuple(sizes_hw.shape)} and input_scales {tuple(scales_hw.shape)}; "
                 f"expected ({scores.shape[0]}, 2) twice, as returned by the processor."
             )
-        limits_xy = (sizes_hw * scales_hw).round().flip(1) if self.pad_size_divisor > 1 else [None] * len(scores)
+        is_padded = (self.pad_size_divisor if pad_size_divisor is None else pad_size_divisor) > 1
+        limits_xy = (sizes_hw * scales_hw).round().flip(1) if is_padded else [None] * len(scores)
         faces = []
         for index, limit_xy in enumerate(limits_xy):
             anchors = outputs["anchors"][index].to(scores.device)
