@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
-from farl_hf.photo_names import name_of_photo, photo_uri, readable_name
+from farl_hf.photo_names import name_of_photo, photo_uri, readable_name, same_uri
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,20 @@ def test_a_file_is_found_by_its_uri(name, tmp_path, monkeypatch):
     assert Path(name_of_photo(readable_name(name), uri)).resolve() == tmp_path / name
     if "\udce9" not in name:
         assert name_of_photo(readable_name(name), uri) == name
+
+
+def test_a_file_has_one_uri_however_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    (tmp_path / "in/a.jpg").write_text("")
+    (tmp_path / "link").symlink_to("in/deep")
+    monkeypatch.chdir(tmp_path / "in/deep")
+    expected = (tmp_path / "in/a.jpg").as_uri()
+    assert photo_uri("../a.jpg") == photo_uri(str(tmp_path / "in/a.jpg")) == expected
+    assert same_uri((tmp_path / "in/deep/../a.jpg").as_uri()) == same_uri(expected) == expected
+    through_link = tmp_path / "link/../a.jpg"  # in/a.jpg, and not a.jpg
+    assert unquote_to_bytes(urlsplit(photo_uri(str(through_link))).path) == os.fsencode(through_link)
+    for uri in ("https://example.org/../a.jpg", "lapa/../17", (tmp_path / "in/../gone.jpg").as_uri()):
+        assert same_uri(uri) == uri
 
 
 def test_urls_and_names_of_no_file():

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from farl_hf.errors import ConversionError, FileWriteError, InvalidArgumentError
@@ -20,6 +21,7 @@ from farl_hf.whole_files import (
     read_or_set_aside,
     remove_left_over,
     write_json,
+    write_picture,
     write_whole,
     written_whole,
 )
@@ -162,6 +164,27 @@ def test_a_folder_is_replaced_only_where_that_is_meant(tmp_path, overwrite):
         write("2", overwrite)
     assert (tmp_path / "folder/file").read_text() == ("2" if overwrite else "1")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_behind_a_link_its_target_is_written(tmp_path, there):
+    (tmp_path / "disk").mkdir()
+    if there:
+        (tmp_path / "disk/target.txt").write_text("former")
+    (tmp_path / "link.json").symlink_to("disk/target.txt")
+    with written_whole(tmp_path / "link.json") as place:
+        assert place.suffix == ".json"
+        place.write_text("new")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "disk/target.txt").read_text() == "new"
+    assert [os.listdir(tmp_path / "disk"), sorted(os.listdir(tmp_path))] == [["target.txt"], ["disk", "link.json"]]
+
+
+def test_a_picture_that_its_format_does_not_hold_is_no_fault_of_the_disk(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"JPEG holds no picture of 2 x 70000 pixels \(at most 65,500"):
+        write_picture(tmp_path / "long.jpg", Image.new("RGB", (2, 70_000)))
+    write_picture(tmp_path / "long.png", Image.new("RGB", (2, 70_000)))
+    assert os.listdir(tmp_path) == ["long.png"]
 
 
 def test_a_run_removes_what_killed_runs_left_in_its_folder(tmp_path):

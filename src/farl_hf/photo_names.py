@@ -27,12 +27,30 @@ def photo_uri(name: str) -> str:
     """The URI of a photo: a URL as it is, `file://` and the percent-encoded path of a file, else the encoded name."""
     if name.startswith(URL_SCHEMES):
         return name
-    return Path(name).absolute().as_uri() if Path(name).exists() else quote_from_bytes(os.fsencode(name))
+    return _absolute(name).as_uri() if Path(name).exists() else quote_from_bytes(os.fsencode(name))
+
+
+def _absolute(name: str) -> Path:
+    """The path of a file, without "..", so that a photo has one URI however it is named."""
+    path = Path(os.path.abspath(name))
+    if ".." in Path(name).parts and not (path.exists() and path.samefile(name)):
+        return Path(name).absolute()  # after a link to a folder, ".." is another one
+    return path
+
+
+def same_uri(uri: str) -> str:
+    """A URI as `photo_uri` makes it now; those of earlier versions hold the ".." of the user."""
+    path = _path_of(uri) if uri.startswith("file:") and "/../" in uri else ""
+    return photo_uri(path) if path and Path(path).exists() else uri
+
+
+def _path_of(uri: str) -> str:
+    return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
 
 
 def name_of_photo(readable: str, uri: str) -> str:
     """The name that `readable_name` and `photo_uri` were made of; of a name that is not UTF-8, the absolute path."""
     if uri.startswith(URL_SCHEMES):
         return readable
-    path = os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
+    path = _path_of(uri)
     return readable if readable_name(path) == path else path

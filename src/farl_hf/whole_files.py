@@ -47,7 +47,7 @@ def written_whole(
     That place has the same name and lies in a folder of its own; whatever else is written there is deleted.
 
     Args:
-        path (`str`): Where the file or folder will be.
+        path (`str`): Where the file or folder will be; behind a link, what the link names is written.
         error (`type`): What is raised.
         overwrite (`bool`): Replace a folder that is there and not empty. Files are always replaced.
 
@@ -56,21 +56,34 @@ def written_whole(
     """
     path = Path(path)
     with _errors_of_writing(path, error):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _hidden_folder(path) as hidden:
-            unfinished = hidden / path.name
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _hidden_folder(place) as hidden:
+            unfinished = hidden / path.name  # writers look at the ending
             yield unfinished
-            _put_in_place(unfinished, path, overwrite)
+            _put_in_place(unfinished, place, overwrite)
 
 
 def write_picture(path: Path, picture: "Image.Image", **options: Any) -> Path:
-    """Writes a picture, see [`written_whole`]; the ending of the name chooses the format. Returns the path."""
+    """Writes a picture, see [`written_whole`]; the ending of the name chooses the format. Returns the path.
+
+    Raises:
+        InvalidArgumentError: The format holds no such picture.
+        FileWriteError: The disk is full, or the place cannot be written.
+    """
     from PIL import Image  # which most callers, such as `farl-hf --help`, do not need
 
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    # In memory: Pillow takes a write that the disk cut short for a whole one; Python does not.
+    content = io.BytesIO()
+    try:
+        picture.save(content, kind, **options)
+    except (OSError, ValueError) as error:  # the disk has no part in it
+        raise InvalidArgumentError(
+            f"{path.name} cannot be made: {kind} holds no picture of {picture.width} x {picture.height} pixels"
+            f"{' (at most 65,500 a side)' * (kind == 'JPEG')}, or not of its mode {picture.mode}; give a smaller one."
+        ) from error
     with written_whole(path) as unfinished:
-        # Pillow takes a write that the disk cut short for a whole one; Python does not.
-        content = io.BytesIO()
-        picture.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
         # No `getbuffer()`: the garbage collector of Python 3.12.1 crashes at such a view in the traceback of a failed
         # write (https://github.com/python/cpython/issues/111211). `getvalue()` makes no copy either.
         unfinished.write_bytes(content.getvalue())

@@ -11,7 +11,8 @@ from PIL import Image
 from toy_checkpoints import MAX_FACES
 from typer.testing import CliRunner
 
-from farl_hf.cli import app
+from farl_hf.cli import app, photo_files
+from farl_hf.cli.photo_files import find_photos, output_stems
 from farl_hf.errors import FileWriteError
 from farl_hf.whole_files import write_picture
 
@@ -88,6 +89,26 @@ def test_folders_patterns_and_equal_stems(annotate, tmp_path):
         "photo-3.face-detection.jpg",
         "photo.face-detection.jpg",
     ]
+
+
+def test_links_to_folders_are_followed_without_circles(tmp_path):
+    for name in ("in/b/real.png", "else/deep/linked.png"):
+        save_photo(tmp_path / name)
+    for link, target in (("a", "b"), ("circle", "."), ("far", "../else"), (".hidden", "../else"), ("b/up", "..")):
+        (tmp_path / "in" / link).symlink_to(target)
+    (tmp_path / "else/back").symlink_to("../in")
+    found, failures = find_photos([str(tmp_path / "in")])
+    assert not failures
+    assert [os.path.relpath(photo, tmp_path) for photo in found] == ["in/b/real.png", "in/far/deep/linked.png"]
+
+
+def test_many_equal_stems_are_numbered_in_one_pass(tmp_path, monkeypatch):
+    tried = []
+    real = photo_files._numbered
+    monkeypatch.setattr(photo_files, "_numbered", lambda stem: (tried.append(name) or name for name in real(stem)))
+    stems = output_stems([f"{number}/IMG.jpg" for number in range(50)], tmp_path, others=["IMG-3.face-1.png"])
+    assert stems == ["IMG", "IMG-2", *(f"IMG-{number}" for number in range(4, 52))]
+    assert len(tried) == 51
 
 
 def test_bad_photos_are_reported_and_the_rest_goes_on(annotate, tmp_path):

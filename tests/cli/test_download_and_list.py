@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -58,6 +59,13 @@ def test_list_shows_every_name_and_what_is_here(source):
     assert "here (= farl-ep64)" in row_of("farl")
     assert "not downloaded" not in row_of("farl-ep64")
     assert "not downloaded" in row_of("farl-ep16")
+
+
+def test_list_tells_of_folders_that_hide_names():
+    for name in ("farl", "farl-tiny", "retinaface-tiny"):
+        os.mkdir(name)
+    hidden = [name for name in KNOWN_NAMES if f"./{name} hides it" in row_of(name)]
+    assert sorted(hidden) == ["farl", "farl-tiny", "retinaface-tiny"]
 
 
 def test_download_ends_with_the_folder(source, tmp_path):

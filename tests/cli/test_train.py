@@ -1,6 +1,7 @@
 """`farl-hf train`, as one types it."""
 
 import json
+from pathlib import Path
 
 import datasets
 import pytest
@@ -8,6 +9,7 @@ from face_rows import make_face_dataset
 from typer.testing import CliRunner
 
 from farl_hf.cli import app
+from farl_hf.cli.train import _show_results
 
 RECIPE = """
 task: parsing
@@ -88,3 +90,13 @@ def test_mistakes_are_explained(arguments, message):
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_results_are_read_as_utf_8_on_every_system(tmp_path, monkeypatch, capsys):
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding="ascii": real(path, encoding))
+    best = {"epoch": 2, "scores": {"größe": 0.5}}
+    results = {"main_score": "größe", "best": best, "last": best, "best_is": "größer", "saved_weights": "last"}
+    (tmp_path / "results.json").write_text(json.dumps(results, ensure_ascii=False), encoding="utf-8")
+    _show_results(tmp_path / "results.json")
+    assert "best: größe 50.00 % at epoch 2" in capsys.readouterr().out

@@ -202,6 +202,16 @@ def test_a_folder_that_is_not_empty_is_left_alone(source_folder, tmp_path):
     assert (tmp_path / "out/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["checkpoint-500/config.json", "trainer_state.json", "notes.txt"])
+def test_a_folder_that_holds_more_than_a_checkpoint_is_left_alone(source_folder, tmp_path, name):
+    mine = convert_checkpoint(source_folder / "mobilenet.pth", tmp_path / "out").output / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    told = f"holds {name.partition('/')[0]}, which neither a conversion nor an export writes"
+    refuse(source_folder / "mobilenet.pth", tmp_path / "out", told, overwrite=True)
+    assert mine.read_text() == "mine"
+
+
 def test_the_source_is_never_replaced(source_folder, tmp_path):
     folder = shutil.copytree(source_folder / "clip_folder", tmp_path / "clip")
     before = (folder / "model.safetensors").read_bytes()
@@ -214,10 +224,10 @@ def test_an_empty_folder_is_filled_and_a_checkpoint_replaced(source_folder, tmp_
     output = tmp_path / "deep/down"
     output.mkdir(parents=True)
     convert_checkpoint(source_folder / "mobilenet.pth", output)
-    (output / "former.txt").write_text("of the former one")
+    (output / "vocab.json").write_text("of the former one")
     convert_checkpoint(source_folder / "attributes.pt", output, overwrite=True)
     assert json.loads((output / "config.json").read_text())["architectures"] == ["FaRLForAttributes"]
-    assert not (output / "former.txt").exists()
+    assert not (output / "vocab.json").exists()
     assert list(output.parent.iterdir()) == [output]
 
 

@@ -50,17 +50,19 @@ def list_checkpoints() -> None:
 
 def _rows() -> Iterator[tuple[str, ...]]:
     from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, KNOWN_NAMES, OFFICIAL_MODELS
-    from farl_hf.checkpoints.checkpoint_names import resolve_name
+    from farl_hf.checkpoints.checkpoint_names import is_shadowed, local_folder, resolve_name
 
     for name in KNOWN_NAMES:
         resolved = resolve_name(name)
+        shadow = f"; [yellow]./{name} hides it[/yellow]" if is_shadowed(name) else ""
         if resolved in EMBEDDED_CHECKPOINTS:
             state = "embedded" + f" (= {resolved})" * (name != resolved)
-            yield name, EMBEDDED_CHECKPOINTS[resolved], _size(resolved), "MIT", "this package", state
+            yield name, EMBEDDED_CHECKPOINTS[resolved], _size(resolved), "MIT", "this package", state + shadow
         else:
             model = OFFICIAL_MODELS[resolved]
-            state = _state(name, resolved)
-            yield name, model.task, _size(resolved), model.licence, model.project, state
+            state = "[green]here[/green]" if local_folder(name) is not None else "not downloaded"
+            state += f" (= {resolved})" * (name != resolved)
+            yield name, model.task, _size(resolved), model.licence, model.project, state + shadow
 
 
 def _size(name: str) -> str:
@@ -72,15 +74,6 @@ def _size(name: str) -> str:
     if folder is not None:
         return decimal(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
     return f"~ {decimal(OFFICIAL_MODELS[name].approximate_bytes)}"
-
-
-def _state(name: str, resolved: str) -> str:
-    from farl_hf.checkpoints.checkpoint_names import is_shadowed, local_folder
-
-    state = "[green]here[/green]" if local_folder(name) is not None else "not downloaded"
-    alias = f" (= {resolved})" if name != resolved else ""
-    shadow = f"; [yellow]./{name} hides it[/yellow]" if is_shadowed(name) else ""
-    return f"{state}{alias}{shadow}"
 
 
 def download(

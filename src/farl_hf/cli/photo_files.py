@@ -4,8 +4,9 @@ import glob
 import hashlib
 import itertools
 import logging
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -114,13 +115,18 @@ def output_stems(
     inputs = {name[: part.start()] for name in names for part in _PART_OF_OURS.finditer(name)}
     taken = {stem.lower() for stem in earlier.values()} | inputs
     stems = []
+    tried: dict[str, Iterator[str]] = {}  # what is left to try of each stem: names that were taken stay so
     for photo in photos:
         base = _stem(photo)
-        candidates = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+        candidates = tried.setdefault(base, _numbered(base))
         stem = earlier.get(photo_uri(photo)) or next(name for name in candidates if name.lower() not in taken)
         taken.add(stem.lower())
         stems.append(stem)
     return stems
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    return (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
 
 
 def outputs_in(folder: Path) -> list[str]:
@@ -143,10 +149,25 @@ def _photos_of(argument: str, suffixes: tuple[str, ...]) -> list[str]:
 
 def _photos_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     def is_photo(path: Path) -> bool:
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return path.suffix.lower() in suffixes and not hidden and not _WRITTEN_BY_US.search(path.name)
+        return path.suffix.lower() in suffixes and not _WRITTEN_BY_US.search(path.name)
 
-    return [str(path) for path in sorted(folder.rglob("*")) if is_photo(path) and path.is_file()]
+    return [str(path) for path in sorted(_files_in(folder)) if is_photo(path) and path.is_file()]
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """The files of a folder and its subfolders that are not hidden.
+
+    Links to folders are followed at the end and each folder is listed once: so a file goes by its own path, where that
+    lies in the folder, and a link to a folder above it makes no circle.
+    """
+    waiting, seen = [folder], set()
+    while waiting:
+        for path, folders, names in os.walk(waiting.pop(0)):
+            place = os.path.realpath(path)
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and place not in seen)
+            yield from (Path(path, name) for name in names if not name.startswith(".") and place not in seen)
+            waiting += [Path(path, name) for name in folders if os.path.islink(os.path.join(path, name))]
+            seen.add(place)
 
 
 def _stem(photo: str) -> str:

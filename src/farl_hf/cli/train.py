@@ -83,7 +83,7 @@ def _show_results(path: Path) -> None:
     """Print the best and the last evaluation, in the process that wrote them."""
     if not path.is_file() or os.environ.get("RANK", "0") != "0":
         return
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     console, name = plain_console(), results["main_score"]
     for which in ("best", "last"):
         if results[which]:

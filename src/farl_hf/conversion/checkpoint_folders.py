@@ -43,6 +43,13 @@ from farl_hf.labels.model_cards import (
 from farl_hf.processing import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
 from farl_hf.whole_files import check_utf8, written_whole
 
+# What conversions and exports write, also those of earlier versions: --overwrite removes these files.
+_REPLACEABLE = (
+    *("config.json", "conversion.json", "export.json", "README.md", "model.safetensors", "model.onnx*", "model.pt2"),
+    *("preprocessor_config.json", "processor_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*"),
+    *("added_tokens.json", "chat_template.*"),
+)
+
 # Settings of image processors.
 _TEMPLATE = {"face_template": LAPA_TEMPLATE, "template_span": "size_minus_one", "pixel_grid": "half_pixel"}
 _PARSING_OUTPUT = {"pixel_grid": "half_pixel", "score_size": 512}  # `out_size`: networks/farl.yaml, 18
@@ -261,7 +268,8 @@ def check_output_folder(output: Path, overwrite: bool, source: Path | None = Non
 
     Raises:
         ConversionError: `output` is a file, the working directory, or a folder that is not empty and either must not
-            be overwritten, is no checkpoint, or holds the source; or its path is not UTF-8.
+            be overwritten, is no checkpoint, holds the source, or holds what neither conversions nor exports write; or
+            its path is not UTF-8.
     """
     check_utf8(output, ConversionError)
     try:
@@ -281,8 +289,18 @@ def check_output_folder(output: Path, overwrite: bool, source: Path | None = Non
             raise ConversionError(f"{output} holds what it would be made of, {source}; choose another folder.")
         if not (output / "config.json").is_file():
             raise ConversionError(f"The folder {output} holds something else than a checkpoint; it is left alone.")
+        other = next((path for path in sorted(output.iterdir()) if not _is_replaceable(path)), None)
+        if other is not None:
+            raise ConversionError(
+                f"The folder {output} holds {other.name}, which neither a conversion nor an export writes; move it, or "
+                "choose another folder."
+            )
     elif output.exists() or output.is_symlink():
         raise ConversionError(f"{output} is a file; give the name of a folder.")
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_file() and any(path.match(pattern) for pattern in _REPLACEABLE)
 
 
 @contextmanager

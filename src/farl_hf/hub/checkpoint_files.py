@@ -71,7 +71,7 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
     as_they_are = [*_weights_files(folder), *(name for name in _OPTIONAL_FILES if (folder / name).is_file())]
     files += [RepositoryFile(name, folder / name) for name in as_they_are]
     if (folder / _RECIPE).is_file():
-        files.append(RepositoryFile(_RECIPE, _without_paths((folder / _RECIPE).read_text()).encode()))
+        files.append(RepositoryFile(_RECIPE, _without_paths((folder / _RECIPE).read_text(encoding="utf-8")).encode()))
     modules = {one.__module__ for one in classes}
     return CheckpointFiles(files, modules | ({PIPELINES[task].pipeline_class.__module__} if task else set()), task)
 
