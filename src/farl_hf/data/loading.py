@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
+from farl_hf.data.datasets.raw_folders import resolve_root
 from farl_hf.errors import (
     InvalidArgumentError,
     InvalidDatasetError,
@@ -116,7 +117,7 @@ def published_builder(
 
     Raises:
         UnknownNameError: The data set has no such configuration.
-        InvalidDatasetError: The path of the folder is not UTF-8.
+        InvalidDatasetError: The folder is missing or of another data set, or its path is not UTF-8.
     """
     builder_class = PUBLISHED_DATASETS[name].builder_class()
     config_name = config_name or builder_class.DEFAULT_CONFIG_NAME
@@ -124,6 +125,8 @@ def published_builder(
     check_name("configuration", config_name, known, f"The data set: {name}.")
     folder = None if data_dir is None else os.path.abspath(os.path.expanduser(data_dir))
     check_utf8(folder or "", InvalidDatasetError)
+    if folder is not None:  # the cache is told by the files of the data set, which may lie deep in its parent
+        folder = str(resolve_root(name, folder))
     return builder_class(config_name=config_name, data_dir=folder, **settings)
 
 

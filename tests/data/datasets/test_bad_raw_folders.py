@@ -311,6 +311,15 @@ def test_the_cache_notices_changed_files(lapa):
     assert load("lapa", lapa, split="train")["landmarks_xy"][0][0][0] == [7.5, 0.75]
 
 
+def test_the_cache_notices_annotations_below_the_parent_of_the_data_set(tmp_path):
+    raw_layouts.write_wflw_original(tmp_path / "data" / "WFLW")
+    settings = {"config_name": "original", "split": "train", "cache_dir": str(tmp_path / "cache")}
+    before = load("wflw", tmp_path / "data", **settings)["landmarks_xy"][0][0][0]
+    (path,) = (tmp_path / "data").rglob("list_98pt_rect_attr_train.txt")
+    path.write_text("".join(f"7{line}\n" for line in path.read_text().splitlines()))
+    assert load("wflw", tmp_path / "data", **settings)["landmarks_xy"][0][0][0] != before
+
+
 def _full_disk(*arguments, **settings):
     raise OSError(errno.ENOSPC, "No space left on device")
 

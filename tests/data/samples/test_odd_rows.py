@@ -12,7 +12,7 @@ import torch
 from farl_hf.data.laion_face.detections import face_row
 from farl_hf.data.laion_face.shards import SKIP_REASONS, scaled_faces, skip_reason
 from farl_hf.data.samples.detection_samples import FaceDetectionSamples
-from farl_hf.data.samples.face_samples import FaceSamples, photo_records
+from farl_hf.data.samples.face_samples import FaceSamples, collate_face_samples, photo_records
 from farl_hf.data.samples.pretraining_samples import PretrainingPairs, PretrainingTransform, TwoViewTransform
 from farl_hf.errors import InvalidDatasetError, InvalidFaceInputError, UnreadablePhotoError
 from farl_hf.photos import decode_map, decode_photo
@@ -229,3 +229,33 @@ def test_data_sets_without_rows_are_refused():
         FaceSamples([], FaRLImageProcessor(size=32), "attributes")
     with pytest.raises(InvalidDatasetError, match="is empty"):
         PretrainingPairs([], None)
+
+
+def test_what_is_left_out_is_counted_with_the_reason(caplog):
+    near = [[[14.0, 15.0], [16.0, 16.0], [24.0, 22.0], [16.0, 30.0], [31.0, 30.0]]]
+    with caplog.at_level("WARNING", logger="farl_hf"):
+        FaceSamples([*rows(points5_xy=None), *rows(points5_xy=near)], PROCESSOR, "parsing")
+    assert caplog.messages == ["2 of 4 faces are left out: 1 without points5_xy, 1 smaller than min_face_px 12."]
+    caplog.clear()
+    FaceSamples(rows(), PROCESSOR, "parsing")
+    assert not caplog.messages
+    with pytest.raises(InvalidDatasetError, match="2 without landmarks_xy"):
+        FaceSamples(rows(), PROCESSOR, "landmarks")
+
+
+def test_different_numbers_of_landmarks_are_refused_at_once():
+    faces = [row | {"landmarks_xy": [[[20.0, 20.0]] * count]} for row, count in zip(rows(), (68, 98), strict=True)]
+    with pytest.raises(InvalidDatasetError, match="row 0 have 68 landmarks, those of row 1 98"):
+        FaceSamples(faces, PROCESSOR, "landmarks")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_batches_of_faces_with_and_without_boxes(number):
+    faces = rows()
+    faces[number]["boxes_xyxy"] = None
+    samples = FaceSamples(faces, PROCESSOR, "parsing", with_photo_labels=True)
+    boxes = collate_face_samples([samples[0], samples[1]])["box_xyxy"]
+    assert boxes[number].isnan().all()
+    assert boxes[1 - number].tolist() == BOX[0]
+    faces[1 - number]["boxes_xyxy"] = None
+    assert "box_xyxy" not in FaceSamples(faces, PROCESSOR, "parsing", with_photo_labels=True)[0]

@@ -70,6 +70,18 @@ def test_the_curve_of_nineteen_points_is_that_of_the_box():
     assert set(without_boxes) == {"nme", "nme_inter_ocular", "nme_inter_pupil"}
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_that_need_boxes_skip_faces_without_them():
+    processor, batch = make_batch("landmarks")
+    evaluation = make_evaluation("landmarks", processor, [str(index) for index in range(68)])
+    whole = evaluation.statistics(batch["labels"], batch).numpy()
+    batch["box_xyxy"][1] = float("nan")
+    errors = evaluation.statistics(batch["labels"], batch).numpy()
+    assert np.isnan(errors[1, 2:]).all()
+    np.testing.assert_array_equal(np.delete(errors, 1, axis=0), np.delete(whole, 1, axis=0))
+    assert np.isfinite(evaluation.scores(errors)["nme_diag"])
+
+
 def test_faces_alone_are_scored_by_the_classes_that_they_have():
     evaluation = make_evaluation("parsing", None, ["background", "skin", "hair"])
     perfect, half = np.diag([5, 4, 0]), np.array([[0, 0, 0], [0, 1, 1], [0, 0, 1]])

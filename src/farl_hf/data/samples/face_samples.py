@@ -8,6 +8,7 @@ A row has the common shape of every farl_hf dataset: `image`, and as far as the 
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -109,7 +110,7 @@ class FaceSamples(SeededSamples, Dataset):
             LaPa (11 classes) or of CelebAMask-HQ in FaRL's order (19) by default. Needed for other classes if the
             recipe mirrors.
         min_face_px (`float`, *optional*, defaults to 12): Faces whose eyes are nearer than this (or, for boxes, whose
-            box is narrower than twice this) are skipped.
+            box is narrower than twice this) are skipped; the log counts them.
         attribute_columns (`Sequence[int]`, *optional*): Attributes to return, by their column in the data set; all by
             default.
         data_ratio (`float`, *optional*): Part of the faces to use, by the official few-shot rule; see
@@ -121,12 +122,13 @@ class FaceSamples(SeededSamples, Dataset):
     Items are dicts: `pixel_values` (3, H, W) float32 and `labels` — parsing (H, W) int64; landmarks (N, 2) float32 in
     [0, 1] of the crop; attributes (L,) float32. With `with_photo_labels` also `crop_from_photo` (3, 3) float32 and
     `photo_labels` — parsing (H0, W0) uint8; landmarks (N, 2) float32 photo pixels; attributes (L,) float32 — and
-    `box_xyxy` (4,) when annotated.
+    `box_xyxy` (4,) when some face has a box; NaN for a face without one.
 
     Raises:
         UnknownNameError: There is no such task, alignment or recipe.
         InvalidArgumentError: The recipe mirrors, but `label_mirror_pairs` is not known; or `data_ratio` keeps no face.
-        InvalidDatasetError: The rows lack a column, or none of their faces can be used.
+        InvalidDatasetError: The rows lack a column, none of their faces can be used, or faces have different numbers
+            of landmarks.
         InvalidFaceInputError: On access, a label map that contradicts its photo or `num_labels`.
     """
 
@@ -167,12 +169,20 @@ class FaceSamples(SeededSamples, Dataset):
                 f"The rows have no column {', '.join(sorted(missing))}; {task} needs it. See docs/datasets.md."
             )
         listed = list(face_records(rows))
-        self.records = [record for record in listed if is_usable(record, task, alignment, min_face_px)]
+        reasons = [why_unusable(record, task, alignment, min_face_px) for record in listed]
+        self.records = [record for record, reason in zip(listed, reasons, strict=True) if reason is None]
+        left_out = left_out_faces(reasons)
         if not self.records:
             raise InvalidDatasetError(
                 f"None of the {len(rows)} photos has a face of at least {min_face_px} px with what {task} with"
-                f" {alignment!r} alignment needs; check the columns of the dataset or lower min_face_px."
+                f" {alignment!r} alignment needs ({left_out or 'no faces'}); check the columns of the dataset, or"
+                " choose another alignment or a lower min_face_px."
             )
+        if left_out:
+            logger.warning("%d of %d faces are left out: %s.", len(listed) - len(self.records), len(listed), left_out)
+        self.has_boxes = any("boxes_xyxy" in record.annotations for record in self.records)
+        if task == "landmarks":
+            check_equal_landmarks(self.records)
         if task == "landmarks" and self.recipe.mirror_probability:
             num_points = len(self.records[0].annotations["landmarks_xy"])
             if num_points not in LANDMARK_MIRROR_PAIRS:
@@ -202,8 +212,9 @@ class FaceSamples(SeededSamples, Dataset):
         if self.with_photo_labels:
             sample["crop_from_photo"] = crop_from_photo
             sample["photo_labels"] = photo_labels
-            if "boxes_xyxy" in record.annotations:
-                sample["box_xyxy"] = torch.from_numpy(record.annotations["boxes_xyxy"])
+            if self.has_boxes:  # batches need the same entries of all faces
+                box = record.annotations.get("boxes_xyxy", np.full(4, np.nan, np.float32))
+                sample["box_xyxy"] = torch.from_numpy(box)
         return sample
 
     def crop_matrix(
@@ -368,22 +379,45 @@ def photo_records(row: int, annotations: dict[str, Any]) -> list[FaceRecord]:
     ]
 
 
-def is_usable(record: FaceRecord, task: str, alignment: str, min_face_px: float) -> bool:
-    """Whether a face has the annotations that task and alignment need, and is large enough."""
-    needed = {LABEL_COLUMNS.get(task), ALIGNMENT_COLUMNS[alignment]} - {None}
-    if not needed <= record.annotations.keys():
-        return False
-    if task == "landmarks" and not np.isfinite(record.annotations["landmarks_xy"]).any():
-        return False  # its loss would be 0
-    if task == "attributes" and (record.annotations["attributes"] == -100).all():
-        return False
+def why_unusable(record: FaceRecord, task: str, alignment: str, min_face_px: float) -> str | None:
+    """What a face lacks of what task and alignment need, or that it is too small; None if it can be used."""
+    label, place = LABEL_COLUMNS.get(task), ALIGNMENT_COLUMNS[alignment]
+    for column in (label, place):
+        if column is not None and column not in record.annotations:
+            return f"without {column}"
+    if label == "landmarks_xy" and not np.isfinite(record.annotations[label]).any():
+        return f"without {label}"  # its loss would be 0
+    if label == "attributes" and (record.annotations[label] == -100).all():
+        return f"without {label}"
     if alignment == "points":
         left_eye, right_eye = record.annotations["points5_xy"][:2]
-        return float(np.linalg.norm(right_eye - left_eye)) >= min_face_px
-    if alignment == "box":
+        size_px = float(np.linalg.norm(right_eye - left_eye))
+    elif alignment == "box":
         box = record.annotations["boxes_xyxy"]
-        return float(min(box[2] - box[0], box[3] - box[1])) >= 2 * min_face_px
-    return True
+        size_px = float(min(box[2] - box[0], box[3] - box[1])) / 2
+    else:
+        return None
+    if math.isnan(size_px):
+        return f"without {place}"
+    return None if size_px >= min_face_px else f"smaller than min_face_px {min_face_px:g}"
+
+
+def left_out_faces(reasons: Sequence[str | None]) -> str:
+    """How many faces are left out, by reason; empty if none is."""
+    counts = Counter(reason for reason in reasons if reason is not None)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+
+
+def check_equal_landmarks(records: Sequence[FaceRecord]) -> None:
+    """Raises [`InvalidDatasetError`] unless all faces have the same number of landmarks."""
+    first, num_first = records[0], len(records[0].annotations["landmarks_xy"])
+    for record in records:
+        num_landmarks = len(record.annotations["landmarks_xy"])
+        if num_landmarks != num_first:
+            raise InvalidDatasetError(
+                f"The faces of row {first.row} have {num_first} landmarks, those of row {record.row} {num_landmarks};"
+                " expected one number. Join only data sets with the same landmarks."
+            )
 
 
 def collate_face_samples(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | list[torch.Tensor]]:
