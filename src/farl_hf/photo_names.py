@@ -40,17 +40,18 @@ def _absolute(name: str) -> Path:
 
 def same_uri(uri: str) -> str:
     """A URI as `photo_uri` makes it now; those of earlier versions hold the ".." of the user."""
-    path = _path_of(uri) if uri.startswith("file:") and "/../" in uri else ""
+    path = named_by(uri) if uri.startswith("file:") and "/../" in uri else ""
     return photo_uri(path) if path and Path(path).exists() else uri
 
 
-def _path_of(uri: str) -> str:
-    return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
+def named_by(uri: str) -> str:
+    """The URL or the absolute path that a URI of `photo_uri` leads to."""
+    return uri if uri.startswith(URL_SCHEMES) else os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
 
 
 def name_of_photo(readable: str, uri: str) -> str:
     """The name that `readable_name` and `photo_uri` were made of; of a name that is not UTF-8, the absolute path."""
     if uri.startswith(URL_SCHEMES):
         return readable
-    path = _path_of(uri)
+    path = named_by(uri)
     return readable if readable_name(path) == path else path

@@ -143,11 +143,18 @@ def test_exif_rotated_grey_and_transparent_photos(annotate, tmp_path):
 
 
 def test_aligned_photos_skip_the_detector(annotate, tmp_path):
-    result = annotate(save_photo(tmp_path / "face.png"), "--aligned", "--detector", "no-such-model")
+    result = annotate(save_photo(tmp_path / "face.png"), "--aligned")
     assert result.exit_code == 0, result.output
     (face,) = read_records(tmp_path / "farl_annotations")[0]["faces"]
     assert face["box"] == {"xmin": 0.0, "ymin": 0.0, "xmax": 96.0, "ymax": 80.0}
     assert not (tmp_path / "farl_annotations/face.face-detection.jpg").exists()
+
+
+@pytest.mark.parametrize("words", [("--detector", "retinaface-mobilenet-wider"), ("--threshold", "0.5")])
+def test_options_of_the_detector_are_refused_for_aligned_photos(annotate, tmp_path, words):
+    result = annotate(save_photo(tmp_path / "face.png"), "--aligned", *words)
+    assert result.exit_code == 2
+    assert f"{words[0]} is used only without --aligned" in result.output + result.stderr
 
 
 def test_no_face_is_a_result(annotate, tmp_path):

@@ -158,6 +158,7 @@ def test_a_face_that_is_lost_stays_hidden_for_a_moment(run, tmp_path, monkeypatc
         (["--strength", "0"], "strength"),
         (["--landmarks-model", "nope"], "only with --region landmarks"),
         (["--parsing-model", "nope"], "only with --region face"),
+        (["--detect-every", "3"], "only for videos"),
     ],
 )
 def test_anonymize_explains_what_cannot_work(run, photo, options, said):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,10 +35,15 @@ MODELS = {
 def annotate(toy_checkpoint_folder, tmp_path, monkeypatch):
     """Runs the command with toy models, which other processes find too."""
     monkeypatch.chdir(tmp_path)
-    models = [word for option, name in MODELS.items() for word in (option, str(toy_checkpoint_folder / name))]
 
     def run(*words, launch=False, on_cpu=("--device", "cpu")):
-        words = ["annotate", *models, *on_cpu, *map(str, words)]
+        words = [*map(str, words)]
+        tasks = words[words.index("--tasks") + 1] if "--tasks" in words else "parsing,landmarks,attributes"
+        used = {
+            option: name for option, name in MODELS.items() if option.strip("-").split("-")[0] in f"detector,{tasks}"
+        }
+        models = [word for option, name in used.items() for word in (option, str(toy_checkpoint_folder / name))]
+        words = ["annotate", *models, *on_cpu, *words]
         if launch:
             command = [sys.executable, "-c", "from farl_hf.cli import main; main()", *words]
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -153,6 +159,115 @@ def test_overwrite_begins_anew(annotate, photos):
     assert annotate("in/0/0.png", "-o", "out", "--tasks", "landmarks", "--overwrite").exit_code == 0
     assert sorted(files(out)) == ["0.face-landmarks.jpg", "faces.json", "mine.txt"]
     assert len(records(out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["in/0/0.png", "holidya"], "There is no photo at holidya"),
+        (["in/0/0.png", "--export", "parquet"], "Parquet needs pyarrow"),
+        (["in/0/0.png", "--runtime", "foo"], "foo"),
+        (["in/0/0.png", "--parsing-model", "retinaface-mobilenet-wider"], "RetinaFace"),
+    ],
+)
+def test_overwrite_removes_nothing_when_the_run_cannot_start(annotate, photos, monkeypatch, words, told):
+    assert annotate("in/0", "-o", "out", "--tasks", "parsing").exit_code == 0
+    before = {path: path.read_bytes() for path in (photos.parent / "out").iterdir()}
+    if "parquet" in words:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+    refused = annotate("-o", "out", "--overwrite", "--tasks", "parsing", *words)
+    assert refused.exit_code == 2
+    assert told in said(refused)
+    assert {path: path.read_bytes() for path in (photos.parent / "out").iterdir()} == before
+
+
+def test_a_device_that_is_not_there_is_named_first(annotate, photos):
+    assert annotate("in/0", "-o", "out", "--tasks", "detection").exit_code == 0
+    refused = annotate("in/0", "-o", "out", "--tasks", "detection", "--overwrite", on_cpu=("--device", "cuda:9"))
+    assert refused.exit_code == 2
+    assert "cuda:9" in said(refused)
+    assert len(records(photos.parent / "out")) == 4
+    assert (photos.parent / "out/0.face-detection.jpg").exists()
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces.jsonl", "faces.coco.json", "faces.parquet"])
+def test_a_file_that_others_wrote_later_is_left_alone(annotate, photos, name):
+    out = photos.parent / "out"
+    form = {"faces.coco.json": "coco"}.get(name, name.removeprefix("faces."))
+    command = ("in/0/0.png", "-o", "out", "--tasks", "detection")
+    for _ in range(2):
+        assert annotate(*command, "--export", form).exit_code == 0  # its own is replaced
+    shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
+    (out / name).write_text("mine")
+    for words in ([], ["--overwrite"]):
+        refused = annotate(*command, "--export", form, *words)
+        assert refused.exit_code == 2
+        assert f"{name} is not of this command, or was changed since" in said(refused)
+        assert (out / "0.face-detection.jpg").exists()
+    assert annotate(*command, "--overwrite").exit_code == 0
+    assert (out / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ['[{"photo": "a.jpg"}]', '[{"mine": 1}]', '{"mine": 1}'])
+def test_overwrite_replaces_records_and_nothing_else(annotate, photos, content):
+    path = photos.parent / "out/faces.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    result = annotate("in/0/0.png", "-o", "out", "--tasks", "detection", "--overwrite")
+    assert result.exit_code == (2 if "mine" in content else 0)
+    assert ("faces.json is of another command" in said(result)) == ("mine" in content)
+    assert (path.read_text() == content) == ("mine" in content)
+
+
+def test_a_photo_that_has_changed_and_fails_leaves(annotate, photos):
+    out = photos.parent / "out"
+    command = ("-o", "out", "--tasks", "detection", "--export", "parquet,csv")
+    assert annotate("in/0", *command).exit_code == 0
+    (photos / "0/0.png").write_bytes(b"broken")
+    for source in ("in/0", "in/0/2.png"):  # the second run does not look at it
+        assert annotate(source, *command).exit_code == (source == "in/0")
+        assert sorted(record["photo"] for record in records(out)) == ["in/0/2.png", "in/0/4.png", "in/0/6.png"]
+        assert "in/0/0.png" not in (out / "faces.csv").read_text()
+        shards = pyarrow.parquet.ParquetDataset(sorted((out / "faces.parquet").glob("*.parquet"))).read()
+        assert "in/0/0.png" not in shards["photo"].to_pylist()
+        assert not (out / "0.face-detection.jpg").exists()
+    save_photo(photos / "0/0.png", 0)
+    assert annotate("in/0", *command).exit_code == 0
+    assert len(records(out)) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--parsing-model", "farl-tiny-parsing"], "--parsing-model is used only with the task face-parsing"),
+        (["--landmarks-model", "farl-tiny-landmarks"], "--landmarks-model is used only with the task face-landmarks"),
+        (["--smooth"], "--smooth is used only for videos"),
+        (["--label-maps"], "--label-maps is used only for videos"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker is for a Ray cluster"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(annotate, photos, words, told):
+    refused = annotate("in/0/0.png", "-o", "out", "--tasks", "detection", *words)
+    assert refused.exit_code == 2
+    assert told in said(refused)
+
+
+def test_a_photo_that_is_named_in_another_way_is_finished(annotate, photos, monkeypatch):
+    assert annotate("in/0", "-o", "out", "--tasks", "detection").exit_code == 0
+    path = photos.parent / "out/faces.done.jsonl"
+    path.write_text(path.read_text().replace("/in/0/", "/in/../in/0/"))  # as earlier versions wrote it
+    monkeypatch.chdir(photos / "1")
+    again = annotate("../0", "-o", "../../out", "--tasks", "detection")
+    assert "4 photos finished before" in said(again)
+    assert len(records(photos.parent / "out")) == 4
+
+
+def test_a_picture_too_long_for_jpeg_stops_no_run(annotate, photos):
+    Image.new("RGB", (4, 66_000)).save(photos / "0/1-long.png")
+    result = annotate("in/0", "-o", "out", "--tasks", "detection")
+    assert result.exit_code == 1
+    assert "JPEG holds no picture of 4 x 66000 pixels" in said(result)
+    assert len(records(photos.parent / "out")) == 4
 
 
 @pytest.mark.parametrize("name", ["faces.csv", "faces.jsonl", "faces.coco.json", "faces.parquet"])

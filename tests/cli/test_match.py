@@ -104,8 +104,18 @@ def test_a_data_set_with_its_own_faces(run, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert asked == {"name": "celeba", "data_dir": None, "split": "train", "num_photos": {"train": 2}}
     index = FaceIndex.load("faces.safetensors")
-    assert index.photos == ("celeba/train/0", "celeba/train/1")
+    assert index.photos == ("celeba/train/0", "celeba/train/1", "celeba/train/1")
     assert index.boxes_xyxy[0].tolist() == [10, 10, 60, 60]
+    assert index.boxes_xyxy[2].tolist() == [1, 1, 9, 9]  # the face without points is not left out
+    refused = run("index", "in")
+    assert refused.exit_code == 2
+    assert "faces.safetensors is an index of other faces" in said(refused)
+    assert FaceIndex.load("faces.safetensors").photos == index.photos
+    assert run("index", "in", "--overwrite").exit_code == 0
+    assert run("index", "--dataset", "celeba").exit_code == 2
+    assert run("index", "--dataset", "celeba", "--overwrite").exit_code == 0
+    assert not Path("faces.safetensors.done.jsonl").exists()
+    assert run("index", "in").exit_code == 2
 
 
 def test_a_bad_photo_of_a_data_set_does_not_stop_the_others(run, tmp_path, monkeypatch):
@@ -193,6 +203,29 @@ def test_an_index_goes_on_and_keeps_what_is_finished(run, tmp_path, monkeypatch)
     assert refused.exit_code == 2
     assert "threshold: the default there, 0.3 now" in said(refused)
     assert run("index", "in", "--threshold", 0.3, "--overwrite").exit_code == 0
+
+
+def test_other_photos_add_to_an_index(run, tmp_path, monkeypatch):
+    for argument in ("in/a.png", "in/deep"):
+        assert run("index", argument).exit_code == 0
+    assert FaceIndex.load("faces.safetensors").photos == ("in/a.png",) * MAX_FACES + ("in/deep/b.png",) * MAX_FACES
+    before = Path("faces.safetensors.done.jsonl").read_bytes()
+    for words in (["holidya"], ["in", "--detector", "farl-huge"]):
+        assert run("index", *words, "--overwrite").exit_code != 0
+        assert Path("faces.safetensors.done.jsonl").read_bytes() == before
+    Path("in/a.png").write_bytes(b"broken")
+    assert run("index", "in/a.png").exit_code == 1
+    monkeypatch.chdir(tmp_path / "in")
+    assert run("index", "deep", "--output", "../faces.safetensors").exit_code == 0
+    assert set(FaceIndex.load("../faces.safetensors").photos) == {"deep/b.png"}
+
+
+@pytest.mark.parametrize("words", [("--detector", "retinaface-mobilenet-wider"), ("--threshold", "0.5")])
+@pytest.mark.parametrize("command", [("index",), ("match", "--texts", "a")])
+def test_options_of_the_detector_are_refused_for_aligned_photos(run, command, words):
+    result = run(command[0], "in", *command[1:], "--aligned", *words)
+    assert result.exit_code == 2
+    assert f"{words[0]} is used only without --aligned" in said(result)
 
 
 def test_parts_of_an_index_are_searched_together(run, tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from farl_hf.cli.face_outputs import EXPORTS, ParquetShards, export_faces
+from farl_hf.cli.face_outputs import EXPORTS, ParquetShards, export_faces, exports_of_others
 from farl_hf.cli.options import (
     DETECTION,
     LANDMARKS,
@@ -25,6 +25,7 @@ from farl_hf.cli.options import (
     photos_progress,
     plain_console,
     plain_errors,
+    refuse_unused,
     report_failures,
     report_notes,
 )
@@ -41,6 +42,7 @@ from farl_hf.cli.photo_jobs import (
     Places,
     WorkersOption,
     absolute_checkpoint,
+    check_before_removal,
     done_photos,
     in_jobs,
     parse_devices,
@@ -127,7 +129,8 @@ def annotate(
 
     The same command goes on where it was stopped or killed: photos that are finished in the output folder and have not
     changed are kept, others are added. Other models, tasks or thresholds are refused there, unless with --overwrite.
-    Files that were there before the first run stay: names of pictures are then numbered.
+    Files that were there before the first run stay: names of pictures are then numbered. A photo that has changed and
+    cannot be used any more leaves the folder with its files.
 
     The exit status is 0 if all photos are done, 1 if some cannot be used, which are listed at the end and do not stop
     the others, and 2 if the command could not start or go on.
@@ -157,19 +160,28 @@ def annotate(
             from farl_hf.cli.face_annotator import AnnotationWorker
 
             found, failures = find_photos(photos, videos=True)
+            may_have_videos = not found or any(map(is_video, found)) or (folder / DONE_FILE).exists()
             found = photos_of_part(found, photos, mine)
             models = dict(zip(TASKS, (detector, parsing_model, landmarks_model, attributes_model), strict=True))
             needed = {task: models[task] for task in chosen} | ({} if aligned else {DETECTION: detector})
             video: dict[str, Any] = {"detect_every": detect_every, "smooth": smooth, "label_maps": label_maps}
             if label_maps and not pictures:
                 raise InvalidArgumentError("--label-maps writes pictures; it cannot be used with --no-pictures.")
+            refuse_unused(smooth or None, "--smooth", may_have_videos, "for videos")
+            refuse_unused(label_maps or None, "--label-maps", may_have_videos, "for videos")
+            refuse_unused(threshold, "--threshold", not aligned, "without --aligned")
+            refuse_unused(detector, "--detector", not aligned, "without --aligned")
+            for task in TASKS[1:]:
+                follows = task == LANDMARKS and may_have_videos and detect_every > 1
+                option = f"--{task.removeprefix('face-')}-model"
+                refuse_unused(models[task], option, task in chosen or follows, f"with the task {task}")
             looks: dict[str, Any] = {
                 "aligned": aligned,
                 "threshold": threshold,
                 "pictures": pictures,
                 "runtime": runtime,
             }
-            work = open_work(folder, {"tasks": chosen, **looks, "videos": video}, needed, overwrite)
+            of_list = ({"tasks": chosen, **looks, "videos": video}, dict(needed))
             has_videos = not aligned and any(map(is_video, found))
             if has_videos and detect_every > 1:
                 needed |= {LANDMARKS: landmarks_model}
@@ -180,19 +192,35 @@ def annotate(
                 **looks,
             }
             settings |= {"batch_size": batch_size, "video": video if has_videos else None}
-            with contextlib.closing(work):
-                for _, name in map(EXPORTS.__getitem__, forms):
-                    if name in work.others:
-                        raise InvalidArgumentError(
-                            f"{folder / name} is not of this command; move it, or choose another output folder."
-                        )
+            _check_exports(folder, forms)
+            if overwrite and (folder / DONE_FILE).exists():
+                check_before_removal(AnnotationWorker, settings, places, failures)
+            with contextlib.closing(open_work(folder, *of_list, overwrite)) as work:
                 faults = _annotate(AnnotationWorker, settings, found, work, places, "parquet" in forms)
                 for form in forms:
-                    path = export_faces(_Records(work, found), folder, form)
+                    path = export_faces(_Records(work, found), folder, form, work.note_export)
                     plain_console().print(readable_name(f"Exported to {path}"))
         report_failures({**failures, **faults})
     if failures or faults:
         raise typer.Exit(SOME_FAILED)
+
+
+def _check_exports(folder: Path, forms: Sequence[str]) -> None:
+    """Whether exports can be written.
+
+    Raises:
+        InvalidArgumentError: There is a file of others in the place of one.
+        MissingExtraError: pyarrow is not installed.
+    """
+    others = exports_of_others(folder, DONE_FILE)
+    for name in (EXPORTS[form][1] for form in forms):
+        if name in others:
+            raise InvalidArgumentError(
+                f"{folder / name} is not of this command, or was changed since; move it, or choose another output "
+                "folder."
+            )
+    if "parquet" in forms:
+        ParquetShards.require_pyarrow()
 
 
 def open_work(
@@ -216,12 +244,13 @@ def open_work(
 
     path = folder / DONE_FILE
     settings = {"version": farl_hf.__version__, **settings, "models": model_digests(models)}
-    others = _remove_outputs(folder) if overwrite else None
-    if not path.exists() and read_or_set_aside(folder / RECORDS_FILE, object):
+    records = None if path.exists() else read_or_set_aside(folder / RECORDS_FILE, object)
+    if records and not (overwrite and _are_records(records)):
+        way = "give --overwrite to replace it" if _are_records(records) else "move it"
         raise InvalidArgumentError(
-            f"{folder / RECORDS_FILE} is of another command or version; choose another output folder, or give "
-            "--overwrite to replace it."
+            f"{folder / RECORDS_FILE} is of another command or version; choose another output folder, or {way}."
         )
+    others = _remove_outputs(folder) if overwrite else None
     return FinishedWork(
         path,
         settings,
@@ -238,26 +267,36 @@ def _files_of(line: Mapping[str, Any]) -> list[str]:
     return [Path(name).name for name in named if isinstance(name, str)]
 
 
+def _are_records(content: Any) -> bool:
+    """Whether the content of a JSON file is what this command writes, in this version or an earlier one."""
+    return isinstance(content, list) and all(isinstance(one, dict) and {"photo", "video"} & {*one} for one in content)
+
+
+def _remove_files(folder: Path, line: Mapping[str, Any]) -> None:
+    """Remove what was written for a photo or video."""
+    for name in _files_of(line):
+        (folder / name).unlink(missing_ok=True)
+    if "video" in line["record"]:
+        from farl_hf.cli.video_annotator import remove_label_maps
+
+        remove_label_maps(folder, Path(line["stem"]).name)
+
+
 def _remove_outputs(folder: Path) -> list[str] | None:
     """Remove what earlier runs wrote, by their own list, which goes last.
 
     Returns:
-        `list[str]`: Names of files that were there before them, and stay; None if there was no list.
+        `list[str]`: Names of files that are not theirs, and stay; None if there was no list.
     """
+    from farl_hf.cli.finished_work import lines_of_list
+
     path, others = folder / DONE_FILE, None
     if path.exists():
-        others = []
-        with path.open("rb") as lines:
-            for raw in lines:
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # of a broken line
-                    line = json.loads(raw)
-                    others += line.get("others", ())
-                    for name in _files_of(line):
-                        (folder / name).unlink(missing_ok=True)
-                    if "video" in line["record"]:
-                        from farl_hf.cli.video_annotator import remove_label_maps
-
-                        remove_label_maps(folder, Path(line["stem"]).name)
+        others = exports_of_others(folder, DONE_FILE)
+        for line in lines_of_list(path):
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # of a broken line
+                others += line.get("others", ())
+                _remove_files(folder, line)
         for name in {name for _, name in EXPORTS.values()}.difference(others):
             if name == EXPORTS["parquet"][1]:
                 ParquetShards.remove(folder)
@@ -311,15 +350,19 @@ def _annotate(
     missing = [len(job) for job in jobs]  # photos of each job that are not done
     shards = ParquetShards(work, folder) if with_shards else None
     lines: list[dict[str, Any]] = []
+    forgotten: list[str] = []  # photos that have changed and fail: what was found in them before is not in them now
     failures: dict[str, str] = {}
     notes: list[str] = []
     counts = dict.fromkeys(("faces", "photos", "tracks", "frames", "videos"), 0)
 
     def note() -> None:
         work.add(lines)
+        for former in work.forget(forgotten):
+            _remove_files(folder, former)
         if shards is not None:
-            shards.add([line["uri"] for line in lines])
+            shards.add([line["uri"] for line in lines], forgotten)
         lines.clear()
+        forgotten.clear()
 
     try:
         with photos_progress(len(named), len(named) - len(waiting)) as progress:
@@ -330,6 +373,7 @@ def _annotate(
                 progress.advance(bar)
                 if done.fault is not None:
                     failures[done.photo.name] = done.fault
+                    forgotten += [done.photo.uri] if done.answer is None else []
                 if done.note is not None:
                     notes.append(done.note)
                 if done.answer is not None:

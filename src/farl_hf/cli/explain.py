@@ -15,6 +15,7 @@ from farl_hf.cli.options import (
     UserConsole,
     output_folder,
     plain_errors,
+    refuse_unused,
 )
 from farl_hf.errors import check_name
 from farl_hf.photo_names import readable_name
@@ -78,6 +79,8 @@ def explain(
         from farl_hf.whole_files import write_picture
 
         check_name("method", method, _METHODS)
+        refuse_unused(threshold, "--threshold", not aligned, "without --aligned")
+        refuse_unused(detector, "--detector", not aligned, "without --aligned")
         with output_folder(output):
             (stem,) = output_stems([photo], output, others=outputs_in(output))
             picture = load_photo(photo)

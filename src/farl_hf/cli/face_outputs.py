@@ -3,7 +3,7 @@
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,7 +127,9 @@ def anonymize(
     detector: DetectorOption = None,
     parsing_model: ParsingModelOption = None,
     landmarks_model: Annotated[str | None, typer.Option(help="Checkpoint of face-landmarks.")] = None,
-    detect_every: Annotated[int, typer.Option(min=1, help="Frames of a video from one detection to the next.")] = 1,
+    detect_every: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a video from one detection to the next. Default: 1.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos that are held at a time.")] = 8,
     device: DeviceOption = None,
 ) -> None:
@@ -156,6 +158,7 @@ def anonymize(
         refuse_unused(parsing_model, "--parsing-model", region == "face", "with --region face")
         with_points = region == "landmarks" or any(map(is_video, found))
         refuse_unused(landmarks_model, "--landmarks-model", with_points, "with --region landmarks and for videos")
+        refuse_unused(detect_every, "--detect-every", not found or any(map(is_video, found)), "for videos")
         settings: dict[str, Any] = {"method": method, "region": region, "strength": strength}
         models = {DETECTION: detector}
         models |= {PARSING: parsing_model} if region == "face" else {}
@@ -179,7 +182,9 @@ def anonymize(
         for video in videos:
             try:
                 path = folder / f"{stems[video]}.anonymized.mp4"
-                followed, note = _anonymize_video(video, path, analyze, landmarks, detect_every, threshold, settings)
+                followed, note = _anonymize_video(
+                    video, path, analyze, landmarks, detect_every or 1, threshold, settings
+                )
                 num_faces += followed
                 notes += [note] if note else []
             except FileWriteError:
@@ -244,7 +249,8 @@ def _anonymize_video(
     detection: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
     read_landmarks = ConfidentLandmarksPipeline.of(landmarks)
     tracker = FaceTracker(analyze.find_faces.detector, read_landmarks, detect_every, **detection)
-    last: dict[int, tuple[float, dict[str, Any]]] = {}
+    last: dict[int, tuple[float, dict[str, Any]]] = {}  # label maps are as large as frames: soon forgotten
+    followed: set[int] = set()
     with VideoWriter(path, source) as writer:
         frames = follow_faces(source.frames(), tracker)
         for frame in track(frames, description=path.stem, total=source.num_frames, console=error_console()):
@@ -255,10 +261,12 @@ def _anonymize_video(
             )
             for face, more in zip(frame.faces, parsed, strict=True):
                 last[face["track"]] = (frame.time_s, more | face)
-            hidden = [face for seen_s, face in last.values() if frame.time_s - seen_s <= _HIDDEN_S]
+            followed |= {face["track"] for face in frame.faces}
+            last = {track: seen for track, seen in last.items() if frame.time_s - seen[0] <= _HIDDEN_S}
+            hidden = [face for _, face in last.values()]
             writer.write(outputs.anonymize(frame.image, hidden, **settings), frame.time_s)
         writer.close()
-    return len(last), writer.sound_note
+    return len(followed), writer.sound_note
 
 
 def _finish(summary: str, failures: Mapping[str, Exception]) -> None:
@@ -271,13 +279,19 @@ def _finish(summary: str, failures: Mapping[str, Exception]) -> None:
 # Exports of `farl-hf annotate`
 
 
-def export_faces(records: Sequence[dict[str, Any]], folder: Path, form: str) -> Path:
+def export_faces(
+    records: Sequence[dict[str, Any]],
+    folder: Path,
+    form: str,
+    note: Callable[[str, dict[str, Any] | None], None] = lambda name, content: None,
+) -> Path:
     """Write all that is in an output folder of `farl-hf annotate` in the form of another tool; shards are there.
 
     Args:
         records (`Sequence[dict]`): What `faces.json` holds.
         folder (`Path`): The output folder, with the label maps.
         form (`str`): One of `EXPORTS`.
+        note (`Callable`, *optional*): Called with the name and the content of the file before it is in place.
 
     Returns:
         `Path`: The file.
@@ -285,6 +299,7 @@ def export_faces(records: Sequence[dict[str, Any]], folder: Path, form: str) -> 
     Raises:
         FileWriteError: The file cannot be written.
     """
+    from farl_hf.cli.finished_work import content_of
     from farl_hf.whole_files import written_whole
 
     write, name = EXPORTS[form]
@@ -292,6 +307,7 @@ def export_faces(records: Sequence[dict[str, Any]], folder: Path, form: str) -> 
         return folder / name
     with written_whole(folder / name) as unfinished:
         write(records, folder, unfinished)
+        note(name, content_of(str(unfinished)))
     return folder / name
 
 
@@ -341,6 +357,20 @@ EXPORTS: dict[str, tuple[Any, str]] = {
     "csv": (_write_csv, "faces.csv"),
     "coco": (_write_coco, "faces.coco.json"),
 }
+
+
+def exports_of_others(folder: Path, done_file: str) -> list[str]:
+    """Names of exports that are there and that this command did not write, by its list, or that were changed since."""
+    from farl_hf.cli.finished_work import earlier_exports, has_content
+
+    noted = earlier_exports(folder / done_file)
+
+    def is_ours(name: str) -> bool:
+        if name == _PARQUET:  # shards tell themselves whose they are
+            return (folder / name).is_dir()
+        return any(content and has_content(str(folder / name), content) for content in noted.get(name, ()))
+
+    return [name for _, name in EXPORTS.values() if (folder / name).exists() and not is_ours(name)]
 
 
 def _columns(records: Iterable[dict[str, Any]], folder: Path) -> list[str]:
@@ -403,18 +433,12 @@ class ParquetShards:
     """
 
     def __init__(self, work: "FinishedWork", folder: Path) -> None:
-        try:
-            import pyarrow  # noqa: F401 - before the work begins
-        except ImportError as error:
-            raise MissingExtraError('Parquet needs pyarrow: pip install "farl-hf[search]".') from error
+        self.require_pyarrow()
         from farl_hf.data.recorded_files import read_record
 
         self.work = work
         self.output = folder
         self.folder = folder / _PARQUET
-        if self.folder.is_file():
-            self.folder.unlink()
-        self.waiting = dict.fromkeys(work.uris())
         self.shard_of: dict[str, Path] = {}
         for path in sorted(self.folder.glob(_SHARD)):
             photos = (read_record(path) or {}).get("photos")
@@ -422,9 +446,17 @@ class ParquetShards:
             same = all(uri in work and work.version(uri) == version for uri, version in written.items())
             if same and not self.shard_of.keys() & written.keys():
                 self.shard_of |= dict.fromkeys(written, path)
-                self.waiting = {uri: None for uri in self.waiting if uri not in written}
             else:
                 path.unlink()
+        self.waiting = {uri: None for uri in work.uris() if uri not in self.shard_of}
+
+    @staticmethod
+    def require_pyarrow() -> None:
+        """See the class: before the work begins, and before anything is removed."""
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError('Parquet needs pyarrow: pip install "farl-hf[search]".') from error
 
     @staticmethod
     def remove(folder: Path) -> None:
@@ -432,13 +464,15 @@ class ParquetShards:
         for path in (folder / _PARQUET).glob(_SHARD):
             path.unlink()
 
-    def add(self, uris: Sequence[str]) -> None:
-        """Take photos that were finished, and write the shards that are full."""
-        for path in {self.shard_of[uri] for uri in uris if uri in self.shard_of}:
+    def add(self, uris: Sequence[str], forgotten: Sequence[str] = ()) -> None:
+        """Take photos that were finished, leave out others, and write the shards that are full."""
+        for path in {self.shard_of[uri] for uri in (*uris, *forgotten) if uri in self.shard_of}:
             path.unlink()
             self.waiting |= dict.fromkeys(uri for uri, shard in self.shard_of.items() if shard == path)
             self.shard_of = {uri: shard for uri, shard in self.shard_of.items() if shard != path}
         self.waiting |= dict.fromkeys(uris)
+        for uri in forgotten:
+            self.waiting.pop(uri, None)
         while len(self.waiting) >= _PHOTOS_PER_SHARD:
             self._write(list(self.waiting)[:_PHOTOS_PER_SHARD])
 

@@ -137,6 +137,8 @@ class FinishedWork:
                     line = json.loads(raw) if raw.endswith(b"\n") else {}
                     if offset == 0:
                         settings, self.others = dict(line["settings"]), list(line.get("others", ()))
+                    elif line.get("forgotten"):
+                        self._lines.pop(same_uri(line["uri"]), None)
                     elif line:
                         self._lines[same_uri(line["uri"])] = _Line.of(line, offset, is_whole(line))
                     else:
@@ -175,6 +177,31 @@ class FinishedWork:
         self._write(written)
         self._lines |= places
 
+    def forget(self, uris: Iterable[str]) -> list[dict[str, Any]]:
+        """Leave photos out from now on, such as those that have changed and fail; returns the lines they had.
+
+        Raises:
+            FileWriteError: The disk is full.
+        """
+        there = [uri for uri in dict.fromkeys(uris) if uri in self._lines]
+        lines = list(self.lines(there))
+        self._write(b"".join(json.dumps({"uri": uri, "forgotten": True}).encode() + b"\n" for uri in there))
+        for uri in there:
+            del self._lines[uri]
+        return lines
+
+    def note_export(self, name: str, content: dict[str, Any] | None) -> None:
+        """Note that this command writes a file beside the list, so that `earlier_exports` tells it from others.
+
+        Args:
+            name (`str`): Of the file.
+            content (`dict`, *optional*): See `content_of`; None for a folder.
+
+        Raises:
+            FileWriteError: The disk is full.
+        """
+        self._write(json.dumps({"exports": {name: content}}).encode() + b"\n")
+
     def _write(self, content: bytes) -> None:
         try:
             self._file.seek(self._end)
@@ -209,6 +236,26 @@ class FinishedWork:
     def close(self) -> None:
         """Close the file, and let other processes have it."""
         self._until_closed.close()
+
+
+def lines_of_list(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a list that are whole, the first one with the settings; none where there is no list."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+        for raw in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                line = json.loads(raw)
+                if isinstance(line, dict):
+                    yield line
+
+
+def earlier_exports(path: Path) -> dict[str, list[dict[str, Any] | None]]:
+    """By name, the contents that were noted by `FinishedWork.note_export`."""
+    exports: dict[str, list[dict[str, Any] | None]] = {}
+    for line in lines_of_list(path):
+        noted = line.get("exports")
+        for name, content in noted.items() if isinstance(noted, dict) else ():
+            exports.setdefault(name, []).append(content)
+    return exports
 
 
 def _require_equal(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -49,6 +49,7 @@ from farl_hf.cli.photo_jobs import (
     Places,
     WorkersOption,
     absolute_checkpoint,
+    check_before_removal,
     decoded_photos,
     done_photos,
     in_jobs,
@@ -58,7 +59,7 @@ from farl_hf.cli.photo_jobs import (
     photos_of_part,
 )
 from farl_hf.errors import FaRLError, InvalidArgumentError
-from farl_hf.photo_names import photo_uri, readable_name
+from farl_hf.photo_names import named_by, photo_uri, readable_name, same_uri
 
 _TEXTS = ("--texts", "--text", "-t")
 
@@ -111,9 +112,10 @@ def index(
     The photos themselves are not stored, only their paths. A photo that cannot be read is reported at the end and does
     not stop the others; the exit status is then 1.
 
-    The same command goes on where it was stopped or killed: photos that have not changed are kept, by a list beside
-    the index, [bold]faces.safetensors.done.jsonl[/bold]. Another model or threshold is refused, unless with
-    --overwrite. A part is a file of its own, [bold]faces.part-03-of-16.safetensors[/bold]; match takes all together.
+    The same command goes on where it was stopped or killed, and others add to the index: photos that have not changed
+    are kept, by a list beside it, [bold]faces.safetensors.done.jsonl[/bold]. Another model or threshold is refused,
+    and so is an index without such a list, that of a data set for example, unless with --overwrite. A part is a file
+    of its own, [bold]faces.part-03-of-16.safetensors[/bold]; match takes all together.
 
     Examples:
 
@@ -134,15 +136,23 @@ def index(
         if mine != (1, 1):
             output = output.with_stem(f"{output.stem}.{part_name(mine)}")
         checked_index_path(output)
-        if output.exists() and not overwrite and not _is_index(output):
-            raise InvalidArgumentError(f"{output} exists and is no face index; choose another name, or --overwrite.")
+        refuse_unused(threshold, "--threshold", not aligned, "without --aligned")
+        refuse_unused(detector, "--detector", not aligned, "without --aligned")
+        refuse_unused(overwrite or None, "--overwrite", dataset is None or output.exists(), "where there is an index")
+        done_list = output.with_name(f"{output.name}.done.jsonl")
+        if output.exists() and not overwrite:
+            _require_own_index(output, done_list, dataset)
         sources, failures = _sources(photos or [], dataset, data_dir, split, max_samples)
         if failures and not sources:
             _end(failures)
         if dataset is None:
             found = photos_of_part(sources, photos or [], mine)
             settings = {"model": model, "aligned": aligned, "threshold": threshold, "detector": detector}
-            faces, faults = _index_files(found, output, settings, batch_size, places, overwrite)
+            options = settings | {"batch_size": batch_size}
+            if overwrite and done_list.exists():
+                check_before_removal(IndexWorker, options, places, failures)
+                _remove(done_list)
+            faces, faults = _index_files(found, done_list, settings, batch_size, places)
             failures |= faults
         elif (places.num_workers, places.engine, len(places.devices), mine) != (0, "local", 1, (1, 1)):
             raise InvalidArgumentError("--workers, --engine, --devices and --part are for photos, not for --dataset.")
@@ -150,6 +160,7 @@ def index(
             loaded = load_model_and_processor(model, device)
             options = {"aligned": aligned, "threshold": threshold, "detector": detector, "batch_size": batch_size}
             faces = index_photos(loaded, sources, failures, options)
+            _remove(done_list)  # it tells of the photos of the former index
         faces.save(output)
     report_failures(failures)
     plain_console().print(
@@ -187,6 +198,7 @@ class IndexWorker:
     ) -> None:
         from farl_hf.cli.model_loading import load_model_and_processor
         from farl_hf.pipelines.detector_loading import load_detector
+        from farl_hf.retrieval import index_faces
 
         self.loaded = load_model_and_processor(model, device)
         self.num_decoders = num_decoders
@@ -197,6 +209,7 @@ class IndexWorker:
             "detector": found,
             "batch_size": batch_size,
         }
+        index_faces(*self.loaded, (), **self.options)  # refuses a model that does not fit before any photo is read
 
     def stream(self, jobs: Iterable[Job]) -> Iterator[Done]:
         """Yields what became of each photo: boxes, vectors and the fingerprint of the model as the answer."""
@@ -231,32 +244,53 @@ class IndexWorker:
                 yield Done(photo, content, answer) if fault is None else Done(photo, content, fault=str(fault))
 
 
+def _require_own_index(output: Path, done_list: Path, dataset: str | None) -> None:
+    """Raises `InvalidArgumentError` where what is in the place of an index is something else, or other faces."""
+    from farl_hf.cli.finished_work import lines_of_list
+
+    try:
+        former = _load_index(output)
+    except FaRLError as error:
+        raise InvalidArgumentError(
+            f"{output} exists and is no face index; choose another name, or --overwrite."
+        ) from error
+    listed = (line.get("faces") for line in lines_of_list(done_list) if dataset is None)
+    made_by = (faces.get("fingerprint") for faces in listed if isinstance(faces, dict))
+    if len(former) and former.fingerprint not in made_by:  # which is read no further than needed
+        raise InvalidArgumentError(
+            f"{output} is an index of other faces, of a data set or another model for example; choose another "
+            "--output, or give --overwrite to replace it."
+        )
+
+
+def _remove(done_list: Path) -> None:
+    from farl_hf.whole_files import held
+
+    if done_list.exists():
+        with held(done_list):
+            done_list.unlink()
+
+
 def _index_files(
     photos: Sequence[str],
-    output: Path,
+    path: Path,
     settings: dict[str, Any],
     batch_size: int,
     places: Places,
-    overwrite: bool,
 ) -> tuple[Any, dict[str, str]]:
-    """The index of photos, of which some may be finished, and those that failed, with the reason."""
+    """The index of all photos of a list, to which these are added; and those of them that failed, with the reason."""
     import farl_hf
     from farl_hf.checkpoints import checkpoint
     from farl_hf.cli.finished_work import FinishedWork, checkpoint_digest
     from farl_hf.cli.model_loading import model_digests
     from farl_hf.pipelines.face_detection import DETECTOR_FOLDER
-    from farl_hf.whole_files import held
 
-    path = output.with_name(f"{output.name}.done.jsonl")
     model, detector, aligned = settings["model"], settings["detector"], settings["aligned"]
     folder = checkpoint(model)
     beside = str(folder / DETECTOR_FOLDER) if (folder / DETECTOR_FOLDER).is_dir() else None
     digests = {"images and texts": checkpoint_digest(folder)}
     digests |= {} if aligned else model_digests({DETECTION: detector or beside})
     told = {"version": farl_hf.__version__, "aligned": aligned, "threshold": settings["threshold"], "models": digests}
-    if overwrite and path.exists():
-        with held(path):
-            path.unlink()
     with contextlib.closing(FinishedWork(path, told, _is_embedded)) as work:
         named = [PhotoFile(photo, photo, photo_uri(photo)) for photo in photos]
         waiting = [photo for photo in named if not work.is_finished(photo.uri, photo.name)]
@@ -269,14 +303,23 @@ def _index_files(
                 if done.fault is not None:
                     failures[done.photo.name] = done.fault
                 else:
-                    lines.append(done.line(faces=done.answer))
+                    lines.append(done.line(photo=done.photo.name, faces=done.answer))
                 if len(lines) >= batch_size:
                     work.add(lines)
                     lines = []
             work.add(lines)
-        finished = [photo for photo in named if photo.uri in work and photo.name not in failures]
-        answers = (line["faces"] for line in work.lines([photo.uri for photo in finished]))
-        return _joined([photo.name for photo in finished], answers, model), failures
+        work.forget([photo.uri for photo in named if photo.name in failures])
+        names = {photo.uri: photo.name for photo in named}
+        finished = filter(_is_embedded, work.lines(work.uris(names)))
+        return _joined(((_name_of(line, names), line["faces"]) for line in finished), model), failures
+
+
+def _name_of(line: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The photo of a line: as it is named in this run, else as in the former one if that still leads to it."""
+    name, uri = str(line.get("photo") or ""), same_uri(line["uri"])
+    if uri in names:
+        return names[uri]
+    return name if name and photo_uri(name) == uri else named_by(uri)
 
 
 def _is_embedded(line: Mapping[str, Any]) -> bool:
@@ -287,7 +330,7 @@ def _is_embedded(line: Mapping[str, Any]) -> bool:
     return four_sides and len(faces["vectors"]) == -(-num_bytes // 3) * 4 and isinstance(faces["fingerprint"], str)
 
 
-def _joined(names: Sequence[str], answers: Iterable[Mapping[str, Any]], model: str) -> Any:
+def _joined(photos: Iterable[tuple[str, Mapping[str, Any]]], model: str) -> Any:
     """A [`FaceIndex`] of what workers answered for photos."""
     import numpy as np
 
@@ -295,7 +338,7 @@ def _joined(names: Sequence[str], answers: Iterable[Mapping[str, Any]], model: s
     from farl_hf.retrieval import FaceIndex, index_faces
 
     parts = []
-    for name, faces in zip(names, answers, strict=True):
+    for name, faces in photos:
         vectors = np.frombuffer(base64.b64decode(faces["vectors"]), "<f4").reshape(-1, faces["size"])
         boxes_xyxy = np.array(faces["boxes_xyxy"], np.float32).reshape(-1, 4)
         parts.append(FaceIndex(vectors, (name,) * len(vectors), boxes_xyxy, faces["fingerprint"]))
@@ -337,10 +380,14 @@ def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple
 
     for number, row in enumerate(without_decoding(rows, ("image", "boxes_xyxy", "points5_xy"))):
         points_xy = np.asarray(row.get("points5_xy") or [], np.float32).reshape(-1, 5, 2)
-        complete = points_xy[np.isfinite(points_xy).all(axis=(1, 2))]
-        boxes = {} if row.get("boxes_xyxy") is None else {"boxes": row["boxes_xyxy"]}
-        known = {"keypoints": complete} if len(complete) else boxes
-        yield f"{name}/{number}", {"image": row["image"], **known}  # decoded where a bad one is caught
+        is_complete = np.asarray(np.isfinite(points_xy).all(axis=(1, 2)))
+        boxes = row.get("boxes_xyxy")
+        known: list[dict[str, Any]] = [{"keypoints": points_xy[is_complete]}] if is_complete.any() else []
+        if boxes is not None and (not known or len(boxes) == len(points_xy)):
+            others = [box for row, box in enumerate(boxes) if not (known and is_complete[row])]
+            known += [{"boxes": others}] if others or not known else []
+        for faces in known or [{}]:
+            yield f"{name}/{number}", {"image": row["image"], **faces}  # decoded where a bad one is caught
 
 
 def index_photos(
@@ -404,6 +451,8 @@ def match(
         refuse_unused(aligned or None, "--aligned", index is None, "with photos")
         refuse_unused(threshold, "--threshold", index is None, "with photos")
         refuse_unused(detector, "--detector", index is None, "with photos")
+        refuse_unused(threshold, "--threshold", not aligned, "without --aligned")
+        refuse_unused(detector, "--detector", not aligned, "without --aligned")
         if output is not None and not output.parent.is_dir():
             raise InvalidArgumentError(f"{output} cannot be written: make the folder {output.parent} first.")
         if output is not None and output.exists() and not _is_of_match(output):
@@ -433,15 +482,6 @@ def match(
     _show(matched)
     if failures:
         raise typer.Exit(SOME_FAILED)
-
-
-def _is_index(path: Path) -> bool:
-    """Whether a file is an index, which the next run adds to or replaces."""
-    try:
-        _load_index(path)
-    except FaRLError:
-        return False
-    return True
 
 
 def _is_of_match(path: Path) -> bool:

@@ -149,7 +149,11 @@ def parse_devices(device: str | None, devices: str | None) -> tuple[str | None, 
         InvalidArgumentError: Both are given, or a number of processes is not one.
         UnknownNameError: There is no such device.
     """
+    from farl_hf.cli.model_loading import require_device
+
     if devices is None:
+        if device is not None:
+            require_device(device)
         return (device,)
     if device is not None:
         raise InvalidArgumentError("--device is one device and --devices are several; give one of the two.")
@@ -166,8 +170,6 @@ def parse_devices(device: str | None, devices: str | None) -> tuple[str | None, 
             found += ["cpu"] * int(number or 1)
     if not found:
         raise InvalidArgumentError("--devices names no device; expected cuda:0,cuda:1 or cpu:2, for example.")
-    from farl_hf.cli.model_loading import require_device
-
     for one in dict.fromkeys(found):
         require_device(str(one))
     return tuple(found)
@@ -285,6 +287,25 @@ def decoded_photos(photos: Iterable[Any], num_decoders: int) -> Iterator[Any]:
 
 
 # --- places -------------------------------------------------------------------------------------------------------
+
+
+def check_before_removal(
+    worker: Callable[..., Any], settings: dict[str, Any], places: Places, failures: dict[str, Exception]
+) -> None:
+    """For `--overwrite`: what would end the run, or leave photos out, ends it before anything is removed.
+
+    Args:
+        worker (class), settings (`dict`), places ([`Places`]): See `done_photos`. A worker is made once, which loads
+            its models, and dropped.
+        failures (`dict`): Arguments that name no photo, with the reason.
+
+    Raises:
+        InvalidArgumentError: There are such arguments.
+        FaRLError: A worker could not be made.
+    """
+    for argument, reason in failures.items():
+        raise InvalidArgumentError(f"{argument}: {reason} With --overwrite nothing is removed then; name others.")
+    worker(**settings, num_decoders=0, device="cpu" if places.engine == "ray" else places.devices[0])
 
 
 def done_photos(

@@ -31,7 +31,7 @@ class Engine:
 
     Raises:
         UnknownNameError: There is no such engine.
-        InvalidArgumentError: An address without Ray.
+        InvalidArgumentError: An address or GPUs of workers without Ray.
     """
 
     name: str = "local"
@@ -45,6 +45,8 @@ class Engine:
             raise InvalidArgumentError(
                 f"The address {self.address} is for a Ray cluster; add --engine ray, or omit the address."
             )
+        if self.name == "local" and self.gpus_per_worker:
+            raise InvalidArgumentError("--gpus-per-worker is for a Ray cluster; add --engine ray, or leave it out.")
 
 
 @dataclass(frozen=True)
