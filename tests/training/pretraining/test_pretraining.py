@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoProcessor, HfArgumentParser
 from farl_hf import FaRLForFaceParsing, FaRLModel, FaRLProcessor
 from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
-from farl_hf.training.pretraining.trainer import PretrainingArguments, decays_in_pretraining
+from farl_hf.training.pretraining.trainer import PretrainingArguments, PretrainingTrainer, decays_in_pretraining
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,35 @@ def test_grad_cache_is_exact_under_dropout(faces, tmp_path):
     entry = log_of(tmp_path / "run")[0]
     # The same whole loss is seen in all four passes, so that their mean times four is what the Trainer sums.
     assert entry["loss"] == pytest.approx(4 * entry["itc_loss"], rel=1e-3)
+
+
+def test_both_passes_of_grad_cache_train_after_an_evaluation(faces, tmp_path, monkeypatch):
+    """With dropout, in the step after an evaluation and in the first one from a checkpoint: the four second passes of
+    a step see the same loss of all pairs only if the first one dropped the same units."""
+    seen = []
+
+    def remembered(self, model, batch, cache):
+        outputs = with_cache(self, model, batch, cache)
+        seen.append(float(outputs.itc_loss))
+        return outputs
+
+    with_cache = PretrainingTrainer.outputs_with_cache
+    monkeypatch.setattr(PretrainingTrainer, "outputs_with_cache", remembered)
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = {
+        "vision_config": vision | {"patch_size": 8, "drop_path_rate": 0.9},
+        "text_config": vision | {"num_hidden_layers": 1},
+        "projection_dim": 16,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    changes = {
+        "mim_weight": 0.0, "max_steps": 2, "gradient_accumulation_steps": 4, "grad_cache": True, "do_eval": True,
+        "eval_strategy": "steps", "eval_steps": 1, "gallery_size": 4,
+    }  # fmt: skip
+    pretrain(faces, tmp_path / "first", config_name=tmp_path / "config.json", **changes)
+    start = {"config_name": None, "model_name_or_path": tmp_path / "first", "tokenizer_name": None}
+    pretrain(faces, tmp_path / "second", **start, **(changes | {"max_text_tokens": None}))
+    np.testing.assert_allclose(np.reshape(seen, (4, 4)), np.reshape(seen, (4, 4))[:, :1].repeat(4, 1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("stopped_after", [3, 6])  # of four steps per epoch: within the first one, and a later one
@@ -159,6 +188,24 @@ def test_a_tokenizer_that_is_not_there_is_told_with_what_to_do(faces, tmp_path):
         pretrain(faces, tmp_path / "run", tokenizer_name=tmp_path / "nowhere", max_text_tokens=None)
 
 
+def test_only_the_tokenizer_of_the_checkpoint_goes_on_with_it(faces, tmp_path):
+    pretrain(faces, tmp_path / "first", max_steps=1, tokenizer_vocab_size=520)
+    start = {"config_name": None, "model_name_or_path": tmp_path / "first", "tokenizer_vocab_size": 520}
+    refused = {
+        "has 530 entries, but": {"tokenizer_vocab_size": 530},
+        "has 77 tokens at most, but": {"max_text_tokens": None},
+        "has 744 entries, but": {"tokenizer_name": "farl-tiny", "max_text_tokens": None},
+    }
+    for number, (message, changes) in enumerate(refused.items()):
+        with pytest.raises(InvalidArgumentError, match=message):
+            pretrain(faces, tmp_path / f"run-{number}", **(start | changes))
+    others = datasets.load_from_disk(str(faces))["train"]
+    others = others.remove_columns("caption").add_column("caption", [f"photograph {i} of people" for i in range(16)])
+    datasets.DatasetDict(train=others).save_to_disk(str(tmp_path / "others"))
+    with pytest.raises(InvalidArgumentError, match="gives other ids to texts"):
+        pretrain(tmp_path / "others", tmp_path / "run", **start)
+
+
 def test_weight_decay_spares_norms_biases_positions_tokens_and_temperature(toy_model):
     from farl_hf import FaRLForPreTraining
 
@@ -185,9 +232,9 @@ def test_what_a_start_without_a_checkpoint_left_is_not_used_again(faces, tmp_pat
     assert FaRLProcessor.from_pretrained(tmp_path).image_processor.face_scale == 1.3
 
 
-@pytest.mark.parametrize("tokenizer_name", [None, "captions"])
-def test_crops_are_those_of_the_checkpoint_but_for_what_is_given(faces, tmp_path, tokenizer_name):
-    texts = {"tokenizer_name": tokenizer_name, "max_text_tokens": 12 if tokenizer_name else None}
+@pytest.mark.parametrize("named", [False, True])
+def test_crops_are_those_of_the_checkpoint_but_for_what_is_given(faces, tmp_path, named):
+    texts = {"tokenizer_name": tmp_path / "first" if named else None, "max_text_tokens": None}
     pretrain(faces, tmp_path / "first", max_steps=1, face_template=None, face_scale=1.3)
     start = {"model_name_or_path": tmp_path / "first", "config_name": None, "image_size": None}
     pretrain(faces, tmp_path / "second", max_steps=1, face_template="lapa", **start, **texts)

@@ -17,7 +17,7 @@ from transformers import set_seed
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
-from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts, read_config
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import (
@@ -426,6 +426,7 @@ def make_model(
         branch["mim_vocab_size"] = model_args.visual_vocab_size
     if model_args.model_name_or_path:
         name = model_args.model_name_or_path
+        check_tokenizer(processor.tokenizer, name)
         model, new = load_with_new_parts(
             FaRLForPreTraining, name, NEW_PARTS, dtype="float32", attn_implementation=attention, **branch
         )
@@ -434,6 +435,36 @@ def make_model(
         return model
     config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
     return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
+
+
+def check_tokenizer(tokenizer: FaRLTokenizer, checkpoint: str) -> None:
+    """Refuses a tokenizer whose ids are not those that the checkpoint was trained with.
+
+    Raises:
+        InvalidArgumentError: It has another number of entries, end token, length or vocabulary.
+    """
+    text = read_config(checkpoint, FaRLConfig).text_config
+    compared = {
+        "entries": (len(tokenizer), text.vocab_size),
+        "as id of the end token": (tokenizer.eos_token_id, text.eos_token_id),
+    }
+    if tokenizer.model_max_length > text.max_position_embeddings:
+        compared["tokens at most"] = (tokenizer.model_max_length, text.max_position_embeddings)
+    for what, (here, expected) in compared.items():
+        if here != expected:
+            raise InvalidArgumentError(
+                f"The tokenizer has {here} {what}, but {checkpoint} was trained with {expected}; leave "
+                "--tokenizer-name out, or start from --config-name."
+            )
+    try:
+        own = FaRLTokenizer.from_pretrained(checkpoint)
+    except (OSError, ValueError):
+        return  # a checkpoint without a tokenizer: the numbers above are all that is known
+    if own.get_vocab() != tokenizer.get_vocab():
+        raise InvalidArgumentError(
+            f"The tokenizer gives other ids to texts than the one of {checkpoint}; leave --tokenizer-name out, or "
+            "start from --config-name."
+        )
 
 
 def scratch_config(

@@ -406,6 +406,7 @@ class PretrainingTrainer(StreamTrainer, AveragedWeightsTrainer):
         self.cached_features = None
         if self.args.grad_cache and len(batches) > 1:
             self.cached_features = CachedFeatures()
+            self.model_wrapped.train()  # the Trainer does so only in the second pass; an evaluation came before
             for batch in batches:
                 state = RandomState.now(device)
                 with torch.no_grad(), self.compute_loss_context_manager():
