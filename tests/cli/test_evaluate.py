@@ -1,18 +1,23 @@
 """`farl-hf evaluate`, as one types it, on drawn faces and untrained models."""
 
 import json
+import shutil
 
 import datasets
 import numpy as np
 import pytest
+import raw_layouts
 import yaml
 from face_rows import make_face_dataset
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.cli import app
 from farl_hf.cli.pictures import worst_faces
+from farl_hf.errors import InvalidArgumentError, UnknownNameError
+from farl_hf.training.evaluation.checkpoint import CheckpointEvaluation, load_for_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +112,91 @@ def test_the_worst_come_first_and_the_unlabelled_not_at_all():
     scores = np.array([0.5, np.nan, 0.1, 0.9])
     assert worst_faces(scores, True, 3) == [2, 0, 3]
     assert worst_faces(scores, False, 2) == [3, 0]
+
+
+def copied(toy_checkpoint_folder, model, folder, **recipe):
+    shutil.copytree(toy_checkpoint_folder / DEFAULT_CHECKPOINTS[model], folder)
+    if recipe:
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def words_of(result):
+    return " ".join(result.output.split())
+
+
+def test_lfwa_is_measured_with_the_alignment_of_the_training_or_of_the_option(toy_checkpoint_folder, tmp_path):
+    raw_layouts.write_lfwa(tmp_path / "raw")
+    trained = {"task": "attributes", "alignment": "whole", "min_face_px": 0.0}
+    with_recipe = copied(toy_checkpoint_folder, "face-attributes", tmp_path / "with", **trained)
+    without = copied(toy_checkpoint_folder, "face-attributes", tmp_path / "without")
+    words = ["lfwa", "--data-dir", tmp_path / "raw", "-o"]
+    assert "without points5_xy" in words_of(run(without, *words, tmp_path / "out"))
+    for folder, changes in ((with_recipe, ()), (without, ("--alignment", "whole"))):
+        result = run(folder, *words, tmp_path / f"out-{folder.name}", *changes)
+        assert result.exit_code == 0, result.output
+        report = json.loads((tmp_path / f"out-{folder.name}/results.json").read_text())
+        assert (report["alignment"], report["splits"]["test"]["num_faces"]) == ("whole", 2)
+
+
+def test_crops_are_those_of_the_training_and_options_replace_them(toy_checkpoint_folder, tmp_path):
+    trained = {"task": "landmarks", "alignment": "box", "box_scale": 0.7, "min_face_px": 5.0}
+    folder = copied(toy_checkpoint_folder, "face-landmarks", tmp_path / "run", **trained)
+    (folder / "checkpoint-3").mkdir()
+    for file in folder.glob("*.*"):
+        if file.name != "recipe.yaml":
+            shutil.copy(file, folder / "checkpoint-3")
+
+    def crop(place=folder, dataset="w300", **options):
+        loaded = load_for_evaluation(place, dataset, tmp_path, **options)
+        report = loaded.report([])
+        return report["alignment"], report["box_scale"], report["min_face_px"]
+
+    assert crop() == crop(folder / "checkpoint-3") == crop(dataset="my-faces") == ("box", 0.7, 5.0)
+    assert crop(alignment="points", min_face_px=3.0) == ("points", 0.7, 3.0)
+    with pytest.raises(UnknownNameError, match="points, box, whole"):
+        crop(alignment="round")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(trained | {"min_face_px": "small"}))
+    with pytest.raises(InvalidArgumentError, match="min_face_px 'small'; expected a number"):
+        crop()
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(trained | {"task": "pretraining"}))
+    assert crop() == ("box", 0.8, 0.0)
+
+
+def test_scores_of_other_weights_or_data_are_not_mixed(data_folder, toy_checkpoint_folder, tmp_path):
+    folder, out = copied(toy_checkpoint_folder, "face-attributes", tmp_path / "run"), tmp_path / "out"
+    assert run(folder, data_folder, "-o", out).exit_code == 0
+    before = (out / "results.json").read_text()
+    result = run(folder, data_folder, "-o", out, "--split", "other", "--data-dir", tmp_path)
+    assert (result.exit_code, "another evaluation (data_dir: None" in words_of(result)) == (2, True)
+    weights = {name: tensor + 0.01 for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    result = run(folder, data_folder, "-o", out, "--split", "other")
+    assert (result.exit_code, "another evaluation (checkpoint_digest: " in words_of(result)) == (2, True)
+    assert (out / "results.json").read_text() == before
+
+
+def test_what_is_wrong_is_said_before_anything_is_measured(data_folder, toy_defaults, tmp_path):
+    name = DEFAULT_CHECKPOINTS["face-attributes"]
+    words = [data_folder, "-o", tmp_path / "out"]
+    assert "--write-card changes a folder" in words_of(run(name, *words, "--write-card"))
+    folder = copied(toy_defaults, "face-attributes", tmp_path / "run")
+    result = run(folder, *words, "--write-card", "--max-samples", "1")
+    assert (result.exit_code, "measures a part of a split" in words_of(result)) == (2, True)
+    result = run(folder, *words, "--split", "test", "--split", "othre")
+    assert (result.exit_code, "no split 'othre'" in words_of(result)) == (2, True)
+    assert not list((tmp_path / "out").glob("*.jp*")) + list((tmp_path / "out").glob("*.json"))
+
+
+def test_each_split_is_written_when_it_is_measured(data_folder, toy_checkpoint_folder, tmp_path, monkeypatch):
+    measure = CheckpointEvaluation.measure
+
+    def stopped(self, rows, split):
+        if split == "other":
+            raise InvalidArgumentError("stopped")
+        return measure(self, rows, split)
+
+    monkeypatch.setattr(CheckpointEvaluation, "measure", stopped)
+    folder = toy_checkpoint_folder / DEFAULT_CHECKPOINTS["face-attributes"]
+    assert run(folder, data_folder, "-o", tmp_path, "--split", "test", "--split", "other").exit_code == 2
+    assert list(json.loads((tmp_path / "results.json").read_text())["splits"]) == ["test"]

@@ -33,6 +33,14 @@ def evaluate(
         Path, typer.Option("--output", "-o", help="Folder for results.json and the pictures of failures.")
     ] = Path("farl_evaluation"),
     max_samples: MaxSamplesOption = None,
+    alignment: Annotated[
+        str | None,
+        typer.Option("--alignment", help="points, box or whole. Default: as trained, else the data set's protocol."),
+    ] = None,
+    min_face_px: Annotated[
+        float | None,
+        typer.Option("--min-face-px", min=0.0, help="Skip smaller faces. Default: as trained, else the protocol's."),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Faces per step.")] = 8,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Put the scores into the model card of the checkpoint folder.")
@@ -42,7 +50,8 @@ def evaluate(
 
     Writes [bold]results.json[/bold] (the scores and everything they depend on) and, for each split,
     [bold]failures.SPLIT.jpg[/bold]: the worst 16 faces, as predicted and as labelled. A run adds its splits to the
-    results of an earlier one of the same checkpoint and data set.
+    results of an earlier one of the same weights and data set. Faces are cropped as in the training, if
+    [bold]recipe.yaml[/bold] in the checkpoint folder says how.
 
     Examples:
 
@@ -54,6 +63,7 @@ def evaluate(
     """
     with plain_errors():
         from farl_hf.checkpoints import checkpoint as folder_of
+        from farl_hf.cli.finished_work import checkpoint_digest
         from farl_hf.cli.pictures import draw_failures
         from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
         from farl_hf.data.datasets.raw_folders import resolve_root
@@ -62,24 +72,42 @@ def evaluate(
         from farl_hf.training.evaluation.checkpoint import load_for_evaluation
         from farl_hf.whole_files import write_json, write_picture
 
+        if write_card:
+            _check_card(checkpoint, max_samples)
         if data_dir is not None and dataset in PUBLISHED_DATASETS:
             resolve_root(dataset, data_dir)  # before the model is loaded
         with output_folder(output):
+            folder = folder_of(checkpoint)
             measuring = load_for_evaluation(
-                folder_of(checkpoint), dataset, output, config_name=config, batch_size=batch_size
+                folder,
+                dataset,
+                output,
+                config_name=config,
+                alignment=alignment,
+                min_face_px=min_face_px,
+                batch_size=batch_size,
             )
-            facts = {"checkpoint": checkpoint, "config": config}
+            facts = {
+                "checkpoint": checkpoint,
+                "checkpoint_digest": checkpoint_digest(Path(folder)),
+                "config": config,
+                "data_dir": None if data_dir is None else str(data_dir.expanduser().absolute()),
+            }
             measured_before = _splits_of_earlier_run(output / "results.json", measuring.report([]) | facts)
-            optimized_for_inference(measuring.model)
-            evaluated = []
+            rows_of_splits = {}  # all of them before the first is measured, so that a wrong name loses nothing
             for name in split or ["test"]:
                 num_photos = None if max_samples is None else {name: max_samples}
-                rows = load_face_dataset(dataset, config, data_dir=data_dir, split=name, num_photos=num_photos)
+                rows_of_splits[name] = load_face_dataset(
+                    dataset, config, data_dir=data_dir, split=name, num_photos=num_photos
+                )
+            optimized_for_inference(measuring.model)
+            evaluated = []
+            for name, rows in rows_of_splits.items():
                 evaluated.append(measuring.measure(rows, name))
+                report = measuring.report(evaluated) | facts
+                write_json(output / "results.json", report | {"splits": measured_before | report["splits"]})
                 sheet = draw_failures(measuring, evaluated[-1])
                 write_picture(output / f"failures.{name}.jpg", sheet, quality=92)
-            report = measuring.report(evaluated) | facts
-            write_json(output / "results.json", report | {"splits": measured_before | report["splits"]})
         UserConsole().print(_scores_table(report))
         plain_console().print(f"Written to {output}: results.json, failures.*.jpg")
         if write_card:
@@ -90,7 +118,7 @@ def _splits_of_earlier_run(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """The splits in a results file, to which this run adds.
 
     Raises:
-        InvalidArgumentError: The file is of another checkpoint, data set or protocol.
+        InvalidArgumentError: The file is of another checkpoint, other weights of it, another data set or protocol.
     """
     from farl_hf.whole_files import read_or_set_aside
 
@@ -122,13 +150,22 @@ def _scores_table(report: dict[str, Any]) -> Any:
     return table
 
 
-def _write_card(checkpoint: str, report: dict[str, Any]) -> None:
+def _check_card(checkpoint: str, max_samples: int | None) -> None:
     from farl_hf.checkpoints import KNOWN_NAMES
-    from farl_hf.training.model_card import write_card_scores
 
     if checkpoint in KNOWN_NAMES:
         raise InvalidArgumentError(
             f"--write-card changes a folder, but {checkpoint} is a name. Copy the checkpoint to a folder of yours."
         )
+    if max_samples is not None:
+        raise InvalidArgumentError(
+            f"--max-samples {max_samples} measures a part of a split, but --write-card enters the score of the whole "
+            "one; leave one of them out."
+        )
+
+
+def _write_card(checkpoint: str, report: dict[str, Any]) -> None:
+    from farl_hf.training.model_card import write_card_scores
+
     for line in write_card_scores(checkpoint, report):
         plain_console().print(f"In the model card: {line}")
