@@ -268,8 +268,8 @@ def check_output_folder(output: Path, overwrite: bool, source: Path | None = Non
 
     Raises:
         ConversionError: `output` is a file, the working directory, or a folder that is not empty and either must not
-            be overwritten, is no checkpoint, holds the source, or holds what neither conversions nor exports write; or
-            its path is not UTF-8.
+            be overwritten, is no checkpoint, holds the source, or holds what neither conversions nor exports write;
+            or its path is not UTF-8.
     """
     check_utf8(output, ConversionError)
     try:
@@ -292,8 +292,8 @@ def check_output_folder(output: Path, overwrite: bool, source: Path | None = Non
         other = next((path for path in sorted(output.iterdir()) if not _is_replaceable(path)), None)
         if other is not None:
             raise ConversionError(
-                f"The folder {output} holds {other.name}, which neither a conversion nor an export writes; move it, or "
-                "choose another folder."
+                f"The folder {output} holds {other.name}, which neither a conversion nor an export writes; move it, "
+                "or choose another folder."
             )
     elif output.exists() or output.is_symlink():
         raise ConversionError(f"{output} is a file; give the name of a folder.")
