@@ -16,7 +16,7 @@ from farl_hf.training.arguments import (
     parse_script_arguments,
     read_recipe,
 )
-from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, label_set_of, shared_protocol
+from farl_hf.training.evaluation.protocols import BENCHMARK_PROTOCOLS, check_joined, label_set_of, shared_protocol
 
 # FaRL:farl/experiments: epochs and learning rate of the head; the augmentation follows the name of the data set.
 RELEASED = {
@@ -152,8 +152,29 @@ def test_label_sets_follow_the_order_of_the_classes():
 
 
 def test_joined_data_sets_share_a_protocol_or_have_none():
-    assert shared_protocol(["w300", "wflw"]).box_scale == 0.8
-    assert shared_protocol(["w300", "aflw19"]).alignment == "points"
+    assert shared_protocol(["w300"]).box_scale == 0.8
+    assert shared_protocol(["w300", "synthetic_faces"]).alignment == "points"
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "described"),
+    [
+        (["lapa", "celebamask_hq"], None, "lapa: lapa, celebamask_hq: celebamask"),
+        (["synthetic_faces", "celebamask_hq"], None, "synthetic_faces: lapa, celebamask_hq: celebamask"),
+        (["lapa", "celeba"], None, "lapa: lapa, celeba: no label maps"),
+    ],
+)
+def test_label_maps_of_other_classes_are_not_joined(names, config, described):
+    with pytest.raises(InvalidArgumentError, match=re.escape(described)):
+        check_joined("parsing", names, config)
+    check_joined("attributes", names, config)
+
+
+def test_joined_label_sets_are_those_of_the_known_names():
+    check_joined("parsing", ["lapa", "synthetic_faces", "my-faces"], None)
+    assert label_set_of(["lapa", "synthetic_faces"], None) == "lapa"
+    assert label_set_of(["my-faces", "celebamask_hq"], None) == "celebamask"
+    assert label_set_of(["my-faces", "celebamask_hq"], "dataset") == "celebamask_dataset"
 
 
 def test_names_of_version_0_1_are_understood(tmp_path):

@@ -43,9 +43,12 @@ from farl_hf.training.arguments import (
 )
 from farl_hf.training.evaluation.photo_frame import FaceEvaluation, make_evaluation
 from farl_hf.training.evaluation.protocols import (
+    BENCHMARK_PROTOCOLS,
     LABEL_SETS,
     MIRROR_PAIRS,
+    OWN_PROTOCOL,
     check_classes,
+    check_joined,
     label_set_of,
     shared_protocol,
 )
@@ -154,6 +157,7 @@ def _run_face_training(
     set_seed(training_args.seed)
     start_deepspeed(training_args)
     task = FACE_TASK_SETTINGS[task_name]
+    check_joined(task_name, listed(data_args.dataset_name), data_args.dataset_config_name)
     known_labels = data_args.label_set or label_set_of(listed(data_args.dataset_name), data_args.dataset_config_name)
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train:
@@ -218,6 +222,11 @@ def with_protocol(model_args: ModelArguments, data_args: DataArguments) -> tuple
     names = listed(data_args.dataset_name)
     protocol, label_set = shared_protocol(names), label_set_of(names, data_args.dataset_config_name)
     box_scale = protocol.box_scale if model_args.box_scale is None else model_args.box_scale
+    if len({BENCHMARK_PROTOCOLS.get(name, OWN_PROTOCOL) for name in names}) > 1:
+        logger.warning(
+            f"{', '.join(names)} have different protocols. What is not given is that of data without one: alignment "
+            f"{protocol.alignment}, min_face_px {protocol.min_face_px:g}."
+        )
     return replace(model_args, box_scale=box_scale), replace(
         data_args,
         alignment=data_args.alignment or protocol.alignment,

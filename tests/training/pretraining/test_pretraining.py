@@ -68,7 +68,7 @@ def test_both_passes_of_grad_cache_train_after_an_evaluation(faces, tmp_path, mo
 
     def remembered(self, model, batch, cache):
         outputs = with_cache(self, model, batch, cache)
-        seen.append(float(outputs.itc_loss))
+        seen.append(float(outputs.itc_loss.detach()))
         return outputs
 
     with_cache = PretrainingTrainer.outputs_with_cache

@@ -76,10 +76,32 @@ def shared_protocol(dataset_names: Sequence[str]) -> BenchmarkProtocol:
 
 def label_set_of(dataset_names: Sequence[str], config_name: str | None) -> str | None:
     """Key of `LABEL_SETS` for the label maps of data sets; None where the classes are unknown."""
-    if config_name == "dataset" and list(dataset_names) == ["celebamask_hq"]:
-        return "celebamask_dataset"
-    known = all(name in BENCHMARK_PROTOCOLS or name == "synthetic_faces" for name in dataset_names)
-    return shared_protocol(dataset_names).label_set if known else None
+    sets = {known_label_sets(dataset_names, config_name)[name] for name in dataset_names if is_known(name)}
+    return sets.pop() if len(sets) == 1 else None
+
+
+def is_known(dataset_name: str) -> bool:
+    """Whether the classes of a data set are known by its name; those of a folder are not."""
+    return dataset_name in BENCHMARK_PROTOCOLS or dataset_name == "synthetic_faces"
+
+
+def known_label_sets(dataset_names: Sequence[str], config_name: str | None) -> dict[str, str | None]:
+    """Keys of `LABEL_SETS` by the names of those data sets that are known; None where there are no label maps."""
+    sets = {name: BENCHMARK_PROTOCOLS.get(name, OWN_PROTOCOL).label_set for name in dataset_names if is_known(name)}
+    if config_name == "dataset" and "celebamask_hq" in sets:
+        sets["celebamask_hq"] = "celebamask_dataset"
+    return sets
+
+
+def check_joined(task_name: str, dataset_names: Sequence[str], config_name: str | None) -> None:
+    """Raises [`InvalidArgumentError`] when label maps of joined data sets would mean different classes by one id."""
+    sets = known_label_sets(dataset_names, config_name)
+    if task_name == "parsing" and len(set(sets.values())) > 1:
+        described = ", ".join(f"{name}: {label_set or 'no label maps'}" for name, label_set in sets.items())
+        raise InvalidArgumentError(
+            f"The data sets have different label sets ({described}), whose ids mean other classes; join only data sets"
+            " of one label set, such as lapa and synthetic_faces."
+        )
 
 
 def check_classes(task_name: str, label_names: list[str], label_set: str | None) -> None:
