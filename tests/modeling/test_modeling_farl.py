@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPModel
+from transformers import AutoConfig, AutoModelForSemanticSegmentation, CLIPConfig, CLIPModel
 from transformers.activations import ACT2FN
 
 from farl_hf import (
@@ -396,6 +396,17 @@ def test_new_heads_on_a_loaded_tower_are_initialised(toy_model, tmp_path):
     assert 0.005 < loaded.head.classifier.weight.std().item() < 0.02
     assert torch.equal(loaded.head.fusion[1].running_var, torch.ones(16))
     assert loaded.pyramid.levels[1].weight.abs().max() <= (32 * 4) ** -0.5
+
+
+@pytest.mark.parametrize("labels", [{"num_labels": 5}, {"id2label": dict(enumerate("abcde"))}, {"id2label": {0: "a"}}])
+def test_new_labels_drop_the_weights_of_the_old_ones(toy_model, tmp_path, labels):
+    toy_model(FaRLForFaceParsing, num_labels=3, label_weights=[1.0, 2.0, 3.0]).save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path, **labels)
+    assert (config.num_labels, config.label_weights) == (len(labels.get("id2label", range(5))), None)
+    loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path, **labels, ignore_mismatched_sizes=True)
+    assert (loaded.config.num_labels, loaded.config.label_weights) == (config.num_labels, None)
+    kept = AutoConfig.from_pretrained(tmp_path, num_labels=3)
+    assert kept.label_weights == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize("target", HEADS)

@@ -272,6 +272,16 @@ class FaRLConfig(PreTrainedConfig):
         self._check_label_weights()
         self._check_attribute_thresholds()
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As Transformers' own; where `kwargs` give new labels, without the loss weights and thresholds of the old."""
+        given = kwargs.get("id2label")
+        count = kwargs.get("num_labels") if given is None else len(given)
+        own = config_dict.get("id2label") or {}
+        if (given is not None and list(given.values()) != list(own.values())) or count not in (None, len(own)):
+            config_dict = config_dict | {"label_weights": None, "attribute_thresholds": None}
+        return super().from_dict(config_dict, **kwargs)
+
     def _check_label_weights(self):
         if self.label_weights is not None:
             check_numbers("label_weights", self.label_weights, 0, 1e6, count=self.num_labels)

@@ -43,7 +43,6 @@ _UNRECORDED = {
 # Models with labels. Each can start from the encoder of any other model, with a new head for labels that are given.
 _HEADS = ("FaRLForFaceParsing", "FaRLForLandmarks", "FaRLForAttributes")
 _LABEL_SETTINGS = {"num_labels", "id2label", "label2id"}
-_SETTINGS_OF_LABELS = ("label_weights", "attribute_thresholds")
 _PLACE_SETTINGS = ("subfolder", "revision", "cache_dir", "local_files_only", "token")
 _NAMED_TENSORS = 3  # an error names so many, and counts the others
 
@@ -87,22 +86,13 @@ class ModelLoadedWhole(PreTrainedModel):
 
 
 def _for_new_labels(model_class, source, kwargs):
-    """Return the settings; where new labels are given, without what belongs to the checkpoint's own labels."""
-    if not kwargs.keys() & _LABEL_SETTINGS or isinstance(kwargs.get("config"), PreTrainedConfig):
+    """Return the settings; where new labels are given, the head of another task may make way for a new one."""
+    if not kwargs.keys() & _LABEL_SETTINGS:
         return kwargs
-    stored = _stored_config(model_class, source, kwargs)
-    own, given, count = list(stored.id2label.values()), kwargs.get("id2label"), kwargs.get("num_labels")
-    if given is None and count not in (None, len(own)):
-        # Names, because Transformers sets a number before it replaces the settings of the old labels.
-        given = {index: f"LABEL_{index}" for index in range(count)}
-        kwargs = {name: value for name, value in kwargs.items() if name != "num_labels"}
-        kwargs |= {"id2label": given, "label2id": {name: index for index, name in given.items()}}
-    same = given is None or list(given.values()) == own
-    replaced = {} if same else {name: None for name in _SETTINGS_OF_LABELS if hasattr(stored, name)}
-    written = {name for name in stored.architectures or () if name in _HEADS}
-    if written and not written & {each.__name__ for each in model_class.__mro__}:
-        replaced["ignore_mismatched_sizes"] = True  # the head of another task, which makes way for a new one
-    return replaced | kwargs
+    written = {name for name in _stored_config(model_class, source, kwargs).architectures or () if name in _HEADS}
+    if not written or written & {each.__name__ for each in model_class.__mro__}:
+        return kwargs
+    return {"ignore_mismatched_sizes": True} | kwargs
 
 
 def _require_task(model_class, source, kwargs, architectures, lacking=()):
