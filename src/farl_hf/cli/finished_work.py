@@ -184,6 +184,8 @@ class FinishedWork:
             FileWriteError: The disk is full.
         """
         there = [uri for uri in dict.fromkeys(uris) if uri in self._lines]
+        if not there:
+            return []
         lines = list(self.lines(there))
         self._write(b"".join(json.dumps({"uri": uri, "forgotten": True}).encode() + b"\n" for uri in there))
         for uri in there:

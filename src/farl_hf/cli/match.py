@@ -4,6 +4,7 @@ import base64
 import contextlib
 import glob
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -59,7 +60,7 @@ from farl_hf.cli.photo_jobs import (
     photos_of_part,
 )
 from farl_hf.errors import FaRLError, InvalidArgumentError
-from farl_hf.photo_names import named_by, photo_uri, readable_name, same_uri
+from farl_hf.photo_names import URL_SCHEMES, named_by, photo_uri, readable_name, same_uri
 
 _TEXTS = ("--texts", "--text", "-t")
 
@@ -113,9 +114,9 @@ def index(
     not stop the others; the exit status is then 1.
 
     The same command goes on where it was stopped or killed, and others add to the index: photos that have not changed
-    are kept, by a list beside it, [bold]faces.safetensors.done.jsonl[/bold]. Another model or threshold is refused,
-    and so is an index without such a list, that of a data set for example, unless with --overwrite. A part is a file
-    of its own, [bold]faces.part-03-of-16.safetensors[/bold]; match takes all together.
+    are kept, by a list beside it, [bold]faces.safetensors.done.jsonl[/bold]; those that are gone leave it. Another
+    model or threshold is refused, and so is an index without such a list, that of a data set for example, unless with
+    --overwrite. A part is a file of its own, [bold]faces.part-03-of-16.safetensors[/bold]; match takes all together.
 
     Examples:
 
@@ -254,9 +255,12 @@ def _require_own_index(output: Path, done_list: Path, dataset: str | None) -> No
         raise InvalidArgumentError(
             f"{output} exists and is no face index; choose another name, or --overwrite."
         ) from error
-    listed = (line.get("faces") for line in lines_of_list(done_list) if dataset is None)
+    is_listed = dataset is None and done_list.exists()
+    listed = (line.get("faces") for line in lines_of_list(done_list) if is_listed)
     made_by = (faces.get("fingerprint") for faces in listed if isinstance(faces, dict))
-    if len(former) and former.fingerprint not in made_by:  # which is read no further than needed
+    # Of a damaged line the fingerprint may be no text: its photos are embedded again.
+    same = (one == former.fingerprint or not isinstance(one, str) for one in made_by)  # read no further than needed
+    if len(former) and not any(same):
         raise InvalidArgumentError(
             f"{output} is an index of other faces, of a data set or another model for example; choose another "
             "--output, or give --overwrite to replace it."
@@ -310,8 +314,14 @@ def _index_files(
             work.add(lines)
         work.forget([photo.uri for photo in named if photo.name in failures])
         names = {photo.uri: photo.name for photo in named}
-        finished = filter(_is_embedded, work.lines(work.uris(names)))
+        finished = (line for line in work.lines(work.uris(names)) if _is_embedded(line) and _is_there(line, names))
         return _joined(((_name_of(line, names), line["faces"]) for line in finished), model), failures
+
+
+def _is_there(line: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    """Whether a photo of the list was asked for in this run, is a URL, or is still a file."""
+    uri = same_uri(line["uri"])
+    return uri in names or uri.startswith(URL_SCHEMES) or os.path.exists(named_by(uri))
 
 
 def _name_of(line: Mapping[str, Any], names: Mapping[str, str]) -> str:
