@@ -245,6 +245,8 @@ def run(
     model_args: ModelArguments, data_args: DataArguments, args: FaceDetectionTrainingArguments
 ) -> dict[str, float]:
     """Trains and evaluates. An unfinished run in the output folder is resumed."""
+    if args.resume_from_checkpoint in ("last", "true", "True"):  # the newest one, which is taken anyway
+        args.resume_from_checkpoint = None
     if args.do_train:
         check_same_run(args, model_args, data_args, args, task=TASK)
         if args.should_save:

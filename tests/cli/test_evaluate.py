@@ -156,6 +156,8 @@ def test_crops_are_those_of_the_training_and_options_replace_them(toy_checkpoint
     assert crop(alignment="points", min_face_px=3.0) == ("points", 0.7, 3.0)
     with pytest.raises(UnknownNameError, match="points, box, whole"):
         crop(alignment="round")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"task": "landmarks", "alignment": "points"}))
+    assert crop(alignment="box")[:2] == ("box", 0.8)  # the protocol's, as the training names none
     (folder / "recipe.yaml").write_text(yaml.safe_dump(trained | {"min_face_px": "small"}))
     with pytest.raises(InvalidArgumentError, match="min_face_px 'small'; expected a number"):
         crop()

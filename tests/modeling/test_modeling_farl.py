@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSemanticSegmentation, CLIPConfig, CLIPModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForKeypointDetection,
+    AutoModelForSemanticSegmentation,
+    CLIPConfig,
+    CLIPModel,
+)
 from transformers.activations import ACT2FN
 
 from farl_hf import (
@@ -409,6 +416,12 @@ def test_new_labels_drop_the_weights_of_the_old_ones(toy_model, tmp_path, labels
     assert kept.label_weights == [1.0, 2.0, 3.0]
 
 
+def test_the_same_labels_keep_the_weights_where_none_are_written(toy_config, tmp_path):
+    toy_config(num_labels=2, label_weights=[1.0, 3.0]).save_pretrained(tmp_path)
+    for labels in ({"num_labels": 2}, {"id2label": {0: "LABEL_0", 1: "LABEL_1"}}):
+        assert AutoConfig.from_pretrained(tmp_path, **labels).label_weights == [1.0, 3.0]
+
+
 @pytest.mark.parametrize("target", HEADS)
 @pytest.mark.parametrize("start", HEADS)
 def test_any_head_can_follow_any_other_with_new_labels(toy_model, tmp_path, start, target):
@@ -418,6 +431,12 @@ def test_any_head_can_follow_any_other_with_new_labels(toy_model, tmp_path, star
     }
     toy_model(start, num_labels=3, **settings.get(start, {})).save_pretrained(tmp_path)
     more = {"ignore_mismatched_sizes": True} if start is target else {}  # as for every model of Transformers
+    auto_class = {
+        FaRLForFaceParsing: AutoModelForSemanticSegmentation,
+        FaRLForLandmarks: AutoModelForKeypointDetection,
+        FaRLForAttributes: AutoModelForImageClassification,
+    }[target]
+    assert type(auto_class.from_pretrained(tmp_path, num_labels=5, **more)).__name__ == target.__name__
     loaded = target.from_pretrained(tmp_path, num_labels=5, **more)
     assert (loaded.config.num_labels, loaded.config.label_weights) == (5, None)
     assert not loaded.config.attribute_thresholds

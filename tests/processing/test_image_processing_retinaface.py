@@ -208,6 +208,13 @@ def test_unusable_photos_and_settings_are_refused(picture, settings, message):
         RetinaFaceImageProcessor()(picture, **settings)
 
 
+def test_its_own_settings_are_taken_by_a_call():
+    processor = RetinaFaceImageProcessor(score_threshold=0.3)
+    settings = {name: value for name, value in processor.to_dict().items() if name != "image_processor_type"}
+    expected = processor(photo(), return_tensors="pt")["pixel_values"]
+    assert torch.equal(processor(photo(), **settings, return_tensors="pt")["pixel_values"], expected)
+
+
 def test_mixed_sizes_without_padding_are_refused():
     with pytest.raises(ValueError, match="different sizes"):
         RetinaFaceImageProcessor(pad_size_divisor=1)([photo((8, 8)), photo((8, 9))])

@@ -225,6 +225,23 @@ def test_a_resumed_run_keeps_its_arguments(tmp_path):
         check_same_run(arguments(), arguments())
 
 
+def test_a_pretraining_of_an_earlier_version_goes_on(tmp_path):
+    """Its recipe names the crop that it had without being asked."""
+    from farl_hf.training.arguments import save_resolved_recipe
+    from farl_hf.training.pretraining.trainer import PretrainingArguments, PretrainingModelArguments
+
+    checkpoint = tmp_path / "checkpoint-4"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    torch.save({}, checkpoint / "rng_state.pth")
+    training = PretrainingArguments(output_dir=str(tmp_path))
+    former = PretrainingModelArguments(face_template="attribute", face_scale=1.0)
+    save_resolved_recipe(tmp_path, "pretraining", former, training)
+    check_same_run(training, PretrainingModelArguments(), training, task="pretraining")
+    with pytest.raises(InvalidArgumentError, match=r"face_scale: 1\.0 -> 1\.3"):
+        check_same_run(training, PretrainingModelArguments(face_scale=1.3), training, task="pretraining")
+
+
 def test_the_schedule_and_the_scores_of_a_run_are_kept(tmp_path):
     """Values of dictionaries too, and those of the model; the recipe that is left starts the same run."""
     from farl_hf.training.arguments import ModelArguments, parse_recipe_arguments, save_resolved_recipe

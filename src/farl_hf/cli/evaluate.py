@@ -125,7 +125,12 @@ def _splits_of_earlier_run(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     earlier = read_or_set_aside(path, dict)
     if earlier is None:
         return {}
-    apart = [name for name in facts if name not in ("splits", "versions") and facts[name] != earlier.get(name)]
+    compared = [name for name in facts if name not in ("splits", "versions")]
+    if "checkpoint_digest" not in earlier:
+        raise InvalidArgumentError(
+            f"{path} was written by an earlier version, which did not note the weights; choose another --output."
+        )
+    apart = [name for name in compared if facts[name] != earlier.get(name)]
     if apart:
         name = apart[0]
         raise InvalidArgumentError(

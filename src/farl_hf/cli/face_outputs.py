@@ -361,13 +361,16 @@ EXPORTS: dict[str, tuple[Any, str]] = {
 
 def exports_of_others(folder: Path, done_file: str) -> list[str]:
     """Names of exports that are there and that this command did not write, by its list, or that were changed since."""
-    from farl_hf.cli.finished_work import earlier_exports, has_content
+    from farl_hf.cli.finished_work import earlier_exports, has_content, lines_of_list
 
     noted = earlier_exports(folder / done_file)
+    first = next(lines_of_list(folder / done_file), {})
 
     def is_ours(name: str) -> bool:
         if name == _PARQUET:  # shards tell themselves whose they are
             return (folder / name).is_dir()
+        if first and not noted:  # of a version that noted no exports, but what was there before the first run
+            return name not in first.get("others", ())
         return any(content and has_content(str(folder / name), content) for content in noted.get(name, ()))
 
     return [name for _, name in EXPORTS.values() if (folder / name).exists() and not is_ours(name)]

@@ -119,8 +119,9 @@ class FinishedWork:
             if self._lines:
                 _require_equal(there, settings, path)
             else:  # nothing was finished with them
+                exports = [json.dumps(line).encode() for line in lines_of_list(path) if "exports" in line]
                 self._end = 0
-                self._write(self._first(settings))
+                self._write(b"".join([self._first(settings), *(line + b"\n" for line in exports)]))
             self._file.truncate(self._end)
             self._until_closed = stack.pop_all()
 

@@ -139,7 +139,6 @@ def index(
         checked_index_path(output)
         refuse_unused(threshold, "--threshold", not aligned, "without --aligned")
         refuse_unused(detector, "--detector", not aligned, "without --aligned")
-        refuse_unused(overwrite or None, "--overwrite", dataset is None or output.exists(), "where there is an index")
         done_list = output.with_name(f"{output.name}.done.jsonl")
         if output.exists() and not overwrite:
             _require_own_index(output, done_list, dataset)
@@ -261,10 +260,8 @@ def _require_own_index(output: Path, done_list: Path, dataset: str | None) -> No
     # Of a damaged line the fingerprint may be no text: its photos are embedded again.
     same = (one == former.fingerprint or not isinstance(one, str) for one in made_by)  # read no further than needed
     if len(former) and not any(same):
-        raise InvalidArgumentError(
-            f"{output} is an index of other faces, of a data set or another model for example; choose another "
-            "--output, or give --overwrite to replace it."
-        )
+        what = "is an index already" if dataset else "is an index of other faces, of a data set or another model"
+        raise InvalidArgumentError(f"{output} {what}; choose another --output, or give --overwrite to replace it.")
 
 
 def _remove(done_list: Path) -> None:
@@ -394,7 +391,7 @@ def _dataset_photos(rows: Sequence[dict[str, Any]], name: str) -> Iterator[tuple
         boxes = row.get("boxes_xyxy")
         known: list[dict[str, Any]] = [{"keypoints": points_xy[is_complete]}] if is_complete.any() else []
         if boxes is not None and (not known or len(boxes) == len(points_xy)):
-            others = [box for row, box in enumerate(boxes) if not (known and is_complete[row])]
+            others = [box for face, box in enumerate(boxes) if not (known and is_complete[face])]
             known += [{"boxes": others}] if others or not known else []
         for faces in known or [{}]:
             yield f"{name}/{number}", {"image": row["image"], **faces}  # decoded where a bad one is caught

@@ -47,7 +47,7 @@ from farl_hf.whole_files import check_utf8, written_whole
 _REPLACEABLE = (
     *("config.json", "conversion.json", "export.json", "README.md", "model.safetensors", "model.onnx*", "model.pt2"),
     *("preprocessor_config.json", "processor_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*"),
-    *("added_tokens.json", "chat_template.*"),
+    *("added_tokens.json", "chat_template.*", ".DS_Store", ".gitattributes"),
 )
 
 # Settings of image processors.

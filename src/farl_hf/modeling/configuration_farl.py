@@ -179,6 +179,14 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError(f"The levels of the backbone cannot be used: {error}") from error
 
 
+_USUAL_LABELS = {0: "LABEL_0", 1: "LABEL_1"}  # which Transformers does not write
+
+
+def _ordered(id2label):
+    """Return the labels in the order of their ids, which JSON turns into texts."""
+    return [id2label[index] for index in sorted(id2label, key=int)]
+
+
 class FaRLConfig(PreTrainedConfig):
     """Configuration of [`FaRLModel`], of [`FaRLForPreTraining`] and [`FaRLForMaskedImageModeling`], and of the heads
     [`FaRLForFaceParsing`], [`FaRLForLandmarks`] and [`FaRLForAttributes`], which use the vision encoder only.
@@ -275,10 +283,9 @@ class FaRLConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As Transformers' own; where `kwargs` give new labels, without the loss weights and thresholds of the old."""
-        given = kwargs.get("id2label")
-        count = kwargs.get("num_labels") if given is None else len(given)
-        own = config_dict.get("id2label") or {}
-        if (given is not None and list(given.values()) != list(own.values())) or count not in (None, len(own)):
+        own = _ordered(config_dict.get("id2label") or _USUAL_LABELS)
+        given, count = kwargs.get("id2label"), kwargs.get("num_labels")
+        if (given is not None and _ordered(given) != own) or (given is None and count not in (None, len(own))):
             config_dict = config_dict | {"label_weights": None, "attribute_thresholds": None}
         return super().from_dict(config_dict, **kwargs)
 

@@ -87,10 +87,14 @@ class ModelLoadedWhole(PreTrainedModel):
 
 def _for_new_labels(model_class, source, kwargs):
     """Return the settings; where new labels are given, the head of another task may make way for a new one."""
-    if not kwargs.keys() & _LABEL_SETTINGS:
+    names = {each.__name__ for each in model_class.__mro__}
+    if not names & set(_HEADS) or not (kwargs.keys() & _LABEL_SETTINGS or kwargs.get("config") is not None):
         return kwargs
-    written = {name for name in _stored_config(model_class, source, kwargs).architectures or () if name in _HEADS}
-    if not written or written & {each.__name__ for each in model_class.__mro__}:
+    try:
+        written = {name for name in _stored_config(model_class, source, kwargs).architectures or () if name in _HEADS}
+    except OSError:  # weights without a configuration, which the caller gives
+        return kwargs
+    if not written or written & names or not _given_settings(model_class, source, kwargs) & _LABEL_SETTINGS:
         return kwargs
     return {"ignore_mismatched_sizes": True} | kwargs
 

@@ -57,7 +57,7 @@ class PhotoTensorBackend(TorchvisionBackend):
         kwargs = _checked_settings(kwargs)
         for name, (possible, why) in self.unused_settings.items():
             value = kwargs.pop(name, None)
-            if value is not None and value not in possible:
+            if value is not None and value not in possible and value != getattr(self, name, None):
                 raise ValueError(f"{name}={in_short(value)} cannot be used: {why}.")
         if kwargs.get("do_rescale") is True:
             images = floats_by_255(images)

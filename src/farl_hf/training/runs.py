@@ -124,6 +124,10 @@ KEPT_ARGUMENTS = (
 )
 
 
+# Written by every earlier pre-training, where nothing was chosen.
+FORMER_CROP_OF_PRETRAINING = {"face_template": "attribute", "face_scale": 1.0}
+
+
 def one_value(value: Any) -> Any:
     """The value; of a list of one, the only item: a recipe may write either."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
@@ -150,6 +154,10 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
         raise InvalidArgumentError(
             f"{folder} holds a run of {former['task']}, and this one is of {task}; choose another --output-dir."
         )
+    if former.get("task") == "pretraining":
+        for name, value in FORMER_CROP_OF_PRETRAINING.items():
+            if former.get(name) == value and present.get(name) is None:
+                del former[name]
     # Transformers writes the random state of every process.
     former["number of processes"] = len(list(Path(finished).glob("rng_state*.pth")))
     present["number of processes"] = args.world_size

@@ -156,11 +156,13 @@ def load_for_evaluation(
     model = load_whole(task.model_class, folder, dtype="float32")
     label_names = output_names(model.config)
     check_classes(task.name, label_names, label_set_of([dataset_name], config_name))
-    protocol = crop_protocol(folder, task.name, protocol)
+    trained = crop_protocol(folder, task.name, protocol)
+    keeps_scale = alignment in (None, trained.alignment) or trained.box_scale is not None
     protocol = replace(
         protocol,
-        alignment=alignment or protocol.alignment,
-        min_face_px=protocol.min_face_px if min_face_px is None else min_face_px,
+        alignment=alignment or trained.alignment,
+        box_scale=trained.box_scale if keeps_scale else protocol.box_scale,
+        min_face_px=trained.min_face_px if min_face_px is None else min_face_px,
     )
     box_scale: dict[str, Any] = {} if protocol.box_scale is None else {"box_scale": protocol.box_scale}
     processor = load_image_processor(FaRLImageProcessor, folder, **box_scale)

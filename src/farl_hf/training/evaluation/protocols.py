@@ -76,18 +76,22 @@ def shared_protocol(dataset_names: Sequence[str]) -> BenchmarkProtocol:
 
 def label_set_of(dataset_names: Sequence[str], config_name: str | None) -> str | None:
     """Key of `LABEL_SETS` for the label maps of data sets; None where the classes are unknown."""
-    sets = {known_label_sets(dataset_names, config_name)[name] for name in dataset_names if is_known(name)}
+    sets = {known_label_sets(dataset_names, config_name)[name] for name in dataset_names if has_known_classes(name)}
     return sets.pop() if len(sets) == 1 else None
 
 
-def is_known(dataset_name: str) -> bool:
+def has_known_classes(dataset_name: str) -> bool:
     """Whether the classes of a data set are known by its name; those of a folder are not."""
     return dataset_name in BENCHMARK_PROTOCOLS or dataset_name == "synthetic_faces"
 
 
 def known_label_sets(dataset_names: Sequence[str], config_name: str | None) -> dict[str, str | None]:
     """Keys of `LABEL_SETS` by the names of those data sets that are known; None where there are no label maps."""
-    sets = {name: BENCHMARK_PROTOCOLS.get(name, OWN_PROTOCOL).label_set for name in dataset_names if is_known(name)}
+    sets = {
+        name: BENCHMARK_PROTOCOLS.get(name, OWN_PROTOCOL).label_set
+        for name in dataset_names
+        if has_known_classes(name)
+    }
     if config_name == "dataset" and "celebamask_hq" in sets:
         sets["celebamask_hq"] = "celebamask_dataset"
     return sets
