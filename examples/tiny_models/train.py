@@ -7,8 +7,9 @@
     python examples/tiny_models/train.py all --runs runs/tiny
 
 `farl-tiny` is pre-trained by image-text contrast and masked image modelling; the other models start from its vision
-encoder, so it is trained first. The recipe of a model is the YAML file of its name beside this script. All models
-share one data set, which the first command renders into the folder `data` of the runs.
+encoder: that of the runs, or the built-in one where the runs have none. The recipe of a model is the YAML file of its
+name beside this script. All models share one data set, which the first command renders into the folder `data` of the
+runs.
 
 The last weights of a run, averaged over its steps, are the model. A run that was stopped goes on where it was when the
 command is given again; a finished one is left alone. `--pack` stores a finished run as the built-in model of its name.
@@ -54,12 +55,20 @@ def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     if read_recipe(recipe_file).task == PRETRAINING:
         run_pretraining(*pretraining_arguments(recipe_file, settings))
         return run
-    if not (runs / START / FINISHED).is_file():
-        raise NotACheckpointError(f"{name} starts from {runs / START}, which is not finished; train {START} first.")
-    settings = {"model_name_or_path": str(runs / START), **settings}
+    settings = {"model_name_or_path": start_of_head(name, runs), **settings}
     task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
     run_face_training(task, *arguments)
     return run
+
+
+def start_of_head(name: str, runs: Path) -> str:
+    """The runs' own `farl-tiny`, or the built-in one where the runs have none."""
+    start = runs / START
+    if not start.exists():
+        return START
+    if not (start / FINISHED).is_file():
+        raise NotACheckpointError(f"{name} starts from {start}, which is not finished; train {START} first.")
+    return str(start)
 
 
 def pretraining_arguments(recipe_file: Path, overrides: dict[str, Any]) -> tuple[Any, ...]:

@@ -33,7 +33,12 @@ def test_every_model_is_a_built_in_one_and_has_a_recipe(script):
         assert model.config_name is None
 
 
-def test_a_head_without_its_start_is_refused(script, tmp_path, capsys):
+def test_a_head_starts_from_the_built_in_encoder_where_the_runs_have_none(script, tmp_path):
+    assert script.start_of_head("farl-tiny-parsing", tmp_path) in EMBEDDED_CHECKPOINTS
+
+
+def test_a_start_that_is_not_finished_is_refused(script, tmp_path, capsys):
+    (tmp_path / "farl-tiny").mkdir()
     assert script.main(["farl-tiny-parsing", "--runs", str(tmp_path)]) == 1
     assert "train farl-tiny first" in capsys.readouterr().err
 
