@@ -37,7 +37,7 @@ MAY_IMPORT = {
         *("errors", "whole_files", "labels", "photos", "modeling", "processing", "checkpoints", "data", "metrics"),
     },
     "laion_face": {"errors", "whole_files", "results", "photos", "conversion", "checkpoints", "data", "pipelines"},
-    "hub": {"errors", "modeling", "processing", "checkpoints", "pipelines", "auto"},
+    "hub": {"errors", "labels", "modeling", "processing", "checkpoints", "pipelines", "auto"},
     "auto": {"modeling", "processing", "pipelines", "checkpoints"},
     "__main__": {"cli"},
     "cli": {

@@ -13,6 +13,7 @@ from farl_hf.auto import auto_models
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS
 from farl_hf.checkpoints.checked_loading import read_config, read_json_object
 from farl_hf.errors import NotACheckpointError
+from farl_hf.labels.model_cards import name_in_public
 from farl_hf.pipelines import PIPELINES
 
 _WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -98,11 +99,9 @@ def _without_paths(recipe: str) -> str:
     def public(name, value):
         if isinstance(value, list):
             return [public(name, one) for one in value]
-        # Other relative paths look as a name on the Hub does.
-        path = isinstance(value, str) and (
-            name.endswith("_dir") or value.startswith(("./", "../")) or Path(value).expanduser().is_absolute()
-        )
-        return Path(value).name if path else value
+        if not isinstance(value, str):
+            return value
+        return Path(value).name if name.endswith("_dir") else name_in_public(value)
 
     values = {name: public(name, value) for name, value in yaml.safe_load(recipe).items()}
     return f"# All arguments of the training; of paths only the last part.\n{yaml.safe_dump(values)}"

@@ -1,5 +1,7 @@
 """What a model card says of each kind of model: its tags, its use, its limits, how to load it and whom to cite."""
 
+from pathlib import Path
+
 DETECTOR_KINDS = ("detection", "detector_body")
 PIPELINE_TAGS = {
     "two_towers": "zero-shot-image-classification",
@@ -76,3 +78,8 @@ def usage_example(kind: str, name: str) -> str:
 def citation_of(kind: str) -> str:
     """BibTeX of the paper behind a kind of model."""
     return RETINAFACE_CITATION if kind in DETECTOR_KINDS else FARL_CITATION
+
+
+def name_in_public(value: str) -> str:
+    """The value; of a path on this machine only its last part. Other relative paths look as a name on the Hub does."""
+    return Path(value).name if value.startswith(("/", "~", "./", "../")) or Path(value).is_absolute() else value

@@ -20,7 +20,16 @@ from torch import nn
 
 from farl_hf.checkpoints import KNOWN_NAMES
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
-from farl_hf.labels.model_cards import LIMITS, NOT_FOR, PIPELINE_TAGS, TASK_TAGS, USES, citation_of, usage_example
+from farl_hf.labels.model_cards import (
+    LIMITS,
+    NOT_FOR,
+    PIPELINE_TAGS,
+    TASK_TAGS,
+    USES,
+    citation_of,
+    name_in_public,
+    usage_example,
+)
 from farl_hf.training.arguments import RESOLVED_NAME, SCRIPTS_OF_TASKS, read_yaml
 from farl_hf.training.evaluation.results import scores_in
 from farl_hf.whole_files import write_whole
@@ -118,11 +127,6 @@ def command_without_paths() -> str:
     """The command of this process; of a path only its last part is kept."""
     words = ["=".join(map(name_in_public, word.split("=", 1))) for word in sys.argv]
     return shlex.join(["python", *words] if words and words[0].endswith(".py") else words)
-
-
-def name_in_public(value: str) -> str:
-    """The value; of a path on this machine only its last part."""
-    return Path(value).name if value.startswith(("/", "~", "./", "../")) or Path(value).is_absolute() else value
 
 
 def write_training_card(
