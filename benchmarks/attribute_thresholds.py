@@ -19,6 +19,7 @@ from PIL import Image
 from transformers import pipeline
 
 import farl_hf
+from farl_hf.whole_files import write_whole
 
 # Attribute of the reference: attribute of the model that is its opposite.
 OPPOSITES = {"beard": "no_beard"}
@@ -81,7 +82,8 @@ def main() -> None:
         if min(num_there, len(pairs) - num_there) < arguments.least:
             print(f"{label}: {num_there} of {len(pairs)} faces have it; 0.5 stays")
             continue
-        thresholds[label] = round(best_threshold(pairs, arguments.alarms), 3)
+        # Between 0 and 1: `FaRLConfig` takes neither of them.
+        thresholds[label] = min(max(round(best_threshold(pairs, arguments.alarms), 3), 0.001), 0.999)
         for threshold in (0.5, thresholds[label]):
             recall, alarms, precision = rates(pairs, threshold)
             print(
@@ -93,7 +95,7 @@ def main() -> None:
         config = farl_hf.checkpoint(arguments.model or "farl-tiny-attributes") / "config.json"
         settings = json.loads(config.read_text())
         settings["attribute_thresholds"] = thresholds
-        config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        write_whole(config, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import torch
 from transformers import set_seed
 from transformers.hf_argparser import HfArg
 
-from farl_hf.checkpoints.checked_loading import load_whole, load_with_new_parts, read_config
+from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, load_with_new_parts, read_config
 from farl_hf.data.loading import load_face_dataset
 from farl_hf.data.samples.detection_samples import (
     ORIGINAL_CROP_SCALES,
@@ -170,8 +170,9 @@ def make_model(args: ModelArguments, data_args: DataArguments):
     if args.model_name_or_path:
         refuse_beside_checkpoint(args)
         folder = folder_of_name(args.model_name_or_path)
-        processor = RetinaFaceImageProcessor.from_pretrained(folder, **long_side)
-        if "RetinaFaceModel" in (read_config(folder, RetinaFaceConfig).architectures or ()):
+        architectures = read_config(folder, RetinaFaceConfig).architectures or ()
+        processor = load_image_processor(RetinaFaceImageProcessor, folder, **long_side)
+        if "RetinaFaceModel" in architectures:
             return load_with_new_parts(RetinaFaceForFaceDetection, folder, AFTER_THE_BODY, dtype="float32")[
                 0
             ], processor
@@ -253,6 +254,8 @@ def run(
             save_resolved_recipe(output_folder(args), TASK, model_args, data_args, args)
     check_weights_to_evaluate(args, model_args.model_name_or_path)
     set_seed(args.seed)
+    model, processor = make_model(model_args, data_args)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     wanted = {"train": args.do_train, "validation": args.do_eval}
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}
     skipped = {split: 0 for split in ("train", "validation", "test") if not wanted.get(split)}
@@ -266,8 +269,6 @@ def run(
     )
     for split in (split for split in wanted if wanted[split]):
         check_name("split", split, splits, f"The data set: {data_args.dataset_name}.")
-    model, processor = make_model(model_args, data_args)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 
     if args.do_train:
         trainer = make_trainer(model, processor, splits, data_args, args)

@@ -60,7 +60,7 @@ class GeneratorTrainingArguments(SharedTrainingArguments):
     per_device_train_batch_size: int = HfArg(default=32, help="Faces per device and step.")
     per_device_eval_batch_size: int = HfArg(default=64, help="Faces per device in evaluation.")
     prediction_loss_only: bool = HfArg(default=True, help="Leave True: pictures fill the memory.")
-    label_names: list[str] | None = HfArg(default_factory=lambda: ["attributes"], help="Leave the default.")
+    label_names: list[str] | None = HfArg(default_factory=lambda: ["inside"], help="Leave the default.")
 
     kl_weight: float = HfArg(default=1e-4, help="Weight of a nat of information per picture.")
     gradient_weight: float = HfArg(default=1.0, help="Weight of errors between neighbouring pixels.")

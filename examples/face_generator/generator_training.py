@@ -21,6 +21,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Subset
 from transformers import TrainerCallback, set_seed
 
+from farl_hf.checkpoints.checked_loading import load_whole
 from farl_hf.data.samples.pretraining_samples import pretraining_collate
 from farl_hf.errors import check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
@@ -121,7 +122,7 @@ def make_autoencoder(
     )
     settings = {"num_attributes": len(CELEBA_ATTRIBUTES), "losses": losses}
     if model_args.model_name_or_path is not None:
-        return FaceAutoencoder.from_pretrained(model_args.model_name_or_path, **settings)
+        return load_whole(FaceAutoencoder, model_args.model_name_or_path, **settings)
     check_name("face template", model_args.face_template, FACE_TEMPLATES)
     config = FaceDecoderConfig(
         latent_size=model_args.latent_size,

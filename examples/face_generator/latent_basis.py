@@ -21,8 +21,8 @@ __all__ = ["latent_moments", "rebased_decoder"]
 def latent_moments(model: FaceAutoencoder, batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (D,) and covariance (D, D), float64, of the latents that the encoder gives faces (N, 3, H, W) in [0, 1]."""
     means, variances = zip(*(model.encoder(images.to(model.device)) for images in batches), strict=True)
-    means_ND = torch.cat(means).double().cpu()
-    noise_D = torch.cat(variances).double().exp().mean(dim=0).cpu()
+    means_ND = torch.cat(means).cpu().double()  # not every accelerator has float64
+    noise_D = torch.cat(variances).cpu().double().exp().mean(dim=0)
     return means_ND.mean(dim=0), torch.cov(means_ND.t(), correction=0) + noise_D.diag()
 
 
@@ -38,6 +38,6 @@ def rebased_decoder(decoder: FaceDecoderModel, mean_D: torch.Tensor, covariance_
 
 
 def _fold(layer: nn.Linear, mean_D: torch.Tensor, root_DD: torch.Tensor) -> None:
-    weight = layer.weight.double().cpu()  # few numbers, and not every accelerator has float64
+    weight = layer.weight.cpu().double()
     layer.bias += (weight @ mean_D).to(layer.bias)
     layer.weight.copy_(weight @ root_DD)

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from study_report import TASK_SCORES, StudyReport
 from study_runs import StudyRecipe, StudyVariant
 from study_script import StudyArguments, run_study_script
 
+from farl_hf.checkpoints.checked_loading import read_config
 from farl_hf.errors import InvalidArgumentError
 from farl_hf.modeling import FaRLConfig
+from farl_hf.modeling.vision_backbones_farl import make_vision_backbone
 from farl_hf.training.arguments import read_recipe
 
 REAL_COMMAND = """\
@@ -40,7 +43,9 @@ def depth_of_backbone(recipes: list[StudyRecipe]) -> int:
             f"Levels are compared on one pretrained backbone, but the recipes start from {starts}; choose one with "
             "--set model_name_or_path=NAME."
         )
-    return FaRLConfig.from_pretrained(starts.pop()).vision_config.num_hidden_layers
+    config = read_config(starts.pop(), FaRLConfig)
+    with torch.device("meta"):  # only a backbone knows its depth: timm's configurations have none
+        return make_vision_backbone(config).depth
 
 
 def make_report(arguments: LevelArguments, recipes: list[StudyRecipe]) -> StudyReport:

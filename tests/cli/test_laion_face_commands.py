@@ -88,6 +88,7 @@ def test_a_damaged_part_is_named_and_the_others_are_finished(metadata, tmp_path)
         (["--parts", "half"], "There are no parts 'half'"),
         (["--parts", "0", "--engine", "spark"], "There is no engine 'spark'. Known: local, ray."),
         (["--parts", "0", "--address", "auto"], "add --engine ray"),
+        (["--parts", "0", "--workers", "8"], "--workers is used only with --engine ray"),
         (["--parts", "0", "--ids", "nowhere.pth"], "nowhere.pth cannot be read"),
     ],
 )

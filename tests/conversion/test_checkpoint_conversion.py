@@ -179,6 +179,12 @@ def test_a_clip_folder_that_is_not_one(source_folder, tmp_path, change, message)
     refuse(folder, tmp_path / "out", message)
 
 
+def test_a_file_of_a_clip_folder_lacks_its_settings(source_folder, tmp_path):
+    refuse(
+        source_folder / "clip_folder" / "model.safetensors", tmp_path / "out", "give its folder, because config.json"
+    )
+
+
 def test_a_clip_folder_of_an_older_transformers(source_folder, tmp_path):
     from safetensors.torch import load_file
 

@@ -12,7 +12,7 @@ from farl_hf.drawing import (
     draw_heat_map,
 )
 from farl_hf.drawing.antialiased_canvas import FACE_COLOURS, AntialiasedCanvas
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError
 from farl_hf.labels import CELEBA_ATTRIBUTES, CELEBAMASK_LABELS, CELEBAMASK_PALETTE, LAPA_LABELS, LAPA_PALETTE
 from farl_hf.results import FaceAttributes, FaceLandmarks, FaceParsing, Faces
 
@@ -208,6 +208,8 @@ def test_contact_sheet_holds_every_picture():
     counts = {colour: count for count, colour in sheet.getcolors(10**6)}
     assert [counts[colour] for colour in colours] == [2000] * 3
     assert contact_sheet([("large", Image.new("RGB", (4000, 3000)))]).width < 700
+    with pytest.raises(InvalidArgumentError, match="at least one picture"):
+        contact_sheet([])
 
 
 def test_long_captions_go_on_in_further_lines():

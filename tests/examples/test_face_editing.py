@@ -20,7 +20,7 @@ from raw_layouts import write_celeba
 from safetensors.torch import load_file
 from transformers import AutoModel, HfArgumentParser
 
-from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, UnknownNameError
+from farl_hf.errors import InvalidArgumentError, InvalidDatasetError, NotACheckpointError, UnknownNameError
 
 datasets = pytest.importorskip("datasets")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -73,6 +73,18 @@ def test_a_published_data_set_is_read_from_its_folder(tmp_path):
     words = training_words("celeba", tmp_path / "run", 1)
     train([*words, "--data_dir", str(tmp_path / "celeba"), "--cache_dir", str(tmp_path / "cache")])
     assert (tmp_path / "run" / "decoder" / "model.safetensors").is_file()
+
+
+def test_faces_without_attributes_have_a_loss_and_a_wrong_start_is_said(data_folder, tmp_path):
+    rows = make_face_dataset(8).remove_columns("attributes")
+    datasets.DatasetDict(train=rows, validation=rows).save_to_disk(str(tmp_path / "faces"))
+    scores = train(training_words(tmp_path / "faces", tmp_path / "run", 1))
+    assert scores["eval_loss"] > 0
+    with pytest.raises(NotACheckpointError, match="no-such-folder"):
+        train([*training_words(data_folder, tmp_path / "next", 1), "--model_name_or_path", "no-such-folder"])
+    decoder = str(tmp_path / "run" / "decoder")
+    with pytest.raises(NotACheckpointError, match="missing"):
+        train([*training_words(data_folder, tmp_path / "last", 1), "--model_name_or_path", decoder])
 
 
 def test_training_resumes_draws_and_leaves_a_generator(trained_folder):

@@ -12,6 +12,9 @@ from PIL import Image
 from study_tables import table_rows
 from toy_checkpoints import save_toy_checkpoints
 
+from farl_hf.errors import NotACheckpointError
+from farl_hf.modeling import FaceTransformerConfig, FaRLConfig
+
 STUDIES = Path(__file__).parents[2] / "examples" / "studies"
 TOY = {
     "image_size": 32,
@@ -133,6 +136,20 @@ def test_what_cannot_be_studied_is_said(run_study, study, words, message, tmp_pa
     assert status == 1
     assert re.search(message, printed.err)
     assert not list(tmp_path.iterdir())
+
+
+def test_levels_are_those_of_the_backbone(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(STUDIES))
+    levels, runs = importlib.import_module("feature_levels"), importlib.import_module("study_runs")
+    backbone = FaceTransformerConfig(hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=16)
+    FaRLConfig(backbone_config=backbone).save_pretrained(tmp_path)
+
+    def recipe_from(start):
+        return runs.StudyRecipe("lapa_224_frozen", "parsing", "toy", {"model_name_or_path": str(start)})
+
+    assert levels.depth_of_backbone([recipe_from(tmp_path)]) == 5
+    with pytest.raises(NotACheckpointError, match="no-such-folder"):
+        levels.depth_of_backbone([recipe_from("no-such-folder")])
 
 
 PRETRAINING = {

@@ -62,3 +62,6 @@ def test_a_model_and_its_head_at_toy_size(script, data_folder, tmp_path, capsys)
     capsys.readouterr()
     assert script.main(["farl-tiny-attributes", *runs]) == 0
     assert "is finished" in capsys.readouterr().out
+    assert script.main(["farl-tiny-attributes", *runs, "--set", *common, "max_steps=2"]) == 1
+    assert "was not trained with max_steps=2;" in capsys.readouterr().err
+    assert script.main(["farl-tiny-attributes", *runs, "--set", *common, "max_steps=1"]) == 0

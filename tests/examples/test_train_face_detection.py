@@ -185,6 +185,15 @@ def test_starts_from_a_body_that_was_trained_before(tmp_path):
         script.make_model(script.ModelArguments(model_name_or_path=str(tmp_path)), script.DataArguments())
 
 
+def test_a_wrong_start_is_said_before_the_data_set_is_read(tmp_path):
+    words = ["--dataset_name", str(tmp_path / "no-data"), "--output_dir", str(tmp_path / "run"), "--do_train"]
+    with pytest.raises(NotACheckpointError, match="no-such-folder"):
+        load_script().main([*words, "--model_name_or_path", "no-such-folder"])
+    RetinaFaceConfig().save_pretrained(tmp_path)  # without the settings of its image processor
+    with pytest.raises(NotACheckpointError, match=r"preprocessor_config\.json"):
+        load_script().main([*words, "--model_name_or_path", str(tmp_path)])
+
+
 def test_unknown_choices_are_refused(data_folder, tmp_path):
     with pytest.raises(UnknownNameError, match="--recipe 'adam'"):
         load_script().main([*arguments(data_folder, tmp_path, recipe="adam"), "--do_train"])

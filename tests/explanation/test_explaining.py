@@ -125,6 +125,8 @@ def test_labels_of_a_head_and_what_it_has_not(toy_model, photo):
 def test_rollout_needs_no_text(farl, photo):
     model, processor = farl
     (face,) = farl_hf.explain(model, processor, photo, method="attention_rollout", aligned=True)
+    (same,) = farl_hf.explain(model, processor, photo, None, method="attention_rollout", aligned=True)
+    np.testing.assert_array_equal(same.crop_maps, face.crop_maps)
     assert face.names == ("attention",)
     assert np.isnan(face.scores).all()
     with pytest.raises(InvalidTextError, match="without texts"):

@@ -128,7 +128,7 @@ def test_parts(words, parts):
     assert parse_parts(words) == parts
 
 
-@pytest.mark.parametrize("words", ["", "some", "1-", "8-5", "1-2-3", "-1", "50m"])
+@pytest.mark.parametrize("words", ["", "some", "1-", "8-5", "0,8-5", "1-2-3", "-1", "50m"])
 def test_words_that_are_no_parts(words):
     with pytest.raises(UnknownNameError, match="20m, all"):
         parse_parts(words)

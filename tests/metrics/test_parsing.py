@@ -23,6 +23,9 @@ def test_confusion_equals_scikit_learn():
     np.testing.assert_array_equal(confusion_matrix(predictions, labels, 5), expected)
     as_bytes = confusion_matrix(predictions.astype(np.uint8), labels.astype(np.uint8), 5)
     np.testing.assert_array_equal(as_bytes, expected)
+    more = confusion_matrix(predictions.astype(np.uint8), labels.astype(np.uint8), 300)  # than bytes can name
+    np.testing.assert_array_equal(more[:5, :5], expected)
+    assert more.shape == (300, 300)
 
 
 def test_ignored_labels_are_not_counted():

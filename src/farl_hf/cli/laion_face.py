@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from farl_hf.cli.options import error_console, plain_console, plain_errors, printable, progress_bar
+from farl_hf.cli.options import error_console, plain_console, plain_errors, printable, progress_bar, refuse_unused
 
 NOT_ALL_DONE = 1  # exit status when a part or shard failed; the others are finished
 
@@ -68,6 +68,7 @@ def prepare(
         from farl_hf.laion_face.job_engines import Engine, run_jobs
         from farl_hf.laion_face.metadata_filtering import PartFilter
 
+        refuse_unused(workers, "--workers", engine != "local", "with --engine ray")
         where = Engine(engine, address, workers)
         with error_console().status("Reading the list of numbers …"):
             jobs = preparation.part_jobs(metadata_dir, ids, output, parse_parts(parts))
@@ -127,6 +128,7 @@ def detect(
         from farl_hf.laion_face.job_engines import Engine
         from farl_hf.laion_face.shard_detection import detect_faces, shard_jobs
 
+        refuse_unused(workers, "--workers", engine != "local", "with --engine ray")
         where = Engine(engine, address, workers, gpus_per_worker)
         if model is not None and Path(model).is_dir():
             model = str(Path(model).absolute())  # workers have working folders of their own

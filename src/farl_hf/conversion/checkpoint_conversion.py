@@ -21,7 +21,7 @@ from farl_hf.conversion.checkpoint_folders import (
 from farl_hf.conversion.clip_vocabulary import has_vocabulary, make_clip_tokenizer
 from farl_hf.conversion.head_keys import label_names
 from farl_hf.conversion.key_rules import check_completeness
-from farl_hf.conversion.model_kinds import ModelKind, recognise_kind, with_trained_kind
+from farl_hf.conversion.model_kinds import CLIP_OF_TRANSFORMERS, ModelKind, recognise_kind, with_trained_kind
 from farl_hf.conversion.parity import StageDifference, check_parity, require_original
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
@@ -95,6 +95,11 @@ def convert_checkpoint(
     check_output_folder(output, overwrite, source)
     tell(f"Reading {source.name}")
     weights = read_source(source)
+    if weights.shape != "clip_folder" and weights.tensors.keys() >= set(CLIP_OF_TRANSFORMERS):
+        raise ConversionError(
+            f"{source.name} is one file of a CLIP checkpoint of Transformers; give its folder, because config.json "
+            "there says what the weights do not."
+        )
     kind, prefix = recognise_kind(weights.tensors)
     weights = replace(weights, tensors={key.removeprefix(prefix): value for key, value in weights.tensors.items()})
     kind = with_trained_kind(kind, weights.tensors)

@@ -41,6 +41,10 @@ from farl_hf.errors import ConversionError
 from farl_hf.modeling import FaRLConfig, RetinaFaceConfig
 
 _MOBILENET_STEM = 32  # channels at full width
+CLIP_OF_TRANSFORMERS = (
+    "vision_model.embeddings.patch_embedding.weight",
+    "text_model.embeddings.token_embedding.weight",
+)
 _FROM_CLIP_FOLDER = ("num_attention_heads", "hidden_act", "layer_norm_eps", "attention_dropout")
 
 Tensors = Mapping[str, torch.Tensor]
@@ -202,7 +206,7 @@ MODEL_KINDS = (
     ModelKind(
         "two_towers",
         "a CLIP model of Transformers",
-        ("vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight"),
+        CLIP_OF_TRANSFORMERS,
         "FaRLModel",
         image_text_config,
         HF_CLIP_KEYS,

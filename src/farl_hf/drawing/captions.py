@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from farl_hf.drawing.antialiased_canvas import INK, PAPER, AntialiasedCanvas, line_width_px
 from farl_hf.drawing.boxes_and_landmarks import draw_tag, face_colour, face_sizes_px
-from farl_hf.errors import InvalidFaceInputError
+from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError
 from farl_hf.results import FaceAttributes, Faces
 
 Box = tuple[float, float, float, float]
@@ -268,7 +268,12 @@ def contact_sheet(
 
     Returns:
         `PIL.Image.Image`: A new RGB image.
+
+    Raises:
+        InvalidArgumentError: There are no pictures.
     """
+    if not pictures:
+        raise InvalidArgumentError("A contact sheet needs at least one picture, but got none.")
     shown = [(caption, picture.convert("RGB")) for caption, picture in pictures]
     for _, picture in shown:
         picture.thumbnail(cell_size_wh)

@@ -138,7 +138,7 @@ def _heat_maps(
         layer = layer or default_layer(vision_model, last)
         find_layer(vision_model, layer, scores.class_token_only, last)  # before any photo is read
         return scores.names, partial(grad_cam, vision_model, scores, layer)
-    if len(texts):
+    if texts is not None and len(texts):
         raise InvalidTextError("attention_rollout is the same for every text; call it without texts.")
     return ("attention",), partial(_rollout_without_scores, vision_model)
 

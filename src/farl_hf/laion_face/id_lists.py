@@ -49,7 +49,7 @@ def parse_parts(words: str) -> list[int] | None:
         parts = sorted({number for first_last in bounds for number in range(first_last[0], first_last[-1] + 1)})
     except ValueError:
         parts = []
-    if not parts or any(len(first_last) > 2 for first_last in bounds):
+    if not parts or any(len(first_last) > 2 or first_last[0] > first_last[-1] for first_last in bounds):
         raise UnknownNameError(f"There are no parts {words!r}. Give 20m, all, or numbers such as 0,2,5-8.")
     return parts
 

@@ -33,7 +33,7 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, num_classes: i
         raise InvalidFaceInputError(
             f"Expected predictions and labels of one shape, but got {predictions.shape} and {labels.shape}."
         )
-    if predictions.dtype == labels.dtype == np.uint8:
+    if predictions.dtype == labels.dtype == np.uint8 and num_classes <= 256:
         return _confusion_of_bytes(predictions, labels, num_classes)
     for name, ids in (("labels", labels), ("predictions", predictions)):
         is_whole = ids.dtype.kind in "biu" or (ids.dtype.kind == "f" and (ids == np.trunc(ids)).all())

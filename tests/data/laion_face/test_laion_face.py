@@ -102,8 +102,9 @@ def test_what_is_wrong_with_a_sample_is_named(tmp_path, cache):
         9: {"json": None},
         10: {"jpg": None, "webp": photo_bytes(10, suffix=".webp")},
         11: {"txt": "caf\u00e9".encode("latin-1")},
+        16: {"metadata": {"SAMPLE_ID": 2**63}},
     }
-    path = write_shard(tmp_path, count=16, changes=changes)
+    path = write_shard(tmp_path, count=17, changes=changes)
     faces = {
         sample_id(12): None,
         sample_id(13): [],
@@ -111,11 +112,11 @@ def test_what_is_wrong_with_a_sample_is_named(tmp_path, cache):
         sample_id(15): [(np.float32([0, 0, 30, 5]), FACE[1], 0.99)],
     }
     folder = face_table_folder(write_detections(tmp_path, [0], 16, changes=faces), cache)
-    found = outcomes(path, folder, 14)
+    found = outcomes(path, folder, 15)
     assert found[:6] == ["missing_caption"] * 2 + ["bad_metadata"] * 4
     assert [row["sample_id"] for row in found[6:10]] == [sample_id(number) for number in (6, 7, 10, 11)]
     assert found[9]["caption"] == "caf\ufffd"
-    assert found[10:] == ["missing_detection", "empty_detection", "no_usable_face", "no_usable_face"]
+    assert found[10:] == ["missing_detection", "empty_detection", "no_usable_face", "no_usable_face", "bad_metadata"]
     assert find_members(path).skipped == {"incomplete_sample": 2}
     os.mkfifo(tmp_path / "pipe.tar")
     assert find_members(tmp_path / "pipe.tar").skipped == {"damaged_shard": 1}

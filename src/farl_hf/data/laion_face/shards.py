@@ -465,11 +465,14 @@ class OpenShard:
 
 
 def sample_id_of(metadata: dict[str, Any]) -> int:
-    """SAMPLE_ID in the JSON of a sample."""
+    """SAMPLE_ID in the JSON of a sample; tables hold it in 64 bits."""
     try:
-        return int(metadata["SAMPLE_ID"])
+        number = int(metadata["SAMPLE_ID"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SkippedSampleError("bad_metadata") from error
+    if not -(2**63) <= number < 2**63:
+        raise SkippedSampleError("bad_metadata")
+    return number
 
 
 def scaled_faces(faces: np.ndarray, metadata: dict[str, Any]) -> np.ndarray:
