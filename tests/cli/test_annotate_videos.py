@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from transformers import PreTrainedModel
 from typer.testing import CliRunner
 from video_files import moved_face, packets, write_video
 
-from farl_hf.cli import app
+from farl_hf.cli import app, video_annotator
 from farl_hf.cli.annotate import _finished
 from farl_hf.cli.finished_work import has_content
 from farl_hf.cli.photo_jobs import Done, PhotoFile
@@ -64,6 +65,53 @@ def test_label_maps_on_request(annotate, tmp_path):
             assert "landmarks" not in face
             with Image.open(tmp_path / "out" / face["segmentation"]) as label_map:
                 assert (label_map.mode, label_map.size) == ("P", (160, 120))
+
+
+def test_label_maps_are_those_of_one_whole_run(annotate, tmp_path, monkeypatch):
+    options = ("clip.mov", "--tasks", "parsing", "--label-maps", "--detect-every", 1, "--batch-size", 1)
+    label_maps = tmp_path / "out/clip.label-maps"
+    write_video(tmp_path / "clip.mov", FRAMES)
+    assert annotate(*options).exit_code == 0
+    former = {path.name: path.read_bytes() for path in label_maps.iterdir()}
+    assert len({name[:6] for name in former}) == len(FRAMES)
+
+    write_video(tmp_path / "clip.mov", FRAMES[3:])
+    with monkeypatch.context() as patch:
+        patch.setattr(video_annotator, "draw", interrupted_at_the_second_frame())
+        assert annotate(*options).exit_code != 0
+    assert {path.name: path.read_bytes() for path in label_maps.iterdir()} == former
+    assert list((tmp_path / "out").glob(".*")) == []
+
+    (label_maps / "notes").mkdir()
+    for name in ("mine.txt", "notes/000000.track-1.segmentation.png"):
+        (label_maps / name).write_text("of the user")
+    assert annotate(*options).exit_code == 0
+    faces = [face for record in lines(tmp_path / "out/clip.faces.jsonl") for face in record["faces"]]
+    written = {str(path.relative_to(tmp_path / "out")) for path in label_maps.glob("*.png")}
+    assert written == {face["segmentation"] for face in faces}
+    assert len({name[:6] for name in map(os.path.basename, written)}) == 2
+    for name in ("mine.txt", "notes/000000.track-1.segmentation.png"):
+        assert (label_maps / name).read_text() == "of the user"
+
+
+def interrupted_at_the_second_frame():
+    drawn = []
+
+    def draw(*arguments, **settings):
+        if drawn:
+            raise KeyboardInterrupt
+        drawn.append(arguments)
+        return video_annotator.Image.fromarray(FRAMES[0])
+
+    return draw
+
+
+def test_label_maps_of_no_face_make_no_folder(annotate, tmp_path):
+    write_video(tmp_path / "clip.mov", FRAMES[:2])
+    result = annotate("clip.mov", "--tasks", "parsing", "--label-maps", "--detect-every", 1, "--threshold", 1.0)
+    assert result.exit_code == 0, result.output + result.stderr
+    assert not any(record["faces"] for record in lines(tmp_path / "out/clip.faces.jsonl"))
+    assert not (tmp_path / "out/clip.label-maps").exists()
 
 
 def test_annotated_videos_are_not_annotated_again(annotate, tmp_path):

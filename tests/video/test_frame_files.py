@@ -1,13 +1,14 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 from video_files import moved_face, packets, write_video
 
 from farl_hf import UnreadableVideoError
-from farl_hf.video import VideoFile
+from farl_hf.video import VideoFile, video_files
 from farl_hf.video.video_files import VideoWriter
 
 FRAMES = [moved_face(2 * index, 10) for index in range(6)]
@@ -80,6 +81,64 @@ def test_sound_that_mp4_cannot_hold_is_told(tmp_path):
     writer = copy(write_video(tmp_path / "a.avi", FRAMES * 3, sound="pcm_mulaw"), tmp_path / "b.mp4")
     assert "(pcm_mulaw) was skipped" in writer.sound_note
     assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == 18
+
+
+def write_noise(path, codec, layout):
+    """A video with sound that is noise, another in each channel."""
+    channels = av.AudioLayout(layout).nb_channels
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mpeg4", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 160, 120, "yuv420p"
+        sound = container.add_stream(codec, rate=16000, layout=layout)
+        for pixels in FRAMES:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(picture.encode(None))
+        noise = np.random.default_rng(0).integers(-9000, 9000, (1, 3000 * channels), dtype=np.int16)
+        frame = av.AudioFrame.from_ndarray(noise, format="s16", layout=layout)
+        frame.sample_rate = 16000
+        for converted in av.AudioResampler(format=sound.format, layout=layout, rate=16000).resample(frame):
+            container.mux(sound.encode(converted))
+        container.mux(sound.encode(None))
+    return path
+
+
+def samples(path):
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le", "pcm_f32le"])
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
+def test_channels_without_an_order_get_the_usual_one(tmp_path, name, codec, layout):
+    source = write_noise(tmp_path / name, codec, layout)
+    writer = copy(source, tmp_path / "b.mp4")
+    assert writer.sound_note is None
+    assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == len(FRAMES)
+    assert np.array_equal(samples(tmp_path / "b.mp4"), samples(source))
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        said = container.streams.audio[0].codec_context.layout.name
+    assert said == layout or layout == "mono"  # one channel has no order
+
+
+def test_sound_that_is_refused_at_the_end_of_the_file_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_files, "_usual_layout", lambda stream: None)
+    writer = copy(write_noise(tmp_path / "a.mkv", "pcm_s16le", "stereo"), tmp_path / "b.mp4")
+    assert "(pcm_s16le) was skipped" in writer.sound_note
+    assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == len(FRAMES)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_sound_whose_times_go_back_is_written_as_far_as_they_grow(tmp_path):
+    first = write_video(tmp_path / "first.ts", FRAMES * 3, sound="mp2")
+    longer = write_video(tmp_path / "longer.ts", FRAMES * 5, sound="mp2")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + longer.read_bytes())
+    copy(joined, tmp_path / "b.mp4")
+    assert len(list(VideoFile(tmp_path / "b.mp4").frames())) == 8 * len(FRAMES)
+    start = packets(first)
+    assert packets(tmp_path / "b.mp4")[: len(start)] == start
+    assert len(packets(tmp_path / "b.mp4")) == len(packets(longer))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])

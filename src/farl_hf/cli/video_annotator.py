@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,15 +20,16 @@ from farl_hf.video.face_following import follow_faces
 from farl_hf.video.face_state import ConfidentLandmarksPipeline
 from farl_hf.video.face_tracker import FaceTracker
 from farl_hf.video.video_files import VideoWriter
-from farl_hf.whole_files import write_picture, written_whole
+from farl_hf.whole_files import UNFINISHED, write_picture, written_whole
 
-_LABEL_MAPS = "{}.label-maps"
+_LABEL_MAPS = "{}.label-maps"  # folder of a video
+_LABEL_MAP_FILES = "*.track-*.segmentation.png"
 
 
 def remove_label_maps(folder: Path, stem: str) -> None:
     """Remove the label maps of a video, and their folder if nothing else is in it."""
     label_maps = folder / _LABEL_MAPS.format(stem)
-    for path in label_maps.glob("*.track-*.segmentation.png"):
+    for path in label_maps.glob(_LABEL_MAP_FILES):
         path.unlink()
     with contextlib.suppress(OSError):
         label_maps.rmdir()
@@ -94,14 +97,15 @@ class VideoAnnotator:
         seen: set[int] = set()
         frame = None
         paths = {task: self.output_folder / f"{stem}.{task}.mp4" for task in self.drawn_tasks}
-        with _Outputs(video, paths, lines) as outputs:
+        label_maps = self.output_folder / _LABEL_MAPS.format(stem) if self.label_maps else None
+        with _Outputs(video, paths, lines, label_maps) as outputs:
             for some in _batches(tracked, self.batch_size):
                 for frame in self._run_tasks(some):
                     pictures = {
                         task: draw(frame.image, frame.faces, task.removeprefix("face-"), legend=False)
                         for task in self.drawn_tasks
                     }
-                    faces = [self._for_json(face, f"{frame.index:06}", stem) for face in frame.faces]
+                    faces = [self._for_json(face, f"{frame.index:06}", outputs) for face in frame.faces]
                     record = {"frame": frame.index, "time": round(frame.time_s, 6), "faces": faces}
                     outputs.write(frame.time_s, pictures, record)
                     seen |= {face["track"] for face in frame.faces}
@@ -136,30 +140,34 @@ class VideoAnnotator:
                     frame.faces[:] = [face | more | face for face, more in zip(frame.faces, answer, strict=True)]
         yield from frames
 
-    def _for_json(self, face: dict[str, Any], frame_name: str, stem: str) -> dict[str, Any]:
+    def _for_json(self, face: dict[str, Any], frame_name: str, outputs: "_Outputs") -> dict[str, Any]:
         if LANDMARKS not in self.tasks:
             face = {name: value for name, value in face.items() if name != "landmarks"}
         if "segmentation" not in face:
             return face
         if not self.label_maps:
             return {name: value for name, value in face.items() if name not in ("segmentation", "labels")}
-        path = self.output_folder / _LABEL_MAPS.format(stem) / f"{frame_name}.track-{face['track']}.segmentation.png"
-        write_picture(path, face["segmentation"])
-        return face | {"segmentation": str(path.relative_to(self.output_folder))}
+        name = f"{frame_name}.track-{face['track']}.segmentation.png"
+        return face | {"segmentation": outputs.write_label_map(name, face["segmentation"])}
 
 
 class _Outputs:
-    """The videos of all tasks and the lines of all frames; they get their final names when all are complete."""
+    """The videos of all tasks, the lines of all frames, and the folder of label maps if one is given; they get their
+    final names when all are complete.
+    """
 
-    def __init__(self, video: VideoFile, paths: Mapping[str, Path], lines: Path) -> None:
+    def __init__(self, video: VideoFile, paths: Mapping[str, Path], lines: Path, label_maps: Path | None) -> None:
         self._video = video
         self._writers = {task: VideoWriter(path, video) for task, path in paths.items()}
         self._lines = lines
+        self._label_maps = label_maps
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "_Outputs":
         draft = self._stack.enter_context(written_whole(self._lines))
         self._file = self._stack.enter_context(draft.open("w", encoding="utf-8"))
+        if self._label_maps is not None:
+            self._label_maps_draft = self._stack.enter_context(_label_maps_written_whole(self._label_maps))
         for writer in self._writers.values():
             self._stack.enter_context(writer)
         return self
@@ -168,6 +176,12 @@ class _Outputs:
         for task, picture in pictures.items():
             self._writers[task].write(picture, time_s)
         self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def write_label_map(self, name: str, label_map: Image.Image) -> str:
+        """Returns its path from the output folder, as it will be."""
+        assert self._label_maps is not None
+        write_picture(self._label_maps_draft / name, label_map)
+        return str(Path(self._label_maps.name, name))
 
     def close(self, whole: bool) -> None:
         for writer in self._writers.values():
@@ -179,6 +193,36 @@ class _Outputs:
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
+
+
+@contextlib.contextmanager
+def _label_maps_written_whole(label_maps: Path) -> Iterator[Path]:
+    """Gives a folder to write label maps into, which replaces the one of an earlier run when the block ends."""
+    with written_whole(label_maps) as draft:
+        draft.mkdir()
+        yield draft
+        if label_maps.is_dir():
+            # Files of others go into the new folder before it takes the place of the former one, which is deleted, as
+            # second names (hard links) where the file system has them. So they are there wherever a run is killed, and
+            # maps of the former video never lie among new ones; moving single files would give neither.
+            shutil.copytree(
+                label_maps, draft, True, _ours_in(label_maps), copy_function=_link_or_copy, dirs_exist_ok=True
+            )
+    with contextlib.suppress(OSError):  # no face, no folder
+        label_maps.rmdir()
+
+
+def _ours_in(label_maps: Path) -> Callable[[str, list[str]], list[str]]:
+    """What `shutil.copytree` leaves out: label maps, and what killed runs left, but nothing in subfolders."""
+    patterns = shutil.ignore_patterns(_LABEL_MAP_FILES, f".*.track-*{UNFINISHED}")
+    return lambda folder, names: list(patterns(folder, names)) if Path(folder) == label_maps else []
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # there are no links here
+        shutil.copy2(source, target)
 
 
 def _until_fault(video: VideoFile, faults: list[Exception]) -> Iterable[Any]:

@@ -4,7 +4,9 @@ Both need PyAV, an optional package. Frames are read and written one at a time.
 """
 
 import contextlib
+import io
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -213,6 +215,7 @@ class VideoWriter:
         self._sound_source: Any = None
         self._sound: Iterator[Any] = iter(())
         self._next_sound: Any = None
+        self._last_sound_dts: int | None = None
         self._last_pts = -1
 
     def __enter__(self) -> "VideoWriter":
@@ -280,16 +283,20 @@ class VideoWriter:
 
     def _add_sound(self) -> None:
         self._sound_source = open_container(self.source.source)
-        streams = self._sound_source.streams.audio
-        if not streams:
+        stream = next(iter(self._sound_source.streams.audio), None)
+        if stream is None:
             return
-        try:
-            self._sound_stream = self._container.add_stream_from_template(streams[0])
-        except ValueError:
-            codec = streams[0].codec_context.name
-            self.sound_note = f"The sound of {self.source.source} ({codec}) was skipped: MP4 cannot hold it as it is."
+        self._sound = self._sound_source.demux(stream)
+        self._next_sound = self._read_sound()
+        if self._next_sound is None:
             return
-        self._sound = self._sound_source.demux(streams[0])
+        for layout in (None, _usual_layout(stream)):
+            if _mp4_holds(stream, self._next_sound, layout):
+                self._sound_stream = _add_copy_of(self._container, stream, layout)
+                return
+        self._sound, self._next_sound = iter(()), None
+        codec = "unknown codec" if stream.codec_context is None else stream.codec_context.name
+        self.sound_note = f"The sound of {self.source.source} ({codec}) was skipped: MP4 cannot hold it as it is."
 
     def _copy_sound(self, until_s: float) -> None:
         """Copy packets up to a time; a fault of the sound ends the sound, the frames report theirs."""
@@ -300,18 +307,71 @@ class VideoWriter:
             if packet is None or float(packet.dts * packet.time_base) - self.source.start_s > until_s:
                 return
             shift = round(self.source.start_s / packet.time_base)
+            self._last_sound_dts = packet.dts
             packet.dts -= shift
-            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts - shift, packet.dts)
             packet.stream = self._sound_stream
-            self._container.mux(packet)
+            try:
+                self._container.mux(packet)
+            except load_av().error.FFmpegError as error:
+                if isinstance(error, OSError):  # of the disk
+                    raise
+                self._sound = iter(())
             self._next_sound = None
 
     def _read_sound(self) -> Any:
+        """The next packet of the sound that can be written; None at its end."""
         try:
-            return next((packet for packet in self._sound if packet.dts is not None), None)
-        except load_av().error.FFmpegError:
+            return next((packet for packet in self._sound if self._is_later(packet)), None)
+        except (load_av().error.FFmpegError, IndexError):  # PyAV's, where damage made up a stream
             self._sound = iter(())
             return None
+
+    def _is_later(self, packet: Any) -> bool:
+        """Whether its time grows, by a tick of the written file at least.
+
+        Times go back where files were joined. The muxer would refuse the packet, with an error that loses the video.
+        """
+        if packet.dts is None or self._last_sound_dts is None:
+            return packet.dts is not None
+        return (packet.dts - self._last_sound_dts) * packet.time_base >= self._sound_stream.time_base
+
+
+def _mp4_holds(stream: Any, packet: Any, layout: str | None) -> bool:
+    """Whether MP4 can contain a sound.
+
+    It is tried in memory with one packet: some sound is refused only when the file is finished, too late to leave it
+    out, and there no full disk can be taken for bad sound.
+    """
+    av = load_av()
+    try:
+        with av.open(io.BytesIO(), "w", format="mp4") as trial:
+            copy = av.Packet(bytes(packet))  # writing changes the times of a packet
+            copy.dts, copy.pts, copy.time_base = 0, 0, packet.time_base
+            copy.stream = _add_copy_of(trial, stream, layout)
+            trial.mux(copy)
+    except (ValueError, av.error.FFmpegError):
+        return False
+    return True
+
+
+def _add_copy_of(container: Any, stream: Any, layout: str | None) -> Any:
+    copy = container.add_stream_from_template(stream)
+    if layout is not None:
+        copy.codec_context.layout = layout
+    return copy
+
+
+def _usual_layout(stream: Any) -> str | None:
+    """The usual order of the channels of PCM. AVI and Matroska tell their number alone; MP4 must name the order.
+
+    The number comes from the bit rate: PyAV (18.1) frees a layout of custom order twice once it is asked for it.
+    """
+    context = stream.codec_context
+    bits = re.match(r"pcm_[a-z](\d+)", "" if context is None else context.name)
+    if bits is None or not context.bit_rate or not context.sample_rate:
+        return None
+    return f"{context.bit_rate // (context.sample_rate * int(bits[1]))}c"
 
 
 def _even_sides(pixels: np.ndarray) -> np.ndarray:
