@@ -82,7 +82,7 @@ def main() -> None:
         if min(num_there, len(pairs) - num_there) < arguments.least:
             print(f"{label}: {num_there} of {len(pairs)} faces have it; 0.5 stays")
             continue
-        # Between 0 and 1: `FaRLConfig` takes neither of them.
+        # `FaRLConfig` refuses 0 and 1.
         thresholds[label] = min(max(round(best_threshold(pairs, arguments.alarms), 3), 0.001), 0.999)
         for threshold in (0.5, thresholds[label]):
             recall, alarms, precision = rates(pairs, threshold)

@@ -34,7 +34,6 @@ from farl_hf.training.arguments import (
     parse_overrides,
     parse_recipe_arguments,
     read_recipe,
-    read_yaml,
 )
 from farl_hf.training.finetuning import run_face_training
 from farl_hf.training.pretraining.run import run_pretraining
@@ -49,16 +48,17 @@ START = "farl-tiny"
 NAMES = (START, "farl-tiny-parsing", "farl-tiny-landmarks", "farl-tiny-attributes")
 PRETRAINING = "pretraining"  # the task of START's recipe
 PRETRAINING_GROUPS = (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments)
-FINISHED = "eval_results.json"  # written after the last step
+FINISHED = "eval_results.json"  # written by the evaluation after the last step
 
 
 def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     """Trains one model, or goes on with its training; returns the folder of the run."""
     run = runs / name
     if (run / FINISHED).is_file():
-        check_same_settings(run, overrides)
-        print(f"{run} is finished.")
+        print(f"{run} is finished; its options are those of {RESOLVED_NAME} there.")
         return run
+    if overrides.get("do_eval") is False:
+        raise InvalidArgumentError("do_eval=false cannot be used: a run is finished once it is evaluated.")
     recipe_file = FOLDER / f"{name}.yaml"
     settings = {"cache_dir": str(runs / "data"), "output_dir": str(run), **overrides}
     if read_recipe(recipe_file).task == PRETRAINING:
@@ -68,21 +68,6 @@ def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
     run_face_training(task, *arguments)
     return run
-
-
-def check_same_settings(run: Path, overrides: dict[str, Any]) -> None:
-    """Refuses values that a finished run was not trained with.
-
-    Raises:
-        InvalidArgumentError: There is one.
-    """
-    trained = read_yaml(run / RESOLVED_NAME)
-    given = {key: value for key, value in overrides.items() if value is not None}  # null is the default
-    changed = [f"{key}={value}" for key, value in given.items() if trained.get(key, value) not in (value, [value])]
-    if changed:
-        raise InvalidArgumentError(
-            f"{run} is finished, and was not trained with {' '.join(changed)}; choose another folder with --runs."
-        )
 
 
 def start_of_head(name: str, runs: Path) -> str:

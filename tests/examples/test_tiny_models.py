@@ -62,6 +62,8 @@ def test_a_model_and_its_head_at_toy_size(script, data_folder, tmp_path, capsys)
     capsys.readouterr()
     assert script.main(["farl-tiny-attributes", *runs]) == 0
     assert "is finished" in capsys.readouterr().out
-    assert script.main(["farl-tiny-attributes", *runs, "--set", *common, "max_steps=2"]) == 1
-    assert "was not trained with max_steps=2;" in capsys.readouterr().err
+    (tmp_path / "farl-tiny-attributes" / "eval_results.json").unlink()  # as if it had been stopped in its evaluation
     assert script.main(["farl-tiny-attributes", *runs, "--set", *common, "max_steps=1"]) == 0
+    assert (tmp_path / "farl-tiny-attributes" / "eval_results.json").is_file()
+    assert script.main(["farl-tiny-landmarks", *runs, "--set", "do_eval=false"]) == 1
+    assert "do_eval=false cannot be used" in capsys.readouterr().err

@@ -202,9 +202,9 @@ def _label_maps_written_whole(label_maps: Path) -> Iterator[Path]:
         draft.mkdir()
         yield draft
         if label_maps.is_dir():
-            # Files of others go into the new folder before it takes the place of the former one, which is deleted, as
-            # second names (hard links) where the file system has them. So they are there wherever a run is killed, and
-            # maps of the former video never lie among new ones; moving single files would give neither.
+            # The folder of the earlier run is deleted, so files of others go into the new one first: as hard links
+            # where there are any, else as copies. Wherever a run is killed, they are in one of both, and old and new
+            # maps never mix.
             shutil.copytree(
                 label_maps, draft, True, _ours_in(label_maps), copy_function=_link_or_copy, dirs_exist_ok=True
             )
@@ -220,7 +220,7 @@ def _ours_in(label_maps: Path) -> Callable[[str, list[str]], list[str]]:
 
 def _link_or_copy(source: str, target: str) -> None:
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(source, target)
     except OSError:  # there are no links here
         shutil.copy2(source, target)
 

@@ -95,12 +95,12 @@ def convert_checkpoint(
     check_output_folder(output, overwrite, source)
     tell(f"Reading {source.name}")
     weights = read_source(source)
-    if weights.shape != "clip_folder" and weights.tensors.keys() >= set(CLIP_OF_TRANSFORMERS):
+    kind, prefix = recognise_kind(weights.tensors)
+    if weights.shape != "clip_folder" and kind.signature == CLIP_OF_TRANSFORMERS:
         raise ConversionError(
             f"{source.name} is one file of a CLIP checkpoint of Transformers; give its folder, because config.json "
             "there says what the weights do not."
         )
-    kind, prefix = recognise_kind(weights.tensors)
     weights = replace(weights, tensors={key.removeprefix(prefix): value for key, value in weights.tensors.items()})
     kind = with_trained_kind(kind, weights.tensors)
     if check and kind.name in ("encoder", "detector_body"):

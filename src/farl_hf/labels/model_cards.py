@@ -1,4 +1,7 @@
-"""What a model card says of each kind of model: its tags, its use, its limits, how to load it and whom to cite."""
+"""What a model card says of each kind of model: its tags, its use, its limits, how to load it and whom to cite.
+
+Of a path on the machine that wrote the card, only the last part is public.
+"""
 
 from pathlib import Path
 

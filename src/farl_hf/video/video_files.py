@@ -317,13 +317,17 @@ class VideoWriter:
                 if isinstance(error, OSError):  # of the disk
                     raise
                 self._sound = iter(())
+                self.sound_note = f"The sound of {self.source.source} ends early: MP4 cannot hold what follows."
             self._next_sound = None
 
     def _read_sound(self) -> Any:
         """The next packet of the sound that can be written; None at its end."""
         try:
             return next((packet for packet in self._sound if self._is_later(packet)), None)
-        except (load_av().error.FFmpegError, IndexError):  # PyAV's, where damage made up a stream
+        except (
+            load_av().error.FFmpegError,
+            IndexError,
+        ):  # PyAV raises it for packets of a stream that damage invented
             self._sound = iter(())
             return None
 
@@ -340,8 +344,8 @@ class VideoWriter:
 def _mp4_holds(stream: Any, packet: Any, layout: str | None) -> bool:
     """Whether MP4 can contain a sound.
 
-    It is tried in memory with one packet: some sound is refused only when the file is finished, too late to leave it
-    out, and there no full disk can be taken for bad sound.
+    It is tried with one packet, because some sound is refused only when the file is finished, too late to leave it
+    out; and in memory, so that a full disk is not taken for bad sound.
     """
     av = load_av()
     try:
@@ -365,7 +369,7 @@ def _add_copy_of(container: Any, stream: Any, layout: str | None) -> Any:
 def _usual_layout(stream: Any) -> str | None:
     """The usual order of the channels of PCM. AVI and Matroska tell their number alone; MP4 must name the order.
 
-    The number comes from the bit rate: PyAV (18.1) frees a layout of custom order twice once it is asked for it.
+    The number comes from the bit rate: PyAV 18.1 crashes (a double free) when it is asked for a layout without order.
     """
     context = stream.codec_context
     bits = re.match(r"pcm_[a-z](\d+)", "" if context is None else context.name)
