@@ -138,10 +138,17 @@ def test_what_cannot_be_studied_is_said(run_study, study, words, message, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_levels_are_those_of_the_backbone(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        FaceTransformerConfig(hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=16),
+        {"model_type": "timm_wrapper", "architecture": "vit_tiny_patch16_224", "model_args": {"depth": 5}},
+    ],
+    ids=["face transformer", "timm"],
+)
+def test_levels_are_those_of_the_backbone(backbone, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(STUDIES))
     levels, runs = importlib.import_module("feature_levels"), importlib.import_module("study_runs")
-    backbone = FaceTransformerConfig(hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=16)
     FaRLConfig(backbone_config=backbone).save_pretrained(tmp_path)
 
     def recipe_from(start):

@@ -290,7 +290,7 @@ class VideoWriter:
         self._next_sound = self._read_sound()
         if self._next_sound is None:
             return
-        for layout in (None, _usual_layout(stream)):
+        for layout in dict.fromkeys((None, _usual_layout(stream))):
             if _mp4_holds(stream, self._next_sound, layout):
                 self._sound_stream = _add_copy_of(self._container, stream, layout)
                 return
