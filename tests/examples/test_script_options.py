@@ -26,6 +26,7 @@ def options_of(monkeypatch):
 
     def parse(parser, *args, **kwargs):
         found.update(parser._option_string_actions)
+        parser.format_help()  # fails where a help text has a lone per cent sign
         raise ParsedError
 
     def options(script):

@@ -43,6 +43,12 @@ def test_a_start_that_is_not_finished_is_refused(script, tmp_path, capsys):
     assert "train farl-tiny first" in capsys.readouterr().err
 
 
+def test_a_wrong_start_is_refused_before_photos_are_rendered(script, tmp_path, capsys):
+    assert script.main(["farl-tiny-parsing", "--runs", str(tmp_path), "--set", "model_name_or_path=nope"]) == 1
+    assert "nope has no configuration" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_model_and_its_head_at_toy_size(script, data_folder, tmp_path, capsys):
     common = [
         *(f"dataset_name={data_folder}", "image_size=32", "preprocessing_num_workers=null"),
@@ -62,6 +68,8 @@ def test_a_model_and_its_head_at_toy_size(script, data_folder, tmp_path, capsys)
     capsys.readouterr()
     assert script.main(["farl-tiny-attributes", *runs]) == 0
     assert "is finished" in capsys.readouterr().out
+    assert script.main(["farl-tiny-attributes", *runs, "--set", "nonsense=3"]) == 1
+    assert "nonsense" in capsys.readouterr().err
     (tmp_path / "farl-tiny-attributes" / "eval_results.json").unlink()  # as if it had been stopped in its evaluation
     assert script.main(["farl-tiny-attributes", *runs, "--set", *common, "max_steps=1"]) == 0
     assert (tmp_path / "farl-tiny-attributes" / "eval_results.json").is_file()

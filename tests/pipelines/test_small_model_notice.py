@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 from PIL import Image
-from transformers import pipeline
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 from typer.testing import CliRunner
 
+from farl_hf import explain
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, KNOWN_NAMES, embedded_models
 from farl_hf.checkpoints.checkpoint_names import ALIASES
 from farl_hf.checkpoints.embedded_models import OFFICIAL_COUNTERPARTS, log_if_small
@@ -89,6 +90,13 @@ def test_commands_say_it_too(built_in, said, tmp_path, monkeypatch):
     command = ["explain", "photo.png", "nose", "--aligned", "--model", "farl-tiny-parsing", "--device", "cpu"]
     explained = CliRunner().invoke(app, command)
     assert explained.exit_code == 0, explained.output
+    assert len(said()) == 1
+
+
+def test_explanations_say_it_too(built_in, said):
+    model = AutoModelForSemanticSegmentation.from_pretrained(built_in / "farl-tiny-parsing")
+    processor = AutoImageProcessor.from_pretrained(built_in / "farl-tiny-parsing")
+    explain(model, processor, Image.new("RGB", (96, 80), (90, 80, 70)), ["nose"], aligned=True)
     assert len(said()) == 1
 
 

@@ -311,6 +311,15 @@ def test_large_faces_come_from_the_coarse_view_and_small_ones_from_the_usual():
     assert both["scores"].tolist() == pytest.approx([0.8])
 
 
+@pytest.mark.parametrize("side_usual", range(590, 611, 4))
+@pytest.mark.parametrize("side_coarse", range(590, 611, 4))
+def test_a_face_that_both_views_find_is_one_face_on_every_side_of_the_limit(side_usual, side_coarse):
+    processor = RetinaFaceImageProcessor(max_long_side=1000, coarse_long_side=400)
+    usual, coarse = (faces_of([[0, 0, side, side]], [0.9]) for side in (side_usual, side_coarse))
+    joined = processor.join_views(usual, coarse, (1000, 2000))
+    assert joined["boxes_xyxy"].tolist() in ([[0, 0, side_usual, side_usual]], [[0, 0, side_coarse, side_coarse]])
+
+
 def test_only_photos_beyond_the_coarse_side_have_a_second_view():
     processor = RetinaFaceImageProcessor(max_long_side=1000, coarse_long_side=400)
     assert [processor.has_coarse_view(size) for size in ((300, 400), (300, 401), (4000, 10))] == [False, True, True]

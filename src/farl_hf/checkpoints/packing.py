@@ -39,9 +39,11 @@ def pack_checkpoint(source: Path, target: Path) -> int:
         `int`: Size of the packed weights in bytes.
 
     Raises:
-        NotACheckpointError: If `source` lacks a file of a complete checkpoint.
+        NotACheckpointError: If `source` lacks a file of a complete checkpoint, or is of another model than the one in
+            `target`.
     """
     settings_files = _settings_files(source)
+    _check_same_model(source, target)
     missing = [name for name in (*settings_files, _WEIGHTS_FILE) if not (source / name).is_file()]
     if missing:
         raise NotACheckpointError(f"{source} lacks {', '.join(missing)}; give a folder that a training script wrote.")
@@ -59,6 +61,17 @@ def store_commits(target: Path = COMMITS_FILE) -> None:
     """Write the commits of all built-in models, computed from their files."""
     commits = {name: content_commit(embedded_folder(name)) for name in EMBEDDED_CHECKPOINTS}
     target.write_text(json.dumps(commits, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_same_model(source: Path, target: Path) -> None:
+    new, old = (
+        json.loads(file.read_text()).get("architectures") if (file := folder / "config.json").is_file() else None
+        for folder in (source, target)
+    )
+    if new and old and new != old:
+        raise NotACheckpointError(
+            f"{source} is a checkpoint of {', '.join(new)}, but {target} holds {', '.join(old)}; give another name."
+        )
 
 
 def _settings_files(source: Path) -> tuple[str, ...]:
@@ -80,6 +93,8 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help=f"one of {', '.join(EMBEDDED_CHECKPOINTS)}")
     arguments = parser.parse_args()
     if arguments.run_folder is not None:
+        if arguments.name is None:
+            parser.error(f"NAME is missing: which built-in model to replace, one of {', '.join(EMBEDDED_CHECKPOINTS)}")
         check_name("built-in model", arguments.name, EMBEDDED_CHECKPOINTS)
         pack_checkpoint(arguments.run_folder, checkpoint(arguments.name))
     store_commits()

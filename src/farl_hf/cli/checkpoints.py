@@ -152,7 +152,10 @@ def convert(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Compare with the original code (needs pyfacer), stage by stage."),
+        typer.Option(
+            "--check",
+            help="Compare with the original code, stage by stage (needs pyfacer, for ONNX and the wheel onnxruntime).",
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,
 ) -> None:

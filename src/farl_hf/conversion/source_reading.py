@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from farl_hf.conversion.clip_vocabulary import read_clip_folder, read_safetensors, weights_file
-from farl_hf.conversion.onnx_files import METADATA, is_onnx, read_graph, read_onnx_file, read_wheel_graph
+from farl_hf.conversion.onnx_files import is_onnx, metadata_of_wheel, read_graph, read_onnx_file, read_wheel_graph
 from farl_hf.conversion.torch_files import (
     find_state_dict,
     is_torchscript,
@@ -121,7 +121,7 @@ def read_source(source: Path) -> SourceWeights:
                 return SourceWeights(_with_timm_names(arrays), "arrays")
             except (RuntimeError, IndexError) as error:
                 raise ConversionError(f"{source.name} has arrays of odd shapes: {error}") from error
-        if any(name.endswith(METADATA) for name in members):
+        if metadata_of_wheel(members):
             return _of_graph(read_wheel_graph(source, file_sha256(source)), source)
     if start[8:] == b"{":  # eight bytes with the length of the header, then the header in JSON
         return SourceWeights(read_safetensors(source), "safetensors")

@@ -302,7 +302,7 @@ class FaRLConfig(PreTrainedConfig):
                     f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
                     "attribute_thresholds=None with new labels."
                 )
-            check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-9, 1 - 1e-9)
+            check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-6, 1 - 1e-6)
 
     @property
     def input_side(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torchvision.ops import box_convert, nms
+from torchvision.ops import box_convert, box_iou, nms
 from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
@@ -373,7 +373,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
         A face larger than the largest anchors gives several boxes on its parts. Faces of more than 3/4 of
         `coarse_long_side`, in pixels of the usual input, are therefore taken from the coarse view, smaller ones from
-        the usual one.
+        the usual one. The two views give a face boxes of slightly different sizes; one that is larger than the limit
+        in either of them is taken from the coarse view.
 
         Args:
             usual, coarse (`dict`): Faces in the photo, from `post_process_face_detection`.
@@ -384,9 +385,12 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
             `dict`: As `post_process_face_detection` gives for one photo.
         """
         limit_px = _COARSE_FACE * self.coarse_long_side * max(size_hw) / max(self.resized_size(size_hw))
-        parts = [(usual, _sides(usual["boxes_xyxy"]) <= limit_px), (coarse, _sides(coarse["boxes_xyxy"]) > limit_px)]
-        both = {name: torch.cat([faces[name][kept] for faces, kept in parts]) for name in usual}
         threshold = self.nms_threshold if nms_threshold is None else nms_threshold
+        large, large_coarse = (_sides(faces["boxes_xyxy"]) > limit_px for faces in (usual, coarse))
+        overlaps = box_iou(coarse["boxes_xyxy"], usual["boxes_xyxy"][large])
+        large_coarse |= (overlaps > threshold).any(dim=1)
+        parts = [(usual, ~large), (coarse, large_coarse)]
+        both = {name: torch.cat([faces[name][kept] for faces, kept in parts]) for name in usual}
         chosen = nms_inclusive(both["boxes_xyxy"], both["scores"], threshold)[: self.max_faces]
         return {name: values[chosen] for name, values in both.items()}
 

@@ -177,7 +177,8 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
     if changes and not args.allow_changed:
         raise InvalidArgumentError(
             f"{folder} holds a run with other arguments ({'; '.join(changes)}). Going on would give the result of "
-            "neither; choose another --output-dir, or pass --allow-changed."
+            "neither; choose another folder (--output-dir), or go on all the same (--allow-changed; in a recipe "
+            "allow_changed: true)."
         )
     if changes:
         logger.warning(f"Going on with changed arguments: {'; '.join(changes)}.")

@@ -121,6 +121,8 @@ def _run_pretraining(
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
+    if model_args.model_name_or_path:
+        read_config(model_args.model_name_or_path)  # a wrong name is refused before the data are made
     start_deepspeed(training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
