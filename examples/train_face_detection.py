@@ -142,7 +142,7 @@ class FaceDetectionTrainingArguments(SharedTrainingArguments):
     recipe: str = HfArg(
         default="adamw_cosine",
         help="adamw_cosine (suits small networks from random weights), or sgd_steps, the original's: SGD with "
-        "momentum 0.9 whose rate is divided by ten after 76 and 88 hundredths of the training.",
+        "momentum 0.9 whose rate is divided by ten after 0.76 and 0.88 of the training.",
     )
     learning_rate: float = HfArg(default=1e-3, help="Initial learning rate.")
     lr_scheduler_type: str = HfArg(default="cosine", help="Schedule with recipe adamw_cosine.")

@@ -79,7 +79,7 @@ def autocast():
 
 @pytest.fixture(scope="module")
 def large_photos(rendered_photos):
-    """The same photos with four times the side: bfloat16 cannot tell their pixels apart."""
+    """Four of the photos with four times the side: bfloat16 cannot tell their pixels apart."""
     return [
         {"image": np.kron(one["image"], np.ones((4, 4, 1), np.uint8)), "keypoints": one["keypoints"] * 4}
         for one in rendered_photos[:4]

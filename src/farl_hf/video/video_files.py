@@ -324,10 +324,7 @@ class VideoWriter:
         """The next packet of the sound that can be written; None at its end."""
         try:
             return next((packet for packet in self._sound if self._is_later(packet)), None)
-        except (
-            load_av().error.FFmpegError,
-            IndexError,
-        ):  # PyAV raises it for packets of a stream that damage invented
+        except (load_av().error.FFmpegError, IndexError):  # the latter where damage invented a stream
             self._sound = iter(())
             return None
 
