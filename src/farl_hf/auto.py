@@ -46,6 +46,13 @@ def _register_models():
         register_checkpoint_conversion_mapping(encoder, changes, overwrite=True)
 
 
+def _name_small_models():
+    from .checkpoints.embedded_models import log_if_small
+    from .modeling.pretrained_model_farl import WHEN_LOADED
+
+    WHEN_LOADED.append(lambda model: log_if_small(model.name_or_path or ""))
+
+
 def _register_image_processors():
     from transformers import AutoImageProcessor
 
@@ -123,6 +130,7 @@ def auto_models() -> list[tuple[str, type[Any]]]:
 # Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
     "huggingface_hub.utils": _answer_for_our_names,
+    "farl_hf.modeling.pretrained_model_farl": _name_small_models,
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.image_processing_auto": _register_image_processors,

@@ -1,13 +1,15 @@
 """The first use of a built-in head says that it is small, and how to get the official one."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation, pipeline
 from typer.testing import CliRunner
 
-from farl_hf import explain
+from farl_hf import FaRLForFaceParsing, explain
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, KNOWN_NAMES, embedded_models
 from farl_hf.checkpoints.checkpoint_names import ALIASES
 from farl_hf.checkpoints.embedded_models import OFFICIAL_COUNTERPARTS, log_if_small
@@ -80,6 +82,31 @@ def test_it_is_said_of_the_model_of_sentences(said):
     assert "farl for zero-shot-image-classification" in message
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(lambda: AutoModel.from_pretrained("farl-tiny"), id="auto"),
+        pytest.param(lambda: FaRLForFaceParsing.from_pretrained("farl-tiny-parsing"), id="class"),
+        pytest.param(
+            lambda: FaRLForFaceParsing.from_pretrained("farl-tiny-parsing", output_loading_info=True)[0], id="parts"
+        ),
+        pytest.param(lambda: pipeline("image-segmentation", model="farl-tiny-parsing"), id="image-segmentation"),
+        pytest.param(lambda: pipeline("image-classification", model="farl-tiny-attributes"), id="classification"),
+        pytest.param(lambda: pipeline("zero-shot-image-classification", model="farl-tiny"), id="zero-shot"),
+    ],
+)
+def test_transformers_own_classes_say_it_too(said, load):
+    embedded_models._log_small.cache_clear()
+    load()
+    assert len(said()) == 1
+
+
+def test_it_is_said_before_transformers_auto_classes_are_known():
+    code = "from farl_hf.modeling import FaRLModel; FaRLModel.from_pretrained('farl-tiny')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stderr.count("The built-in models of parts") == 1
+
+
 def test_commands_say_it_too(built_in, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (96, 80), (90, 80, 70)).save("photo.png")
@@ -103,4 +130,4 @@ def test_explanations_say_it_too(built_in, said):
 def test_repositories_do_not_carry_the_names_of_built_in_models():
     code = flat_code(["farl_hf.pipelines.face_tasks"])
     assert "embedded_models.py" not in code
-    assert "def log_if_small_model" in code["detector_loading.py"]
+    assert not any("log_if_small" in text for text in code.values())

@@ -14,7 +14,6 @@ import farl_hf
 from farl_hf.checkpoints import DEFAULT_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole, read_config
 from farl_hf.checkpoints.checkpoint_names import checkpoint_for
-from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.cli.finished_work import checkpoint_digest
 from farl_hf.cli.options import IMAGE_TEXT_MODEL
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, UnknownNameError, check_name
@@ -72,7 +71,6 @@ def load_model_and_processor(name_or_folder: str | None, device: str | None) -> 
     with _errors_of_loading(f"{folder} cannot be loaded"):
         model = load_whole(_model_class(folder), folder)
         processor = transformers.AutoProcessor.from_pretrained(folder)
-    log_if_small(folder)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return optimized_for_inference(model.to(device or accelerator or "cpu").eval()), processor
 

@@ -41,7 +41,3 @@ def load_detector(name: str | Path | None, device: torch.device, served: PreTrai
             "or a callable, give the faces as keypoints or boxes, or call with aligned=True."
         ) from error
     return FaceDetectionPipeline(model=model, image_processor=image_processor, task="face-detection", device=device)
-
-
-def log_if_small_model(served: PreTrainedConfig) -> None:
-    """Nothing: there are no built-in models here."""

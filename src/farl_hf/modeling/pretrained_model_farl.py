@@ -17,6 +17,9 @@ from transformers.utils.output_capturing import capture_outputs
 
 logger = logging.get_logger(__name__)
 
+# Functions that get each model that `from_pretrained` has loaded. A repository with the code of a model has none.
+WHEN_LOADED: list[Callable[[PreTrainedModel], None]] = []
+
 # Name of a model -> the auto class that loads it.
 AUTO_CLASSES = {
     "FaRLModel": "AutoModelForZeroShotImageClassification",
@@ -71,18 +74,21 @@ class ModelLoadedWhole(PreTrainedModel):
                 it is of this model and lacks tensors, and no setting is given that explains why.
         """
         source = pretrained_model_name_or_path
+        wants_parts = bool(kwargs.pop("output_loading_info", False))
         if source is not None:
             kwargs = _for_new_labels(cls, source, kwargs)
-        if kwargs.get("output_loading_info") or source is None:  # None: weights come as `state_dict`
-            return super().from_pretrained(source, *args, **kwargs)
         try:
             loaded: Any = super().from_pretrained(source, *args, **kwargs, output_loading_info=True)
         except RuntimeError:  # tensors of another shape
-            _require_task(cls, source, kwargs, _stored_config(cls, source, kwargs).architectures or ())
+            if not wants_parts and source is not None:
+                _require_task(cls, source, kwargs, _stored_config(cls, source, kwargs).architectures or ())
             raise
         model, parts = loaded
-        _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
-        return model
+        if not wants_parts and source is not None:  # None: weights come as `state_dict`
+            _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
+        for look_at in WHEN_LOADED:
+            look_at(model)
+        return loaded if wants_parts else model
 
 
 def _for_new_labels(model_class, source, kwargs):

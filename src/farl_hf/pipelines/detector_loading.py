@@ -1,4 +1,4 @@
-"""What the pipelines that look into faces ask of the names of checkpoints: their detector, and the kind of model."""
+"""The face detector of a pipeline that looks into faces, from a checkpoint."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection, PreTra
 
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
 from farl_hf.checkpoints.checkpoint_names import checkpoint_for
-from farl_hf.checkpoints.embedded_models import log_if_small
 from farl_hf.pipelines.face_detection import DETECTOR_FOLDER, FaceDetectionPipeline
 
 
@@ -42,12 +41,3 @@ def _beside(served: PreTrainedConfig) -> Path | None:
         return None
     folder = Path(served.name_or_path) / DETECTOR_FOLDER
     return folder if folder.is_dir() else None
-
-
-def log_if_small_model(served: PreTrainedConfig) -> None:
-    """Log once that the model of a pipeline is a small built-in one, if it is.
-
-    Args:
-        served (`PreTrainedConfig`): Configuration of the model; knows where it came from.
-    """
-    log_if_small(served.name_or_path or "")

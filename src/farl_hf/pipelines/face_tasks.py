@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, in_short
 from farl_hf.labels import FIVE_FROM_LANDMARKS, palette_for
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.detector_loading import load_detector, log_if_small_model
+from farl_hf.pipelines.detector_loading import load_detector
 from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.inputs import check_spelling, checked_on_error, checked_thresholds, recorded
 from farl_hf.processing.face_geometry_farl import FACE_MARGIN
@@ -287,7 +287,6 @@ class FaceTaskPipeline(PhotoPipeline, ChunkPipeline):
 
     def __init__(self, *args: Any, detector: Detector | str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        log_if_small_model(self.model.config)
         self.find_faces = FaceFinder(detector, self.device, self.model.config)
 
     def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *params: dict[str, Any]) -> Any:

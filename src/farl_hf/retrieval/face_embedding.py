@@ -14,7 +14,6 @@ from torch import nn
 
 from farl_hf.errors import FaRLError, UnsuitableModelError
 from farl_hf.photos import load_photo
-from farl_hf.pipelines.detector_loading import log_if_small_model
 from farl_hf.pipelines.face_analysis import face_image_processor, unit_image_features
 from farl_hf.pipelines.face_detection import optimized_for_inference
 from farl_hf.pipelines.face_tasks import FaceFinder, face_arguments
@@ -72,7 +71,6 @@ class FaceCutter:
         self, model: Any, processor: Any, aligned: bool = False, detector: Any = None, **detection: Any
     ) -> None:
         self.image_processor = face_image_processor(processor)
-        log_if_small_model(model.config)
         self.aligned = aligned
         self._find_faces = FaceFinder(detector, model.device, model.config)
         self._detection = {name: value for name, value in detection.items() if value is not None}
