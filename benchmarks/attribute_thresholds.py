@@ -7,7 +7,8 @@ photos as `NAME.jpg`. The threshold of an attribute gives the largest recall at 
 then the fewest false alarms; it is the middle, in log-odds, of the two scores between which it lies. Attributes with
 fewer than `--least` faces that have them, or that lack them, keep 0.5. `beard` sets the threshold of `no_beard`.
 
-`--write` stores the thresholds as `attribute_thresholds` in the `config.json` of the model's folder.
+`--write` stores the thresholds as `attribute_thresholds` in the `config.json` of the model's folder. After that of a
+built-in model, run `python -m farl_hf.checkpoints.packing`.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from farl_hf.whole_files import write_whole
 
 # Attribute of the reference: attribute of the model that is its opposite.
 OPPOSITES = {"beard": "no_beard"}
+LEAST_THRESHOLD = 1e-6  # that `FaRLConfig` takes; the largest is as far from 1
 
 
 def scores_and_truths(folder: Path, model: str | None) -> dict[str, list[tuple[float, bool]]]:
@@ -45,8 +47,11 @@ def scores_and_truths(folder: Path, model: str | None) -> dict[str, list[tuple[f
 
 
 def best_threshold(pairs: list[tuple[float, bool]], most_alarms: float) -> float:
-    """The largest recall within the limit of false alarms, then the fewest of them, then the widest gap of scores."""
-    scores = np.clip(np.array([score for score, _ in pairs]), 1e-4, 1 - 1e-4)
+    """The largest recall within the limit of false alarms, then the fewest of them, then the widest gap of scores.
+
+    It has as few digits as keep it in that gap, three at least.
+    """
+    scores = np.clip(np.array([score for score, _ in pairs]), LEAST_THRESHOLD, 1 - LEAST_THRESHOLD)
     there = np.array([there for _, there in pairs])
     order = np.argsort(scores)
     scores, there = scores[order], there[order]
@@ -55,9 +60,14 @@ def best_threshold(pairs: list[tuple[float, bool]], most_alarms: float) -> float
     alarms = 1 - np.concatenate([[0], np.cumsum(~there)]) / (~there).sum()
     odds = np.log(scores / (1 - scores))
     edges = np.concatenate([[odds[0] - 1], odds, [odds[-1] + 1]])
-    allowed = [cut for cut in range(len(edges) - 1) if alarms[cut] <= most_alarms]
-    cut = max(allowed, key=lambda cut: (round(recall[cut], 6), -round(alarms[cut], 6), edges[cut + 1] - edges[cut]))
-    return float(1 / (1 + np.exp(-(edges[cut] + edges[cut + 1]) / 2)))
+    gaps = np.diff(edges)  # no threshold lies between equal scores
+    allowed = [cut for cut in range(len(gaps)) if gaps[cut] > 0 and alarms[cut] <= most_alarms]
+    cut = max(allowed, key=lambda cut: (round(recall[cut], 6), -round(alarms[cut], 6), gaps[cut]))
+    low, middle, high = (
+        float(1 / (1 + np.exp(-value))) for value in (edges[cut], (edges[cut] + edges[cut + 1]) / 2, edges[cut + 1])
+    )
+    short = next((value for digits in range(3, 17) if low < (value := round(middle, digits)) < high), middle)
+    return min(max(short, LEAST_THRESHOLD), 1 - LEAST_THRESHOLD)
 
 
 def rates(pairs: list[tuple[float, bool]], threshold: float) -> tuple[float, float, float]:
@@ -82,8 +92,7 @@ def main() -> None:
         if min(num_there, len(pairs) - num_there) < arguments.least:
             print(f"{label}: {num_there} of {len(pairs)} faces have it; 0.5 stays")
             continue
-        # `FaRLConfig` refuses 0 and 1.
-        thresholds[label] = min(max(round(best_threshold(pairs, arguments.alarms), 3), 0.001), 0.999)
+        thresholds[label] = best_threshold(pairs, arguments.alarms)
         for threshold in (0.5, thresholds[label]):
             recall, alarms, precision = rates(pairs, threshold)
             print(

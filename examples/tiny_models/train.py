@@ -24,6 +24,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from farl_hf.checkpoints import checkpoint
 from farl_hf.checkpoints.packing import pack_checkpoint, store_commits
 from farl_hf.errors import FaRLError, InvalidArgumentError, NotACheckpointError
@@ -54,6 +56,7 @@ FINISHED = "eval_results.json"  # written by the evaluation after the last step
 def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     """Trains one model, or goes on with its training; returns the folder of the run."""
     run = runs / name
+    finished = (run / FINISHED).is_file()
     if overrides.get("do_eval") is False:
         raise InvalidArgumentError("do_eval=false cannot be used: a run is finished once it is evaluated.")
     recipe_file = FOLDER / f"{name}.yaml"
@@ -61,14 +64,15 @@ def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     if read_recipe(recipe_file).task == PRETRAINING:
         task, arguments = PRETRAINING, pretraining_arguments(recipe_file, settings)
     else:
-        settings = {"model_name_or_path": start_of_head(name, runs), **settings}
+        settings = {"model_name_or_path": START if finished else start_of_head(name, runs), **settings}
         task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
-    if (run / FINISHED).is_file():
+    if finished:
         print(f"{run} is finished; its options are those of {RESOLVED_NAME} there.")
     elif task == PRETRAINING:
         run_pretraining(*arguments)
     else:
         run_face_training(task, *arguments)
+    PartialState().wait_for_everyone()  # the first process writes the files from which the next model starts
     return run
 
 
@@ -99,10 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for name in NAMES if given.name == "all" else (given.name,):
             run = train(name, given.runs, parse_overrides(given.set))
-            if given.pack:
+            if given.pack and PartialState().is_main_process:
                 pack_checkpoint(run, checkpoint(name))
                 store_commits()
-                print(f"{run} is now the built-in {name}; its card is written by hand: renew what it says.")
+                print(
+                    f"{run} is now the built-in {name}; its card is written by hand: renew what it says, then run "
+                    "`python -m farl_hf.checkpoints.packing`."
+                )
     except FaRLError as error:
         print(error, file=sys.stderr)
         return 1

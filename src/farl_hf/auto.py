@@ -130,13 +130,13 @@ def auto_models() -> list[tuple[str, type[Any]]]:
 # Module that must be loaded before a part can be, and is worth being, registered.
 _REGISTRATIONS = {
     "huggingface_hub.utils": _answer_for_our_names,
-    "farl_hf.modeling.pretrained_model_farl": _name_small_models,
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.image_processing_auto": _register_image_processors,
     "transformers.models.auto.tokenization_auto": _register_tokenizer,
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
+    "farl_hf.modeling.pretrained_model_farl": _name_small_models,  # the last one: those above load that module
 }
 
 _WATCHED_PACKAGES = ("transformers.", "huggingface_hub.", "farl_hf.")
@@ -162,7 +162,7 @@ class _WatchedLoader(importlib.abc.Loader):
 
 
 class _Registrar(importlib.abc.MetaPathFinder):
-    """Runs the waiting registrations whenever an outermost import from Transformers or the Hub's client is over.
+    """Runs the waiting registrations whenever an outermost import from one of the watched packages is over.
 
     Not earlier: our classes import Transformers modules that would still be half-initialised.
     """

@@ -21,7 +21,7 @@ SHOWN = {
 MOST_POINT_ERROR = 0.25  # of the distance of the eyes
 # What today's weights do not reach. A model that does makes its test fail: remove its line then.
 SHORTFALLS = {
-    "grace_hopper-mouth": "recall 0.63",
+    "grace_hopper-mouth": "recall 0.67",
     "eyeglasses": "area under the curve 0.79",
 }
 FACE_PARTS = [name for name in LAPA_LABELS if name not in ("background", "hair")]

@@ -5,7 +5,9 @@ import json
 import logging
 import zipfile
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from farl_hf.conversion import convert_checkpoint
 from farl_hf.conversion.source_reading import file_sha256
@@ -49,12 +51,27 @@ def test_weights_beside_the_graph_are_read_and_missed(graph, tmp_path):
         convert_checkpoint(path, tmp_path / "again")
     assert not (tmp_path / "again").exists()
     (tmp_path / "weights.bin").write_bytes(b"short")
-    with pytest.raises(ConversionError, match=r"Download both files again"):
+    with pytest.raises(ConversionError, match=r"Download all of them again"):
         convert_checkpoint(path, tmp_path / "again")
     (tmp_path / "weights.bin").rename(tmp_path / "elsewhere.bin")
     (tmp_path / "weights.bin").symlink_to(tmp_path / "elsewhere.bin")
     with pytest.raises(ConversionError, match=r"Copy the files themselves, not links"):
         convert_checkpoint(path, tmp_path / "again")
+
+
+def test_weights_outside_the_folder_of_the_graph_are_to_be_put_into_it(graph, tmp_path):
+    stored = onnx.ModelProto.FromString(graph.SerializeToString())
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "detector.onnx"
+    onnx.save(stored, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "in" / "weights.bin").rename(tmp_path / "weights.bin")
+    moved = onnx.load(path, load_external_data=False)
+    for tensor in moved.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../weights.bin" if entry.key == "location" else entry.value
+    path.write_bytes(moved.SerializeToString())
+    with pytest.raises(ConversionError, match=r"Put all of them into one folder"):
+        convert_checkpoint(path, tmp_path / "out")
 
 
 def first_weight(graph):
@@ -107,7 +124,9 @@ def test_bfloat16_is_read(graph, tmp_path):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     onnx.save(with_other_weight(graph, as_type(ml_dtypes.bfloat16)), tmp_path / "detector.onnx")
     convert_checkpoint(tmp_path / "detector.onnx", tmp_path / "out")
-    assert (tmp_path / "out" / "model.safetensors").is_file()
+    expected = onnx.numpy_helper.to_array(first_weight(graph)).astype(ml_dtypes.bfloat16).astype("float32")
+    stored = load_file(tmp_path / "out" / "model.safetensors")["model.body.stem.convolution.weight"]
+    assert np.array_equal(stored, expected)
 
 
 def test_nodes_without_ends_are_passed_over(graph, tmp_path):
@@ -122,8 +141,22 @@ def test_a_graph_that_cannot_be_run_is_not_compared(graph, tmp_path):
     changed = onnx.ModelProto.FromString(graph.SerializeToString())
     del changed.graph.output[1:]
     onnx.save(changed, tmp_path / "one.onnx")
-    with pytest.raises(ConversionError, match="--check compares those of 2 scores"):
+    with pytest.raises(ConversionError, match="--check compares 2 scores"):
         convert_checkpoint(tmp_path / "one.onnx", tmp_path / "out", check=True)
+    odd = onnx.ModelProto.FromString(graph.SerializeToString())
+    scores = odd.graph.output[0].name
+    odd.graph.node.append(onnx.helper.make_node("ReduceMax", [scores], ["best"], keepdims=0))
+    odd.graph.output.append(onnx.helper.make_tensor_value_info("best", onnx.TensorProto.FLOAT, []))
+    onnx.save(odd, tmp_path / "more.onnx")
+    report = convert_checkpoint(tmp_path / "more.onnx", tmp_path / "more", check=True)
+    assert all(stage.is_equal for stage in report.parity)
+    odd.graph.output[0].name = "first"
+    odd.graph.node.append(onnx.helper.make_node("Slice", [scores, "from", "to", "axis"], ["first"]))
+    for name, value in (("from", 0), ("to", 9), ("axis", 1)):
+        odd.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), name))
+    onnx.save(odd, tmp_path / "fewer.onnx")
+    with pytest.raises(ConversionError, match=r"outputs of shapes .*\(1, 9, "):
+        convert_checkpoint(tmp_path / "fewer.onnx", tmp_path / "out", check=True)
     changed.opset_import[0].version = 99
     onnx.save(changed, tmp_path / "later.onnx")
     with pytest.raises(ConversionError, match="ONNX Runtime cannot run the graph"):
@@ -133,7 +166,7 @@ def test_a_graph_that_cannot_be_run_is_not_compared(graph, tmp_path):
 
 def test_graphs_of_other_networks_are_named(graph, tmp_path):
     onnx.save(sources.make_other_graph(), tmp_path / "edges.onnx")
-    with pytest.raises(ConversionError, match=r"edges\.onnx is the graph 'edges' with 1 conv.* has 56"):
+    with pytest.raises(ConversionError, match=r"edges\.onnx is the graph 'edges' with 1 conv.*; 1 of these .* has 56"):
         convert_checkpoint(tmp_path / "edges.onnx", tmp_path / "out")
     without = onnx.ModelProto.FromString(graph.SerializeToString())
     del without.graph.node[:]

@@ -41,6 +41,10 @@ def test_a_start_that_is_not_finished_is_refused(script, tmp_path, capsys):
     (tmp_path / "farl-tiny").mkdir()
     assert script.main(["farl-tiny-parsing", "--runs", str(tmp_path)]) == 1
     assert "train farl-tiny first" in capsys.readouterr().err
+    (tmp_path / "farl-tiny-parsing").mkdir()
+    (tmp_path / "farl-tiny-parsing" / script.FINISHED).touch()
+    assert script.main(["farl-tiny-parsing", "--runs", str(tmp_path)]) == 0
+    assert "is finished" in capsys.readouterr().out
 
 
 def test_a_wrong_start_is_refused_before_photos_are_rendered(script, tmp_path, capsys):

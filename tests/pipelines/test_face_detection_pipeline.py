@@ -82,6 +82,14 @@ def test_two_views_give_the_same_answers_in_every_batch(detect):
             assert list(face["box"].values()) == pytest.approx(list(again["box"].values()), abs=1e-2)
 
 
+def test_the_coarse_view_of_an_enlarged_photo_is_coarse(detect):
+    processor = detect.image_processor
+    processor.min_long_side, processor.coarse_long_side, processor.pad_size_divisor = 128, 64, 1
+    usual, coarse = detect.preprocess(scene(0, (40, 32)))["inputs"]
+    assert sorted(usual["pixel_values"].shape[-2:]) == [102, 128]
+    assert sorted(coarse["pixel_values"].shape[-2:]) == [51, 64]
+
+
 def test_faces_beyond_the_edge_are_no_faces_of_the_photo(detect, monkeypatch):
     """Every pipeline takes what the detector answers."""
     points = torch.tensor([[30.0, 30], [60, 30], [45, 45], [35, 60], [55, 60]])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from farl_hf import checkpoint
-from farl_hf.errors import NotDownloadedError
+from farl_hf.errors import NotACheckpointError, NotDownloadedError
 from farl_hf.training.arguments import ModelArguments
-from farl_hf.training.runs import folder_of_name, with_folders_of_names
+from farl_hf.training.runs import folder_of_name, with_checked_start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,9 +38,14 @@ def test_the_command_that_brings_the_weights_is_named(tmp_path, monkeypatch):
 def test_other_fields_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ModelArguments(model_name_or_path="farl-tiny", config_name="tiny")
-    named = with_folders_of_names(given, "model_name_or_path", "config_name")
+    named = with_checked_start(given, "config_name")
     assert (named.model_name_or_path, named.config_name) == (str(checkpoint("farl-tiny")), "tiny")
     assert given.model_name_or_path == "farl-tiny"
+
+
+def test_a_start_without_a_configuration_is_refused(tmp_path):
+    with pytest.raises(NotACheckpointError, match="has no configuration"):
+        with_checked_start(ModelArguments(model_name_or_path=str(tmp_path)))
 
 
 def test_a_script_starts_from_a_built_in_name_offline(tmp_path):

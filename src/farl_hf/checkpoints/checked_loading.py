@@ -133,7 +133,8 @@ def require_model(model: Any, wanted: str) -> None:
         wanted (`str`): Name of the class.
 
     Raises:
-        NotACheckpointError: It or its checkpoint is of another task, or there are no settings of an image processor.
+        NotACheckpointError: It or its checkpoint is of another task, or the settings of its image
+            processor name no kind.
         InvalidArgumentError: Its values do not fit float16.
     """
     parts = getattr(model, "loading_parts", None)

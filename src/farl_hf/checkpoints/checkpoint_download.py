@@ -66,7 +66,7 @@ def download_checkpoint(
         folder = _made_before(name, source)
         if folder is not None and not _was_interrupted(name):
             return folder  # without a lock: the cache may be read-only
-    tell("waiting for another process that works on the same name")
+    tell("preparing")
     with _storable(name), entry_lock(name):
         if name not in OFFICIAL_MODELS:
             if source is not None:

@@ -12,11 +12,13 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.checkpoints.embedded_models import COMMITS_FILE, embedded_folder
 from farl_hf.checkpoints.hub_cache import content_commit
 from farl_hf.errors import NotACheckpointError, check_name
@@ -39,8 +41,8 @@ def pack_checkpoint(source: Path, target: Path) -> int:
         `int`: Size of the packed weights in bytes.
 
     Raises:
-        NotACheckpointError: If `source` lacks a file of a complete checkpoint, or is of another model than the one in
-            `target`.
+        NotACheckpointError: If `source` lacks a file of a complete checkpoint, has a damaged configuration, or is of
+            another model than the one in `target`.
     """
     settings_files = _settings_files(source)
     _check_same_model(source, target)
@@ -50,7 +52,7 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     target.mkdir(parents=True, exist_ok=True)
     for name in settings_files:
         shutil.copyfile(source / name, target / name)
-    config = json.loads((source / "config.json").read_text())
+    config = _settings(source)
     (target / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
     weights = {name: _packed(values) for name, values in load_file(source / _WEIGHTS_FILE).items()}
     save_file(weights, target / _WEIGHTS_FILE, metadata={"format": "pt"})
@@ -64,10 +66,7 @@ def store_commits(target: Path = COMMITS_FILE) -> None:
 
 
 def _check_same_model(source: Path, target: Path) -> None:
-    new, old = (
-        json.loads(file.read_text()).get("architectures") if (file := folder / "config.json").is_file() else None
-        for folder in (source, target)
-    )
+    new, old = (_settings(folder).get("architectures") for folder in (source, target))
     if new and old and new != old:
         raise NotACheckpointError(
             f"{source} is a checkpoint of {', '.join(new)}, but {target} holds {', '.join(old)}; give another name."
@@ -77,9 +76,13 @@ def _check_same_model(source: Path, target: Path) -> None:
 def _settings_files(source: Path) -> tuple[str, ...]:
     if (source / "processor_config.json").is_file():
         return _IMAGE_TEXT_FILES
-    config = source / "config.json"
-    is_generator = config.is_file() and json.loads(config.read_text()).get("model_type") == "face_decoder"
-    return _GENERATOR_FILES if is_generator else _TASK_FILES
+    return _GENERATOR_FILES if _settings(source).get("model_type") == "face_decoder" else _TASK_FILES
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """The configuration of a checkpoint; empty where the folder has none."""
+    file = folder / "config.json"
+    return read_json_object(file) if file.is_file() else {}
 
 
 def _packed(values: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ def require_known_sha256(name: str, sha256: str, accepting_command: str | None) 
 
 def recorded_sha256(name: str) -> str | None:
     """The checksum on record for a key of `OFFICIAL_MODELS`; `None` where there is none, or the record is damaged."""
-    if RELEASED_MODELS[name].sha256:
+    if RELEASED_MODELS[name].sha256:  # the projects publish none so far
         return RELEASED_MODELS[name].sha256
     try:
         return str(json.loads(_record_path(name).read_text())["sha256"])

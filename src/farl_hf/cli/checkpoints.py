@@ -154,7 +154,7 @@ def convert(
         bool,
         typer.Option(
             "--check",
-            help="Compare with the original code, stage by stage (needs pyfacer, for ONNX and the wheel onnxruntime).",
+            help="Compare with the original code, stage by stage (needs pyfacer, or onnxruntime for ONNX and wheels).",
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")] = False,

@@ -118,7 +118,7 @@ _CONTEXT_PARTS = {
     "conv7x7_3": "context_7x7",
 }
 _HEADS = {"ClassHead": "class_head", "BboxHead": "box_head", "LandmarkHead": "keypoint_head"}
-_BLOCKS_OF_FIRST_STAGE = 5  # of MobileNetV1, without the stem
+_BLOCKS_PER_STAGE = (5, 6, 2)  # of MobileNetV1, without the stem
 
 
 def _part_rules(source, target, parts):
@@ -131,7 +131,7 @@ def _retinaface_rules():
     """Stages and levels count from 1 in the source. Block 0 of MobileNet's first stage is our stem."""
     yield from _part_rules(r"body\.stage1\.0", "model.body.stem", _CONV_NORM_PARTS)
     yield from _part_rules("body", "model.body.stem", {"conv1": "convolution", "bn1": "normalization"})
-    for block in range(_BLOCKS_OF_FIRST_STAGE):
+    for block in range(_BLOCKS_PER_STAGE[0]):
         yield from _part_rules(rf"body\.stage1\.{block + 1}", f"model.body.stages.0.{block}", _SEPARABLE_PARTS)
     for index in range(4):
         number, stage = index + 1, rf"model.body.stages.{index}.\1"
@@ -169,7 +169,6 @@ DETECTOR_BODY_KEYS = KeyMap(
 
 # Our layers in the order in which a graph of the MobileNetV1 network computes them. It merges the coarser level first,
 # and its three heads come in any order; ours are sorted by their number of outputs.
-_BLOCKS_PER_STAGE = (5, 6, 2)
 _NUM_HEAD_CONVOLUTIONS = 9
 RETINAFACE_GRAPH_ORDER = (
     "model.body.stem",

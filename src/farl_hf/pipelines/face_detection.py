@@ -134,7 +134,8 @@ class FaceDetectionPipeline(PhotoPipeline):
         views = [dict(self.image_processor(photo, return_tensors="pt"))]
         if self._has_coarse_view((photo.height, photo.width)):
             side = self.image_processor.coarse_long_side
-            views.append(dict(self.image_processor(photo, max_long_side=side, return_tensors="pt")))
+            shrunk = self.image_processor(photo, max_long_side=side, min_long_side=side, return_tensors="pt")
+            views.append(dict(shrunk))
         # Inside a list, the tensors of a batch are kept apart instead of being concatenated: photos differ in size.
         return {"inputs": views}
 

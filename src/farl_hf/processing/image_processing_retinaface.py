@@ -20,6 +20,7 @@ from .processor_push_farl import ProcessorPushedWithCode
 
 # Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
 _COARSE_FACE = 0.75
+_SAME_FACE_OVERLAP = 0.4  # of a box in one view and one in the other
 
 
 class RetinaFaceImageProcessorKwargs(ImagesKwargs, total=False):
@@ -373,8 +374,8 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
 
         A face larger than the largest anchors gives several boxes on its parts. Faces of more than 3/4 of
         `coarse_long_side`, in pixels of the usual input, are therefore taken from the coarse view, smaller ones from
-        the usual one. The two views give a face boxes of slightly different sizes; one that is larger than the limit
-        in either of them is taken from the coarse view.
+        the usual one. The two views give a face boxes of slightly different sizes. If only the one of the usual view
+        is above the limit, the face is taken from the coarse view; if only the other is, the better score wins.
 
         Args:
             usual, coarse (`dict`): Faces in the photo, from `post_process_face_detection`.
@@ -388,7 +389,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         threshold = self.nms_threshold if nms_threshold is None else nms_threshold
         large, large_coarse = (_sides(faces["boxes_xyxy"]) > limit_px for faces in (usual, coarse))
         overlaps = box_iou(coarse["boxes_xyxy"], usual["boxes_xyxy"][large])
-        large_coarse |= (overlaps > threshold).any(dim=1)
+        large_coarse |= (overlaps > _SAME_FACE_OVERLAP).any(dim=1)
         parts = [(usual, ~large), (coarse, large_coarse)]
         both = {name: torch.cat([faces[name][kept] for faces, kept in parts]) for name in usual}
         chosen = nms_inclusive(both["boxes_xyxy"], both["scores"], threshold)[: self.max_faces]

@@ -64,7 +64,7 @@ from farl_hf.training.runs import (
     model_from_scratch,
     start_deepspeed,
     train_to_end,
-    with_folders_of_names,
+    with_checked_start,
 )
 from farl_hf.training.trainer import PART_PREFIXES, FaRLTrainer
 from farl_hf.whole_files import write_json
@@ -165,9 +165,7 @@ def _run_face_training(
     if training_args.do_train and training_args.should_save:
         save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     check_weights_to_evaluate(training_args, model_args.model_name_or_path)
-    model_args = with_folders_of_names(model_args, "model_name_or_path")
-    if model_args.model_name_or_path:
-        read_config(model_args.model_name_or_path)  # a wrong name is refused before the data are made
+    model_args = with_checked_start(model_args)  # before the data are made
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(
             listed(data_args.dataset_name), data_args, do_train=training_args.do_train, do_eval=training_args.do_eval

@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint, sort_checkpoints
 from transformers.utils import logging
 
 from farl_hf.checkpoints import KNOWN_NAMES, checkpoint
+from farl_hf.checkpoints.checked_loading import read_config
 from farl_hf.data.datasets.catalogue import PUBLISHED_DATASETS
 from farl_hf.data.loading import SPLITS, check_limit, load_face_datasets
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
@@ -245,9 +246,18 @@ def folder_of_name(name: str | None) -> str | None:
     return str(checkpoint(name))
 
 
-def with_folders_of_names(arguments: Any, *fields: str) -> Any:
-    """A copy of a dataclass; in the given fields, names are replaced by their folders."""
-    return replace(arguments, **{name: folder_of_name(getattr(arguments, name)) for name in fields})
+def with_checked_start(model_args: Any, *fields: str) -> Any:
+    """A copy of the arguments of a model; in the given fields and `model_name_or_path`, names are folders.
+
+    Raises:
+        NotDownloadedError: A name is known, but its weights are not on this machine.
+        NotACheckpointError: The start has no configuration. Weights are not read.
+    """
+    names = ("model_name_or_path", *fields)
+    model_args = replace(model_args, **{name: folder_of_name(getattr(model_args, name)) for name in names})
+    if model_args.model_name_or_path:
+        read_config(model_args.model_name_or_path)
+    return model_args
 
 
 def load_splits(names: Sequence[str], data_args: DatasetArguments, *, do_train: bool, do_eval: bool) -> dict[str, Any]:

@@ -71,7 +71,7 @@ from farl_hf.training.runs import (
     model_from_scratch,
     start_deepspeed,
     train_to_end,
-    with_folders_of_names,
+    with_checked_start,
 )
 from farl_hf.whole_files import files_written_whole
 
@@ -120,9 +120,7 @@ def _run_pretraining(
             save_resolved_recipe(output_folder(training_args), "pretraining", model_args, data_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
-    model_args = with_folders_of_names(model_args, "model_name_or_path", "tokenizer_name")
-    if model_args.model_name_or_path:
-        read_config(model_args.model_name_or_path)  # a wrong name is refused before the data are made
+    model_args = with_checked_start(model_args, "tokenizer_name")  # before the data are made
     start_deepspeed(training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
