@@ -104,7 +104,7 @@ def main() -> None:
         config = farl_hf.checkpoint(arguments.model or "farl-tiny-attributes") / "config.json"
         settings = json.loads(config.read_text())
         settings["attribute_thresholds"] = thresholds
-        write_whole(config, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
+        write_whole(config, (json.dumps(settings, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -57,8 +57,9 @@ def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     """Trains one model, or goes on with its training; returns the folder of the run."""
     run = runs / name
     finished = (run / FINISHED).is_file()
-    if overrides.get("do_eval") is False:
-        raise InvalidArgumentError("do_eval=false cannot be used: a run is finished once it is evaluated.")
+    for option in ("do_train", "do_eval"):
+        if overrides.get(option) is False:
+            raise InvalidArgumentError(f"{option}=false cannot be used: a run is finished once it is evaluated.")
     recipe_file = FOLDER / f"{name}.yaml"
     settings = {"cache_dir": str(runs / "data"), "output_dir": str(run), **overrides}
     if read_recipe(recipe_file).task == PRETRAINING:

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, packing
+from farl_hf.checkpoints.embedded_models import embedded_folder
 from farl_hf.checkpoints.packing import pack_checkpoint
 from farl_hf.errors import NotACheckpointError
 
@@ -27,6 +28,20 @@ def test_matrices_are_halved_and_the_rest_is_kept(tmp_path):
     assert torch.equal(packed["count"], weights["count"])
     assert size == (tmp_path / "packed" / "model.safetensors").stat().st_size
     assert json.loads((tmp_path / "packed" / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("name", EMBEDDED_CHECKPOINTS)
+def test_labels_stand_in_the_order_of_the_outputs(name):
+    labels = json.loads((embedded_folder(name) / "config.json").read_text()).get("id2label") or {}
+    assert list(labels) == [str(index) for index in range(len(labels))]
+
+
+def test_packing_keeps_the_order_of_labels(tmp_path):
+    write_run(tmp_path / "run")
+    labels = {str(index): f"label {index}" for index in range(12)}
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"model_type": "farl", "id2label": labels}))
+    pack_checkpoint(tmp_path / "run", tmp_path / "packed")
+    assert list(json.loads((tmp_path / "packed" / "config.json").read_text())["id2label"]) == list(labels)
 
 
 def test_an_incomplete_folder_is_refused_by_the_name_of_what_it_lacks(tmp_path):

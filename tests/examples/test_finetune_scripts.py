@@ -10,6 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import pipeline
 
+from farl_hf import FaRLConfig
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = {"parsing": "eval_f1_mean", "landmarks": "eval_nme", "attributes": "eval_mean_accuracy"}
 
@@ -33,6 +35,14 @@ def test_the_stock_trainer_trains_and_evaluates(task, tmp_path, capsys):
     run_script(EXAMPLES / f"finetune_{task}.py", flags(tmp_path))
     assert SCRIPTS[task] in capsys.readouterr().out
     assert len(pipeline(f"face-{task}", model=str(tmp_path))(Image.fromarray(skimage.data.astronaut()))) == 1
+
+
+def test_the_attributes_of_the_built_in_model_keep_their_places(tmp_path):
+    run_script(EXAMPLES / "finetune_attributes.py", flags(tmp_path))
+    trained, start = (FaRLConfig.from_pretrained(name) for name in (tmp_path, "farl-tiny-attributes"))
+    assert trained.id2label == start.id2label
+    assert start.attribute_thresholds
+    assert trained.attribute_thresholds is None
 
 
 @pytest.mark.parametrize(

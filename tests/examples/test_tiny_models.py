@@ -79,3 +79,5 @@ def test_a_model_and_its_head_at_toy_size(script, data_folder, tmp_path, capsys)
     assert (tmp_path / "farl-tiny-attributes" / "eval_results.json").is_file()
     assert script.main(["farl-tiny-landmarks", *runs, "--set", "do_eval=false"]) == 1
     assert "do_eval=false cannot be used" in capsys.readouterr().err
+    assert script.main(["farl-tiny-landmarks", *runs, "--set", "do_train=false"]) == 1
+    assert "do_train=false cannot be used" in capsys.readouterr().err

@@ -151,3 +151,9 @@ def test_thresholds_of_unknown_attributes_or_out_of_range_are_refused(thresholds
     name = next(iter(thresholds))
     with pytest.raises(ValueError, match=f"attribute_thresholds.*{name}"):
         FaRLConfig(id2label={0: "smiling"}, attribute_thresholds=thresholds)
+
+
+def test_labels_are_in_the_order_of_the_outputs_whatever_the_order_of_the_file():
+    names = {str(index): f"label {index}" for index in range(12)}
+    config = FaRLConfig.from_dict({"id2label": dict(sorted(names.items()))})
+    assert list(config.id2label.items()) == [(int(index), name) for index, name in names.items()]

@@ -53,7 +53,8 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     for name in settings_files:
         shutil.copyfile(source / name, target / name)
     config = _settings(source)
-    (target / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
+    # Not sorted: in `id2label`, "10" would come before "2".
+    (target / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
     weights = {name: _packed(values) for name, values in load_file(source / _WEIGHTS_FILE).items()}
     save_file(weights, target / _WEIGHTS_FILE, metadata={"format": "pt"})
     return (target / _WEIGHTS_FILE).stat().st_size

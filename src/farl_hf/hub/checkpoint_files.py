@@ -182,4 +182,4 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _as_json(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()

@@ -277,6 +277,9 @@ class FaRLConfig(PreTrainedConfig):
         check_settings(self)
         check_base_settings(kwargs)
         super().__init__(**_without_former_fields(kwargs))
+        # A file whose keys were sorted as text has "10" before "2"; readers take the values for the order of outputs.
+        names: Any = self.id2label
+        self.id2label = dict(sorted(names.items())) if names else names
         self._check_label_weights()
         self._check_attribute_thresholds()
 
