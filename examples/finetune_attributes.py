@@ -73,8 +73,8 @@ def main():
             for split in given
         }
     # The attributes that the checkpoint knows, or all for a new head.
-    known = read_config(settings.model, farl_hf.FaRLConfig).id2label
-    names = [known[i] for i in sorted(known) if known[i] in CELEBA_ATTRIBUTES] or list(CELEBA_ATTRIBUTES)
+    known = read_config(settings.model, farl_hf.FaRLConfig).id2label.values()
+    names = [name for name in known if name in CELEBA_ATTRIBUTES] or list(CELEBA_ATTRIBUTES)
     columns = [CELEBA_ATTRIBUTES.index(name) for name in names]
     processor = load_image_processor(farl_hf.FaRLImageProcessor, settings.model)
     # Pyramid and head may be new; whatever else the checkpoint lacks is an error.

@@ -75,16 +75,17 @@ class ModelLoadedWhole(PreTrainedModel):
         """
         source = pretrained_model_name_or_path
         wants_parts = bool(kwargs.pop("output_loading_info", False))
+        is_checked = not wants_parts and source is not None  # None: weights come as `state_dict`
         if source is not None:
             kwargs = _for_new_labels(cls, source, kwargs)
         try:
             loaded: Any = super().from_pretrained(source, *args, **kwargs, output_loading_info=True)
         except RuntimeError:  # tensors of another shape
-            if not wants_parts and source is not None:
+            if is_checked:
                 _require_task(cls, source, kwargs, _stored_config(cls, source, kwargs).architectures or ())
             raise
         model, parts = loaded
-        if not wants_parts and source is not None:  # None: weights come as `state_dict`
+        if is_checked:
             _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
         for look_at in WHEN_LOADED:
             look_at(model)
