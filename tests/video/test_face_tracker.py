@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from video_files import moved_face, person_filmed_by_hand
 
 from farl_hf import track_faces
 from farl_hf.errors import InvalidArgumentError
+from farl_hf.video.face_tracker import SceneCuts
 
 LAYOUT = np.random.default_rng(0).uniform(-8, 8, (7, 2))  # no published layout: carried by similarity alone
 
@@ -86,11 +88,50 @@ def test_a_cut_ends_all_tracks_at_once():
     assert planted.detections == 3
 
 
+@pytest.mark.parametrize("level", [0, 30, 255])
+def test_a_frame_of_one_colour_is_no_cut(level):
+    planted = PlantedFaces()
+    shots = [frame((200, 50, 40))] * 3 + [np.full_like(frame(), level)] * 2 + [frame((200, 52, 40))] * 3
+    assert [set(found) for found in follow(shots, planted, detect_every=50)] == [{1}] * 3 + [set()] * 2 + [{1}] * 3
+    assert planted.detections == 4  # the first frame, those of one colour, and the one after them
+
+
+def test_faces_in_frames_of_nearly_one_colour_are_found():
+    dark = [np.where(frame((200, 20 + i, 40)) == 200, 200, 10).astype(np.uint8) for i in range(4)]
+    dim = [np.where(pixels == 200, 200, 199).astype(np.uint8) for pixels in dark]
+    assert [set(found) for found in follow(dim, PlantedFaces(), detect_every=50)] == [{1}] * 4
+
+
+def test_another_shot_after_a_black_frame_is_a_cut():
+    black = [np.zeros_like(frame())]
+    shots = [frame((200, 50, 40)), *black, frame((200, 50, 40), ground=1)]
+    assert [set(found) for found in follow(shots, PlantedFaces())] == [{1}, set(), {2}]
+    long_ago = [frame((200, 50, 40)), *black * 30, frame((200, 50, 40))]
+    assert [set(found) for found in follow(long_ago, PlantedFaces())][-1] == {2}
+
+
 def test_a_face_that_vanishes_is_given_up_in_that_frame():
     planted = PlantedFaces()
     found = follow([frame((200, 50, 40))] * 3 + [frame()] * 3, planted, detect_every=50)
     assert [set(tracks) for tracks in found] == [{1}] * 3 + [set()] * 3
-    assert planted.detections == 2  # the first frame, and the one where the landmarks were in doubt
+    assert planted.detections == 4  # the first frame, the one where the landmarks were in doubt, and those after it
+
+
+def test_a_face_that_was_lost_for_a_moment_is_found_in_the_next_frame():
+    planted = PlantedFaces()
+    shots = [frame((200, 50, 40))] * 3 + [frame()] * 2 + [frame((200, 52, 40))] * 3
+    found = follow(shots, planted, detect_every=50)
+    assert [set(tracks) for tracks in found] == [{1}] * 3 + [set()] * 2 + [{1}] * 3
+    assert planted.detections == 4
+
+
+@pytest.mark.parametrize("light", [0.5, 0.15, 0.06])
+def test_light_that_goes_off_and_on_is_no_cut(light):
+    scene = moved_face(20, 15)
+    dark = (scene * light).astype(np.uint8)
+    cuts = SceneCuts()
+    assert [cuts(Image.fromarray(pixels)) for pixels in (scene, scene, dark, dark, scene)] == ["same"] * 5
+    assert cuts(Image.fromarray(frame())) == "cut"
 
 
 def test_a_face_that_leaves_the_frame_ends_without_a_detection():

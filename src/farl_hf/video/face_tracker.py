@@ -6,7 +6,7 @@ the tracks.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,31 +18,35 @@ from farl_hf.video.face_state import FaceState, carry, still_a_face
 from farl_hf.video.video_files import VideoFrame
 
 _THUMBNAIL_WH = (16, 16)
-_CUT = 0.5  # 0 for equal frames, 1 for frames that have nothing to do with each other
+_CUT = 0.5  # 0 for frames that differ in light alone, 1 for frames that have nothing to do with each other
 _NOISE = 4.0  # variance of grey levels below which a frame counts as one colour
 _LEAST_OVERLAP = 0.3  # IoU; a face of the same size moved by about half its width
 _REMEMBERED_S = 1.0  # how long a track that was lost can be found again
 
 
 class SceneCuts:
-    """Compares each frame with the one before."""
+    """Compares each frame with the one before it that shows something."""
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
 
-    def __call__(self, image: Image.Image) -> bool:
-        """Whether this frame begins another shot.
+    def __call__(self, image: Image.Image) -> Literal["same", "cut", "blank"]:
+        """Whether this frame goes on with the shot, begins another one, or is nearly of one colour, as a black one is.
 
-        The measure is the squared difference of two thumbnails without their mean colour, divided by their variance.
-        Flashes, fades and motion give small values, a cut gives a large one.
+        The measure is 1 minus the correlation of two thumbnails without their mean colour. Fades, light that goes on
+        or off and motion give small values, a cut gives a large one. After a frame of one colour either shot may
+        follow, so it is compared with neither.
         """
         thumbnail = np.asarray(image.resize(_THUMBNAIL_WH, Image.Resampling.BOX, reducing_gap=1.0), np.float32)
         thumbnail -= thumbnail.mean(axis=(0, 1))
+        variance = np.mean(thumbnail**2)
+        if variance < _NOISE:
+            return "blank"
         before, self._before = self._before, thumbnail
         if before is None:
-            return False
-        spread = np.mean(before**2) + np.mean(thumbnail**2) + _NOISE
-        return float(np.mean((thumbnail - before) ** 2) / spread) > _CUT
+            return "same"
+        correlation = np.mean(before * thumbnail) / np.sqrt(np.mean(before**2) * variance)
+        return "cut" if 1 - float(correlation) > _CUT else "same"
 
 
 def match_boxes(old_xyxy: np.ndarray, new_xyxy: np.ndarray) -> dict[int, int]:
@@ -88,9 +92,10 @@ class Track:
 class FaceTracker:
     """Gives the tracks of frame after frame.
 
-    Every `detect_every` frames, at a cut, and where the landmarks of a face are in doubt, the detector looks at the
-    whole frame: faces that overlap a track continue it, others begin one, and a track without a face ends. In between,
-    the landmark model looks where each face was in the frame before.
+    The detector looks at the whole frame every `detect_every` frames, at a cut, where the landmarks of a face are in
+    doubt, in a frame of nearly one colour or after one, and for a second after a track was lost: faces that overlap a
+    track continue it, others begin one, and a track without a face is lost. In between, the landmark model looks where
+    each face was in the frame before.
 
     Args:
         find_faces (`Callable`): A face-detection pipeline, or anything that takes a PIL photo and answers like one.
@@ -114,7 +119,7 @@ class FaceTracker:
         self.detect_every = detect_every if read_landmarks else 1
         self.batch_size = batch_size
         self.detection = detection
-        self._is_cut = SceneCuts()
+        self._scene_cuts = SceneCuts()
         self._tracks: list[Track] = []
         self._lost: list[Track] = []
         self._frames_since = self.detect_every  # the first frame is searched
@@ -122,13 +127,16 @@ class FaceTracker:
 
     def __call__(self, frame: VideoFrame) -> list[Track]:
         """The tracks that are in this frame, which comes after that of the last call."""
-        if self._is_cut(frame.image):
+        shows = self._scene_cuts(frame.image)
+        if shows == "cut":
             self._tracks, self._lost = [], []
-            self._frames_since = self.detect_every
-        if self._frames_since >= self.detect_every or not self._follow(frame):
+        is_searched = shows != "same" or self._frames_since >= self.detect_every
+        if is_searched or not self._follow(frame):
             self._detect(frame)
             self._frames_since = 0
-        self._frames_since += 1
+        # A face that was lost, in a flash for example, may be back at once.
+        may_be_back = bool(self._lost) or shows == "blank"
+        self._frames_since = self.detect_every if may_be_back else self._frames_since + 1
         return self._tracks
 
     def _follow(self, frame: VideoFrame) -> bool:
