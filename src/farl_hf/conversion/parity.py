@@ -246,17 +246,23 @@ def _compare_detection(weights: SourceWeights, checkpoint: Path) -> Iterator[Sta
 
 
 def _compare_graph(weights: SourceWeights, checkpoint: Path) -> Iterator[StageDifference]:
-    """Against ONNX Runtime, at a size that 32 does not divide; the graph's outputs are told by their shapes."""
+    """Against ONNX Runtime, at a size that 32 does not divide, or at the graph's only one.
+
+    The graph's outputs are told by their shapes.
+    """
     onnxruntime = _onnx_runtime()
-    height, width = _DETECTOR_INPUT_HW
-    photos = torch.randint(0, 256, (1, 3, height - 11, width - 7), dtype=torch.uint8)
-    pixels = photos.float() - _DETECTOR_MEAN
+    height, width = _DETECTOR_INPUT_HW[0] - 11, _DETECTOR_INPUT_HW[1] - 7
     try:
         session = onnxruntime.InferenceSession(weights.graph, providers=["CPUExecutionProvider"])
+        *_, fixed_height, fixed_width = session.get_inputs()[0].shape  # numbers, or names of sizes that are free
+        height = fixed_height if isinstance(fixed_height, int) else height
+        width = fixed_width if isinstance(fixed_width, int) else width
+        photos = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
+        pixels = photos.float() - _DETECTOR_MEAN
         found = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
     except Exception as error:  # ONNX Runtime has a type for each fault of a graph, or of an input's size
         raise ConversionError(
-            f"ONNX Runtime cannot run the graph on a picture of {height - 11} x {width - 7} pixels, so --check has "
+            f"ONNX Runtime cannot run the graph on a picture of {height} x {width} pixels, so --check has "
             f"nothing to compare with: {error}"
         ) from error
     ours = _load("RetinaFaceForFaceDetection", checkpoint)(pixels)
@@ -339,7 +345,7 @@ def check_on_photo(
         "attributes": _compare_photo_attributes,
         "detection": _compare_photo_detections,
     }.get(kind)
-    if compare is None or source.suffix in (".onnx", ".whl"):
+    if compare is None:
         return ()
     photo_1CHW = torch.from_numpy(photo_rgb.copy()).permute(2, 0, 1)[None]
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
