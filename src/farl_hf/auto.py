@@ -50,7 +50,7 @@ def _name_small_models():
     from .checkpoints.embedded_models import log_if_small
     from .modeling.pretrained_model_farl import WHEN_LOADED
 
-    WHEN_LOADED.append(lambda model: log_if_small(model.name_or_path or ""))
+    WHEN_LOADED.append(log_if_small)
 
 
 def _register_image_processors():

@@ -101,6 +101,26 @@ def test_transformers_own_classes_say_it_too(said, load):
     assert len(said()) == 1
 
 
+def test_it_is_said_of_links_of_a_subfolder_and_of_the_working_directory(built_in, said, tmp_path, monkeypatch):
+    def from_links():
+        for file in (built_in / "farl-tiny-parsing").iterdir():
+            (tmp_path / file.name).symlink_to(file)
+        FaRLForFaceParsing.from_pretrained(tmp_path)
+
+    def from_here():
+        monkeypatch.chdir(built_in / "farl-tiny-parsing")
+        FaRLForFaceParsing.from_pretrained(".")
+
+    for load in (
+        from_links,
+        lambda: FaRLForFaceParsing.from_pretrained(built_in, subfolder="farl-tiny-parsing"),
+        from_here,
+    ):
+        load()
+        assert len(said()) == 1
+        embedded_models._log_small.cache_clear()
+
+
 @pytest.mark.parametrize(
     "code",
     [

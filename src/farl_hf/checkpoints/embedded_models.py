@@ -55,17 +55,21 @@ def embedded_commit(name: str) -> str:
     return _stored_commits()[name]
 
 
-def log_if_small(source: str | Path) -> None:
+def log_if_small(source: str | Path, subfolder: str = "") -> None:
     """Log, once per process, that a model is a small built-in one, and how to get the official ones.
 
     Args:
         source (`str` or `Path`): Name or folder that the model came from. Nothing is said of any other model, nor of a
             folder of the user that has the name of a built-in one: Transformers loads that instead.
+        subfolder (`str`, *optional*): Where in it.
     """
-    name, folder = Path(source).name, Path(source)
-    if name not in OFFICIAL_COUNTERPARTS:
-        return
-    if folder.samefile(embedded_folder(name)) if folder.exists() else str(source) == name:
+    folder = Path(source, subfolder)
+    if folder.exists():  # maybe the links in the cache
+        folder = (folder / "model.safetensors").resolve().parent
+        is_ours = folder.name in OFFICIAL_COUNTERPARTS and folder.samefile(embedded_folder(folder.name))
+    else:
+        is_ours = str(source) in OFFICIAL_COUNTERPARTS
+    if is_ours:
         _log_small()
 
 

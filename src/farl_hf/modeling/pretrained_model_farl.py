@@ -17,8 +17,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 logger = logging.get_logger(__name__)
 
-# Functions that get each model that `from_pretrained` has loaded. A repository with the code of a model has none.
-WHEN_LOADED: list[Callable[[PreTrainedModel], None]] = []
+# Functions that get source and subfolder of each model that `from_pretrained` has loaded. Pushed code has none.
+WHEN_LOADED: list[Callable[[Any, str], None]] = []
 
 # Name of a model -> the auto class that loads it.
 AUTO_CLASSES = {
@@ -87,8 +87,8 @@ class ModelLoadedWhole(PreTrainedModel):
         model, parts = loaded
         if is_checked:
             _require_task(cls, source, kwargs, model.config.architectures or (), sorted(parts["missing_keys"]))
-        for look_at in WHEN_LOADED:
-            look_at(model)
+        for look_at in WHEN_LOADED if source is not None else ():
+            look_at(source, kwargs.get("subfolder") or "")
         return loaded if wants_parts else model
 
 
