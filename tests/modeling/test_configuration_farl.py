@@ -153,6 +153,70 @@ def test_thresholds_of_unknown_attributes_or_out_of_range_are_refused(thresholds
         FaRLConfig(id2label={0: "smiling"}, attribute_thresholds=thresholds)
 
 
+def renamed(config):
+    config.id2label = {0: "lächelnd", 1: "beard"}
+
+
+def counted_anew(config):
+    config.num_labels = 3
+
+
+@pytest.mark.parametrize(("change", "left"), [(renamed, {"beard": 0.4}), (counted_anew, None)])
+def test_a_configuration_whose_labels_were_changed_can_be_saved_and_read(change, left, tmp_path, caplog):
+    config = FaRLConfig(id2label={0: "smiling", 1: "beard"}, attribute_thresholds={"smiling": 0.3, "beard": 0.4})
+    change(config)
+    config.save_pretrained(tmp_path)
+    with caplog.at_level("WARNING"):
+        read = FaRLConfig.from_pretrained(tmp_path)
+    assert (read.id2label, read.attribute_thresholds) == (config.id2label, left)
+    assert "attribute_thresholds of" in caplog.text
+    assert "'smiling'" in caplog.text
+    assert "no such labels" in caplog.text
+
+
+def test_loss_weights_of_other_labels_are_left_out(tmp_path, caplog):
+    config = FaRLConfig(num_labels=3, label_weights=[1.0, 2.0, 3.0])
+    config.num_labels = 4
+    config.save_pretrained(tmp_path)
+    with caplog.at_level("WARNING"):
+        assert FaRLConfig.from_pretrained(tmp_path).label_weights is None
+    assert "label_weights of 3 classes are left out: the model has 4 labels." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attribute_thresholds": {"smile": 0.5}},
+        {"attribute_thresholds": 3},
+        {"label_weights": [1.0]},
+        {"output_stride": -1},
+        {"head_channels": "x"},
+    ],
+)
+def test_settings_given_at_loading_are_checked(settings, tmp_path):
+    FaRLConfig(id2label={0: "smiling", 1: "beard"}).save_pretrained(tmp_path)
+    for unused in (False, True):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            FaRLConfig.from_pretrained(tmp_path, return_unused_kwargs=unused, **settings)
+
+
+def test_weights_fit_the_number_of_labels_that_a_file_gives(caplog):
+    stored = {"num_labels": 3, "label_weights": [1.0, 2.0, 3.0]}
+    assert FaRLConfig.from_dict(dict(stored)).label_weights == [1.0, 2.0, 3.0]
+    assert FaRLConfig.from_dict(dict(stored), num_labels=3).label_weights == [1.0, 2.0, 3.0]
+    assert FaRLConfig.from_dict(dict(stored), num_labels=4).label_weights is None
+    given = FaRLConfig.from_dict(stored | {"label_weights": [1.0]}, label_weights=[3.0, 2.0, 1.0])
+    assert given.label_weights == [3.0, 2.0, 1.0]
+    assert "left out" not in caplog.text
+    assert FaRLConfig.from_dict({"id2label": {"0": "a"}, "attribute_thresholds": {"a": 0.5}}, id2label=None)
+
+
+@pytest.mark.parametrize("labels", [{"0": ["b"]}, ["a", "b"], {"x": "a"}])
+def test_damaged_labels_are_named_beside_thresholds(labels):
+    with pytest.raises(ValueError, match=r"id2label=.* must map the numbers from 0 on to names"):
+        FaRLConfig.from_dict({"id2label": labels, "attribute_thresholds": {"a": 0.5}})
+
+
 def test_labels_are_in_the_order_of_the_outputs_whatever_the_order_of_the_file():
     names = {str(index): f"label {index}" for index in range(12)}
     config = FaRLConfig.from_dict({"id2label": dict(sorted(names.items()))})

@@ -240,6 +240,22 @@ def test_an_attribute_is_present_above_its_own_threshold(load_pipeline, planted_
     present = {entry["label"]: entry["present"] for entry in describe(photo_with(1))[0]["attributes"]}
     assert (present["smiling"], present["young"]) == (False, True)
     assert all(present[name] == (score[name] > 0.5) for name in score if name not in ("smiling", "young"))
+    describe.model.config.attribute_thresholds = {"smiling": None}  # as if it were not listed
+    assert describe(photo_with(1))[0]["attributes"] == entries
+    for wrong in ({"smiling": "high"}, {"smiling": 2}, 0.5):
+        describe.model.config.attribute_thresholds = wrong
+        with pytest.raises(InvalidArgumentError, match="attribute_thresholds"):
+            describe(photo_with(1))
+
+
+def test_thresholds_of_renamed_labels_are_not_used_and_named(load_pipeline, planted_detector, photo_with, caplog):
+    describe = load_pipeline("face-attributes", detector=planted_detector)
+    describe.model.config.attribute_thresholds = {"smiling": 0.001}
+    describe.model.config.id2label = {index: f"new {name}" for index, name in describe.model.config.id2label.items()}
+    with caplog.at_level("WARNING"):
+        entries = describe(photo_with(1))[0]["attributes"]
+    assert [entry["present"] for entry in entries] == [entry["score"] > 0.5 for entry in entries]
+    assert "attribute_thresholds of 'smiling' are not used" in caplog.text
 
 
 def test_detector_by_name_is_loaded_once_and_only_when_needed(load_pipeline, toy_checkpoints, photo_with, monkeypatch):

@@ -15,7 +15,7 @@ from farl_hf.checkpoints.checked_loading import load_image_processor, load_whole
 from farl_hf.cli.model_loading import load_model_and_processor, load_pipelines
 from farl_hf.errors import FaRLError, InvalidArgumentError
 from farl_hf.training.arguments import ModelArguments
-from farl_hf.training.finetuning import FACE_TASK_SETTINGS, model_from_checkpoint
+from farl_hf.training.finetuning import FACE_TASK_SETTINGS, make_processor, model_from_checkpoint, settings_of_start
 
 TASKS = ("face-detection", "face-parsing", "face-landmarks", "face-attributes")
 
@@ -154,7 +154,8 @@ def test_training_may_start_a_new_head_but_no_new_encoder(folders, tmp_path, cap
 
     def start(folder):
         arguments = ModelArguments(model_name_or_path=str(folder))
-        return model_from_checkpoint(task, str(folder), arguments, "eager", names)
+        settings = settings_of_start(task, arguments, make_processor(task, arguments), names)
+        return model_from_checkpoint(task, str(folder), "eager", settings)
 
     with caplog.at_level(logging.WARNING):
         model = start(folders["face-landmarks"])
@@ -173,11 +174,12 @@ def test_training_may_start_a_new_head_but_no_new_encoder(folders, tmp_path, cap
 
 
 def test_a_detector_lends_no_encoder(folders):
-    arguments = ModelArguments(model_name_or_path=str(folders["face-detection"]))
+    task, arguments = FACE_TASK_SETTINGS["parsing"], ModelArguments(model_name_or_path=str(folders["face-detection"]))
+    settings = settings_of_start(task, arguments, make_processor(task, arguments), ["a"])
     with pytest.raises(
         NotACheckpointError, match=r"RetinaFaceForFaceDetection \(face-detection\); expected FaRLForFace"
     ):
-        model_from_checkpoint(FACE_TASK_SETTINGS["parsing"], str(folders["face-detection"]), arguments, "eager", ["a"])
+        model_from_checkpoint(task, str(folders["face-detection"]), "eager", settings)
 
 
 def test_a_class_of_a_user_is_taken_for_what_it_was_derived_from(folders, tmp_path):

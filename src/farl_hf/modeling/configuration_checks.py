@@ -69,6 +69,19 @@ def check_numbers(name, values, least, most, whole=False, count=None):
         raise ValueError(f"{name}={repr(values)[:100]} cannot be used; expected {wanted}.")
 
 
+def check_thresholds(thresholds, labels):
+    """Raises a ValueError unless `attribute_thresholds` is None or maps labels to numbers between 0 and 1."""
+    if not isinstance(thresholds, dict | None):
+        raise ValueError(f"attribute_thresholds={str(thresholds)[:100]} must map labels to numbers.")
+    for label, threshold in (thresholds or {}).items():
+        if label not in labels:
+            raise ValueError(
+                f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
+                "attribute_thresholds=None with new labels."
+            )
+        check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-6, 1 - 1e-6)
+
+
 def check_base_settings(settings):
     """Raises a ValueError for settings of every configuration that Transformers would fail on."""
     names = settings.get("id2label")

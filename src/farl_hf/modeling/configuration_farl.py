@@ -14,7 +14,14 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.utils import logging
 
-from .configuration_checks import check_base_settings, check_heads, check_numbers, check_patches, check_settings
+from .configuration_checks import (
+    check_base_settings,
+    check_heads,
+    check_numbers,
+    check_patches,
+    check_settings,
+    check_thresholds,
+)
 from .configuration_face_transformer import FaceTransformerConfig
 
 logger = logging.get_logger(__name__)
@@ -179,12 +186,31 @@ class FaRLVisionConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError(f"The levels of the backbone cannot be used: {error}") from error
 
 
-_USUAL_LABELS = {0: "LABEL_0", 1: "LABEL_1"}  # which Transformers does not write
+_OF_LABELS = ("label_weights", "attribute_thresholds")  # settings that new labels make void
+
+
+def _numbered_labels(count):
+    """Return the labels of a configuration that names none."""
+    return {index: f"LABEL_{index}" for index in range(count)}
 
 
 def _ordered(id2label):
     """Return the labels in the order of their ids, which JSON turns into texts."""
     return [id2label[index] for index in sorted(id2label, key=int)]
+
+
+def _of_known_labels(settings, labels):
+    """Return loss weights and thresholds that fit the labels: a program may have renamed them before it saved."""
+    weights, thresholds = settings.get("label_weights"), settings.get("attribute_thresholds")
+    fitting: dict[str, Any] = {}
+    if isinstance(weights, list | tuple) and len(weights) != len(labels):
+        logger.warning(f"label_weights of {len(weights)} classes are left out: the model has {len(labels)} labels.")
+        fitting["label_weights"] = None
+    if isinstance(thresholds, dict) and not thresholds.keys() <= set(labels):
+        unknown = ", ".join(map(repr, sorted(thresholds.keys() - set(labels), key=str)))
+        logger.warning(f"attribute_thresholds of {unknown} are left out: the model has no such labels.")
+        fitting["attribute_thresholds"] = {name: thresholds[name] for name in thresholds if name in labels} or None
+    return fitting
 
 
 class FaRLConfig(PreTrainedConfig):
@@ -280,32 +306,31 @@ class FaRLConfig(PreTrainedConfig):
         # A file whose keys were sorted as text has "10" before "2"; readers take the values for the order of outputs.
         names: Any = self.id2label
         self.id2label = dict(sorted(names.items())) if names else names
-        self._check_label_weights()
-        self._check_attribute_thresholds()
+        self._check_what_belongs_to_labels()
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As Transformers' own; where `kwargs` give new labels, without the loss weights and thresholds of the old."""
-        own = _ordered(config_dict.get("id2label") or _USUAL_LABELS)
+        """As Transformers' own, without loss weights and thresholds of labels that the model does not have."""
+        check_base_settings(config_dict)
+        own = _ordered(config_dict.get("id2label") or _numbered_labels(config_dict.get("num_labels") or 2))
         given, count = kwargs.get("id2label"), kwargs.get("num_labels")
         if (given is not None and _ordered(given) != own) or (given is None and count not in (None, len(own))):
-            config_dict = config_dict | {"label_weights": None, "attribute_thresholds": None}
-        return super().from_dict(config_dict, **kwargs)
+            config_dict = config_dict | dict.fromkeys(_OF_LABELS)
+        else:
+            config_dict = config_dict | {name: None for name in _OF_LABELS if name in kwargs}
+            config_dict = config_dict | _of_known_labels(config_dict, own)
+        made = super().from_dict(config_dict, **kwargs)
+        config = made[0] if isinstance(made, tuple) else made
+        check_settings(config)  # again: Transformers sets `kwargs` after the construction
+        config._check_what_belongs_to_labels()
+        return made
 
-    def _check_label_weights(self):
+    def _check_what_belongs_to_labels(self):
+        if self.id2label is None:
+            return
         if self.label_weights is not None:
             check_numbers("label_weights", self.label_weights, 0, 1e6, count=self.num_labels)
-
-    def _check_attribute_thresholds(self):
-        if not isinstance(self.attribute_thresholds or {}, dict):
-            raise ValueError(f"attribute_thresholds={self.attribute_thresholds} must map labels to numbers.")
-        for label, threshold in (self.attribute_thresholds or {}).items():
-            if label not in (self.id2label or {}).values():
-                raise ValueError(
-                    f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
-                    "attribute_thresholds=None with new labels."
-                )
-            check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-6, 1 - 1e-6)
+        check_thresholds(self.attribute_thresholds, self.id2label.values())
 
     @property
     def input_side(self) -> int:

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import ImageClassifierOutput, SemanticSegmenterOutput
 from transformers.pipelines.base import ChunkPipeline
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from farl_hf.errors import InvalidArgumentError, InvalidFaceInputError, in_short
 from farl_hf.labels import FIVE_FROM_LANDMARKS, palette_for
@@ -26,6 +26,8 @@ from farl_hf.pipelines.face_detection import PhotoPipeline
 from farl_hf.pipelines.inputs import check_spelling, checked_on_error, checked_thresholds, recorded
 from farl_hf.processing.face_geometry_farl import FACE_MARGIN
 from farl_hf.results import Faces, plain_faces, plain_points
+
+logger = logging.get_logger(__name__)
 
 # A face-detection pipeline, or anything that takes a PIL photo and answers like one.
 Detector = Callable[..., list[dict[str, Any]]]
@@ -575,8 +577,19 @@ class FaceAttributesPipeline(FaceTaskPipeline):
         """`attributes` of each face."""
         probabilities = self.image_processor.post_process_attributes(ImageClassifierOutput(logits=faces["logits"]))
         names = self.label_names()
-        thresholds = getattr(self.model.config, "attribute_thresholds", None) or {}
+        thresholds = self._thresholds(names)
         return [{"attributes": _likeliest_first(names, row.tolist(), thresholds)} for row in probabilities]
+
+    def _thresholds(self, names: tuple[str, ...]) -> dict[str, float]:
+        """Those of the configuration; a program may have changed them, or the labels."""
+        thresholds = getattr(self.model.config, "attribute_thresholds", None) or {}
+        if not isinstance(thresholds, dict):
+            raise InvalidArgumentError(f"attribute_thresholds={in_short(thresholds)} must map labels to numbers.")
+        checked_thresholds(**{f"attribute_thresholds[{label!r}]": value for label, value in thresholds.items()})
+        unknown = ", ".join(map(repr, sorted(thresholds.keys() - set(names), key=str)))
+        if unknown:
+            logger.warning_once(f"attribute_thresholds of {unknown} are not used: the model has no such labels.")
+        return {label: value for label, value in thresholds.items() if value is not None}
 
 
 def _likeliest_first(
