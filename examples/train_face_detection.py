@@ -250,11 +250,11 @@ def run(
         args.resume_from_checkpoint = None
     if args.do_train:
         check_same_run(args, model_args, data_args, args, task=TASK)
-        if args.should_save:
-            save_resolved_recipe(output_folder(args), TASK, model_args, data_args, args)
     check_weights_to_evaluate(args, model_args.model_name_or_path)
     set_seed(args.seed)
     model, processor = make_model(model_args, data_args)
+    if args.do_train and args.should_save:
+        save_resolved_recipe(output_folder(args), TASK, model_args, data_args, args)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     wanted = {"train": args.do_train, "validation": args.do_eval}
     num_photos = {"train": data_args.num_train_samples, "validation": data_args.num_validation_samples}

@@ -78,12 +78,12 @@ def _run_generator_training(
 ) -> dict[str, float]:
     if training_args.do_train:
         check_same_run(training_args, model_args, data_args, training_args, task=TASK)
-        if training_args.should_save:
-            save_resolved_recipe(output_folder(training_args), TASK, model_args, data_args, training_args)
     check_weights_to_evaluate(training_args, model_args.model_name_or_path)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
     model = make_autoencoder(model_args, training_args)
+    if training_args.do_train and training_args.should_save:
+        save_resolved_recipe(output_folder(training_args), TASK, model_args, data_args, training_args)
     image_processor = crop_of(model.config)
     with training_args.main_process_first(desc="preparing the data set"):
         rows = load_splits(

@@ -12,7 +12,8 @@ name beside this script. All models share one data set, which the first command 
 runs.
 
 The last weights of a run, averaged over its steps, are the model. A run that was stopped goes on where it was when the
-command is given again; a finished one is left alone. `--pack` stores a finished run as the built-in model of its name.
+command is given again. A finished one is left alone, and refused if it was made with other options. `--pack` stores it
+as the built-in model of its name.
 
 Set OMP_NUM_THREADS to the number of cores. Options of a recipe are replaced by `--set`, for example
 `--set max_steps=20 max_train_samples=64`; such a run is another model.
@@ -20,6 +21,7 @@ Set OMP_NUM_THREADS to the number of cores. Options of a recipe are replaced by 
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -37,29 +39,39 @@ from farl_hf.training.arguments import (
     parse_recipe_arguments,
     read_recipe,
 )
-from farl_hf.training.finetuning import run_face_training
+from farl_hf.training.finetuning import run_face_training, with_protocol
 from farl_hf.training.pretraining.run import run_pretraining
 from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
     PretrainingDataArguments,
     PretrainingModelArguments,
 )
+from farl_hf.training.runs import KEPT_ARGUMENTS, changed_arguments, former_arguments
 
 FOLDER = Path(__file__).resolve().parent
 START = "farl-tiny"
 NAMES = (START, "farl-tiny-parsing", "farl-tiny-landmarks", "farl-tiny-attributes")
 PRETRAINING = "pretraining"  # the task of START's recipe
 PRETRAINING_GROUPS = (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments)
-FINISHED = "eval_results.json"  # written by the evaluation after the last step
+# Files of a finished run; the evaluation after the last step writes the first.
+FINISHED = ("eval_results.json", "model.safetensors")
+# What tells one model from another; the start of a head may have moved.
+TOLD_APART_BY = (
+    *(name for name in KEPT_ARGUMENTS if name != "model_name_or_path"),
+    *("num_train_epochs", "max_steps", "max_eval_samples"),
+    *("load_best_model_at_end", "metric_for_best_model", "eval_strategy"),
+)
 
 
 def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     """Trains one model, or goes on with its training; returns the folder of the run."""
     run = runs / name
-    finished = (run / FINISHED).is_file()
+    finished = is_finished_run(run)
     for option in ("do_train", "do_eval"):
         if overrides.get(option) is False:
             raise InvalidArgumentError(f"{option}=false cannot be used: a run is finished once it is evaluated.")
+    if "output_dir" in overrides:
+        raise InvalidArgumentError("output_dir cannot be set: a run lies in the folder of its name in --runs.")
     recipe_file = FOLDER / f"{name}.yaml"
     settings = {"cache_dir": str(runs / "data"), "output_dir": str(run), **overrides}
     if read_recipe(recipe_file).task == PRETRAINING:
@@ -68,6 +80,7 @@ def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
         settings = {"model_name_or_path": START if finished else start_of_head(name, runs), **settings}
         task, *arguments = parse_recipe_arguments(str(recipe_file), settings)
     if finished:
+        check_same_model(run, task, arguments, names=dict.fromkeys((*TOLD_APART_BY, *overrides)))
         print(f"{run} is finished; its options are those of {RESOLVED_NAME} there.")
     elif task == PRETRAINING:
         run_pretraining(*arguments)
@@ -77,12 +90,31 @@ def train(name: str, runs: Path, overrides: dict[str, Any]) -> Path:
     return run
 
 
+def is_finished_run(run: Path) -> bool:
+    return all((run / name).is_file() for name in FINISHED)
+
+
+def check_same_model(run: Path, task: str, arguments: Sequence[Any], names: Iterable[str]) -> None:
+    """Refuses a finished run that was made with other options of these names: it is another model."""
+    if not (run / RESOLVED_NAME).is_file():
+        raise NotACheckpointError(f"{run} lacks {RESOLVED_NAME}, which tells how it was made; choose another --runs.")
+    model_args, data_args, training_args = arguments
+    if task != PRETRAINING:
+        model_args, data_args = with_protocol(model_args, data_args)  # as the run wrote them
+    changes = changed_arguments(former_arguments(run), (model_args, data_args, training_args), names)
+    if changes:
+        raise InvalidArgumentError(
+            f"{run} is finished, and was made with other options ({'; '.join(changes)}); give the same --set, or "
+            "choose another folder for --runs."
+        )
+
+
 def start_of_head(name: str, runs: Path) -> str:
     """The runs' own `farl-tiny`, or the built-in one where the runs have none."""
     start = runs / START
-    if not start.exists():
+    if not any((start / name).is_file() for name in (RESOLVED_NAME, *FINISHED)):  # no run, or one that was refused
         return START
-    if not (start / FINISHED).is_file():
+    if not is_finished_run(start):
         raise NotACheckpointError(f"{name} starts from {start}, which is not finished; train {START} first.")
     return str(start)
 

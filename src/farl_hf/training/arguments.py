@@ -426,6 +426,7 @@ AT_LEAST_0 = (
 USABLE: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("1 or more", lambda value: value >= 1, AT_LEAST_1),
     ("0 or more", lambda value: value >= 0, AT_LEAST_0),
+    ("3 or more, two of which are start and end", lambda value: value >= 3, ("max_text_tokens",)),
     ("a number from 0 to 1", lambda value: 0 <= value <= 1, ("mirror_probability", "face_ratio")),
     ("0 or more, less than 1", lambda value: 0 <= value < 1, ("ema_decay",)),
     ("1 or more, or -1 for no limit", lambda value: value >= 1 or value == -1, ("max_steps",)),

@@ -21,6 +21,7 @@ from farl_hf.data.samples.face_samples import FaceSamples
 from farl_hf.errors import InvalidArgumentError, UnknownNameError, check_name
 from farl_hf.labels import CELEBA_ATTRIBUTES
 from farl_hf.labels.backbones import BACKBONES
+from farl_hf.modeling.configuration_checks import check_patches
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_heads import (
     FaRLDenseModel,
@@ -162,10 +163,13 @@ def _run_face_training(
     model_args, data_args = with_protocol(with_backbone(model_args), data_args)
     if training_args.do_train:
         check_same_run(training_args, model_args, data_args, training_args, task=task_name)
-    if training_args.do_train and training_args.should_save:
-        save_resolved_recipe(output_folder(training_args), task_name, model_args, data_args, training_args)
     check_weights_to_evaluate(training_args, model_args.model_name_or_path)
-    model_args = with_checked_start(model_args)  # before the data are made
+    given_model_args, model_args = model_args, with_checked_start(model_args)
+    processor = make_processor(task, model_args)
+    if training_args.do_train:
+        check_before_data(task, model_args, data_args, processor)
+    if training_args.do_train and training_args.should_save:
+        save_resolved_recipe(output_folder(training_args), task_name, given_model_args, data_args, training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         splits = load_splits(
             listed(data_args.dataset_name), data_args, do_train=training_args.do_train, do_eval=training_args.do_eval
@@ -173,7 +177,6 @@ def _run_face_training(
     label_names = names_of_labels(task, model_args, data_args, training_args, splits)
     if not training_args.do_train:
         check_classes(task.name, label_names, known_labels)
-    processor = make_processor(task, model_args)
     model = make_model(task, model_args, training_args, processor, label_names)
     train_samples, eval_samples = make_samples(task, processor, data_args, training_args, splits, label_names)
     if eval_samples is not None:
@@ -254,6 +257,11 @@ def names_of_labels(
         return names_of_labelled_attributes(splits["train"])
     if task.name == "landmarks":
         return [f"point_{index}" for index in range(count_landmarks(splits["train"]))]
+    return names_of_classes(data_args)
+
+
+def names_of_classes(data_args: DataArguments) -> list[str]:
+    """Names of the classes of a parsing."""
     check_name("label set", data_args.label_set, LABEL_SETS)
     return list(LABEL_SETS[str(data_args.label_set)])
 
@@ -345,29 +353,70 @@ def make_model(
     """A model with a head for these labels, from a checkpoint or from random weights."""
     attention = attention_of(model_args, training_args)
     if model_args.model_name_or_path:
-        return model_from_checkpoint(task, model_args.model_name_or_path, model_args, attention, label_names)
+        settings = settings_of_start(task, model_args, processor, label_names)
+        return model_from_checkpoint(task, model_args.model_name_or_path, attention, settings)
+    config = config_from_scratch(task, model_args, processor, label_names)
+    return model_from_scratch(task.model_class, config, attention, training_args)
+
+
+def check_before_data(
+    task: FaceTask, model_args: ModelArguments, data_args: DataArguments, processor: FaRLImageProcessor
+) -> None:
+    """Refuses what needs no data to be refused.
+
+    Raises:
+        InvalidArgumentError: Settings that do not fit one another, or the start.
+        UnknownNameError: There is no such augmentation or label set.
+    """
+    if data_args.augmentation is not None:
+        get_augmentation_recipe(data_args.augmentation)
+    if task.name == "parsing":
+        label_names = names_of_classes(data_args)
+    else:  # the data tell
+        label_names, model_args = ["unknown"], replace(model_args, label_weights=None)
+    if model_args.model_name_or_path:
+        settings_of_start(task, model_args, processor, label_names)
+    else:
+        config_from_scratch(task, model_args, processor, label_names)
+
+
+def config_from_scratch(
+    task: FaceTask, model_args: ModelArguments, processor: FaRLImageProcessor, label_names: list[str]
+) -> FaRLConfig:
+    """Configuration of a model with random weights."""
     if not model_args.config_name:
         raise InvalidArgumentError("Pass --model-name-or-path to start from a checkpoint, or --config-name tiny.")
     config = make_scratch_config(
         model_args.config_name, processor.size_hw[0], label_names, scratch_settings(model_args)
     )
     check_head_settings(task, config, {"feature_levels": config.feature_levels})
-    return model_from_scratch(task.model_class, config, attention, training_args)
+    return config
 
 
-def model_from_checkpoint(
-    task: FaceTask, folder: str, model_args: ModelArguments, attention: str, label_names: list[str]
-) -> PreTrainedModel:
-    """A pretrained model with a head for these labels; weights of another head are replaced by random ones.
+def settings_of_start(
+    task: FaceTask, model_args: ModelArguments, processor: FaRLImageProcessor, label_names: list[str]
+) -> dict[str, Any]:
+    """Settings that give the checkpoint of the start a head for these labels.
+
+    Raises:
+        InvalidArgumentError: Settings that do not fit the checkpoint.
+    """
+    start = read_config(str(model_args.model_name_or_path), FaRLConfig)
+    check_encoder_stays(start, model_args)
+    if start.backbone_config is None:
+        with settings_refused():
+            check_patches(processor.size_hw[0], start.vision_config.patch_size)
+    settings = relabelled(start, label_names) | model_args.head_overrides()
+    check_head_settings(task, start, settings)
+    return settings
+
+
+def model_from_checkpoint(task: FaceTask, folder: str, attention: str, settings: dict[str, Any]) -> PreTrainedModel:
+    """A pretrained model with a head of these settings; weights of another head are replaced by random ones.
 
     Raises:
         NotACheckpointError: The encoder is not whole.
-        InvalidArgumentError: Settings that do not fit the checkpoint.
     """
-    start = read_config(folder, FaRLConfig)
-    check_encoder_stays(start, model_args)
-    settings = relabelled(start, label_names) | model_args.head_overrides()
-    check_head_settings(task, start, settings)
     model, new = load_with_new_parts(
         task.model_class, folder, NEW_PARTS, dtype="float32", attn_implementation=attention, **settings
     )
@@ -406,7 +455,7 @@ def check_head_settings(task: FaceTask, start: FaRLConfig, settings: dict[str, A
             f"feature_levels names {len(levels)} blocks, but a head reads four; a block may be repeated."
         )
     try:
-        config = FaRLConfig.from_dict(start.to_dict() | settings)
+        config = FaRLConfig(**(start.to_dict() | settings))  # `from_dict` leaves out loss weights that do not fit
         if issubclass(task.model_class, FaRLDenseModel) and config.backbone_config is None:
             cells_per_patch(config.vision_config.patch_size, config.output_stride)
     except ValueError as error:

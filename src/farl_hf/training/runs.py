@@ -6,7 +6,7 @@ A run that was interrupted goes on from the newest checkpoint that was written c
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -149,27 +149,15 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
     finished = last_finished_checkpoint(folder)  # with averaged weights or without: that may have changed too
     if finished is None or not (folder / RESOLVED_NAME).is_file():
         return
-    former = with_present_names(read_yaml(folder / RESOLVED_NAME))
-    present = {name: value for group in argument_groups for name, value in plain_values(group).items()}
+    former = former_arguments(folder)
     if task is not None and former.get("task", task) != task:
         raise InvalidArgumentError(
             f"{folder} holds a run of {former['task']}, and this one is of {task}; choose another --output-dir."
         )
-    if former.get("task") == "pretraining":
-        for name, value in FORMER_CROP_OF_PRETRAINING.items():
-            if former.get(name) == value and present.get(name) is None:
-                del former[name]
     # Transformers writes the random state of every process.
-    former["number of processes"] = len(list(Path(finished).glob("rng_state*.pth")))
-    present["number of processes"] = args.world_size
-    usual = {one.name: one.default for group in argument_groups for one in fields(group)}
-    changes = [
-        f"{name}: {former.get(name)} -> {present.get(name)}"
-        for name in (*KEPT_ARGUMENTS, "number of processes")
-        # Unset values are not written, nor are arguments that did not exist.
-        if (name in former or present.get(name) != usual.get(name))
-        and one_value(former.get(name)) != one_value(present.get(name))
-    ]
+    count = len(list(Path(finished).glob("rng_state*.pth")))
+    changes = changed_arguments(former, argument_groups, KEPT_ARGUMENTS)
+    changes += [f"number of processes: {count} -> {args.world_size}"] if count != args.world_size else []
     if args.ema_decay and former.get("ema_decay") == 0:  # none of its checkpoints would count as finished
         raise InvalidArgumentError(
             f"{folder} holds a run without averaged weights; one with --ema-decay {args.ema_decay} cannot go on from "
@@ -183,6 +171,27 @@ def check_same_run(args: Any, *argument_groups: Any, task: str | None = None) ->
         )
     if changes:
         logger.warning(f"Going on with changed arguments: {'; '.join(changes)}.")
+
+
+def former_arguments(folder: Path) -> dict[str, Any]:
+    """The arguments that the run in a folder was given last."""
+    return with_present_names(read_yaml(folder / RESOLVED_NAME))
+
+
+def changed_arguments(former: dict[str, Any], argument_groups: Sequence[Any], names: Iterable[str]) -> list[str]:
+    """Those of the named arguments that are not the former ones, each as `name: former -> present`."""
+    present = {name: value for group in argument_groups for name, value in plain_values(group).items()}
+    usual = {one.name: one.default for group in argument_groups for one in fields(group)}
+    if former.get("task") == "pretraining":
+        unset = {name for name, value in FORMER_CROP_OF_PRETRAINING.items() if former.get(name) == value}
+        former = {name: value for name, value in former.items() if name not in unset or present.get(name) is not None}
+    return [
+        f"{name}: {former.get(name)} -> {present.get(name)}"
+        for name in names
+        # Unset values are not written, nor are arguments that did not exist.
+        if (name in former or present.get(name) != usual.get(name))
+        and one_value(former.get(name)) != one_value(present.get(name))
+    ]
 
 
 def last_finished_checkpoint(output_dir: str | Path, ema_decay: float = 0.0) -> str | None:

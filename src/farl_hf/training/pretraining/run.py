@@ -18,6 +18,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
 from farl_hf.checkpoints.checked_loading import load_image_processor, load_with_new_parts, read_config
+from farl_hf.data.augmentation import get_augmentation_recipe
 from farl_hf.data.laion_face.shards import FaceFilter, Shard, find_shards, num_listed_samples
 from farl_hf.data.laion_face.stream import PretrainingStream
 from farl_hf.data.samples.pretraining_samples import (
@@ -28,6 +29,7 @@ from farl_hf.data.samples.pretraining_samples import (
     require_captions,
 )
 from farl_hf.errors import InvalidArgumentError, NotACheckpointError, check_name
+from farl_hf.modeling.configuration_checks import check_patches
 from farl_hf.modeling.configuration_farl import FaRLConfig
 from farl_hf.modeling.modeling_farl_pretraining import FaRLForPreTraining
 from farl_hf.processing.face_geometry_farl import ATTRIBUTE_TEMPLATE, LAPA_TEMPLATE
@@ -116,11 +118,15 @@ def _run_pretraining(
     check_objective(model_args, training_args)
     if training_args.do_train:
         check_same_run(training_args, model_args, data_args, training_args, task="pretraining")
-        if training_args.should_save:
-            save_resolved_recipe(output_folder(training_args), "pretraining", model_args, data_args, training_args)
     transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
     set_seed(training_args.seed)
-    model_args = with_checked_start(model_args, "tokenizer_name")  # before the data are made
+    given_model_args, model_args = model_args, with_checked_start(model_args, "tokenizer_name")
+    is_new = last_finished_checkpoint(output_folder(training_args)) is None  # else the run has all files that it needs
+    if training_args.do_train and is_new:
+        with training_args.main_process_first(desc="checking the settings"):
+            check_before_data(model_args, data_args)
+    if training_args.do_train and training_args.should_save:
+        save_resolved_recipe(output_folder(training_args), "pretraining", given_model_args, data_args, training_args)
     start_deepspeed(training_args)
     with training_args.main_process_first(desc="preparing the data set"):
         sources = load_sources(data_args, training_args)
@@ -166,6 +172,32 @@ def check_objective(model_args: PretrainingModelArguments, training_args: Pretra
                 "--do-eval, and train heads from the result."
             )
     check_weights_to_evaluate(training_args, model_args.model_name_or_path)
+
+
+def check_before_data(model_args: PretrainingModelArguments, data_args: PretrainingDataArguments) -> None:
+    """Refuses what needs no data to be refused.
+
+    Raises:
+        InvalidArgumentError: Settings that do not fit one another, or the start.
+        UnknownNameError: There is no such augmentation or face template.
+        NotACheckpointError: There is no such tokenizer.
+    """
+    get_augmentation_recipe(data_args.augmentation)
+    image_processor, start = make_image_processor(model_args), model_args.model_name_or_path
+    if model_args.objective in SELF_SUPERVISED_OBJECTIVES:
+        scratch_config(model_args, image_processor, None, {})
+        return
+    tokenizer = make_tokenizer(model_args, PairSources())  # one of no captions stands for that of the captions
+    if start:
+        if model_args.tokenizer_name != "captions":
+            check_tokenizer(tokenizer, start)
+        with settings_refused():
+            config = FaRLConfig(**(read_config(start, FaRLConfig).to_dict() | branch_settings(model_args)))
+            check_patches(image_processor.size_hw[0], config.vision_config.patch_size)
+    else:
+        config = scratch_config(model_args, image_processor, tokenizer, branch_settings(model_args))
+    if config.mim_weight and model_args.visual_tokenizer != "kmeans":
+        check_visual_vocabulary(load_visual_tokenizer(model_args.visual_tokenizer), config, model_args)
 
 
 def trainer_without_texts(
@@ -329,12 +361,17 @@ def make_visual_tokenizer(
         pixels = torch.stack([sample["codebook_pixel_values"] for sample in samples])
         tokenizer = PatchKMeansTokenizer.train(pixels, model.config.mim_vocab_size, KMEANS_STRIDE, training_args.seed)
         tokenizer.save_pretrained(folder)
-    if tokenizer.vocab_size != model.config.mim_vocab_size:
+    check_visual_vocabulary(tokenizer, model.config, model_args)
+    return tokenizer
+
+
+def check_visual_vocabulary(tokenizer: VisualTokenizer, config: Any, model_args: PretrainingModelArguments) -> None:
+    """Refuses a visual tokenizer that has other tokens than the model predicts."""
+    if tokenizer.vocab_size != config.mim_vocab_size:
         raise InvalidArgumentError(
             f"The visual tokenizer {model_args.visual_tokenizer} has {tokenizer.vocab_size} tokens, but the model "
-            f"predicts {model.config.mim_vocab_size}; pass --visual-vocab-size {tokenizer.vocab_size}."
+            f"predicts {config.mim_vocab_size}; pass --visual-vocab-size {tokenizer.vocab_size}."
         )
-    return tokenizer
 
 
 def sample_source(sources: PairSources, transform: PretrainingTransform) -> Iterator[dict[str, torch.Tensor]]:
@@ -347,6 +384,8 @@ def sample_source(sources: PairSources, transform: PretrainingTransform) -> Iter
 
 def captions_of(sources: PairSources) -> Iterator[str]:
     """All captions, to learn a vocabulary from."""
+    if not sources.shards and sources.train_rows is None:
+        return iter(())
     if sources.train_rows is not None:
         return iter(sources.train_rows["caption"])
     stream = PretrainingStream(sources.shards, transform=None)  # type: ignore[arg-type]  # captions need no transform
@@ -419,11 +458,7 @@ def make_model(
 ) -> FaRLForPreTraining:
     """Both encoders, from a checkpoint or from random weights."""
     attention = attention_of(model_args, training_args)
-    branch = given_settings(model_args, ("mim_weight", "mim_num_hidden_layers"))
-    if model_args.objective == "itc":
-        branch["mim_weight"] = 0.0
-    if model_args.visual_vocab_size:
-        branch["mim_vocab_size"] = model_args.visual_vocab_size
+    branch = branch_settings(model_args)
     if model_args.model_name_or_path:
         name = model_args.model_name_or_path
         check_tokenizer(processor.tokenizer, name)
@@ -435,6 +470,16 @@ def make_model(
         return model
     config = scratch_config(model_args, processor.image_processor, processor.tokenizer, branch)
     return model_from_scratch(FaRLForPreTraining, config, attention, training_args)
+
+
+def branch_settings(model_args: PretrainingModelArguments) -> dict[str, Any]:
+    """Settings of masked image modelling that replace those of the configuration."""
+    branch = given_settings(model_args, ("mim_weight", "mim_num_hidden_layers"))
+    if model_args.objective == "itc":
+        branch["mim_weight"] = 0.0
+    if model_args.visual_vocab_size:
+        branch["mim_vocab_size"] = model_args.visual_vocab_size
+    return branch
 
 
 def check_tokenizer(tokenizer: FaRLTokenizer, checkpoint: str) -> None:
@@ -484,16 +529,12 @@ def scratch_config(
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
         }
-    return FaRLConfig(
-        **(
-            settings
-            | branch
-            | {
-                "vision_config": settings.get("vision_config", {}) | {"image_size": side},
-                "text_config": settings.get("text_config", {}) | text,
-            }
-        )
-    )
+    sizes = {
+        "vision_config": settings.get("vision_config", {}) | {"image_size": side},
+        "text_config": settings.get("text_config", {}) | text,
+    }
+    with settings_refused():
+        return FaRLConfig(**(settings | branch | sizes))
 
 
 # A small vocabulary, for text encoders too small for CLIP's 49,408 entries
