@@ -7,8 +7,8 @@ photos as `NAME.jpg`. The threshold of an attribute gives the largest recall at 
 then the fewest false alarms; it is the middle, in log-odds, of the two scores between which it lies. Attributes with
 fewer than `--least` faces that have them, or that lack them, keep 0.5. `beard` sets the threshold of `no_beard`.
 
-`--write` stores the thresholds as `attribute_thresholds` in the `config.json` of the model's folder. After that of a
-built-in model, run `python -m farl_hf.checkpoints.packing`.
+`--write` stores the thresholds as `attribute_thresholds` in the `config.json` of the model's folder; of a built-in
+model also the new commit, from which caches tell one version from another.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 from transformers import pipeline
 
-import farl_hf
+from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
+from farl_hf.checkpoints.embedded_models import embedded_folder
+from farl_hf.checkpoints.packing import store_commits
 from farl_hf.whole_files import write_whole
 
 # Attribute of the reference: attribute of the model that is its opposite.
@@ -78,6 +80,15 @@ def rates(pairs: list[tuple[float, bool]], threshold: float) -> tuple[float, flo
     return float(found[there].mean()), float(found[~there].mean()), float(precision)
 
 
+def write_thresholds(folder: Path, thresholds: dict[str, float]) -> None:
+    """Store the thresholds in the configuration of a checkpoint, and the commit of a built-in one."""
+    config = folder / "config.json"
+    settings = json.loads(config.read_text()) | {"attribute_thresholds": thresholds}
+    write_whole(config, (json.dumps(settings, indent=2) + "\n").encode())
+    if folder.resolve() in map(embedded_folder, EMBEDDED_CHECKPOINTS):
+        store_commits()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="reference.json and photos")
@@ -101,10 +112,7 @@ def main() -> None:
             )
     print(json.dumps({"attribute_thresholds": thresholds}))
     if arguments.write:
-        config = farl_hf.checkpoint(arguments.model or "farl-tiny-attributes") / "config.json"
-        settings = json.loads(config.read_text())
-        settings["attribute_thresholds"] = thresholds
-        write_whole(config, (json.dumps(settings, indent=2) + "\n").encode())
+        write_thresholds(checkpoint(arguments.model or "farl-tiny-attributes"), thresholds)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from farl_hf import FaRLConfig
+
 BENCHMARK = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "attribute_thresholds.py"))
 best_threshold, rates = BENCHMARK["best_threshold"], BENCHMARK["rates"]
 SCORES = {
@@ -16,6 +18,17 @@ SCORES = {
     "large": [(0.99996, True), (0.99994, False), (0.9999, False)],
     "wrong way": [(0.9, False), (0.1, True)],
 }
+
+
+@pytest.mark.parametrize("is_built_in", [True, False])
+def test_thresholds_are_stored_and_a_built_in_model_gets_its_new_commit(is_built_in, tmp_path, monkeypatch):
+    write, stored = BENCHMARK["write_thresholds"], []
+    monkeypatch.setitem(write.__globals__, "store_commits", lambda: stored.append("commits"))
+    monkeypatch.setitem(write.__globals__, "embedded_folder", lambda _: tmp_path / ("a" if is_built_in else "b"))
+    FaRLConfig(id2label={0: "smiling", 1: "beard"}).save_pretrained(tmp_path / "a")
+    write(tmp_path / "a", {"beard": 0.25})
+    assert FaRLConfig.from_pretrained(tmp_path / "a").attribute_thresholds == {"beard": 0.25}
+    assert stored == ["commits"] * is_built_in
 
 
 @pytest.mark.parametrize(

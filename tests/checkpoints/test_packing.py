@@ -36,6 +36,17 @@ def test_labels_stand_in_the_order_of_the_outputs(name):
     assert list(labels) == [str(index) for index in range(len(labels))]
 
 
+def test_thresholds_that_packing_drops_are_named(tmp_path, caplog):
+    write_run(tmp_path / "run")
+    (tmp_path / "built-in").mkdir()
+    (tmp_path / "built-in" / "config.json").write_text(json.dumps({"attribute_thresholds": {"beard": 0.3}}))
+    for dropped in (True, False):
+        caplog.clear()
+        with caplog.at_level("WARNING"):
+            pack_checkpoint(tmp_path / "run", tmp_path / "built-in")
+        assert ("belong to its former weights and are dropped" in caplog.text) == dropped
+
+
 def test_packing_keeps_the_order_of_labels(tmp_path):
     write_run(tmp_path / "run")
     labels = {str(index): f"label {index}" for index in range(12)}

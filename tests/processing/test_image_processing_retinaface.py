@@ -299,20 +299,20 @@ def faces_of(boxes_xyxy, scores):
 
 def test_large_faces_come_from_the_coarse_view_and_small_ones_from_the_usual():
     processor = RetinaFaceImageProcessor(max_long_side=1000, coarse_long_side=400)
-    # A photo of 2000 pixels, halved: the limit of 300 input pixels is 600 of the photo.
-    usual = faces_of([[0, 0, 500, 500], [100, 100, 800, 800], [1500, 900, 1540, 950]], [0.7, 0.99, 0.6])
+    # A photo of 2000 pixels, halved: the limit of 200 input pixels is 400 of the photo.
+    usual = faces_of([[0, 0, 350, 350], [100, 100, 800, 800], [1500, 900, 1540, 950]], [0.7, 0.99, 0.6])
     coarse = faces_of([[0, 0, 900, 900], [1500, 900, 1550, 940]], [0.8, 0.95])
     joined = processor.join_views(usual, coarse, (1000, 2000))
-    assert joined["boxes_xyxy"].tolist() == [[0, 0, 900, 900], [0, 0, 500, 500], [1500, 900, 1540, 950]]
+    assert joined["boxes_xyxy"].tolist() == [[0, 0, 900, 900], [0, 0, 350, 350], [1500, 900, 1540, 950]]
     assert joined["scores"].tolist() == pytest.approx([0.8, 0.7, 0.6])
     assert joined["keypoints_xy"].shape == (3, 5, 2)
     # What both views find near the limit is one face.
-    both = processor.join_views(faces_of([[0, 0, 590, 590]], [0.7]), faces_of([[0, 0, 610, 610]], [0.8]), (1000, 2000))
+    both = processor.join_views(faces_of([[0, 0, 390, 390]], [0.7]), faces_of([[0, 0, 410, 410]], [0.8]), (1000, 2000))
     assert both["scores"].tolist() == pytest.approx([0.8])
 
 
-@pytest.mark.parametrize("side_usual", range(590, 611, 4))
-@pytest.mark.parametrize("side_coarse", range(590, 611, 4))
+@pytest.mark.parametrize("side_usual", range(390, 411, 4))
+@pytest.mark.parametrize("side_coarse", range(390, 411, 4))
 def test_a_face_that_both_views_find_is_one_face_on_every_side_of_the_limit(side_usual, side_coarse):
     processor = RetinaFaceImageProcessor(max_long_side=1000, coarse_long_side=400)
     usual, coarse = (faces_of([[0, 0, side, side]], [0.9]) for side in (side_usual, side_coarse))

@@ -16,12 +16,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
 from farl_hf.checkpoints import EMBEDDED_CHECKPOINTS, checkpoint
 from farl_hf.checkpoints.checked_loading import read_json_object
 from farl_hf.checkpoints.embedded_models import COMMITS_FILE, embedded_folder
 from farl_hf.checkpoints.hub_cache import content_commit
 from farl_hf.errors import NotACheckpointError, check_name
+
+logger = logging.get_logger(__name__)
 
 # Of a task model, of images and texts with a tokenizer, and of a generator, which reads no pictures.
 _TASK_FILES = ("config.json", "preprocessor_config.json")
@@ -49,6 +52,11 @@ def pack_checkpoint(source: Path, target: Path) -> int:
     missing = [name for name in (*settings_files, _WEIGHTS_FILE) if not (source / name).is_file()]
     if missing:
         raise NotACheckpointError(f"{source} lacks {', '.join(missing)}; give a folder that a training script wrote.")
+    if _settings(target).get("attribute_thresholds") and not _settings(source).get("attribute_thresholds"):
+        logger.warning(
+            f"The attribute_thresholds in {target} belong to its former weights and are dropped; choose new ones, and "
+            "change the tables of its card."
+        )
     target.mkdir(parents=True, exist_ok=True)
     for name in settings_files:
         shutil.copyfile(source / name, target / name)

@@ -18,8 +18,9 @@ from transformers.processing_utils import ImagesKwargs
 from .photo_tensors_farl import PhotoTensorBackend, check_number, check_pixel_normalisation, in_short
 from .processor_push_farl import ProcessorPushedWithCode
 
-# Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view.
-_COARSE_FACE = 0.75
+# Of the coarse side: a larger face, in pixels of the usual input, is taken from the coarse view. With 512, that is a
+# face larger than the second largest anchors; with a higher limit, parts of some large faces count as faces.
+_COARSE_FACE = 0.5
 _SAME_FACE_OVERLAP = 0.4  # of a box in one view and one in the other
 
 
@@ -372,7 +373,7 @@ class RetinaFaceImageProcessor(ProcessorPushedWithCode, PhotoTensorBackend):
         """
         The faces of one photo that was looked at in two sizes.
 
-        A face larger than the largest anchors gives several boxes on its parts. Faces of more than 3/4 of
+        A face larger than the largest anchors gives several boxes on its parts. Faces of more than half of
         `coarse_long_side`, in pixels of the usual input, are therefore taken from the coarse view, smaller ones from
         the usual one. The two views give a face boxes of slightly different sizes. If only the one of the usual view
         is above the limit, the face is taken from the coarse view; if only the other is, the better score wins.
