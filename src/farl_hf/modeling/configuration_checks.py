@@ -33,15 +33,19 @@ _REAL = {
 _MOST_LABELS = 10_000
 
 
-def check_settings(config):
-    """Raises a ValueError unless the settings that a configuration has lie in their ranges; makes numbers Python's."""
-    for name, value in [(name, _plain(value)) for name, value in vars(config).items()]:
+def check_settings(config, names=None):
+    """Raises a ValueError unless the settings that a configuration has lie in their ranges; makes numbers Python's.
+
+    With `names`, only settings of these names.
+    """
+    settings = {name: value for name, value in vars(config).items() if names is None or name in names}
+    for name, value in [(name, _plain(value)) for name, value in settings.items()]:
         setattr(config, name, value)
         if name in _WHOLE and not (value is None and name.endswith("_token_id")):
             check_numbers(name, value, *_WHOLE[name], whole=True)
         elif name in _REAL:
             check_numbers(name, value, *_REAL[name])
-    act = getattr(config, "hidden_act", "gelu")
+    act = settings.get("hidden_act", "gelu")
     if not isinstance(act, str) or act not in ACT2FN:
         raise ValueError(f"hidden_act={act!r} is no activation; expected one such as 'quick_gelu' or 'gelu'.")
 
@@ -70,7 +74,7 @@ def check_numbers(name, values, least, most, whole=False, count=None):
 
 
 def check_thresholds(thresholds, labels):
-    """Raises a ValueError unless `attribute_thresholds` is None or maps labels to numbers between 0 and 1."""
+    """Raises a ValueError unless `attribute_thresholds` is None or maps labels to None or numbers between 0 and 1."""
     if not isinstance(thresholds, dict | None):
         raise ValueError(f"attribute_thresholds={str(thresholds)[:100]} must map labels to numbers.")
     for label, threshold in (thresholds or {}).items():
@@ -79,7 +83,8 @@ def check_thresholds(thresholds, labels):
                 f"attribute_thresholds names {label!r}, which is none of the labels; remove it, or pass "
                 "attribute_thresholds=None with new labels."
             )
-        check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-6, 1 - 1e-6)
+        if threshold is not None:  # as if the label were not listed
+            check_numbers(f"attribute_thresholds[{label!r}]", threshold, 1e-6, 1 - 1e-6)
 
 
 def check_base_settings(settings):

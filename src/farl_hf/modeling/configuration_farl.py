@@ -6,6 +6,7 @@ constructors are written out: annotated class fields break silently on older Tra
 a repository.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -312,6 +313,9 @@ class FaRLConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As Transformers' own, without loss weights and thresholds of labels that the model does not have."""
         check_base_settings(config_dict)
+        check_base_settings(
+            {name: kwargs[name] for name in ("id2label", "num_labels") if kwargs.get(name) is not None}
+        )
         own = _ordered(config_dict.get("id2label") or _numbered_labels(config_dict.get("num_labels") or 2))
         given, count = kwargs.get("id2label"), kwargs.get("num_labels")
         if (given is not None and _ordered(given) != own) or (given is None and count not in (None, len(own))):
@@ -321,7 +325,8 @@ class FaRLConfig(PreTrainedConfig):
             config_dict = config_dict | _of_known_labels(config_dict, own)
         made = super().from_dict(config_dict, **kwargs)
         config = made[0] if isinstance(made, tuple) else made
-        check_settings(config)  # again: Transformers sets `kwargs` after the construction
+        # Transformers sets `kwargs` after the construction, which checks this class's own settings and no others.
+        check_settings(config, names=kwargs.keys() & inspect.signature(cls.__init__).parameters.keys())
         config._check_what_belongs_to_labels()
         return made
 

@@ -586,6 +586,11 @@ class FaceAttributesPipeline(FaceTaskPipeline):
         if not isinstance(thresholds, dict):
             raise InvalidArgumentError(f"attribute_thresholds={in_short(thresholds)} must map labels to numbers.")
         checked_thresholds(**{f"attribute_thresholds[{label!r}]": value for label, value in thresholds.items()})
+        for label, value in thresholds.items():
+            if value in (0, 1):  # the configuration could be saved, but not loaded
+                raise InvalidArgumentError(
+                    f"attribute_thresholds[{label!r}]={value}: expected more than 0, less than 1."
+                )
         unknown = ", ".join(map(repr, sorted(thresholds.keys() - set(names), key=str)))
         if unknown:
             logger.warning_once(f"attribute_thresholds of {unknown} are not used: the model has no such labels.")

@@ -22,6 +22,7 @@ _CUT = 0.5  # 0 for frames that differ in light alone, 1 for frames that have no
 _NOISE = 4.0  # variance of grey levels below which a frame counts as one colour
 _LEAST_OVERLAP = 0.3  # IoU; a face of the same size moved by about half its width
 _REMEMBERED_S = 1.0  # how long a track that was lost can be found again
+_SAME_TIME_S = 1e-3  # less than the time between two frames
 
 
 class SceneCuts:
@@ -80,12 +81,14 @@ class Track:
         number (`int`): From 1, never given twice.
         detected (`FaceState`): At the last detection.
         now (`FaceState`): In this frame.
-        seen_s (`float`): Time of the last frame in which it was there.
+        began_s (`float`): Time of the first frame in which it was there.
+        seen_s (`float`): Of the last one.
     """
 
     number: int
     detected: FaceState
     now: FaceState
+    began_s: float
     seen_s: float
 
 
@@ -93,9 +96,9 @@ class FaceTracker:
     """Gives the tracks of frame after frame.
 
     The detector looks at the whole frame every `detect_every` frames, at a cut, where the landmarks of a face are in
-    doubt, in a frame of nearly one colour or after one, and for a second after a track was lost: faces that overlap a
-    track continue it, others begin one, and a track without a face is lost. In between, the landmark model looks where
-    each face was in the frame before.
+    doubt, in a frame of nearly one colour or after one, and after a track was lost, for a second or for as long as the
+    face was there, whichever is less. Faces that overlap a track continue it, others begin one, and a track without a
+    face is lost. In between, the landmark model looks where each face was in the frame before.
 
     Args:
         find_faces (`Callable`): A face-detection pipeline, or anything that takes a PIL photo and answers like one.
@@ -134,8 +137,10 @@ class FaceTracker:
         if is_searched or not self._follow(frame):
             self._detect(frame)
             self._frames_since = 0
-        # A face that was lost, in a flash for example, may be back at once.
-        may_be_back = bool(self._lost) or shows == "blank"
+        # A face that was lost, in the dark for example, may be back at once; a false one, which was seen once, not.
+        may_be_back = shows == "blank" or any(
+            frame.time_s - track.seen_s <= track.seen_s - track.began_s + _SAME_TIME_S for track in self._lost
+        )
         self._frames_since = self.detect_every if may_be_back else self._frames_since + 1
         return self._tracks
 
@@ -179,7 +184,11 @@ class FaceTracker:
         pairs = match_boxes(_boxes(before), faces.boxes_xyxy.astype(np.float64))
         numbers = [before[pairs[row]].number if row in pairs else self._new_number() for row in range(len(states))]
         self._lost = [track for index, track in enumerate(before) if index not in pairs.values()]
-        tracks = [Track(number, state, state, frame.time_s) for number, state in zip(numbers, states, strict=True)]
+        began_s = [before[pairs[row]].began_s if row in pairs else frame.time_s for row in range(len(states))]
+        tracks = [
+            Track(number, state, state, began, frame.time_s)
+            for number, state, began in zip(numbers, states, began_s, strict=True)
+        ]
         self._tracks = sorted(tracks, key=lambda track: track.number)
 
     def _landmarks(self, image: Image.Image, states: list[FaceState]) -> list[tuple[np.ndarray, float]]:
